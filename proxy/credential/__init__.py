@@ -1,0 +1,21 @@
+"""The token's way: from a store or a secret to one correct `Authorization` value.
+
+    store ─► RefreshingCredential ─ current() ─► Credential ─► "Bearer …"
+                ▲ save   │
+                └── token endpoint (one detached task per credential, never a caller's)
+
+    credential.py      what is lent, and how fresh it is
+    source.py          what the request's way may ask for: the protocol CredentialSource
+    api_key.py         the source that never changes
+    oauth2.py          the source that refreshes itself (laws 2, 3, 5, 12)
+    refresh.py         the one refresh (laws 1, 4, 6, 7, 8)
+    refusals.py        what a 401 proves, and what it permits (law 3)
+    backoff.py         when to try again
+    token_endpoint.py  one call to POST /oauth2/access_token
+    token_reply.py     what its answer means (laws 4, 6, 7, 8)
+    probe.py           does PandaDoc still accept this token?
+    store.py           where the grant is kept; the memory store
+    file_store.py      the store that outlives the process
+
+Never here: a request of the app's. This package does not know `forward`.
+"""

@@ -1,0 +1,51 @@
+"""What is lent: an `Authorization` value with its generation and its times. Pure.
+
+Times are wall-clock seconds since 1970, for they are stored and outlive the process.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from math import inf
+from typing import Final
+
+STALE_LEAD_FLOOR: Final = 300.0
+"""Seconds before expiry at which even a short-lived token is refreshed, half its life permitting."""
+
+STALE_LEAD_CAP: Final = 7 * 86400.0
+"""Seconds: a token of a year is refreshed a week ahead, so that a week of faults goes unnoticed."""
+
+
+class Freshness(Enum):
+    """How a credential may be used now."""
+
+    FRESH = "fresh"  # lend it
+    STALE = "stale"  # lend it, and refresh behind the traffic
+    EXPIRED = "expired"  # never lend it (law 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One generation of a credential; a refresh makes the next one."""
+
+    authorization: str = field(repr=False)
+    generation: int
+    stale_at: float = inf
+    expires_at: float = inf
+
+    def freshness(self, now: float) -> Freshness:
+        """Tell how it may be used at `now`."""
+        if now >= self.expires_at:
+            return Freshness.EXPIRED
+        return Freshness.STALE if now >= self.stale_at else Freshness.FRESH
+
+
+def stale_lead(lifetime: float, refresh_before: float | None) -> float:
+    """Seconds before expiry at which a token of `lifetime` seconds becomes stale.
+
+    `refresh_before` is the operator's figure; None: the smaller of half the lifetime and the
+    larger of five minutes and a tenth of it, a week at most. Never more than half the lifetime,
+    or a short-lived token would be refreshed for ever.
+    """
+    if refresh_before is None:
+        refresh_before = min(max(STALE_LEAD_FLOOR, lifetime / 10), STALE_LEAD_CAP)
+    return min(refresh_before, lifetime / 2)

@@ -1,0 +1,218 @@
+"""The source that refreshes itself: an OAuth 2 grant, lent as `Bearer …`.
+
+Lends what the refresher minted, and turns the upstream's 401s into refreshes, probes and cool-downs
+(laws 2, 3, 5, 12). Callers only ever wait for a task that is not theirs, so a caller that hangs up
+changes nothing.
+
+Never here: HTTP, files, and how a refresh is done.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from cachetools import TLRUCache
+
+from proxy.clock import Clock
+from proxy.credential.credential import Credential, Freshness
+from proxy.credential.probe import Probe, Probed
+from proxy.credential.refresh import Refresher
+from proxy.credential.refusals import Verdict
+from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
+from proxy.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+ACCEPTED_LATELY: Final = 30.0
+"""Seconds for which an accepted token needs no probe before a large upload (law 12)."""
+
+PROBE_PAUSE: Final = 5.0
+"""Seconds for which a probe's result holds: a revocation in a cool-down heals this soon (law 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    generation: int
+    until: float
+    result: Probed
+
+
+class RefreshingCredential:
+    """Lends an access token, refreshed ahead of its expiry, at it, or when a 401 comes back.
+
+    What changes, all of it on the event loop:
+    `_cache`                      a view of the refresher's credential (law 8); `_lendable`
+    `_healing`                    the one probe-and-refresh in flight (law 3); `_heal`
+    `_probing`, `_probed`         the one probe in flight, and the last one's result; `_ask`
+    `_accepted`, `_accepted_at`   the token last accepted by the upstream, and when; `accepted`
+    """
+
+    def __init__(self, refresher: Refresher, *, probe: Probe | None, wait: float, clock: Clock, tasks: Tasks) -> None:
+        self.name = refresher.name
+        self._refresher = refresher
+        self._probe = probe
+        self._wait = wait
+        self._clock = clock
+        self._tasks = tasks
+        self._cache: TLRUCache[str, Credential] = TLRUCache(
+            maxsize=1, ttu=lambda _name, credential, _now: credential.expires_at, timer=clock.wall
+        )
+        self._healing: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[Probed] | None = None
+        self._probed: _Answer | None = None
+        self._accepted: Credential | None = None
+        self._accepted_at = 0.0  # monotonic
+
+    def __repr__(self) -> str:
+        return f"<RefreshingCredential {self.name} {self._refresher}>"
+
+    # Lending
+
+    async def current(self) -> Credential:
+        credential = self._lendable()
+        if credential is None:
+            return await self._after_refresh()
+        if credential.freshness(self._clock.wall()) is Freshness.STALE:
+            self._refresher.start(because="it expires soon")
+        return credential
+
+    async def proven(self) -> Credential:
+        await self.current()
+        await self._join(self._refresher.in_flight)
+        credential = await self.current()
+        if self._probe is None or self._accepted_lately(credential):
+            return credential
+        if await self._ask(self._probe, credential) is not Probed.REFUSED:
+            return credential
+        return await self.replacement(credential) or credential
+
+    def _lendable(self) -> Credential | None:
+        """Return the newest credential unless it has expired (law 5)."""
+        newest, cached = self._refresher.credential, self._cache.get(self.name)
+        if cached is newest:
+            return cached
+        if newest is None or newest.freshness(self._clock.wall()) is Freshness.EXPIRED:
+            return None
+        self._cache[self.name] = newest  # minted just now, or forgotten when a clock stepped
+        return newest
+
+    async def _after_refresh(self) -> Credential:
+        """Wait for the refresh in flight, or a new one, at most `wait` seconds (law 1)."""
+        await self._join(self._refresher.start(because="there is no token that is still good"))
+        if (credential := self._lendable()) is not None:
+            return credential
+        trouble = self._refresher.trouble
+        if self._refresher.in_flight is not None or trouble is None:
+            raise CredentialUnavailable(
+                f"Credential {self.name} is being refreshed, and that takes longer than {self._wait:g} s.",
+                retry_after=1,
+            )
+        raise self._afresh(trouble)
+
+    def _afresh(self, trouble: ProxyError) -> ProxyError:
+        """Make the error anew for each caller: its Retry-After counts down, its traceback is its own."""
+        if isinstance(trouble, OperatorError):
+            return OperatorError(trouble.detail)
+        left = self._refresher.try_at - self._clock.monotonic()
+        return CredentialUnavailable(trouble.detail, retry_after=left)
+
+    async def _join(self, task: asyncio.Task[None] | None) -> None:
+        """Wait for somebody else's task, at most `wait` seconds; being cancelled here leaves it running."""
+        if task is not None:
+            await asyncio.wait({task}, timeout=self._wait)
+
+    # What the upstream's answers teach (laws 2 and 3)
+
+    async def replacement(self, refused: Credential) -> Credential | None:
+        if not self._superseded(refused):
+            await self._join(self._heal(refused))
+        try:
+            newest = await self.current()
+        except ProxyError:
+            return None
+        return newest if newest.generation > refused.generation else None
+
+    def renew_behind(self, refused: Credential) -> None:
+        if not self._superseded(refused):
+            self._heal(refused)
+
+    def accepted(self, credential: Credential) -> None:
+        self._accepted, self._accepted_at = credential, self._clock.monotonic()
+        refusals = self._refresher.refusals
+        if refusals.on_trial is not None or refusals.spent:
+            self._refresher.keep_refusals(refusals.accepted(credential.generation))
+
+    def replayed(self, credential: Credential, *, refused: bool) -> None:
+        if self._superseded(credential):
+            return
+        was = self._refresher.refusals
+        if not refused:
+            self._refresher.keep_refusals(was.helped())
+            return
+        now = was.replay_refused(credential.generation, self._clock.wall())
+        self._refresher.keep_refusals(now)
+        if now.until != was.until:
+            log.warning(
+                "credential %s: generation %d was refused as soon as it was minted; for %g s, 401s are"
+                " relayed unless a probe is refused too",
+                self.name,
+                credential.generation,
+                now.length,
+            )
+
+    def _superseded(self, sent: Credential) -> bool:
+        newest = self._refresher.credential
+        return newest is not None and newest.generation > sent.generation
+
+    def _heal(self, refused: Credential) -> asyncio.Task[None] | None:
+        """Begin what a 401 for the newest generation permits; return the task to wait for, if any."""
+        if (busy := self._healing or self._refresher.in_flight) is not None:
+            return busy
+        refusals, verdict = self._refresher.refusals.on_401(refused.generation, self._clock.wall())
+        self._refresher.keep_refusals(refusals)
+        if verdict is Verdict.REFRESH:
+            return self._refresher.start(because="the upstream refused it", refused=refused.generation)
+        if verdict is Verdict.PROBE and self._probe is not None:
+            self._healing = self._tasks.start(self._probe_first(self._probe, refused), f"heal {self.name}")
+            self._healing.add_done_callback(self._healed)
+        return self._healing
+
+    def _healed(self, _task: asyncio.Task[None]) -> None:
+        self._healing = None
+
+    async def _probe_first(self, probe: Probe, refused: Credential) -> None:
+        """In a cool-down: refresh only if the probe is refused too, and learn whether that helped."""
+        if await self._ask(probe, refused) is not Probed.REFUSED:
+            return
+        because = "the upstream refused it, and a probe too"
+        if (refresh := self._refresher.start(because=because, refused=refused.generation)) is None:
+            return
+        await asyncio.wait({refresh})
+        newest = self._refresher.credential
+        if newest is None or newest.generation <= refused.generation:
+            return
+        helped = await self._ask(probe, newest) is Probed.ACCEPTED
+        learnt = self._refresher.refusals
+        self._refresher.keep_refusals(learnt.helped() if helped else learnt.spend(self._clock.wall()))
+
+    async def _ask(self, probe: Probe, credential: Credential) -> Probed:
+        """Probe, unless this generation was probed within PROBE_PAUSE: then that result still holds."""
+        last = self._probed
+        if last and last.generation == credential.generation and self._clock.monotonic() < last.until:
+            return last.result
+        if self._probing is None:
+            self._probing = self._tasks.start(self._probe_now(probe, credential), f"probe {self.name}")
+        await asyncio.wait({self._probing})
+        return self._probed.result if self._probed else Probed.UNCLEAR
+
+    async def _probe_now(self, probe: Probe, credential: Credential) -> Probed:
+        result = await probe(credential)
+        self._probing = None
+        self._probed = _Answer(credential.generation, self._clock.monotonic() + PROBE_PAUSE, result)
+        if result is Probed.ACCEPTED:
+            self.accepted(credential)
+        return result
+
+    def _accepted_lately(self, credential: Credential) -> bool:
+        return self._accepted is credential and self._clock.monotonic() < self._accepted_at + ACCEPTED_LATELY

@@ -1,0 +1,79 @@
+"""What a 401 proves, and what it permits (law 3). Pure.
+
+A 401 refreshes at once. Only when the token that was minted on account of a 401 is itself refused
+(on the replay, or on its first use) does a 401 prove little: a cool-down begins. In it a 401 is
+relayed, unless a probe with the same token is refused too; that permits one refresh, and if the new
+token's probe is refused as well, none until the cool-down ends. It is over when a refresh has helped.
+
+    401 for the current generation      not in a cool-down   in a cool-down     in it, and spent
+    ──────────────────────────────────  ───────────────────  ─────────────────  ────────────────
+    any but the one on trial            REFRESH              PROBE              RELAY
+    the one on trial, its first use     a cool-down, PROBE   PROBE              RELAY
+    the replay's                        a cool-down          (already there)    (already there)
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+SHORTEST: Final = 30.0
+LONGEST: Final = 3600.0
+"""Seconds a cool-down lasts: the first, and the most after doubling."""
+
+
+class Verdict(Enum):
+    """What to do about a 401 for the current generation."""
+
+    REFRESH = "refresh"
+    PROBE = "probe"
+    RELAY = "relay"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What is known about 401s: the cool-down (kept in the store) and the token on trial."""
+
+    until: float = 0.0  # wall-clock end of the cool-down
+    length: float = 0.0  # seconds of the last one; 0: none since a refresh has helped
+    spent: bool = False  # its one permitted refresh did not help
+    on_trial: int | None = None  # the generation minted on account of a 401, not yet used
+
+    def cooling(self, now: float) -> bool:
+        """Tell whether a cool-down holds at `now`. A clock stepped back can't make it longer than it was."""
+        return now < self.until <= now + self.length
+
+    def on_401(self, generation: int, now: float) -> tuple["Refusals", Verdict]:
+        """Judge a 401 for `generation`, the current one."""
+        if self.cooling(now):
+            return self, Verdict.RELAY if self.spent else Verdict.PROBE
+        if generation == self.on_trial:
+            return self._cool_down(now), Verdict.PROBE
+        return self, Verdict.REFRESH
+
+    def minted(self, generation: int) -> "Refusals":
+        """Put a new token on trial: a 401 has led to it."""
+        return replace(self, on_trial=generation)
+
+    def accepted(self, generation: int) -> "Refusals":
+        """End the trial of a generation that the upstream took; one more refresh is worth while then."""
+        if generation == self.on_trial:
+            return replace(self, on_trial=None, spent=False)
+        return replace(self, spent=False) if self.spent else self
+
+    def replay_refused(self, generation: int, now: float) -> "Refusals":
+        """Cool down: the fresh token did not help the request whose 401 had asked for it."""
+        settled = replace(self, on_trial=None) if generation == self.on_trial else self
+        return settled if self.cooling(now) else settled._cool_down(now)  # noqa: SLF001 - our own kind
+
+    def helped(self) -> "Refusals":
+        """End whatever cool-down there was: a refresh has cured a 401."""
+        return Refusals()
+
+    def spend(self, now: float) -> "Refusals":
+        """Permit no more refreshes in this cool-down: the new token's probe was refused as well."""
+        cooling = self if self.cooling(now) else self._cool_down(now)
+        return replace(cooling, spent=True, on_trial=None)
+
+    def _cool_down(self, now: float) -> "Refusals":
+        length = min(LONGEST, max(SHORTEST, self.length * 2))
+        return Refusals(until=now + length, length=length)

@@ -1,0 +1,44 @@
+"""What the request's way may ask of a credential, whatever its kind."""
+
+from typing import Protocol
+
+from proxy.credential.credential import Credential
+
+
+class CredentialSource(Protocol):
+    """Lends a credential, and learns from the upstream's answers what it is worth."""
+
+    @property
+    def name(self) -> str:
+        """The credential's name in the configuration."""
+        ...
+
+    async def current(self) -> Credential:
+        """Lend the newest credential; wait for a refresh only if there is no good one.
+
+        Raises CredentialUnavailable (waiting helps) or OperatorError (it does not).
+        """
+        ...
+
+    async def proven(self) -> Credential:
+        """Lend one that the upstream accepted moments ago, for a body that can't be sent twice (law 12).
+
+        Raises as `current` does.
+        """
+        ...
+
+    async def replacement(self, refused: Credential) -> Credential | None:
+        """Answer a 401 for `refused`: a newer credential to replay with, or None to relay the 401."""
+        ...
+
+    def renew_behind(self, refused: Credential) -> None:
+        """Do what `replacement` would, for a request that can't be replayed and does not wait."""
+        ...
+
+    def accepted(self, credential: Credential) -> None:
+        """Note that the upstream accepted `credential` (an answer below 400). Cheap: it is called per request."""
+        ...
+
+    def replayed(self, credential: Credential, *, refused: bool) -> None:
+        """Note how a replay with `credential` ended: another 401, or not (law 3)."""
+        ...

@@ -1,0 +1,152 @@
+"""What an answer of the token endpoint means. Pure.
+
+Sources: RFC 6749 §5.1 (a token), §5.2 (an error), §6 (refresh); PandaDoc's quirks: a lifetime of
+31535999 s, `scope` that never compares equal, rotation undocumented. A reply is never logged and
+no text of it leaves this module but tokens.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Final
+
+from proxy.secrets import Secret
+
+DEFAULT_LIFETIME: Final = 3600.0
+LONGEST_LIFETIME: Final = 10 * 366 * 86400.0
+"""Seconds. A lifetime beyond ten years is taken for nonsense, and nonsense for an hour (law 7)."""
+
+TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")
+"""What may stand in a header field as a token; RFC 6750 §2.1's b64token is narrower."""
+
+PERMANENT: Final = frozenset(
+    {
+        "access_denied",
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)
+"""OAuth errors (RFC 6749 §5.2) that no waiting cures."""
+
+UNKNOWN_ERROR_PAUSE: Final = 60.0
+"""Seconds between tries when the endpoint names an error nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """A 200 that names tokens. `refresh_token` is to be stored before the rest is judged (law 4)."""
+
+    refresh_token: Secret | None
+    access_token: Secret | None
+    lifetime: float
+    lifetime_guessed: bool
+    fault: str | None  # why there is no access token
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An OAuth error that no waiting cures; nothing was redeemed."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotRedeemed:
+    """Proof that nothing was redeemed: no connection, a 429, an OAuth error that may pass."""
+
+    cause: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The refresh token may have been redeemed, or not (law 6)."""
+
+    cause: str
+    retry_after: float | None = None
+
+
+Outcome = Redeemed | Refused | NotRedeemed | Unknown
+
+
+def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Outcome:
+    """Tell what an answer means; `now` is the wall clock, for a Retry-After that is a date."""
+    retry_after = read_retry_after(headers.get("Retry-After"), now)
+    document = _json_object(body)
+    if status == 200:  # noqa: PLR2004 - RFC 6749 §5.1: a token comes with 200 and nothing else
+        return Unknown("a 200 that is no token reply") if document is None else _tokens(document)
+    if status == 429:  # noqa: PLR2004 - RFC 6585 §4
+        return NotRedeemed("too many requests (429)", retry_after)
+    error = (document or {}).get("error")
+    if not (400 <= status < 500 and isinstance(error, str)):  # noqa: PLR2004 - the class of client errors
+        return Unknown(f"status {status}", retry_after)
+    if error in PERMANENT:
+        return Refused(error)
+    return NotRedeemed(f"an unknown OAuth error with status {status}", max(retry_after or 0, UNKNOWN_ERROR_PAUSE))
+
+
+def read_lifetime(value: object) -> float | None:
+    """Read `expires_in` as seconds; None where it is missing or nonsense. A numeric string counts."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if isfinite(seconds) and 0 < seconds <= LONGEST_LIFETIME else None
+
+
+def read_retry_after(value: str | None, now: float) -> float | None:
+    """Read a Retry-After (RFC 9110 §10.2.3) as seconds from `now`; None where it says nothing usable."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value[:12])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.fromtimestamp(now, UTC)).total_seconds())
+
+
+def _tokens(document: Mapping[str, object]) -> Redeemed:
+    lifetime = read_lifetime(document.get("expires_in"))
+    access, fault = _access_token(document)
+    return Redeemed(
+        refresh_token=_token(document.get("refresh_token")),
+        access_token=access,
+        lifetime=DEFAULT_LIFETIME if lifetime is None else lifetime,
+        lifetime_guessed=lifetime is None,
+        fault=fault,
+    )
+
+
+def _access_token(document: Mapping[str, object]) -> tuple[Secret | None, str | None]:
+    kind = document.get("token_type", "Bearer")
+    if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 §7.1: not ours to use
+        return None, "a token_type that is not Bearer"
+    if (token := _token(document.get("access_token"))) is None:
+        return None, "no usable access_token"
+    return token, None
+
+
+def _token(value: object) -> Secret | None:
+    return Secret(value) if isinstance(value, str) and TOKEN.fullmatch(value) else None
+
+
+def _json_object(body: bytes) -> Mapping[str, object] | None:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
