@@ -1,0 +1,302 @@
+"""The composition root: a Config becomes a frozen Snapshot of parts, and the parts are started and stopped.
+
+    build()   Config → Snapshot; opens no socket and sends nothing
+    Proxy     binds the listeners, serves, drains, ends
+
+A request takes the snapshot's lane for its listener and keeps it to its end, so that a reload can
+put another snapshot in its place.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+
+from proxy import outbound
+from proxy.admin import admin_app
+from proxy.clock import Clock, SystemClock
+from proxy.config import (
+    ApiKeyCredential,
+    Config,
+    Credential,
+    FileStore,
+    Listener,
+    OAuth2Credential,
+    TcpBind,
+    UnixBind,
+)
+from proxy.credential.api_key import ApiKey
+from proxy.credential.file_store import FileStore as GrantFile
+from proxy.credential.file_store import default_path
+from proxy.credential.oauth2 import RefreshingCredential
+from proxy.credential.probe import UpstreamProbe
+from proxy.credential.refresh import GrantSecrets, Refresher
+from proxy.credential.source import CredentialSource
+from proxy.credential.store import MemoryStore, Store
+from proxy.credential.token_endpoint import TokenEndpoint
+from proxy.forward.body import BodyLimits, KeptBytes
+from proxy.forward.guard import Gate
+from proxy.forward.handler import Handler, InFlight, Lane
+from proxy.forward.headers import Origin
+from proxy.forward.server import Server
+from proxy.forward.session_upstream import SessionUpstream
+from proxy.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 1024
+"""Connections the kernel may hold for us; a burst of a thousand must not be turned away."""
+
+CUT_OFF: Final = 1.0
+"""Seconds that answers get to leave, and a refresh to be stored, once drain is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The parts that one configuration made."""
+
+    lanes: tuple[Lane, ...]  # as config.listeners
+    sources: Mapping[str, CredentialSource]
+    sessions: tuple[aiohttp.ClientSession, ...]
+
+    async def close(self) -> None:
+        for session in self.sessions:
+            await session.close()
+
+
+def build(config: Config, *, state_home: Path, clock: Clock, tasks: Tasks, ready: Callable[[], bool]) -> Snapshot:
+    """Make the parts. Needs a running loop, for the sessions; connects to nothing."""
+    context = outbound.trust(config.upstream)
+    parts = _Parts(config, state_home, clock, tasks, outbound.credential_session(config.upstream, context))
+    forwarding = outbound.forwarding_session(config.upstream, context)
+    upstream = SessionUpstream(
+        forwarding,
+        config.upstream.url.origin(),
+        response_timeout=config.upstream.response_timeout,
+        idle_timeout=config.upstream.idle_timeout,
+        proxy=config.upstream.proxy,
+    )
+    sources = {name: parts.source(name, credential) for name, credential in config.credentials.items()}
+    kept_bytes = KeptBytes(config.replay.max_total)
+    lanes = tuple(
+        Lane(
+            gate=_gate(listener, config),
+            source=sources[listener.credential],
+            upstream=upstream,
+            origin=_origin(config),
+            body_limits=BodyLimits(config.limits.max_body, config.replay.max_body, config.upstream.idle_timeout),
+            kept_bytes=kept_bytes,
+            max_requests=config.limits.max_requests,
+            health=listener.health,
+            ready=ready,
+        )
+        for listener in config.listeners
+    )
+    return Snapshot(lanes, sources, (parts.session, forwarding))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What every credential source is made from."""
+
+    config: Config
+    state_home: Path
+    clock: Clock
+    tasks: Tasks
+    session: aiohttp.ClientSession
+
+    def source(self, name: str, credential: Credential) -> CredentialSource:
+        if isinstance(credential, ApiKeyCredential):
+            return ApiKey(name, credential.api_key)
+        refresher = Refresher(
+            name,
+            secrets=GrantSecrets(credential.client_id, credential.client_secret, credential.refresh_token),
+            endpoint=self._endpoint(credential),
+            store=self._store(credential),
+            refresh_before=credential.refresh_before,
+            clock=self.clock,
+            jitter=random.random,
+            tasks=self.tasks,
+        )
+        return RefreshingCredential(
+            refresher, probe=self._probe(credential), wait=credential.wait, clock=self.clock, tasks=self.tasks
+        )
+
+    def _endpoint(self, credential: OAuth2Credential) -> TokenEndpoint:
+        return TokenEndpoint(
+            self.session,
+            credential.token_url,
+            clock=self.clock,
+            scope=credential.scope,
+            redeem_timeout=credential.redeem_timeout,
+            connect_timeout=self.config.upstream.connect_timeout,
+            proxy=self.config.upstream.proxy,
+        )
+
+    def _probe(self, credential: OAuth2Credential) -> UpstreamProbe | None:
+        if credential.probe is None:
+            return None
+        url = self.config.upstream.url
+        return UpstreamProbe(self.session, url.joinpath(credential.probe[1:]), proxy=self.config.upstream.proxy)
+
+    def _store(self, credential: OAuth2Credential) -> Store:
+        if not isinstance(credential.store, FileStore):
+            return MemoryStore()
+        if credential.store.path is not None:
+            return GrantFile(credential.store.path)
+        return GrantFile(default_path(self.state_home, str(credential.token_url), credential.client_id.read()))
+
+
+def _gate(listener: Listener, config: Config) -> Gate:
+    bind = listener.bind
+    real = isinstance(bind, TcpBind) and bind.host not in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+    return Gate(
+        allowed_hosts=listener.allowed_hosts,
+        bound_to=bind.host.lower() if isinstance(bind, TcpBind) and real else None,
+        max_head=config.limits.max_head,
+        max_headers=config.limits.max_headers,
+    )
+
+
+def _origin(config: Config) -> Origin:
+    url = config.upstream.url
+    return Origin(str(url.origin()), url.raw_path.rstrip("/"))
+
+
+class Proxy:
+    """The running proxy.
+
+    What changes: `_snapshot`, `_runners`, `_admin`, set by `start`; `_serving` and `_draining`, by `start` and `drain`.
+    """
+
+    def __init__(self, config: Config, *, state_home: Path, clock: Clock | None = None) -> None:
+        self._config = config
+        self._state_home = state_home
+        self._clock = clock or SystemClock()
+        self._tasks = Tasks()
+        self._in_flight = InFlight()
+        self._snapshot: Snapshot | None = None
+        self._runners: list[web.BaseRunner] = []
+        self._admin: web.BaseRunner | None = None
+        self._serving = False
+        self._draining = False
+
+    def __repr__(self) -> str:
+        return f"<Proxy serving={self._serving} draining={self._draining} {self._in_flight}>"
+
+    @property
+    def ready(self) -> bool:
+        return self._serving and not self._draining
+
+    @property
+    def urls(self) -> list[str]:
+        """Where the listeners answer, in the configuration's order; for port 0, the port that was had."""
+        pairs = zip(self._runners, self._config.listeners, strict=True)
+        return [_url(runner, listener.bind) for runner, listener in pairs]
+
+    @property
+    def admin_url(self) -> str | None:
+        return _url(self._admin, self._config.admin.bind) if self._admin and self._config.admin else None
+
+    async def start(self) -> None:
+        """Bind and serve. Raises OSError if an address can't be had; nothing is left bound then."""
+        self._snapshot = build(
+            self._config,
+            state_home=self._state_home,
+            clock=self._clock,
+            tasks=self._tasks,
+            ready=lambda: self.ready,
+        )
+        try:
+            for lane, listener in zip(self._snapshot.lanes, self._config.listeners, strict=True):
+                self._runners.append(await _bound(self._listener(lane), listener.bind))
+            if self._config.admin is not None:
+                app = admin_app(lambda: self._serving, lambda: self.ready)
+                self._admin = await _bound(web.AppRunner(app, access_log=None), self._config.admin.bind)
+        except OSError:
+            await self.stop()
+            raise
+        self._serving = True
+        self._announce()
+
+    async def drain(self) -> None:
+        """Become unready, accept for `shutdown.grace` more, finish what is in flight, end (law 17, faults P1)."""
+        settings = self._config.shutdown
+        self._draining = True
+        await asyncio.sleep(settings.grace)
+        log.info("draining: %r, %g s at most", self._in_flight, settings.drain)
+        for runner in self._runners:
+            await _stop_accepting(runner)
+        began = self._clock.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.drain):
+                await self._in_flight.none()
+        left = max(CUT_OFF, began + settings.drain - self._clock.monotonic())
+        await self._tasks.drain(left)  # a running redeem ends and is stored
+        await self.stop()
+        log.info("drained")
+
+    async def stop(self) -> None:
+        """End now: whatever is still in flight is cut off."""
+        for runner in (*self._runners, self._admin):
+            if runner is not None:
+                await runner.cleanup()
+        await self._tasks.drain(0)
+        if self._snapshot is not None:
+            await self._snapshot.close()
+
+    def _listener(self, lane: Lane) -> web.ServerRunner:
+        limits = self._config.limits
+        server = Server(
+            Handler(lambda: lane, self._in_flight, self._clock.monotonic),
+            header_timeout=limits.header_timeout,
+            max_head=limits.max_head,
+            max_headers=limits.max_headers,
+        )
+        return web.ServerRunner(server, shutdown_timeout=CUT_OFF)
+
+    def _announce(self) -> None:
+        for warning in self._config.warnings:
+            log.warning("%s", warning)
+        for url, listener in zip(self.urls, self._config.listeners, strict=True):
+            log.info("%s lends credential %s for %s", url, listener.credential, self._config.upstream.url)
+        if self.admin_url is not None:
+            log.info("%s answers probes", self.admin_url)
+
+
+async def _bound(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseRunner:
+    """Set `runner` up at an address. Raises OSError; the runner is cleaned up then."""
+    await runner.setup()
+    try:
+        await _site(runner, bind).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+def _site(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseSite:
+    if isinstance(bind, UnixBind):
+        return web.UnixSite(runner, bind.path, backlog=BACKLOG)
+    return web.TCPSite(runner, bind.host, bind.port, backlog=BACKLOG)
+
+
+async def _stop_accepting(runner: web.BaseRunner) -> None:
+    for site in tuple(runner.sites):
+        await site.stop()
+    await asyncio.sleep(0)  # what was accepted in this round of the loop begins before idle connections close
+    if runner.server is not None:
+        runner.server.pre_shutdown()
+
+
+def _url(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> str:
+    if isinstance(bind, UnixBind):
+        return str(bind)
+    return f"http://{TcpBind(bind.host, runner.addresses[0][1])}"

@@ -1,0 +1,17 @@
+"""The request's way: from a listener to the upstream and back, one straight line.
+
+    listener ─► guard ─► credential ─► headers ─► upstream ─► 401? replay once ─► relay, chunk by chunk
+
+    server.py            connections: aiohttp's low-level server, with a time limit for heads
+    handler.py           the line itself
+    guard.py             may this request borrow the credential? (law 19)
+    headers.py           what crosses, both ways (laws 9, 10, 15)
+    body.py              the caller's body, kept for a replay within bounds (laws 11, 12)
+    upstream.py          the seam: what is sent, what comes back
+    session_upstream.py  behind the seam: an aiohttp client session
+    relay.py             the answer on its way to the caller (law 13)
+    problem.py           an answer of our own (law 14)
+    exchange.py          what the access log tells of one request
+
+Of `credential` this package knows Credential and CredentialSource, nothing else.
+"""

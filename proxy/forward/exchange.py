@@ -1,0 +1,74 @@
+"""What the access log tells of one request: one line, no query, no header, no secret."""
+
+import logging
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from proxy.credential.credential import Credential
+
+log = logging.getLogger("proxy.access")
+
+REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+PATH_SHOWN: Final = 512
+"""Characters of a path that are logged."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer; the handler fills it in as it goes, `tell` reads it once at the end."""
+
+    method: str
+    path: str
+    request_id: str
+    now: Callable[[], float]
+    started: float
+    status: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    upstream_seconds: float = 0.0
+    credential: str = ""
+    generation: int = 0
+    replayed: bool = False
+    fault: str = ""
+    _asked: float = field(default=0.0)
+
+    @classmethod
+    def begin(cls, method: str, target: str, request_id: bytes | None, now: Callable[[], float]) -> "Exchange":
+        """Start the clock. The caller's X-Request-Id is taken where it is plain, else one is made."""
+        path = ascii(target.partition("?")[0])[1:-1][:PATH_SHOWN]
+        plain = request_id is not None and REQUEST_ID.fullmatch(request_id) is not None
+        chosen = request_id.decode() if request_id is not None and plain else secrets.token_hex(8)
+        return cls(method, path, chosen, now, now())
+
+    def asked(self) -> None:
+        """Note that an attempt goes out."""
+        self._asked = self.now()
+
+    def answered(self) -> None:
+        """Note that its head has come back, or that it has failed."""
+        self.upstream_seconds += self.now() - self._asked
+
+    def lent(self, name: str, credential: Credential) -> None:
+        self.credential, self.generation = name, credential.generation
+
+    def tell(self) -> None:
+        """Write the access line."""
+        fields = {
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "ms": round((self.now() - self.started) * 1000, 1),
+            "upstream_ms": round(self.upstream_seconds * 1000, 1),
+            "credential": self.credential,
+            "generation": self.generation,
+            "replayed": self.replayed,
+            "request_id": self.request_id,
+        }
+        if self.fault:
+            fields["fault"] = self.fault
+        log.info("%s %s %d", self.method, self.path, self.status, extra={"fields": fields})

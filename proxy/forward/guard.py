@@ -1,0 +1,207 @@
+"""May this request borrow the credential? Pure: a head goes in; what to forward comes out, or a refusal.
+
+Safe by default (law 19): the Host must be ours, no browser may say that a page sent it, and the
+operations that hand out credentials stay closed. What RFC 9110 and 9112 ask a gateway to refuse is
+refused here too, before any byte goes up.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from proxy.errors import (
+    CallerError,
+    HeadTooLarge,
+    MethodRefused,
+    Misdirected,
+    Refused,
+)
+from proxy.forward.headers import Fields, is_text, values
+
+TARGET: Final = re.compile(r"/[\x21\x22\x24-\x5b\x5d-\x7e]*")
+"""Origin-form without what no URI may hold: controls, spaces, raw non-ASCII, backslash, a fragment."""
+
+HOST: Final = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::(?P<port>[0-9]{0,5}))?")
+"""RFC 9110 §7.2: uri-host and an optional port; never userinfo."""
+
+CREDENTIAL_OPERATIONS: Final = (
+    ("oauth2", "**"),
+    ("public", "*", "members", "*", "token"),
+    ("public", "*", "webhook-subscriptions", "*", "shared-key"),
+    ("public", "*", "workspaces", "*", "api-keys"),
+)
+"""Paths whose answer is a credential (PandaDoc's OpenAPI). Any method: an override header may name another."""
+
+DECODINGS: Final = 4
+"""How often a path is decoded in search of a stable form; honest ones are stable after one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request's head as it came."""
+
+    method: str
+    target: str
+    version: tuple[int, int]
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Who may come in through one listener."""
+
+    allowed_hosts: frozenset[str] = frozenset()  # lower case; "*" lets any pass
+    bound_to: str | None = None  # the literal address of the listener, where it is a real one
+    max_head: int = 64 * 1024
+    max_headers: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may go on: its target in origin-form, byte for byte, and the Host it named."""
+
+    target: str
+    host: bytes
+
+
+def admit(head: Head, gate: Gate) -> Admitted:
+    """Let a request in, or raise a CallerError that says why not."""
+    _check_size(head, gate)
+    _check_protocol(head)
+    host = _check_host(head, gate)
+    _check_page(head.fields)
+    target = _origin_form(head.target, gate)
+    _check_operation(target)
+    return Admitted(target, host)
+
+
+def names_us(host: str, gate: Gate) -> bool:
+    """Tell whether a Host (or an authority) is a loopback name, the bound address, or an allowed one. Any port."""
+    match = HOST.fullmatch(host)
+    if match is None:
+        return False
+    name = match["name"].strip("[]").lower()
+    if name in {"0.0.0.0", "::"}:  # noqa: S104 - refused, not bound: a browser's way round every other check
+        return False
+    return "*" in gate.allowed_hosts or name in gate.allowed_hosts or name == gate.bound_to or _is_loopback(name)
+
+
+def hands_out_credentials(target: str) -> bool:
+    """Tell whether any reading of the target's path is an operation that hands out a credential."""
+    return any(_matches(view, pattern) for view in _readings(target) for pattern in CREDENTIAL_OPERATIONS)
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_size(head: Head, gate: Gate) -> None:
+    if len(head.fields) > gate.max_headers:
+        raise HeadTooLarge(f"The request has more than {gate.max_headers} header fields (limits.max_headers).")
+    size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in head.fields)
+    if size > gate.max_head:
+        raise HeadTooLarge(f"The request's head is larger than {gate.max_head} bytes (limits.max_head).")
+
+
+def _check_protocol(head: Head) -> None:
+    if head.version not in {(1, 0), (1, 1)}:
+        raise CallerError("The proxy speaks HTTP/1.1 and HTTP/1.0.")
+    if head.method in {"CONNECT", "TRACE"}:
+        raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")
+    if any(value.lower() == b"websocket" for value in values(head.fields, b"upgrade")):
+        raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
+    if not is_text(head.fields):
+        raise CallerError("A header field holds bytes that are not UTF-8.")
+    _check_framing(head)
+
+
+def _check_framing(head: Head) -> None:
+    codings = values(head.fields, b"transfer-encoding")
+    if codings and head.version == (1, 0):  # RFC 9112 §6.1: faulty framing
+        raise CallerError("HTTP/1.0 knows no Transfer-Encoding.")
+    if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+        raise CallerError("The only transfer coding the proxy takes is chunked.")
+    expectations = {value.lower() for value in values(head.fields, b"expect")}
+    if expectations - {b"100-continue"}:
+        raise CallerError("The only expectation the proxy knows is 100-continue.")
+
+
+def _check_host(head: Head, gate: Gate) -> bytes:
+    hosts = values(head.fields, b"host")
+    if len(hosts) != 1:
+        raise CallerError("A request needs exactly one Host header.")
+    host = hosts[0]
+    if not names_us(host.decode("latin-1"), gate):
+        raise Misdirected(
+            "The Host header names neither a loopback name nor one of this listener's allowed_hosts."
+            " Point the app at localhost, or add the name it uses to listeners[].allowed_hosts."
+        )
+    return host
+
+
+def _check_page(fields: Fields) -> None:
+    """Refuse what a browser marks as sent by a page (Fetch §3.2, Fetch Metadata §2.2); no CORS is ever granted."""
+    sites = values(fields, b"sec-fetch-site")
+    if values(fields, b"origin") or any(site.strip().lower() != b"none" for site in sites):
+        raise Refused(
+            "A web page sent this request (Origin or Sec-Fetch-Site says so); pages may not borrow credentials."
+        )
+
+
+def _origin_form(target: str, gate: Gate) -> str:
+    """Return the target as origin-form. Absolute-form is taken when it names us (RFC 9112 §3.2.2)."""
+    scheme, separator, rest = target.partition("://")
+    if separator and scheme.lower() in {"http", "https"}:
+        authority, slash, path = rest.partition("/")
+        if not names_us(authority, gate):
+            raise Misdirected("The request's absolute target names another host; the proxy forwards to PandaDoc only.")
+        target = slash + path
+    if TARGET.fullmatch(target) is None:
+        raise CallerError(
+            "The request's target must begin with / and hold only visible ASCII,"
+            " without a backslash or #. Percent-encode the rest."
+        )
+    return target
+
+
+def _check_operation(target: str) -> None:
+    if hands_out_credentials(target):
+        raise Refused("This operation hands out a credential; the proxy does not forward it.")
+
+
+def _readings(target: str) -> set[tuple[str, ...]]:
+    """Return the path as every server between here and PandaDoc's code might read it, in segments."""
+    path, readings = target.partition("?")[0], set()
+    for _ in range(DECODINGS):
+        readings.add(_segments(path))
+        decoded = unquote(path, encoding="latin-1")
+        if decoded == path:
+            return readings
+        path = decoded
+    raise CallerError("The request's path is percent-encoded more often than any honest one.")
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    segments: list[str] = []
+    for raw in path.lower().replace("\\", "/").split("/"):
+        segment = re.split(r"[;?#\x00]", raw, maxsplit=1)[0].strip()
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in {"", "."}:
+            segments.append(segment)
+    return tuple(segments)
+
+
+def _matches(segments: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if pattern[-1] == "**":
+        segments, pattern = segments[: len(pattern) - 1], pattern[:-1]
+    return len(segments) == len(pattern) and all(
+        wanted in {"*", segment} for segment, wanted in zip(segments, pattern, strict=True)
+    )

@@ -1,0 +1,209 @@
+"""The line itself: one request, from its head to the last byte of its answer.
+
+guard ─► credential ─► upstream ─► 401? replay once ─► relay
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from proxy.credential.credential import Credential
+from proxy.credential.source import CredentialSource
+from proxy.errors import AnswerBroken, CallerError, Overloaded, ProxyError
+from proxy.forward import guard
+from proxy.forward.body import Body, BodyLimits, KeptBytes
+from proxy.forward.exchange import Exchange
+from proxy.forward.headers import Origin, to_caller, to_upstream, values
+from proxy.forward.problem import problem
+from proxy.forward.relay import RelayedResponse, cut, hold, relay
+from proxy.forward.server import Incoming
+from proxy.forward.upstream import Answer, Attempt, Upstream
+
+log = logging.getLogger(__name__)
+
+UNAUTHORIZED: Final = 401
+LEAST_ERROR: Final = 400
+
+CLIENT_CLOSED: Final = 499
+"""What the access log shows for a caller that hung up; nginx's number for it."""
+
+HELD_401: Final = 64 * 1024
+"""Bytes of a 401's body that are read ahead, so that no connection is held while a refresh runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The parts that serve one listener: a request takes one lane and keeps it to its end."""
+
+    gate: guard.Gate
+    source: CredentialSource
+    upstream: Upstream
+    origin: Origin
+    body_limits: BodyLimits
+    kept_bytes: KeptBytes
+    max_requests: int
+    health: str | None
+    ready: Callable[[], bool]
+
+
+class InFlight:
+    """Requests that have begun and not ended, of all listeners. `count` is changed by entering and leaving."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __repr__(self) -> str:
+        return f"<InFlight {self.count}>"
+
+    def __enter__(self) -> None:
+        self.count += 1
+        self._none.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+        if self.count == 0:
+            self._none.set()
+
+    async def none(self) -> None:
+        """Wait until nothing is in flight."""
+        await self._none.wait()
+
+
+class Handler:
+    """Serves one listener's requests."""
+
+    def __init__(self, lane: Callable[[], Lane], in_flight: InFlight, now: Callable[[], float]) -> None:
+        self._lane = lane
+        self._in_flight = in_flight
+        self._now = now
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
+        head, lane = request.head, self._lane()
+        if head.target == lane.health:
+            return _health(lane)
+        ids = values(head.fields, b"x-request-id")
+        exchange = Exchange.begin(head.method, head.target, ids[0] if ids else None, self._now)
+        with self._in_flight:
+            try:
+                response = await self._answer(request, lane, exchange)
+            finally:
+                exchange.tell()
+        return response
+
+    async def _answer(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
+        try:
+            return await self._forward(request, lane, exchange)
+        except ProxyError as fault:
+            return _own_answer(request, fault, exchange)
+        except AnswerBroken as fault:
+            exchange.fault = f"answer broken: {fault}"
+            raise
+        except asyncio.CancelledError:
+            exchange.status, exchange.fault = CLIENT_CLOSED, "the caller hung up"
+            raise
+        except ConnectionError:
+            exchange.status, exchange.fault = CLIENT_CLOSED, "the caller's connection broke"
+            raise
+        except Exception:  # one request's failure is one request's failure (law 17)
+            log.exception("a fault of ours in request %s", exchange.request_id)
+            return _own_answer(request, ProxyError("The proxy failed on this request; its log says why."), exchange)
+
+    async def _forward(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
+        admitted = guard.admit(request.head, lane.gate)
+        if self._in_flight.count > lane.max_requests:
+            raise Overloaded(
+                f"More than {lane.max_requests} requests are in flight (limits.max_requests).", retry_after=1
+            )
+        body = request.body(lane.body_limits, lane.kept_bytes)
+        try:
+            answer = await _ask(_Errand(request.head, admitted.target, body, lane, exchange))
+            try:
+                return await _relay(request, admitted, lane, answer, exchange)
+            finally:
+                await answer.close()
+        finally:
+            if body is not None:
+                exchange.bytes_in = body.received
+                body.let_go()
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """What one request wants from the upstream, whatever the number of attempts."""
+
+    head: guard.Head
+    target: str
+    body: Body | None
+    lane: Lane
+    exchange: Exchange
+
+    async def attempt(self, credential: Credential) -> Answer:
+        lane, exchange = self.lane, self.exchange
+        fields = to_upstream(self.head.fields, credential.authorization)
+        exchange.lent(lane.source.name, credential)
+        exchange.asked()
+        try:
+            return await lane.upstream.send(
+                Attempt(self.head.method, lane.origin.prefix + self.target, fields, self.body)
+            )
+        finally:
+            exchange.answered()
+
+
+async def _ask(errand: _Errand) -> Answer:
+    """Return the answer to relay: the first, or after a 401 and with a newer credential the second (law 11)."""
+    source, body = errand.lane.source, errand.body
+    keepable = body is None or body.surely_replayable
+    credential = await (source.current() if keepable else source.proven())
+    answer = await errand.attempt(credential)
+    if answer.status != UNAUTHORIZED:
+        if answer.status < LEAST_ERROR:
+            source.accepted(credential)
+        return answer
+    if body is not None and not body.replayable:
+        source.renew_behind(credential)
+        return answer
+    answer = await hold(answer, HELD_401)
+    newer = await source.replacement(credential)
+    if newer is None or not (body is None or body.replayable):
+        return answer
+    await answer.close()
+    errand.exchange.replayed = True
+    answer = await errand.attempt(newer)
+    source.replayed(newer, refused=answer.status == UNAUTHORIZED)
+    return answer
+
+
+async def _relay(
+    request: Incoming, admitted: guard.Admitted, lane: Lane, answer: Answer, exchange: Exchange
+) -> web.StreamResponse:
+    fields = to_caller(answer.fields, lane.origin, b"http://" + admitted.host)
+    response = RelayedResponse(answer, fields)
+    if not (lane.ready() and request.content.is_eof()):
+        response.force_close()  # we are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6)
+    try:
+        return await relay(request, response, answer.chunks(), exchange, lane.body_limits.idle_timeout)
+    except AnswerBroken:
+        cut(request, response)
+        raise
+
+
+def _own_answer(request: Incoming, fault: ProxyError, exchange: Exchange) -> web.StreamResponse:
+    exchange.status, exchange.fault = fault.status, fault.error
+    response = problem(fault, exchange.request_id)
+    if isinstance(fault, CallerError) or not request.content.is_eof():
+        response.force_close()
+    return response
+
+
+def _health(lane: Lane) -> web.Response:
+    """Answer the listener's own health path: whether it takes requests, not whether PandaDoc does."""
+    ready = lane.ready()
+    return web.Response(status=200 if ready else 503, text="ok\n" if ready else "draining\n")

@@ -1,0 +1,135 @@
+"""What of a head crosses the proxy, and how it is changed. Pure; names and values are raw bytes.
+
+Sources: RFC 9110 §7.6.1 (Connection and the hop-by-hop fields), §10.2.2 (Location);
+RFC 9112 §6 (framing, which each side decides for itself).
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+NOT_FROM_CALLER: Final = HOP_BY_HOP | {
+    b"authorization",  # law 9: ours alone goes up
+    b"content-length",  # set anew with the body
+    b"expect",  # answered here (RFC 9110 §10.1.1)
+    b"host",  # the upstream's own
+    b"forwarded",  # what stands between the app and the proxy is nobody's business
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-port",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+}
+
+END_TO_END: Final = frozenset(
+    {
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"cookie",
+        b"host",
+    }
+)
+"""Fields that no Connection header can nominate away: dropping one would change the message."""
+
+
+def canonical(name: bytes) -> bytes:
+    """Fold a field name as the laxest reader might: case and underscores say nothing (CGI reads `_` as `-`)."""
+    return name.lower().replace(b"_", b"-")
+
+
+def nominated(fields: Fields) -> frozenset[bytes]:
+    """Return the field names that Connection declares hop-by-hop, but for those that never are."""
+    names = {
+        canonical(name.strip())
+        for field, value in fields
+        if field.lower() == b"connection"
+        for name in value.split(b",")
+    }
+    return frozenset(names) - END_TO_END
+
+
+def to_upstream(fields: Fields, authorization: str) -> Fields:
+    """Return the caller's fields that cross, in order, then the one Authorization: ours (law 9)."""
+    dropped = NOT_FROM_CALLER | nominated(fields)
+    kept = (field for field in fields if canonical(field[0]) not in dropped)
+    return (*kept, (b"Authorization", authorization.encode("ascii")))
+
+
+def to_caller(fields: Fields, origin: "Origin", here: bytes) -> Fields:
+    """Return the upstream's fields that cross, with a Location on its own origin turned to ours (law 15)."""
+    dropped = HOP_BY_HOP | nominated(fields)
+    return tuple(
+        (name, origin.as_seen_here(value, here) if name.lower() == b"location" else value)
+        for name, value in fields
+        if name.lower() not in dropped
+    )
+
+
+class Origin:
+    """The upstream's origin and path prefix, as bytes that stand at a Location's beginning."""
+
+    def __init__(self, origin: str, prefix: str) -> None:
+        self.prefix = prefix
+        self._origin = origin.encode("ascii")
+        self._prefix = prefix.encode("ascii")
+
+    def __repr__(self) -> str:
+        return f"<Origin {self._origin.decode()}{self.prefix}>"
+
+    def as_seen_here(self, location: bytes, here: bytes) -> bytes:
+        """Rewrite a Location on this origin to `here` (`http://` and the caller's Host); leave others alone."""
+        authority = self._origin.split(b"//", 1)[1]
+        for stem in (self._origin, b"//" + authority):
+            if _begins(location, stem):
+                return here + self._without_prefix(location[len(stem) :])
+        if self._prefix and location.startswith(b"/") and not location.startswith(b"//"):
+            return self._without_prefix(location)
+        return location
+
+    def _without_prefix(self, target: bytes) -> bytes:
+        if self._prefix and _begins(target, self._prefix):
+            return target[len(self._prefix) :] or b"/"
+        return target
+
+
+def _begins(text: bytes, stem: bytes) -> bool:
+    """Tell whether `text` is `stem`, or `stem` with a path, query or fragment behind it."""
+    return text[: len(stem)].lower() == stem.lower() and text[len(stem) : len(stem) + 1] in (
+        b"",
+        b"/",
+        b"?",
+        b"#",
+    )
+
+
+def values(fields: Fields, name: bytes) -> list[bytes]:
+    """Return every value of the field `name` (lower case), in order."""
+    return [value for field, value in fields if field.lower() == name]
+
+
+def is_text(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Tell whether every value is UTF-8, the only bytes aiohttp's writers pass without loss."""
+    try:
+        for _, value in fields:
+            value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

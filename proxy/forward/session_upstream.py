@@ -1,0 +1,188 @@
+"""Behind the seam: an aiohttp client session, told to leave everything as it is.
+
+It resends idempotent requests on a stale connection by itself (law 11's second case); no other
+retry is added here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from proxy.errors import AnswerBroken, UpstreamError, UpstreamTimeout
+from proxy.forward.body import Body
+from proxy.forward.headers import Fields
+from proxy.forward.upstream import Answer, Attempt
+
+NO_FIELDS_OF_ITS_OWN: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+UNREAD_LIMIT: Final = 64 * 1024
+"""Bytes the session buffers of an answer before it stops reading from the socket."""
+
+
+class SessionAnswer:
+    """An answer of the session's."""
+
+    def __init__(self, response: aiohttp.ClientResponse, idle_timeout: float) -> None:
+        self._response = response
+        self._idle_timeout = idle_timeout
+        self.status = response.status
+        self.reason = response.reason or ""
+        self.fields: Fields = response.raw_headers
+
+    def __repr__(self) -> str:
+        return f"<SessionAnswer {self.status}>"
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        content = self._response.content
+        while True:
+            try:
+                async with asyncio.timeout(self._idle_timeout):
+                    chunk = await content.readany()
+            except (aiohttp.ClientError, OSError) as fault:  # OSError: TimeoutError is one
+                raise AnswerBroken(type(fault).__name__) from fault
+            if not chunk:
+                return
+            yield chunk
+
+    async def close(self) -> None:
+        self._response.close()
+
+
+class SessionUpstream:
+    """Sends through one session; its connection pool is the only thing that changes."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        origin: URL,
+        *,
+        response_timeout: float,
+        idle_timeout: float,
+        proxy: URL | None,
+    ) -> None:
+        self._session = session
+        self._origin = origin
+        self._response_timeout = response_timeout
+        self._idle_timeout = idle_timeout
+        self._proxy = proxy
+
+    def __repr__(self) -> str:
+        return f"<SessionUpstream {self._origin}>"
+
+    async def send(self, attempt: Attempt) -> Answer:
+        try:
+            async with asyncio.timeout(self._response_timeout) as limit:
+                response = await self._request(attempt, _Deadline(limit))
+        except (aiohttp.ClientError, OSError, TimeoutError) as fault:
+            if attempt.body is not None and attempt.body.fault is not None:
+                raise attempt.body.fault from fault
+            raise as_upstream_error(fault) from fault
+        return SessionAnswer(response, self._idle_timeout)
+
+    async def _request(self, attempt: Attempt, deadline: "_Deadline") -> aiohttp.ClientResponse:
+        fields = CIMultiDict((name.decode(), value.decode()) for name, value in attempt.fields)
+        try:
+            return await self._session.request(
+                attempt.method,
+                self._url(attempt.target),
+                headers=fields,
+                data=self._data(attempt.body, fields, deadline),
+                allow_redirects=False,
+                proxy=self._proxy,
+            )
+        finally:
+            deadline.over = True
+
+    def _url(self, target: str) -> URL:
+        """Build a URL whose path is the raw target, query and all: yarl then changes no byte of it (law 10)."""
+        origin = self._origin
+        return URL.build(
+            scheme=origin.scheme, host=origin.host or "", port=origin.explicit_port, path=target, encoded=True
+        )
+
+    def _data(
+        self, body: Body | None, fields: CIMultiDict[str], deadline: "_Deadline"
+    ) -> bytes | AsyncIterator[bytes] | None:
+        if body is None:
+            return None
+        if body.length is not None:
+            fields["Content-Length"] = str(body.length)
+        if body.length == 0:
+            return b""
+        return body.arrived() or self._stream(body, deadline)
+
+    async def _stream(self, body: Body, deadline: "_Deadline") -> AsyncIterator[bytes]:
+        """Hand the body over chunk by chunk; time runs for the upstream only while it holds a chunk."""
+        yield b""  # makes aiohttp send the head now: an early answer must be possible
+        deadline.stop()
+        async for chunk in body.chunks():
+            deadline.start(self._idle_timeout)
+            yield chunk
+            deadline.stop()
+        deadline.start(self._response_timeout)
+
+
+class _Deadline:
+    """The time limit of one attempt, moved along as its body goes out; `over` once the head is here."""
+
+    def __init__(self, limit: asyncio.Timeout) -> None:
+        self._limit = limit
+        self.over = False
+
+    def start(self, seconds: float) -> None:
+        if not self.over:
+            self._limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def stop(self) -> None:
+        if not self.over:
+            self._limit.reschedule(None)
+
+
+def as_upstream_error(fault: Exception) -> UpstreamError:
+    """Translate what the session raised: once, here, into RFC 9209's words. No text of the fault goes on."""
+    for kinds, error, detail in ERRORS:
+        if isinstance(fault, kinds):
+            return UpstreamError(detail, error=error)
+    if isinstance(fault, aiohttp.ConnectionTimeoutError):
+        return UpstreamTimeout("No connection to the upstream in time.", error="connection_timeout")
+    if isinstance(fault, TimeoutError):
+        return UpstreamTimeout("The upstream did not answer in time.")
+    return UpstreamError("The connection to the upstream broke before its answer began.")
+
+
+ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], str, str], ...]] = (
+    (
+        (aiohttp.ClientConnectorDNSError,),
+        "dns_error",
+        "The upstream's name can't be resolved. Check upstream.url and the cluster's DNS.",
+    ),
+    (
+        (aiohttp.ClientConnectorCertificateError,),
+        "tls_certificate_error",
+        "The upstream's certificate is not trusted. Set upstream.ca_file if a private CA signs it.",
+    ),
+    (
+        (aiohttp.ClientSSLError,),
+        "tls_protocol_error",
+        "TLS with the upstream failed.",
+    ),
+    (
+        (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError),
+        "destination_unavailable",
+        "The HTTP proxy on the way to the upstream failed. Check upstream.proxy.",
+    ),
+    (
+        (aiohttp.ClientConnectorError,),
+        "connection_refused",
+        "The upstream refused the connection.",
+    ),
+    (
+        (aiohttp.ClientResponseError,),
+        "http_protocol_error",
+        "The upstream's answer is not valid HTTP.",
+    ),
+)

@@ -1,0 +1,51 @@
+"""The seam between the request's way and the transport: what is sent, what comes back.
+
+One call is one attempt. A transport does not follow redirects, decode, keep cookies or add fields
+of its own beyond framing; and it says in its error how the attempt ended.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.forward.body import Body
+from proxy.forward.headers import Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request to the upstream. `target` is raw, prefix included; `fields` hold no framing."""
+
+    method: str
+    target: str
+    fields: Fields
+    body: Body | None
+
+
+class Answer(Protocol):
+    """An answer whose head has arrived."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def fields(self) -> Fields: ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives. Raises AnswerBroken if it breaks off or stalls."""
+        ...
+
+    async def close(self) -> None:
+        """Be done with it; a connection with unread bytes is dropped, never reused."""
+        ...
+
+
+class Upstream(Protocol):
+    """Where requests go."""
+
+    async def send(self, attempt: Attempt) -> Answer:
+        """Send once. Raises UpstreamError or UpstreamTimeout; or the body's own fault if the caller's body broke."""
+        ...

@@ -1,0 +1,53 @@
+"""Ask a running proxy, from the same machine and with the same configuration, whether it takes requests.
+
+Standard library only, so that a health check every few seconds costs little.
+"""
+
+import http.client
+import socket
+from typing import Final
+
+from proxy.config import Config, TcpBind, UnixBind
+
+TIMEOUT: Final = 3.0
+"""Seconds: images give a health check about five."""
+
+ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+
+
+class Unhealthy(Exception):
+    """It does not take requests; says what was asked and what came back."""
+
+
+def ask(config: Config) -> None:
+    """Ask the first listener that answers a health path, else the admin port. Raises Unhealthy."""
+    bind, path = _whom(config)
+    connection = _connection(bind)
+    try:
+        connection.request("GET", path, headers={"Host": "localhost"})
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as fault:
+        raise Unhealthy(f"{bind} does not answer {path}: {fault}") from fault
+    finally:
+        connection.close()
+    if status != http.HTTPStatus.OK:
+        raise Unhealthy(f"{bind} answers {path} with {status}")
+
+
+def _whom(config: Config) -> tuple[TcpBind | UnixBind, str]:
+    for listener in config.listeners:
+        if listener.health is not None:
+            return listener.bind, listener.health
+    if config.admin is not None:
+        return config.admin.bind, "/readyz"
+    raise Unhealthy("there is nothing to ask: every listener has `health: null` and admin is null")
+
+
+def _connection(bind: TcpBind | UnixBind) -> http.client.HTTPConnection:
+    if isinstance(bind, TcpBind):
+        return http.client.HTTPConnection(ANY_ADDRESS.get(bind.host, bind.host), bind.port, timeout=TIMEOUT)
+    connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT)
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.settimeout(TIMEOUT)
+    connection.sock.connect(str(bind.path))
+    return connection

@@ -1,0 +1,76 @@
+"""How the proxy's log lines look: text for people, JSON lines for machines, a secret for nobody.
+
+No code logs a secret; the redacting formatter is the net below the rope.
+"""
+
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+import msgspec
+
+from proxy.config import Log
+
+CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|api-key|basic)\s+[^\s\"',]+")
+FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)([\"'=:\s]+)[^\s\"'&,}]+")
+
+LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def redact(text: str) -> str:
+    """Blot out whatever looks like a credential."""
+    return FORM_SECRETS.sub(r"\1\2***", CREDENTIALS.sub(r"\1 ***", text))
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people: time, level, message, then the fields as key=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        line = f"{moment} {record.levelname.lower():<8} {_message(self, record)}"
+        fields = " ".join(f"{key}={value}" for key, value in _fields(record).items() if key not in IN_THE_MESSAGE)
+        return redact(f"{line}  {fields}" if fields else line)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (RFC 3339), level, logger, message, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        document = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": redact(_message(self, record)),
+            **_fields(record),
+        }
+        return msgspec.json.encode(document).decode()
+
+
+IN_THE_MESSAGE: Final = frozenset({"method", "path", "status"})
+"""Fields of an access line that its message says already."""
+
+
+def set_up(settings: Log, stream: TextIO | None = None) -> None:
+    """Send every log line of the process to `stream` (standard error if None) in the configured form."""
+    stream = sys.stderr if stream is None else stream
+    text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TextFormatter() if text else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)  # libraries: their warnings only, for they log what they hold
+    logging.getLogger("proxy").setLevel(LEVELS[settings.level])
+    logging.getLogger("proxy.access").disabled = not settings.access
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return getattr(record, "fields", {})
+
+
+def _message(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    message = record.getMessage()
+    if record.exc_info:
+        message = f"{message}\n{formatter.formatException(record.exc_info)}"
+    return message

@@ -1,0 +1,65 @@
+"""Fixtures: houses to test in, opened and closed around each test."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig import House, TurnedClock, ground, oauth
+
+from proxy.simulator import Simulator
+
+HouseMaker = Callable[..., Awaitable[House]]
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def api_key_house(stack: AsyncExitStack, tmp_path: Path) -> HouseMaker:
+    """Make a house whose credential is an API key."""
+
+    async def make(settings: Mapping[str, Any] | None = None, simulator: Mapping[str, Any] | None = None) -> House:
+        upstream = Simulator(**(simulator or {}))
+        await upstream.start()
+        key = upstream.issue_api_key()
+        credentials = {"credentials": {"default": {"api_key": "${KEY}"}}}
+        merged = merge(ground(upstream), credentials, settings or {})
+        return await stack.enter_async_context(House(upstream, tmp_path, merged, {"KEY": key}, secrets={key}))
+
+    return make
+
+
+@pytest.fixture
+async def oauth_house(stack: AsyncExitStack, tmp_path: Path) -> HouseMaker:
+    """Make a house whose credential is an OAuth grant with an empty store and a seed."""
+
+    async def make(
+        settings: Mapping[str, Any] | None = None,
+        simulator: Mapping[str, Any] | None = None,
+        **credential: Any,
+    ) -> House:
+        clock = TurnedClock()
+        upstream = Simulator(**{"clock": clock.wall, **(simulator or {})})
+        await upstream.start()
+        store = credential.pop("store", {"file": str(tmp_path / "grant.json")})
+        grant, environ = oauth(upstream, store, **credential)
+        merged = merge(ground(upstream), grant, settings or {})
+        house = House(upstream, tmp_path, merged, environ, clock=clock, secrets={upstream.client_secret})
+        return await stack.enter_async_context(house)
+
+    return make
+
+
+def merge(*trees: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay later mappings over earlier ones, key by key."""
+    merged: dict[str, Any] = {}
+    for tree in trees:
+        for key, value in tree.items():
+            both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+            merged[key] = merge(merged[key], value) if both else value
+    return merged

@@ -1,0 +1,194 @@
+"""What the tests stand on: a real simulator, a real proxy before it, clocks that a test can turn.
+
+Nothing is mocked. Every secret that exists in a house is looked for, when the house closes, in
+everything the house has said (law 16).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import aiohttp
+import msgspec
+import yaml
+
+from proxy.app import Proxy
+from proxy.config import Config, load
+from proxy.simulator import Simulator
+
+PROXY_LOGGER: Final = logging.getLogger("proxy")
+
+
+class TurnedClock:
+    """The machine's clocks with a step added; a test alone changes the steps."""
+
+    def __init__(self) -> None:
+        self._wall_step = 0.0
+        self._monotonic_step = 0.0
+
+    def wall(self) -> float:
+        return time.time() + self._wall_step
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._monotonic_step
+
+    def pass_(self, seconds: float) -> None:
+        """Let time pass, on both clocks."""
+        self._wall_step += seconds
+        self._monotonic_step += seconds
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock alone, as an administrator or NTP does."""
+        self._wall_step += seconds
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An answer as a client saw it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+class Ear(logging.Handler):
+    """Hears every log line as it is before any formatter redacts it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+        self.fields: list[dict[str, Any]] = []
+        self._formatter = logging.Formatter("%(levelname)s %(name)s %(message)s")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = getattr(record, "fields", None)
+        if fields is not None:
+            self.fields.append(fields)
+        self.lines.append(f"{self._formatter.format(record)} {fields or ''}")
+
+    def heard(self, *words: str) -> bool:
+        """Tell whether one line held all of `words`."""
+        return any(all(word in line for word in words) for line in self.lines)
+
+
+@dataclass
+class House:
+    """One proxy before one simulator, on loopback. `restart` makes the proxy anew on what it stored."""
+
+    simulator: Simulator
+    folder: Path
+    settings: Mapping[str, Any]
+    environ: Mapping[str, str]
+    clock: TurnedClock = field(default_factory=TurnedClock)
+    secrets: set[str] = field(default_factory=set)
+    said: list[str] = field(default_factory=list)
+    ear: Ear = field(default_factory=Ear)
+    proxy: Proxy = field(init=False)
+    client: aiohttp.ClientSession = field(init=False)
+
+    async def __aenter__(self) -> Self:
+        logging.getLogger().addHandler(self.ear)
+        PROXY_LOGGER.setLevel(logging.DEBUG)
+        self.client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=30), auto_decompress=False
+        )
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.said += [repr(self.proxy), repr(self.proxy._snapshot)]  # noqa: SLF001 - a repr of everything in it
+        await self.client.close()
+        await self.proxy.stop()
+        await self.simulator.stop()
+        logging.getLogger().removeHandler(self.ear)
+        assert_silent(self.all_secrets(), [*self.ear.lines, *self.said])
+
+    async def open(self) -> None:
+        self.proxy = Proxy(self.config(), state_home=self.folder / "state", clock=self.clock)
+        await self.proxy.start()
+
+    async def restart(self) -> None:
+        await self.proxy.stop()
+        await self.open()
+
+    def config(self) -> Config:
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(dict(self.settings)))
+        return load(path, environ=self.environ)
+
+    @property
+    def url(self) -> str:
+        return self.proxy.urls[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def all_secrets(self) -> set[str]:
+        """Return every secret that the simulator saw, and those the test named."""
+        seen = set(self.secrets)
+        for received in self.simulator.journal:
+            seen.update(value.split(" ", 1)[-1] for value in received.authorization)
+            seen.update(value for key, value in received.form.items() if key not in {"grant_type", "scope", "client_id"})
+        return {secret for secret in seen if len(secret) > 5}
+
+    async def ask(self, method: str, path: str, **options: Any) -> Seen:
+        """Send one request through the proxy, as an app without a credential."""
+        async with self.client.request(method, self.url + path, allow_redirects=False, **options) as answer:
+            seen = Seen(answer.status, answer.headers, await answer.read())
+        if answer.headers.get("Proxy-Status"):
+            self.said.append(seen.body.decode())
+        return seen
+
+    async def get(self, path: str = "/public/v1/members/current", **options: Any) -> Seen:
+        return await self.ask("GET", path, **options)
+
+    async def many(self, number: int, path: str = "/public/v1/members/current") -> list[Seen]:
+        """Send `number` requests at once."""
+        return list(await asyncio.gather(*(self.get(path) for _ in range(number))))
+
+
+def oauth(simulator: Simulator, store: Mapping[str, Any], **more: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a configuration with an OAuth credential for `simulator`, and the environment it reads."""
+    environ = {
+        "CLIENT_ID": simulator.client_id,
+        "CLIENT_SECRET": simulator.client_secret,
+        "REFRESH_TOKEN": simulator.issue_refresh_token(),
+    }
+    credential = {
+        "client_id": "${CLIENT_ID}",
+        "client_secret": "${CLIENT_SECRET}",
+        "refresh_token": "${REFRESH_TOKEN}",
+        "store": dict(store),
+        **more,
+    }
+    return {"credentials": {"default": {"oauth2": credential}}}, environ
+
+
+def ground(simulator: Simulator) -> dict[str, Any]:
+    """Return the settings every house has: free ports, the simulator as upstream."""
+    return {"listeners": [{"bind": "127.0.0.1:0"}], "admin": {"bind": "127.0.0.1:0"}, "upstream": {"url": simulator.url}}
+
+
+def assert_silent(secrets: set[str], said: list[str]) -> None:
+    """Fail if any of `secrets` stands in anything `said`, without showing it again."""
+    leaks = [line.replace(secret, "<THE SECRET>") for line in said for secret in secrets if secret in line]
+    assert not leaks, f"a secret was said: {leaks[:3]}"
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until `condition` holds; fail after `seconds`. Used where nothing announces the change."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+
