@@ -1,0 +1,29 @@
+"""A PandaDoc stand-in: for our tests, for `pandadoc-proxy demo`, and for other people's CI.
+
+It answers what PandaDoc documents, with the bodies PandaDoc documents, on a real socket. It must never
+answer anything PandaDoc has not, except under `/_simulator/` (see `control`). Nothing here is secure:
+every credential it hands out opens only itself.
+
+    server     Simulator: the parts wired, started, stopped; what tests and the demo hold in their hands
+    exchange   one request from its head to its answer, and onto the wire
+    grants     clients, codes, refresh tokens, access tokens, API keys: who lives, who dies
+    api        which operation a path names
+    operations what each operation answers
+    bodies     reading a body to its end, tallied
+    documents  documents and their life from uploaded to sent
+    uploads    what a multipart body holds, found while it streams past
+    pdf        deterministic PDF bytes of any size
+    answers    an answer as a value; the documented error bodies
+    faults     switches: errors, delays, hangs and resets on chosen paths
+    journal    what was received
+    control    the switches over HTTP
+
+Decisions are synchronous and return an answer as a value; only `server`, `exchange` and `bodies` do I/O.
+"""
+
+from proxy.simulator.faults import Fault, Faults
+from proxy.simulator.journal import Received
+from proxy.simulator.pdf import pdf_bytes, pdf_sha256
+from proxy.simulator.server import Simulator, serve
+
+__all__ = ["Fault", "Faults", "Received", "Simulator", "pdf_bytes", "pdf_sha256", "serve"]

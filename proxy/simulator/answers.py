@@ -1,0 +1,98 @@
+"""An answer as a value, and the error bodies that PandaDoc documents."""
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+
+from proxy.simulator.pdf import Pdf
+
+JSON_TYPE = ("Content-Type", "application/json")
+# What PandaDoc's own error says of a document that is not there yet, shortened by its link.
+NOT_READY = (
+    "Warning - Document status document.uploaded doesn\u2019t mean that the document already exists - "
+    "processing happens asynchronously."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, its header lines, and either bytes or a PDF to be streamed."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    pdf: Pdf | None = None
+
+
+class Cut(enum.Enum):
+    """No answer at all: the connection ends instead."""
+
+    CLOSE = "closed"
+    RESET = "reset"
+
+
+def json_answer(status: int, payload: object, *headers: tuple[str, str]) -> Answer:
+    return Answer(status, (JSON_TYPE, *headers), json.dumps(payload).encode())
+
+
+def request_error(status: int, detail: object, *headers: tuple[str, str]) -> Answer:
+    return json_answer(status, {"type": "request_error", "detail": detail}, *headers)
+
+
+def validation_error(**fields: str) -> Answer:
+    """Answer 400, with one message per field."""
+    detail = {field: [message] for field, message in fields.items()}
+    return json_answer(400, {"type": "validation_error", "detail": detail})
+
+
+def authentication_error(detail: str) -> Answer:
+    return json_answer(401, {"type": "authentication_error", "detail": detail})
+
+
+def not_ready(document_id: str, status: str) -> Answer:
+    return json_answer(409, {"id": document_id, "status": status, "info_message": NOT_READY})
+
+
+NOT_FOUND = request_error(404, "Not found")
+TOO_LARGE = request_error(413, "Request body is too large.")
+UNAUTHENTICATED = authentication_error("Authentication credentials were not provided.")
+# What /public/beta and parts of /public/v2 say instead.
+UNAUTHORIZED_V2 = json_answer(401, {"code": "unauthorized", "details": []})
+
+_DOCUMENTED: Mapping[int, Answer] = MappingProxyType(
+    {
+        400: json_answer(400, {"type": "validation_error", "detail": {}}),
+        401: UNAUTHENTICATED,
+        403: json_answer(
+            403,
+            {"type": "permissions_error", "detail": "You do not have permission to perform this action."},
+        ),
+        404: NOT_FOUND,
+        405: request_error(405, "Method not allowed."),
+        409: not_ready("mXpGsEBHdSFW97zKXq75hm", "document.uploaded"),
+        413: TOO_LARGE,
+        423: json_answer(423, {"type": "document_locked", "detail": "Document is locked for editing."}),
+        429: json_answer(429, {"type": "throttled", "detail": "Request was throttled."}),
+    }
+)
+_DOCUMENTED_FOR_TOKENS: Mapping[int, Answer] = MappingProxyType(
+    {
+        400: json_answer(400, {"error": "invalid_grant"}),
+        401: json_answer(401, {"error": "invalid_client"}),
+    }
+)
+
+
+def documented(status: int, *, token_endpoint: bool = False) -> Answer:
+    """Return what PandaDoc says with this status; a CDN's page for a 5xx, nothing for the undocumented."""
+    if token_endpoint and status in _DOCUMENTED_FOR_TOKENS:
+        return _DOCUMENTED_FOR_TOKENS[status]
+    if status in _DOCUMENTED:
+        return _DOCUMENTED[status]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        page = f"<html><head><title>{status}</title></head><body>Incapsula incident</body></html>"
+        return Answer(status, (("Content-Type", "text/html"),), page.encode())
+    return Answer(status)

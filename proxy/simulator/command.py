@@ -1,0 +1,32 @@
+"""`pandadoc-proxy simulator`: the stand-in as a process of its own."""
+
+from collections.abc import Awaitable, Callable
+
+from proxy.simulator.server import Simulator
+
+
+async def simulate(host: str, port: int, expires_in: int, *, rotate: bool, until: Callable[[], Awaitable[None]]) -> int:
+    """Serve until `until` returns. Prints what an app, or a proxy, needs to talk to it; returns the exit code."""
+    simulator = Simulator(expires_in=expires_in, rotate=rotate)
+    await simulator.start(host, port)
+    try:
+        print(_welcome(simulator), flush=True)  # noqa: T201 - the command's output
+        await until()
+    finally:
+        await simulator.stop()
+    return 0
+
+
+def _welcome(simulator: Simulator) -> str:
+    return f"""\
+a PandaDoc stand-in at {simulator.url}
+
+  PANDADOC_PROXY__UPSTREAM__URL={simulator.url}
+  PANDADOC_API_KEY={simulator.issue_api_key()}
+or
+  PANDADOC_CLIENT_ID={simulator.client_id}
+  PANDADOC_CLIENT_SECRET={simulator.client_secret}
+  PANDADOC_REFRESH_TOKEN={simulator.issue_refresh_token()}
+
+switches: GET {simulator.url}/_simulator/state and /journal, POST /_simulator/expire, /revoke, /faults …
+"""

@@ -1,0 +1,151 @@
+"""The switches over HTTP, as a test in another language would throw them."""
+
+import json
+
+import pytest
+from aiohttp import ClientSession
+
+from proxy.simulator import Simulator
+
+
+async def _ask(simulator: Simulator, method: str, path: str, payload: object = None) -> tuple[int, object]:
+    """Call a control endpoint without any credential."""
+    async with ClientSession(simulator.url) as session:
+        body = None if payload is None else json.dumps(payload)
+        async with session.request(method, f"/_simulator{path}", data=body) as response:
+            return response.status, await response.json()
+
+
+async def _switch(simulator: Simulator, path: str, payload: object = None) -> None:
+    status, state = await _ask(simulator, "POST", path, payload)
+    assert (status, state) == (200, simulator.state())
+
+
+async def test_issued_credentials_open_the_api(simulator: Simulator) -> None:
+    _, key = await _ask(simulator, "POST", "/api-keys")
+    _, grant = await _ask(simulator, "POST", "/grants")
+    _, code = await _ask(simulator, "POST", "/codes")
+    assert isinstance(key, dict)
+    assert isinstance(grant, dict)
+    assert isinstance(code, dict)
+    client = {"client_id": simulator.client_id, "client_secret": simulator.client_secret}
+    forms = (
+        {**client, "grant_type": "refresh_token", **grant},
+        {**client, "grant_type": "authorization_code", **code},
+    )
+    async with ClientSession(simulator.url) as session:
+        headers = {"Authorization": f"API-Key {key['api_key']}"}
+        async with session.get("/public/v1/members/current", headers=headers) as response:
+            assert response.status == 200
+        for form in forms:
+            async with session.post("/oauth2/access_token", data=form) as response:
+                assert response.status == 200
+
+
+async def test_expire_and_revoke_kill_access_tokens_and_leave_the_grant(simulator: Simulator) -> None:
+    for path in ("/expire", "/revoke"):
+        simulator.issue_access_token()
+        await _switch(simulator, path)
+        assert simulator.state()["access_tokens"] == 0
+    assert simulator.state()["grants"] == 2
+
+
+async def test_revoke_grants_and_revoke_api_keys_leave_nothing(simulator: Simulator) -> None:
+    simulator.issue_access_token()
+    simulator.issue_api_key()
+    await _switch(simulator, "/revoke-grants")
+    await _switch(simulator, "/revoke-api-keys")
+    state = simulator.state()
+    assert (state["grants"], state["access_tokens"], state["api_keys"]) == (0, 0, 0)
+
+
+async def test_settings_change_what_is_named_and_nothing_else(simulator: Simulator) -> None:
+    await _switch(simulator, "/settings", {"rotate": False})
+    assert (simulator.rotate, simulator.expires_in) == (False, 31535999)
+    await _switch(simulator, "/settings", {"expires_in": None})
+    assert (simulator.rotate, simulator.expires_in) == (False, None)
+
+
+@pytest.mark.parametrize(("payload", "times"), [(None, 1), ({"times": 3}, 3), ({"times": 0}, 0)])
+async def test_token_replies_are_lost_once_or_as_often_as_told(
+    simulator: Simulator, payload: object, times: int
+) -> None:
+    await _switch(simulator, "/lose-token-replies", payload)
+    assert simulator.state()["token_replies_to_lose"] == times
+
+
+async def test_faults_are_added_and_cleared_and_never_reach_the_switches(simulator: Simulator) -> None:
+    await _switch(simulator, "/faults", {"status": 503, "path": "/**", "body": {"a": 1}, "headers": {"X-A": "b"}})
+    async with ClientSession(simulator.url) as session, session.get("/anything") as response:
+        assert (response.status, response.headers["X-A"]) == (503, "b")
+        assert json.loads(await response.read()) == {"a": 1}
+    await _ask(simulator, "DELETE", "/faults")
+    assert simulator.faults.armed() == ()
+
+
+async def test_a_faults_body_that_is_a_string_is_sent_as_it_is(simulator: Simulator) -> None:
+    await _switch(simulator, "/faults", {"status": 502, "body": "<p>bad gateway</p>"})
+    assert simulator.faults.armed()[0].body == b"<p>bad gateway</p>"
+
+
+async def test_the_journal_tells_what_came_and_masks_every_credential(simulator: Simulator) -> None:
+    secret = simulator.issue_api_key()
+    headers = {"Authorization": f"API-Key {secret}", "Cookie": f"session={secret}"}
+    async with (
+        ClientSession(simulator.url, headers=headers) as session,
+        session.post("/a%2Fb?upload", data=secret.encode()) as response,
+    ):
+        assert response.status == 404
+    _, entries = await _ask(simulator, "GET", "/journal")
+    assert isinstance(entries, list)
+    (entry,) = entries
+    assert (entry["method"], entry["target"], entry["status"]) == ("POST", "/a%2Fb?upload", 404)
+    assert (entry["body_size"], len(entry["body_sha256"])) == (40, 64)
+    assert ["Authorization", "API-Key ***"] in entry["headers"]
+    assert secret not in json.dumps(entries)
+
+
+async def test_the_journal_can_be_forgotten_and_holds_no_control_calls(simulator: Simulator) -> None:
+    async with ClientSession(simulator.url) as session, session.get("/a") as response:
+        assert response.status == 401
+    assert len(simulator.journal) == 1
+    await _ask(simulator, "DELETE", "/journal")
+    assert simulator.journal == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", "/", 404),
+        ("GET", "/expire", 405),
+        ("PUT", "/faults", 405),
+    ],
+)
+async def test_a_switch_that_is_none_is_told_apart_from_a_wrong_method(
+    simulator: Simulator, method: str, path: str, status: int
+) -> None:
+    assert (await _ask(simulator, method, path))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("path", "payload"),
+    [
+        ("/faults", {"stauts": 500}),
+        ("/faults", {"status": 42}),
+        ("/faults", {"delay": -1}),
+        ("/faults", []),
+        ("/settings", {"rotate": "no"}),
+        ("/lose-token-replies", {"times": -1}),
+        ("/lose-token-replies", {"times": "x"}),
+    ],
+)
+async def test_an_order_that_makes_no_sense_is_a_400_and_changes_nothing(
+    simulator: Simulator, path: str, payload: object
+) -> None:
+    before = simulator.state()
+    status, answer = await _ask(simulator, "POST", path, payload)
+    assert status == 400
+    assert isinstance(answer, dict)
+    assert answer["detail"]
+    assert simulator.state() == before
