@@ -197,7 +197,7 @@ class Refresher:
         self._publish(self._grant, reply.access_token)
         odd = " (expires_in was missing or odd)" if reply.lifetime_guessed else ""
         log.info(
-            "credential %s: refreshed because %s; generation %d, good for %g s%s",
+            "credential %s: refreshed because %s; generation %d, good for %.0f s%s",
             self.name,
             because,
             self._grant.generation,

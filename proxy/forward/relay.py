@@ -5,7 +5,10 @@ never a second status line (law 13).
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
+from typing import Final
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -14,6 +17,10 @@ from proxy.errors import AnswerBroken
 from proxy.forward.exchange import Exchange
 from proxy.forward.headers import Fields
 from proxy.forward.upstream import Answer
+
+
+RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, for no time: closing sends RST (socket(7))."""
 
 
 class RelayedResponse(web.StreamResponse):
@@ -94,11 +101,12 @@ def cut(request: web.BaseRequest, response: web.StreamResponse) -> None:
     transport = request.transport
     if transport is None:
         return
-    framed = response.chunked or "Transfer-Encoding" in response.headers or "Content-Length" in response.headers
-    if framed:
+    if "Transfer-Encoding" in response.headers or "Content-Length" in response.headers:
         transport.close()  # what was sent stays sent; the missing end shows
-    else:
-        transport.abort()  # only a reset tells it from a complete answer that ends with the connection
+        return
+    # The body ends with the connection (HTTP/1.0), so only a reset tells a broken one from a whole one.
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    transport.abort()
 
 
 def _text(value: bytes) -> str:

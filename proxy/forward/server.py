@@ -15,7 +15,8 @@ from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.http_writer import HttpVersion11
+from aiohttp.web_protocol import ERROR, RequestHandler
 
 from proxy.errors import AnswerBroken, CallerError, HeadTooLarge, ProxyError
 from proxy.forward.body import Body, BodyLimits, KeptBytes
@@ -34,6 +35,8 @@ LINGER: Final = 5.0
 
 READ_BUFFER: Final = 64 * 1024
 
+SPOKEN: Final = {(1, 0), (1, 1)}
+
 LATE: Final = (
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n"
     b"Proxy-Status: pandadoc-proxy; error=http_request_error\r\n\r\n"
@@ -46,9 +49,11 @@ class Incoming(web.BaseRequest):
     ATTRS = web.BaseRequest.ATTRS | {"head"}
 
     def __init__(self, message: RawRequestMessage, *rest: Any, **more: Any) -> None:
-        super().__init__(message, *rest, **more)
         version = (message.version.major, message.version.minor)
         self.head = Head(message.method, message.path, version, message.raw_headers)
+        if message is ERROR or version not in SPOKEN:
+            message = message._replace(version=HttpVersion11)  # the answer's version is ours (RFC 9110 §2.5)
+        super().__init__(message, *rest, **more)
 
     def body(self, limits: BodyLimits, kept_bytes: KeptBytes) -> Body | None:
         """Return the body, or None where the head announces none (RFC 9112 §6.3). Raises BodyTooLarge."""
@@ -143,7 +148,7 @@ class Server(web.Server):
             lingering_time=LINGER,
             max_line_size=max_head,
             max_field_size=max_head,
-            max_headers=max_headers,
+            max_headers=2 * max_headers,  # the guard knows a 431; the parser only a 400
             read_bufsize=READ_BUFFER,
         )
         self._header_timeout = header_timeout

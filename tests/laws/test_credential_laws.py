@@ -1,10 +1,16 @@
 """The laws of the credential, each by its sentence, through the whole proxy and a real simulator."""
 
 import asyncio
+from pathlib import Path
 
+import pytest
 from conftest import HouseMaker
+from rig import until
 
 from proxy.simulator import Fault
+
+ME = "/public/v1/members/current"
+EVERYTHING = "/public/**"
 
 
 async def test_the_very_first_request_costs_one_refresh_and_a_wait(oauth_house: HouseMaker) -> None:
@@ -14,19 +20,11 @@ async def test_the_very_first_request_costs_one_refresh_and_a_wait(oauth_house: 
     assert len(house.simulator.token_calls()) == 1
 
 
-async def test_the_very_first_token_refused_is_replaced_at_once_and_the_request_replayed(
-    oauth_house: HouseMaker,
-) -> None:
-    """However young the token: nobody may be told to come back in thirty seconds (law 3)."""
-    house = await oauth_house()
-    house.simulator.faults.add(Fault(path="/public/**", status=401, times=1))
-    assert (await house.get()).status == 200
-    assert len(house.simulator.token_calls()) == 2
-    assert [call.status for call in house.simulator.api_calls()] == [401, 200]
+# Law 1
 
 
 async def test_a_thousand_requests_at_the_moment_of_expiry_cost_one_refresh(oauth_house: HouseMaker) -> None:
-    """At most one refresh is in flight per credential, whatever the number of callers (law 1)."""
+    """At most one refresh is in flight per credential, whatever the number of callers."""
     house = await oauth_house(simulator={"expires_in": 3600})
     await house.get()
     house.clock.pass_(3601)
@@ -35,18 +33,377 @@ async def test_a_thousand_requests_at_the_moment_of_expiry_cost_one_refresh(oaut
     assert len(house.simulator.token_calls()) == 2
 
 
-async def test_an_upstream_that_says_401_to_everything_costs_three_refreshes_at_most(oauth_house: HouseMaker) -> None:
-    """A 401 storm must not become a refresh storm (law 3), and every 401 is the upstream's (law 14)."""
+async def test_the_first_caller_hanging_up_during_the_refresh_changes_nothing_for_the_others(
+    oauth_house: HouseMaker,
+) -> None:
+    """The refresh is its own task, shielded from whoever asked first."""
     house = await oauth_house()
-    house.simulator.faults.add(Fault(path="/public/**", status=401))
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", delay=0.3, times=1))
+    first = asyncio.create_task(house.get())
+    await house.simulator.until(lambda: len(house.simulator.token_calls()) == 1)
+    others = asyncio.create_task(house.many(20))
+    first.cancel()
+    assert [answer.status for answer in await others] == [200] * 20
+    assert len(house.simulator.token_calls()) == 1
+    await until(lambda: house.ear.heard("499") or house.ear.heard("hung up"))
+
+
+async def test_callers_wait_as_long_as_they_were_told_and_the_redeem_goes_on(oauth_house: HouseMaker) -> None:
+    """A sent redeem that is cut off is a lost grant; a caller that waits for ever is a hung app."""
+    house = await oauth_house(wait="50ms")
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", delay=0.5, times=1))
+    seen = await house.get()
+    assert seen.status == 503
+    assert seen.headers["Retry-After"] == "1"
+    assert seen.headers["Proxy-Status"].startswith("pandadoc-proxy; error=")
+    await until(lambda: house.ear.heard("refreshed because"))
+    assert (await house.get()).status == 200
+    assert len(house.simulator.token_calls()) == 1
+
+
+# Law 2
+
+
+async def test_a_401_for_a_generation_that_was_replaced_meanwhile_is_replayed_without_a_refresh(
+    oauth_house: HouseMaker,
+) -> None:
+    """A late 401 never throws a newer token away."""
+    house = await oauth_house()
+    await house.get()
+    house.simulator.faults.add(Fault(path="/public/v1/slow", delay=0.4, times=1))
+    late = asyncio.create_task(house.get("/public/v1/slow"))  # judged with generation 1, after it is dead
+    await house.simulator.until(lambda: house.simulator.api_calls()[-1].target == "/public/v1/slow")
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200  # heals: generation 2
+    assert len(house.simulator.token_calls()) == 2
+    assert (await late).status == 404  # the slow path does not exist; its replay was let in
+    assert len(house.simulator.token_calls()) == 2
+    assert [call.status for call in house.simulator.api_calls() if call.target.endswith("slow")] == [401, 404]
+
+
+async def test_generations_never_go_back_across_restarts(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    for _ in range(3):
+        house.simulator.revoke_access_tokens()
+        await house.get()
+    generation = house.ear.fields[-1]["generation"]
+    assert generation >= 3
+    await house.restart()
+    await house.get()
+    assert house.ear.fields[-1]["generation"] == generation
+    house.simulator.revoke_access_tokens()
+    await house.get()
+    assert house.ear.fields[-1]["generation"] == generation + 1
+
+
+# Law 3
+
+
+async def test_the_very_first_token_refused_is_replaced_at_once_and_the_request_replayed(
+    oauth_house: HouseMaker,
+) -> None:
+    """However young the token: nobody may be told to come back in thirty seconds."""
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path=EVERYTHING, status=401, times=1))
+    assert (await house.get()).status == 200
+    assert len(house.simulator.token_calls()) == 2
+    assert [call.status for call in house.simulator.api_calls()] == [401, 200]
+
+
+async def test_a_revocation_under_200_requests_in_flight_costs_one_refresh(oauth_house: HouseMaker) -> None:
+    """Each request takes at most two attempts, all end well, and a replay is the same bytes (law 11)."""
+    house = await oauth_house()
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    bodies = [b"%d " % number * 2000 for number in range(200)]
+    answers = await asyncio.gather(*(house.ask("POST", f"/public/v1/echo/{n}", data=b) for n, b in enumerate(bodies)))
+    assert {answer.status for answer in answers} == {404}  # let in; there is no such operation
+    assert len(house.simulator.token_calls()) == 2
+    for number, body in enumerate(bodies):
+        sent = [call for call in house.simulator.api_calls() if call.target == f"/public/v1/echo/{number}"]
+        assert len(sent) <= 2
+        assert {call.body for call in sent} == {body}
+        assert sent[-1].status == 404
+
+
+async def test_an_upstream_that_says_401_to_everything_costs_three_refreshes_at_most(oauth_house: HouseMaker) -> None:
+    """A 401 storm must not become a refresh storm, and every 401 is the upstream's (law 14)."""
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path=EVERYTHING, status=401))
     for _ in range(10):
         seen = await house.many(100)
         assert {answer.status for answer in seen} == {401}
         assert not any("Proxy-Status" in answer.headers for answer in seen)
     assert len(house.simulator.token_calls()) <= 3
+
+
+async def test_a_real_revocation_heals_within_seconds_of_an_upstream_that_said_401_to_everything(
+    oauth_house: HouseMaker,
+) -> None:
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path=EVERYTHING, status=401))
+    await house.many(100)
     house.simulator.faults.clear()
     assert (await house.get()).status == 200
     house.simulator.revoke_access_tokens()
-    house.clock.pass_(5)
+    house.clock.pass_(5.1)  # a probe's result holds for five seconds
     assert (await house.get()).status == 200
-    await asyncio.sleep(0)
+
+
+async def test_one_path_that_is_401_for_ever_costs_three_refreshes_at_most(oauth_house: HouseMaker) -> None:
+    """PandaDoc says 401 to some things a valid credential may not do."""
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path="/public/v1/forbidden", status=401))
+    for _ in range(10):
+        good, bad = await asyncio.gather(house.many(50), house.many(50, "/public/v1/forbidden"))
+        assert {answer.status for answer in good} == {200}
+        assert {answer.status for answer in bad} == {401}
+    assert len(house.simulator.token_calls()) <= 3
+    house.clock.pass_(5.1)
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    assert len(house.simulator.token_calls()) <= 4
+
+
+async def test_a_cool_down_doubles_while_refreshing_does_not_help(oauth_house: HouseMaker) -> None:
+    """One path that is 401 for ever costs a refresh at 0 s, 30 s, 90 s, 210 s …, never one a request."""
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path="/public/v1/forbidden", status=401))
+    await house.get()
+    refreshed = []
+    for second in range(0, 300, 5):
+        before = len(house.simulator.token_calls())
+        await house.get("/public/v1/forbidden")
+        if len(house.simulator.token_calls()) > before:
+            refreshed.append(second)
+        house.clock.pass_(5)
+    assert refreshed == [0, 30, 90, 210]
+
+
+async def test_a_cool_down_outlives_a_restart(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path="/public/v1/forbidden", status=401))
+    await house.get("/public/v1/forbidden")
+    assert len(house.simulator.token_calls()) == 2
+    for _ in range(3):
+        await house.restart()
+        assert (await house.get("/public/v1/forbidden")).status == 401
+    assert len(house.simulator.token_calls()) == 2
+
+
+async def test_without_a_probe_a_401_in_a_cool_down_is_relayed(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(probe=None)
+    house.simulator.faults.add(Fault(path=EVERYTHING, status=401))
+    assert {answer.status for answer in await house.many(50)} == {401}
+    assert len(house.simulator.token_calls()) == 2
+
+
+# Law 4 (its first form; the journal comes later)
+
+
+async def test_the_pair_is_stored_before_its_access_token_is_lent(oauth_house: HouseMaker, tmp_path: Path) -> None:
+    house = await oauth_house()
+    await house.get()
+    stored = (tmp_path / "grant.json").read_text()
+    assert house.simulator.api_calls()[0].authorization[0].removeprefix("Bearer ") in stored
+    assert (tmp_path / "grant.json").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_store_that_cant_be_written_is_found_out_before_the_redeem(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """While the token is good nothing is redeemed; once it has expired, into memory, and shouted about."""
+    readable_only = tmp_path / ("g" * 250)  # a name so long that no new file's name fits beside it
+    house = await oauth_house(simulator={"expires_in": 3600}, store={"file": str(readable_only)})
+    assert (await house.get()).status == 200
+    assert house.ear.heard("CRITICAL", "redeeming into memory only")
+    assert house.ear.heard("CRITICAL", "generation 1 is NOT stored")
+    house.clock.pass_(3500)
+    assert {answer.status for answer in await house.many(20)} == {200}
+    await until(lambda: house.ear.heard("ERROR", "can't be written"))
+    assert len(house.simulator.token_calls()) == 1
+    house.clock.pass_(101)
+    assert (await house.get()).status == 200
+    assert len(house.simulator.token_calls()) == 2
+    assert house.simulator.api_calls()[-1].status == 200
+
+
+async def test_a_pair_that_could_not_be_stored_is_stored_as_soon_as_that_is_possible(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.write_text("a file where the store's folder should be")
+    seeded = {"file": str(folder / "grant.json")}
+    house = await oauth_house(store=seeded)
+    assert (await house.get()).status == 503  # unreadable: it may hold a newer grant, so nothing is redeemed
+    folder.unlink()
+    house.clock.pass_(3)
+    assert (await house.get()).status == 200
+    stored = folder / "grant.json"
+    assert stored.exists()
+    stored.unlink()
+    folder.rmdir()
+    folder.write_text("again")
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 401  # the upstream's own: unreadable again
+    folder.unlink()
+    house.clock.pass_(3)
+    assert (await house.get()).status == 200
+    await until(stored.exists)
+
+
+# Laws 5 and 6
+
+
+async def test_a_token_endpoint_that_is_down_while_the_token_is_good_goes_unnoticed(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(simulator={"expires_in": 3600})
+    await house.get()
+    house.clock.pass_(3500)
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=503))
+    assert {answer.status for answer in await house.many(50)} == {200}
+    await until(lambda: house.ear.heard("can't be refreshed yet"))
+
+
+async def test_an_expired_token_is_never_lent_and_the_503_says_when_to_come_back(oauth_house: HouseMaker) -> None:
+    """No 401 of our own (law 14), and it heals by itself."""
+    house = await oauth_house(simulator={"expires_in": 3600})
+    await house.get()
+    house.clock.pass_(3601)
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=503))
+    seen = await house.get()
+    assert seen.status == 503
+    assert seen.headers["Content-Type"] == "application/problem+json"
+    assert 1 <= int(seen.headers["Retry-After"]) <= 10
+    assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=proxy_internal_response"
+    assert seen.json["type"] == "credential_unavailable"
+    calls = len(house.simulator.token_calls())
+    await house.many(50)
+    assert len(house.simulator.token_calls()) == calls  # backing off: nobody hammers
+    house.simulator.faults.clear()
+    house.clock.pass_(31)
+    assert (await house.get()).status == 200
+    assert len(house.simulator.api_calls()) == 2
+
+
+async def test_a_dead_grant_is_not_hammered_and_says_what_to_do(oauth_house: HouseMaker) -> None:
+    """No Retry-After: SDKs would sleep on it for nothing (law 14)."""
+    house = await oauth_house(simulator={"expires_in": 3600})
+    await house.get()
+    house.simulator.revoke_grants()
+    house.clock.pass_(3601)
+    seen = await house.get()
+    assert seen.status == 503
+    assert "Retry-After" not in seen.headers
+    assert seen.json["type"] == "credential_dead"
+    assert "invalid_grant" in seen.json["detail"]
+    assert "refresh_token" in seen.json["detail"]
+    for _ in range(20):
+        house.clock.pass_(3)
+        assert (await house.get()).status == 503
+    assert len(house.simulator.token_calls()) == 2
+
+
+async def test_a_dead_grant_still_lends_its_good_token(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(simulator={"expires_in": 3600}, refresh_before="30m")
+    await house.get()
+    lent = house.simulator.api_calls()[-1].authorization
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=400, body=b'{"error": "invalid_grant"}'))
+    house.clock.pass_(1900)
+    assert (await house.get()).status == 200
+    await until(lambda: house.ear.heard("ERROR", "invalid_grant"))
+    assert (await house.get()).status == 200
+    assert house.simulator.api_calls()[-1].authorization == lent
+
+
+async def test_a_lost_reply_is_tried_again_and_then_named(oauth_house: HouseMaker) -> None:
+    """The outcome is unknown: the stored token is tried; its invalid_grant says when a reply was lost."""
+    house = await oauth_house()
+    house.simulator.lose_token_replies()
+    assert (await house.get()).status == 503
+    house.clock.pass_(120)
+    seen = await house.get()
+    assert seen.status == 503
+    assert "lost 2 minutes ago" in seen.json["detail"]
+
+
+async def test_a_lost_reply_without_rotation_heals_by_itself(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(simulator={"rotate": False})
+    house.simulator.lose_token_replies()
+    assert (await house.get()).status == 503
+    house.clock.pass_(60)
+    assert (await house.get()).status == 200
+
+
+async def test_a_new_seed_begins_a_new_lineage_and_wins(oauth_house: HouseMaker) -> None:
+    """The operator's way out of a dead grant, until there is a login."""
+    house = await oauth_house()
+    await house.get()
+    house.simulator.revoke_grants()
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 401  # the upstream's own
+    house.environ = {**house.environ, "REFRESH_TOKEN": house.simulator.issue_refresh_token()}
+    await house.restart()
+    assert (await house.get()).status == 200
+    assert house.ear.fields[-1]["generation"] == 2
+
+
+async def test_a_seed_that_was_seen_is_ignored_after_it_was_rotated_away(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    await house.get()
+    await house.restart()
+    assert (await house.get()).status == 200
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+
+
+# Laws 7 and 8
+
+
+@pytest.mark.parametrize("expires_in", [None, -1, 0, 10**12, True, "soon", [3600]], ids=repr)
+async def test_a_lifetime_that_is_missing_or_nonsense_is_an_hour(oauth_house: HouseMaker, expires_in: object) -> None:
+    house = await oauth_house(simulator={"expires_in": expires_in})
+    await house.get()
+    house.clock.pass_(3000)
+    await house.get()
+    await until(lambda: len(house.simulator.token_calls()) == 1 or house.ear.heard("it expires soon"))
+    house.clock.pass_(700)
+    assert (await house.get()).status == 200
+    assert house.ear.heard("expires_in was missing or odd")
+
+
+async def test_a_year_long_token_is_lent_for_a_year_and_refreshed_a_week_ahead(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(simulator={"expires_in": 31535999})
+    await house.get()
+    house.clock.pass_(31535999 - 8 * 86400)
+    await house.get()
+    assert len(house.simulator.token_calls()) == 1
+    house.clock.pass_(2 * 86400)
+    await house.get()
+    await until(lambda: len(house.simulator.token_calls()) == 2)
+
+
+async def test_no_token_is_lost_to_a_clock_step(oauth_house: HouseMaker) -> None:
+    """The cache is a view: what it forgets when the clock runs ahead, it finds again when it comes back."""
+    house = await oauth_house(simulator={"expires_in": 36000})
+    await house.get()
+    lent = house.simulator.api_calls()[-1].authorization
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=503))
+    house.clock.step(86400)
+    assert (await house.get()).status == 503
+    house.clock.step(-86400)
+    assert (await house.get()).status == 200
+    assert house.simulator.api_calls()[-1].authorization == lent
+    house.clock.step(-86400)
+    assert (await house.get()).status == 200
+
+
+async def test_a_reply_without_a_refresh_token_keeps_the_old_one(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    reply = b'{"access_token": "' + b"a" * 40 + b'", "expires_in": 3600}'
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=200, body=reply, times=1))
+    await house.get()  # the simulator knows no such token: a 401, a refresh with the token that was kept, a replay
+    assert [call.status for call in house.simulator.api_calls()] == [401, 200]
+    first, second = house.simulator.token_calls()
+    assert first.body == second.body

@@ -1,0 +1,312 @@
+"""What goes in comes out: raw bytes on both sides of the proxy (law 10, and the framing of RFC 9112)."""
+
+import gzip
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from conftest import HouseMaker
+from rig import House
+from wire import OK, Message, Stage, answering, caller, converse, upstream
+
+TARGETS = [
+    b"/public/v1/documents?upload",
+    b"/public/v1/documents?upload=",
+    b"/public/v1/documents?",
+    b"//public/v1/documents",
+    b"/a%2Fb",
+    b"/a%2fb",
+    b"/a/..%2fb",
+    b"/a/../b",
+    b"/a/./b",
+    b"/a/%2e%2e/b",
+    b"/a%20b+c",
+    b"/a?q=a%20b+c&q=d&q=d&=&&x",
+    b"/a?next=https://other.example/?x=1",
+    b"/%zz",
+    b"/%",
+    b"/a%00b",
+    b"/%C3%A9",
+    b"/a;v=1/b;x",
+    b"/a?b?c",
+    b"/{id}|^`\"<>[]!$&'()*,:@~",
+    b"/",
+    b"/a//b///",
+]
+
+
+async def through(house: House, request: bytes, *, bodiless: bool = False) -> Message:
+    return await converse(house.port, request, bodiless=bodiless)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.decode())
+async def test_path_and_query_pass_byte_for_byte(api_key_house: HouseMaker, target: bytes) -> None:
+    """`?upload` is a route of PandaDoc's, `%2F` an id's slash: nothing is normalised (law 10)."""
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        answer = await through(house, b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % target)
+        assert answer.start == b"HTTP/1.1 200 OK"
+        assert up.heard[0].start == b"GET %s HTTP/1.1" % target
+
+
+async def test_a_path_prefix_is_prepended_to_the_raw_target(api_key_house: HouseMaker) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url + "/gateway/pandadoc/"}})
+        await through(house, b"GET //a%2Fb?x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert up.heard[0].start == b"GET /gateway/pandadoc//a%2Fb?x HTTP/1.1"
+
+
+async def test_fields_pass_in_order_and_case_and_host_is_the_upstreams(api_key_house: HouseMaker) -> None:
+    request = (
+        b"GET / HTTP/1.1\r\nhost: localhost:1\r\nX-One: 1\r\nx-TWO: 2\r\nX-One: 3\r\n"
+        b"Cookie: a=b\r\nCookie: c=d\r\nX-Empty:\r\nX-Utf8: caf\xc3\xa9\r\n\r\n"
+    )
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        await through(house, request)
+        fields = up.heard[0].fields
+        key = house.environ["KEY"].encode()
+        assert [field for field in fields if field[0] not in {b"Host", b"Authorization"}] == [
+            (b"X-One", b"1"),
+            (b"x-TWO", b"2"),
+            (b"X-One", b"3"),
+            (b"Cookie", b"a=b"),
+            (b"Cookie", b"c=d"),
+            (b"X-Empty", b""),
+            (b"X-Utf8", b"caf\xc3\xa9"),
+        ]
+        assert up.heard[0].values(b"host") == [up.url.removeprefix("http://").encode()]
+        assert up.heard[0].values(b"authorization") == [b"API-Key " + key]
+
+
+HIDDEN_CREDENTIALS = [
+    b"Authorization: Bearer theirs",
+    b"authorization: theirs",
+    b"AUTHORIZATION: a\r\nAuthorization: b",
+    b"Proxy-Authorization: Basic dGhlaXJz",
+    b"Proxy_Authorization: theirs",
+    b"Connection: authorization",
+    b"Connection: close, Authorization\r\nAuthorization: theirs",
+    b"Authorization:",
+]
+
+
+@pytest.mark.parametrize("lines", HIDDEN_CREDENTIALS, ids=repr)
+async def test_exactly_one_authorization_goes_up_and_it_is_ours(api_key_house: HouseMaker, lines: bytes) -> None:
+    """The caller's never crosses, whatever its spelling or number (law 9)."""
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        await through(house, b"GET / HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n" % lines)
+        key = house.environ["KEY"].encode()
+        assert up.heard[0].values(b"authorization") == [b"API-Key " + key]
+        assert b"theirs" not in up.heard[0].head
+        assert not up.heard[0].values(b"proxy-authorization")
+        assert b"dGhlaXJz" not in up.heard[0].head
+
+
+async def test_hop_by_hop_fields_end_here_both_ways(api_key_house: HouseMaker) -> None:
+    """RFC 9110 §7.6.1: Connection, what it nominates, and the fields known to be hop-by-hop."""
+    request = (
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: X-Gone, keep-alive\r\nX-Gone: 1\r\nKeep-Alive: 5\r\n"
+        b"TE: trailers\r\nTrailer: X\r\nUpgrade: h2c\r\nProxy-Connection: x\r\nX-Kept: 1\r\n\r\n"
+    )
+    answer = (
+        b"HTTP/1.1 200 Fine\r\nConnection: X-Gone\r\nX-Gone: 1\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\n"
+        b"Trailer: X\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n"
+    )
+    async with upstream(answering(answer)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, request)
+        names = {name.lower() for name, _ in up.heard[0].fields}
+        assert names == {b"host", b"x-kept", b"authorization"}
+        assert seen.start == b"HTTP/1.1 200 Fine"
+        assert {name.lower() for name, _ in seen.fields} == {b"x-kept", b"content-length", b"date"}
+
+
+async def test_the_answers_fields_pass_as_they_are_and_nothing_is_added_but_date(api_key_house: HouseMaker) -> None:
+    answer = (
+        b"HTTP/1.1 202 Not Quite\r\nset-cookie: a=1\r\nSet-Cookie: b=2; Path=/\r\nSET-COOKIE: c=3\r\n"
+        b"Date: Mon, 23 Nov 2026 08:00:00 GMT\r\nRetry-After: 7\r\nWWW-Authenticate: Bearer\r\n"
+        b"X-Latin: caf\xe9\r\nContent-Length: 3\r\n\r\nabc"
+    )
+    async with upstream(answering(answer)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert seen.start == b"HTTP/1.1 202 Not Quite"
+        assert seen.fields == [
+            (b"set-cookie", b"a=1"),
+            (b"Set-Cookie", b"b=2; Path=/"),
+            (b"SET-COOKIE", b"c=3"),
+            (b"Date", b"Mon, 23 Nov 2026 08:00:00 GMT"),
+            (b"Retry-After", b"7"),
+            (b"WWW-Authenticate", b"Bearer"),
+            (b"X-Latin", "café".encode()),  # latin-1 bytes become UTF-8: none is lost
+            (b"Content-Length", b"3"),
+        ]
+        assert seen.body == b"abc"
+
+
+async def test_a_gzip_body_passes_as_the_bytes_it_is_both_ways(api_key_house: HouseMaker) -> None:
+    """aiohttp would inflate it under an unchanged Content-Encoding."""
+    packed = gzip.compress(b"panda " * 100)
+    head = b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    async with upstream(answering(b"HTTP/1.1 200 OK\r\n" + head + packed)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, b"POST / HTTP/1.1\r\nHost: localhost\r\n" + head + packed)
+        assert up.heard[0].body == packed
+        assert up.heard[0].values(b"content-encoding") == [b"gzip"]
+        assert seen.body == packed
+        assert seen.values(b"content-encoding") == [b"gzip"]
+
+
+async def test_chunked_bodies_pass_both_ways(api_key_house: HouseMaker) -> None:
+    chunked = b"5\r\nhello\r\n6;ext=1\r\n panda\r\n0\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked
+    async with upstream(answering(answer)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked)
+        assert up.heard[0].chunked
+        assert not up.heard[0].values(b"content-length")
+        assert up.heard[0].body == b"hello panda"
+        assert seen.chunked
+        assert seen.body == b"hello panda"
+
+
+async def test_an_empty_chunked_body_is_still_a_body(api_key_house: HouseMaker) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        await through(house, b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        assert up.heard[0].chunked
+        assert up.heard[0].body == b""
+
+
+@pytest.mark.parametrize("method", [b"GET", b"DELETE", b"POST", b"PUT", b"PATCH", b"OPTIONS"])
+async def test_any_method_may_have_a_body_with_a_length(api_key_house: HouseMaker, method: bytes) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        await through(house, method + b" /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\npanda")
+        assert up.heard[0].start == method + b" /x HTTP/1.1"
+        assert up.heard[0].values(b"content-length") == [b"5"]
+        assert up.heard[0].body == b"panda"
+
+
+async def test_a_request_without_a_body_goes_up_without_one(api_key_house: HouseMaker) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        await through(house, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert {name for name, _ in up.heard[0].fields} == {b"Host", b"Authorization"}
+
+
+async def test_head_keeps_the_length_and_has_no_body(api_key_house: HouseMaker) -> None:
+    async with upstream(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n")) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            for _ in range(2):
+                await line.send(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                seen = await line.answer(bodiless=True)
+                assert seen.values(b"content-length") == [b"1234"]
+        assert up.heard[1].start == b"HEAD / HTTP/1.1"
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+async def test_an_answer_without_content_has_none(api_key_house: HouseMaker, status: bytes) -> None:
+    async with upstream(answering(b"HTTP/1.1 " + status + b'\r\nETag: "x"\r\n\r\n')) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            for _ in range(2):  # the second shows that no body was left on the connection
+                await line.send(b'GET / HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: "x"\r\n\r\n')
+                seen = await line.answer(bodiless=True)
+                assert seen.start == b"HTTP/1.1 " + status
+                assert seen.values(b"etag") == [b'"x"']
+        assert up.heard[0].values(b"if-none-match") == [b'"x"']
+
+
+async def test_a_range_and_its_206_pass(api_key_house: HouseMaker) -> None:
+    answer = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/10\r\nContent-Length: 4\r\n\r\n%PDF"
+    async with upstream(answering(answer)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, b"GET / HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-3\r\nIf-Range: x\r\n\r\n")
+        assert up.heard[0].values(b"range") == [b"bytes=0-3"]
+        assert up.heard[0].values(b"if-range") == [b"x"]
+        assert seen.start == b"HTTP/1.1 206 Partial Content"
+        assert seen.values(b"content-range") == [b"bytes 0-3/10"]
+        assert seen.body == b"%PDF"
+
+
+async def test_an_answer_that_ends_with_its_connection_is_complete(api_key_house: HouseMaker) -> None:
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nto the end")
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert seen.body == b"to the end"
+
+
+async def test_an_http_1_0_caller_gets_no_chunks(api_key_house: HouseMaker) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    async with upstream(answering(answer)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        assert not seen.chunked
+        assert seen.body == b"hello"
+
+
+async def test_expect_100_continue_is_answered_before_the_body_comes(api_key_house: HouseMaker) -> None:
+    """PandaDoc's PHP SDK sends it on every upload; aiohttp's low-level server never answers it."""
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+            assert (await line.answer(bodiless=True)).head == b"HTTP/1.1 100 Continue\r\n\r\n"
+            await line.send(b"panda")
+            assert (await line.answer()).body == b"ok"
+        assert up.heard[0].body == b"panda"
+        assert not up.heard[0].values(b"expect")
+
+
+async def test_a_refused_upload_is_never_invited(api_key_house: HouseMaker) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, "limits": {"max_body": "1KiB"}, "replay": {"max_body": "1KiB"}})
+        request = b"POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2000\r\n\r\n"
+        assert (await through(house, request)).start == b"HTTP/1.1 413 " + HTTPStatus(413).phrase.encode()
+        assert not up.heard
+
+
+async def test_redirects_are_relayed_and_a_location_on_the_upstreams_origin_is_ours(api_key_house: HouseMaker) -> None:
+    """Law 15: never followed, and the app stays inside the proxy."""
+
+    async def script(stage: Stage) -> None:
+        while True:
+            request = await stage.request()
+            wanted = request.values(b"x-location")[0]
+            await stage.say(b"HTTP/1.1 302 Found\r\nLocation: " + wanted + b"\r\nContent-Length: 0\r\n\r\n")
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url + "/p"}})
+        origin = up.url.encode()
+        cases = {
+            origin + b"/p/a%2Fb?x": b"http://localhost:99/a%2Fb?x",
+            origin + b"/p": b"http://localhost:99/",
+            origin: b"http://localhost:99",
+            origin + b"/other": b"http://localhost:99/other",
+            origin + b".evil.example/": origin + b".evil.example/",
+            b"https://elsewhere.example/p/x": b"https://elsewhere.example/p/x",
+            b"/p/next": b"/next",
+            b"/elsewhere": b"/elsewhere",
+            b"relative": b"relative",
+        }
+        for given, expected in cases.items():
+            seen = await through(house, b"GET / HTTP/1.1\r\nHost: localhost:99\r\nX-Location: " + given + b"\r\n\r\n")
+            assert seen.start == b"HTTP/1.1 302 Found"
+            assert seen.values(b"location") == [expected]
+        assert len(up.heard) == len(cases)
+
+
+async def test_the_access_line_shows_no_query(api_key_house: HouseMaker, tmp_path: Path) -> None:
+    house = await api_key_house()
+    await house.get("/public/v1/documents?q=hush")
+    assert house.ear.heard("/public/v1/documents", "200")
+    assert not house.ear.heard("hush")
+    assert tmp_path.exists()

@@ -1,0 +1,282 @@
+"""Who may borrow the credential: the guard's decisions as tables, then on the wire (law 19)."""
+
+import pytest
+from conftest import HouseMaker
+from hypothesis import given
+from hypothesis import strategies as st
+from wire import OK, answering, caller, converse, upstream
+
+from proxy.errors import ProxyError
+from proxy.forward.guard import Admitted, Gate, Head, admit, hands_out_credentials, names_us
+
+HOST = (b"Host", b"localhost")
+
+
+def head(*fields: tuple[bytes, bytes], method: str = "GET", target: str = "/x", version: tuple[int, int] = (1, 1)) -> Head:
+    return Head(method, target, version, (HOST, *fields))
+
+
+def verdict(asked: Head, gate: Gate | None = None) -> int:
+    """Return the status that a request is refused with; 0 if it is let in."""
+    try:
+        admit(asked, gate or Gate())
+    except ProxyError as refusal:
+        assert refusal.detail
+        return refusal.status
+    return 0
+
+
+OURS = ["localhost", "LOCALHOST", "localhost:8080", "localhost:", "127.0.0.1", "127.0.0.1:1", "127.8.9.10", "[::1]", "[::1]:80"]
+NOT_OURS = [
+    "",
+    "evil.example",
+    "evil.example:8080",
+    "localhost.evil.example",
+    "127.0.0.1.nip.io",
+    "127.0.0.1@evil.example",
+    "evil.example@127.0.0.1",
+    "user:pw@localhost",
+    "0.0.0.0",
+    "0.0.0.0:8080",
+    "[::]",
+    "[::]:8080",
+    "::1",
+    "localhost:8080:1",
+    "localhost:port",
+    "localhost:123456",
+    "localhost/x",
+    "localhost?x",
+    " localhost",
+    "localhost, localhost",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "[::1",
+    "[fe80::1%lo]",
+    "192.168.1.10",
+    "localhost\\",
+]
+
+
+@pytest.mark.parametrize("host", OURS)
+def test_a_loopback_name_is_ours_with_any_port(host: str) -> None:
+    """Port-forwards and `-p 9000:8080` must work."""
+    assert names_us(host, Gate())
+
+
+@pytest.mark.parametrize("host", NOT_OURS)
+def test_no_other_name_is_ours(host: str) -> None:
+    """DNS rebinding arrives with the attacker's name in Host."""
+    assert not names_us(host, Gate())
+
+
+def test_allowed_hosts_and_the_bound_address_are_ours() -> None:
+    gate = Gate(allowed_hosts=frozenset({"pandadoc-proxy", "proxy.default.svc"}), bound_to="10.1.2.3")
+    assert all(names_us(host, gate) for host in ("pandadoc-proxy:8080", "Proxy.Default.Svc", "10.1.2.3:8080"))
+    assert not names_us("10.1.2.4", gate)
+    assert not names_us("x.pandadoc-proxy", gate)
+
+
+def test_a_star_lets_any_host_pass_but_the_unspecified_address() -> None:
+    gate = Gate(allowed_hosts=frozenset({"*"}))
+    assert names_us("anything.example", gate)
+    assert not names_us("0.0.0.0:8080", gate)
+    assert not names_us("not/a/host", gate)
+
+
+VERDICTS = {
+    "a plain request": (head(), 0),
+    "no host": (Head("GET", "/", (1, 0), ()), 400),
+    "two hosts": (head((b"host", b"localhost")), 400),
+    "another host": (Head("GET", "/", (1, 1), ((b"Host", b"evil.example"),)), 421),
+    "a page's origin": (head((b"Origin", b"https://evil.example")), 403),
+    "an opaque origin": (head((b"origin", b"null")), 403),
+    "our own origin, for no page is served here": (head((b"Origin", b"http://localhost:8080")), 403),
+    "cross-site": (head((b"Sec-Fetch-Site", b"cross-site")), 403),
+    "same-site": (head((b"Sec-Fetch-Site", b"same-site")), 403),
+    "same-origin": (head((b"Sec-Fetch-Site", b"same-origin")), 403),
+    "typed into the address bar": (head((b"Sec-Fetch-Site", b"none")), 0),
+    "Node's fetch": (head((b"Sec-Fetch-Mode", b"cors")), 0),
+    "two marks": (head((b"Sec-Fetch-Site", b"none"), (b"sec-fetch-site", b"cross-site")), 403),
+    "a preflight": (head((b"Origin", b"https://e.example"), (b"Access-Control-Request-Method", b"PUT"), method="OPTIONS"), 403),
+    "OPTIONS": (head(method="OPTIONS"), 0),
+    "HEAD": (head(method="HEAD"), 0),
+    "CONNECT": (head(method="CONNECT", target="api.pandadoc.com:443"), 405),
+    "TRACE": (head(method="TRACE"), 405),
+    "a WebSocket": (head((b"Connection", b"Upgrade"), (b"Upgrade", b"WebSocket")), 403),
+    "h2c is dropped, not refused": (head((b"Upgrade", b"h2c")), 0),
+    "HTTP/2.0": (head(version=(2, 0)), 400),
+    "HTTP/1.0": (head(version=(1, 0)), 0),
+    "chunked in HTTP/1.0": (head((b"Transfer-Encoding", b"chunked"), version=(1, 0)), 400),
+    "chunked": (head((b"Transfer-Encoding", b"Chunked")), 0),
+    "gzip, chunked": (head((b"Transfer-Encoding", b"gzip, chunked")), 400),
+    "chunked twice": (head((b"Transfer-Encoding", b"chunked"), (b"Transfer-Encoding", b"chunked")), 400),
+    "an unknown expectation": (head((b"Expect", b"200-ok")), 400),
+    "100-continue": (head((b"Expect", b"100-Continue")), 0),
+    "latin-1 in a field": (head((b"X", b"caf\xe9")), 400),
+    "UTF-8 in a field": (head((b"X", b"caf\xc3\xa9")), 0),
+    "OPTIONS *": (head(method="OPTIONS", target="*"), 400),
+    "a fragment": (head(target="/a#b"), 400),
+    "a backslash": (head(target="/\\evil.example/"), 400),
+    "raw non-ASCII": (head(target="/é"), 400),
+    "a control character": (head(target="/a\x01"), 400),
+    "DEL": (head(target="/a\x7f"), 400),
+    "no slash": (head(target="x"), 400),
+    "authority-form": (head(target="evil.example:443"), 400),
+    "absolute-form of ours": (head(target="http://localhost:8080/x"), 0),
+    "absolute-form of another": (head(target="http://evil.example/x"), 421),
+    "absolute-form with userinfo": (head(target="http://localhost@evil.example/x"), 421),
+    "absolute-form of another scheme": (head(target="ftp://localhost/x"), 400),
+    "absolute-form without a path": (head(target="http://localhost"), 400),
+    "a leading double slash": (head(target="//evil.example/x"), 0),
+}
+
+
+@pytest.mark.parametrize(("asked", "expected"), VERDICTS.values(), ids=VERDICTS)
+def test_the_guard_decides(asked: Head, expected: int) -> None:
+    assert verdict(asked) == expected
+
+
+def test_what_is_let_in_keeps_its_raw_target_and_names_its_host() -> None:
+    assert admit(head(target="//a%2Fb/../?x"), Gate()) == Admitted("//a%2Fb/../?x", b"localhost")
+    assert admit(head(target="HTTP://LocalHost:80/a?b"), Gate()) == Admitted("/a?b", b"localhost")
+
+
+def test_a_head_beyond_its_limits_is_a_431() -> None:
+    assert verdict(head((b"X", b"y" * 100)), Gate(max_head=100)) == 431
+    assert verdict(head((b"X", b"1"), (b"Y", b"1")), Gate(max_headers=2)) == 431
+    assert verdict(head((b"X", b"1")), Gate(max_headers=2)) == 0
+
+
+HANDING_OUT = [
+    "/oauth2/access_token",
+    "/oauth2/access_token?x=1",
+    "/oauth2",
+    "/oauth2/authorize",
+    "//oauth2//access_token",
+    "/OAuth2/Access_Token",
+    "/%6fauth2/access_token",
+    "/%256fauth2/access_token",
+    "/oauth2%2faccess_token",
+    "/oauth2%5caccess_token",
+    "/./oauth2/./access_token",
+    "/public/../oauth2/access_token",
+    "/public/%2e%2e/oauth2/access_token",
+    "/public/..%2foauth2/access_token",
+    "/oauth2;x=1/access_token;y",
+    "/oauth2/access_token/",
+    "/oauth2/access_token%00",
+    "/oauth2%20/access_token",
+    "/public/v1/workspaces/abc/api-keys",
+    "/public/v1/workspaces/abc/api-keys/",
+    "/public/v2/workspaces/abc/api-keys",
+    "/public/v1/workspaces/abc/x/../api-keys",
+    "/public/v1/members/abc/token",
+    "/public/v1/members/a%2F..%2Fb/token",
+    "/public/v1/members/abc/token%3fx",
+    "/public/v1/members/abc/token%23x",
+    "/public/v1/members/abc/TOKEN;jsessionid=1",
+    "/public/v1/webhook-subscriptions/abc/shared-key",
+]
+HARMLESS = [
+    "/",
+    "/public/v1/documents?upload",
+    "/public/v1/members/current",
+    "/public/v1/members/current?next=/oauth2/access_token",
+    "/public/v1/members/abc/token/x",
+    "/public/v1/documents/..%2fx",
+    "/public/v1/workspaces/abc/api-keys-and-more",
+    "/xoauth2/access_token",
+    "/public/v1/documents/100%25/x",
+    "/../..",
+]
+
+
+@pytest.mark.parametrize("target", HANDING_OUT)
+def test_operations_that_hand_out_credentials_are_refused_however_written(target: str) -> None:
+    assert hands_out_credentials(target)
+    assert verdict(head(target=target, method="POST")) == 403
+
+
+@pytest.mark.parametrize("target", HARMLESS)
+def test_other_operations_are_not(target: str) -> None:
+    assert verdict(head(target=target)) == 0
+
+
+def test_a_path_encoded_beyond_any_honest_use_is_refused() -> None:
+    assert verdict(head(target="/%2525252566")) == 400
+
+
+@given(st.lists(st.sampled_from(["o", "%6f", "%256F", "O", "auth2", "%61uth2", "/", "//", "%2f", "/./", ";x", "access_token"])))
+def test_no_mixture_of_encodings_walks_around_the_token_endpoint(parts: list[str]) -> None:
+    """Whatever decodes, twice, to the token endpoint's path is refused."""
+    target = "/" + "".join(parts)
+    plain = target
+    for _ in range(2):
+        plain = plain.replace("%256F", "%6F").replace("%6f", "o").replace("%6F", "o").replace("%61", "a").replace("%2f", "/")
+    segments = [part.split(";")[0] for part in plain.lower().split("/")]
+    if [part for part in segments if part not in {"", "."}][:1] == ["oauth2"]:
+        assert hands_out_credentials(target)
+
+
+ON_THE_WIRE = {
+    "rebinding": (b"GET / HTTP/1.1\r\nHost: evil.example:8080\r\n\r\n", 421),
+    "a form's post": (b"POST / HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nContent-Length: 1\r\n\r\nx", 403),
+    "the token endpoint": (b"POST /oauth2/access_token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 403),
+    "CONNECT": (b"CONNECT api.pandadoc.com:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+    "TRACE": (b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+    "a WebSocket": (
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        403,
+    ),
+    "HTTP/2.0": (b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", 400),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "length and chunked": (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    "two lengths": (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 400),
+    "space before the colon": (b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization : x\r\n\r\n", 400),
+    "a folded field": (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n", 400),
+    "bare line feeds": (b"GET / HTTP/1.1\nHost: localhost\n\n", 400),
+    "an unknown method": (b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    "a field of 70 KiB": (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+    "129 fields": (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: 1\r\n" * 128 + b"\r\n", 431),
+    "garbage with a secret": (b"Authorization: Bearer not-for-logs\r\n\r\n", 400),
+}
+
+
+@pytest.mark.parametrize(("request_bytes", "status"), ON_THE_WIRE.values(), ids=ON_THE_WIRE)
+async def test_a_refusal_closes_the_connection_and_no_byte_goes_up(
+    api_key_house: HouseMaker, request_bytes: bytes, status: int
+) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        house.secrets.add("not-for-logs")
+        async with caller(house.port) as line:
+            await line.send(request_bytes)
+            seen = await line.answer()
+            assert seen.start.startswith(b"HTTP/1.1 %d " % status)
+            assert seen.values(b"content-type") == [b"application/problem+json"]
+            assert seen.values(b"proxy-status")
+            assert not seen.values(b"access-control-allow-origin")
+            assert b"not-for-logs" not in seen.body
+            await line.closed()
+        assert not up.connections
+        assert not house.ear.heard("Traceback")
+
+
+async def test_health_is_answered_here_whatever_the_host(api_key_house: HouseMaker) -> None:
+    """A probe comes with the pod's address in Host."""
+    house = await api_key_house()
+    seen = await converse(house.port, b"GET /healthz HTTP/1.1\r\nHost: 10.1.2.3:8080\r\n\r\n")
+    assert seen.start == b"HTTP/1.1 200 OK"
+    assert seen.body == b"ok\n"
+    assert not house.simulator.api_calls()
+
+
+async def test_health_may_be_forwarded(api_key_house: HouseMaker) -> None:
+    house = await api_key_house({"listeners": [{"bind": "127.0.0.1:0", "health": None}]})
+    assert (await house.get("/healthz")).status == 404
+    assert len(house.simulator.api_calls()) == 1

@@ -1,0 +1,361 @@
+"""The laws of the request, each by its sentence, through the whole proxy."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+
+import pytest
+from conftest import HouseMaker
+from rig import House, until
+from wire import OK, Stage, answering, caller, converse, upstream
+
+from proxy.simulator import Fault
+
+GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SMALL_REPLAY = {"replay": {"max_body": "64KiB", "max_total": "128KiB"}}
+UPLOAD = "/public/v1/documents?upload"
+
+
+async def pieces(size: int, piece: int = 16384) -> AsyncIterator[bytes]:
+    for start in range(0, size, piece):
+        yield bytes([start // piece % 256]) * min(piece, size - start)
+
+
+def uploads(house: House) -> list[int]:
+    """Return the statuses that uploads were answered with by the simulator."""
+    return [call.status for call in house.simulator.api_calls() if call.method == "POST"]
+
+
+# Law 11
+
+
+async def test_a_replay_sends_the_same_bytes(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    body = bytes(range(256)) * 4096  # 1 MiB, more than any one read
+    assert (await house.ask("POST", "/public/v1/nowhere", data=body)).status == 404
+    sent = [call for call in house.simulator.api_calls() if call.method == "POST"]
+    assert [call.status for call in sent] == [401, 404]
+    assert {call.body_sha256 for call in sent} == {hashlib.sha256(body).hexdigest()}
+
+
+async def test_a_chunked_body_is_replayed_too_if_it_was_kept(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    assert (await house.ask("POST", "/public/v1/nowhere", data=pieces(100_000))).status == 404
+    sent = [call for call in house.simulator.api_calls() if call.method == "POST"]
+    assert [call.status for call in sent] == [401, 404]
+    assert len({call.body_sha256 for call in sent}) == 1
+    assert {call.body_size for call in sent} == {100_000}
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_that_could_not_be_kept_is_never_resent_short(oauth_house: HouseMaker, *, chunked: bool) -> None:
+    """Its 401 is relayed, and the credential heals behind it."""
+    house = await oauth_house(SMALL_REPLAY)
+    await house.get()  # accepted just now: no probe
+    house.simulator.revoke_access_tokens()
+    size = 300_000
+    data = pieces(size) if chunked else b"x" * size
+    assert (await house.ask("POST", "/public/v1/nowhere", data=data)).status == 401
+    assert uploads(house) == [401]
+    await until(lambda: len(house.simulator.token_calls()) == 2)
+    assert (await house.get()).status == 200
+
+
+async def test_two_attempts_reach_the_upstream_at_most(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path="/public/**", status=401))
+    assert (await house.ask("POST", "/public/v1/x", data=b"body")).status == 401
+    assert uploads(house) == [401, 401]
+
+
+async def test_a_403_is_never_a_reason_to_refresh(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path="/public/**", status=403))
+    assert {answer.status for answer in await house.many(20)} == {403}
+    assert len(house.simulator.token_calls()) == 1
+
+
+async def test_a_401_with_an_api_key_is_relayed(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    house.simulator.revoke_api_keys()
+    seen = await house.get()
+    assert seen.status == 401
+    assert seen.json["type"] == "authentication_error"
+    assert len(house.simulator.api_calls()) == 1
+
+
+async def test_a_post_is_not_sent_again_after_a_reset(api_key_house: HouseMaker) -> None:
+    """It may have been done."""
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        stage.reset()
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await house.ask("POST", "/x", data=b"once")
+        assert seen.status == 502
+        assert len(up.heard) == 1
+
+
+# Law 12
+
+
+async def test_a_revoked_token_is_found_by_the_probe_before_an_upload_that_cant_be_kept(
+    oauth_house: HouseMaker,
+) -> None:
+    """A large upload must not die of a 401 at its end."""
+    house = await oauth_house(SMALL_REPLAY)
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    house.clock.pass_(31)  # not accepted lately any more
+    assert (await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))).status == 404
+    assert uploads(house) == [404]
+    probes = [call.status for call in house.simulator.api_calls() if call.method == "GET"]
+    assert probes == [200, 401]
+
+
+async def test_an_upload_that_cant_be_kept_waits_for_the_refresh_in_flight(oauth_house: HouseMaker) -> None:
+    """PandaDoc kills the old token at the redeem, in the middle of the upload."""
+    house = await oauth_house(SMALL_REPLAY, simulator={"expires_in": 3600})
+    await house.get()
+    house.clock.pass_(3500)
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", delay=0.2, times=1))
+    assert (await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))).status == 404
+    assert uploads(house) == [404]
+    assert house.ear.fields[-1]["generation"] == 2
+
+
+async def test_a_token_accepted_lately_is_not_probed(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(SMALL_REPLAY)
+    await house.get()
+    await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))
+    assert [call.method for call in house.simulator.api_calls()] == ["GET", "POST"]
+
+
+async def test_all_kept_bodies_together_stay_within_max_total(oauth_house: HouseMaker) -> None:
+    """Two bodies fit; the third streams unkept, and its 401 is relayed."""
+    house = await oauth_house(SMALL_REPLAY)
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    body = b"x" * 60_000
+    house.simulator.faults.add(Fault(path="/public/v1/held", delay=0.3))
+    answers = await asyncio.gather(*(house.ask("POST", "/public/v1/held", data=body) for _ in range(3)))
+    assert sorted(answer.status for answer in answers) == [401, 404, 404]
+
+
+async def test_a_body_larger_than_allowed_is_refused_before_or_while_it_streams(api_key_house: HouseMaker) -> None:
+    house = await api_key_house({"limits": {"max_body": "100KiB"}, "replay": {"max_body": "64KiB"}})
+    announced = await house.ask("POST", "/x", data=b"x" * 102_401)
+    assert announced.status == 413
+    assert "limits.max_body" in announced.json["detail"]
+    assert not house.simulator.api_calls()
+    streamed = await house.ask("POST", "/x", data=pieces(102_401))
+    assert streamed.status == 413
+    assert (await house.ask("POST", "/x", data=pieces(102_400))).status == 404
+
+
+# Law 13
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Length: 100\r\n", b"Transfer-Encoding: chunked\r\n"], ids=["length", "chunked"]
+)
+async def test_after_the_first_byte_failure_is_a_closed_connection(api_key_house: HouseMaker, head: bytes) -> None:
+    """Never a second status line, never an end that was not there."""
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + (b"5\r\nhello\r\n" if b"chunked" in head else b"hello"))
+        await stage.reader.read(0)
+        stage.writer.close()
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(GET)
+            raw = await line.closed()
+        assert raw.count(b"HTTP/1.1") == 1
+        assert raw.endswith((b"hello", b"5\r\nhello\r\n"))
+        await until(lambda: house.ear.heard("answer broken"))
+        assert not house.ear.heard("Traceback")
+
+
+async def test_an_answer_to_http_1_0_that_breaks_off_ends_in_a_reset(api_key_house: HouseMaker) -> None:
+    """There the end of the connection is the end of the body, so only a reset tells."""
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        await stage.upstream.cue.wait()
+        stage.reset()
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            await line.reader.readuntil(b"hello")
+            up.cue.set()
+            with pytest.raises(ConnectionResetError):
+                await line.reader.read()
+
+
+# Law 14
+
+
+FAILING = {
+    "reset before the head": (b"", 502, "connection_terminated"),
+    "half a head": (b"HTTP/1.1 200 OK\r\nContent-Le", 502, "connection_terminated"),
+    "garbage": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", 502, "http_protocol_error"),
+    "two lengths": (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 502, "http_protocol_error"),
+    "length and chunked": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        502,
+        "http_protocol_error",
+    ),
+    "a field of 65 KiB": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 66_000 + b"\r\n\r\n", 502, "http_protocol_error"),
+}
+
+
+@pytest.mark.parametrize(("said", "status", "error"), FAILING.values(), ids=FAILING)
+async def test_what_the_upstream_breaks_is_told_as_a_502_of_ours(
+    api_key_house: HouseMaker, said: bytes, status: int, error: str
+) -> None:
+    """It says what to do and holds no upstream text."""
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(said)
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await house.ask("POST", "/x", data=b"x")
+        assert seen.status == status
+        assert seen.headers["Proxy-Status"] == f"pandadoc-proxy; error={error}"
+        assert seen.headers["Content-Type"] == "application/problem+json"
+        assert seen.json["type"] == "upstream_error"
+        assert seen.json["status"] == status
+        assert "Retry-After" not in seen.headers
+        assert b"SSH" not in seen.body
+
+
+async def test_an_upstream_that_does_not_answer_in_time_is_a_504(api_key_house: HouseMaker) -> None:
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.reader.read()
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url, "response_timeout": "200ms"}})
+        for request in ({"method": "GET"}, {"method": "POST", "data": b"x"}, {"method": "POST", "data": pieces(99_999)}):
+            seen = await house.ask(path="/x", **request)
+            assert seen.status == 504
+            assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=http_response_timeout"
+
+
+async def test_an_upstream_that_stops_taking_the_upload_is_a_504(api_key_house: HouseMaker) -> None:
+    async def script(stage: Stage) -> None:
+        await stage.head()
+        await stage.upstream.cue.wait()
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url, "idle_timeout": "300ms"}})
+        assert (await house.ask("POST", "/x", data=pieces(60_000_000))).status == 504
+        up.cue.set()
+
+
+async def test_an_upstream_that_refuses_the_connection_is_a_502(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
+    house = await api_key_house({"upstream": {"url": f"http://127.0.0.1:{unused_tcp_port}"}})
+    seen = await house.get()
+    assert seen.status == 502
+    assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=connection_refused"
+
+
+async def test_more_requests_than_allowed_are_told_to_come_back(api_key_house: HouseMaker) -> None:
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.upstream.cue.wait()
+        await stage.say(OK)
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, "limits": {"max_requests": 2}})
+        both = [asyncio.create_task(house.get()) for _ in range(2)]
+        await until(lambda: len(up.heard) == 2)
+        seen = await house.get()
+        assert seen.status == 503
+        assert seen.headers["Retry-After"] == "1"
+        up.cue.set()
+        assert [(await task).status for task in both] == [200, 200]
+
+
+async def test_a_caller_that_stalls_in_its_body_is_a_408(api_key_house: HouseMaker) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url, "idle_timeout": "100ms"}})
+        stalled = b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf"
+        seen = await converse(house.port, stalled)
+        assert seen.start.startswith(b"HTTP/1.1 408 ")
+        assert seen.values(b"connection") == [b"close"]
+        await until(lambda: up.gone == 1)
+
+
+# Law 17
+
+
+@pytest.mark.parametrize("moment", ["before the head", "in the download", "in the upload"])
+async def test_a_caller_that_hangs_up_cancels_its_upstream_request(api_key_house: HouseMaker, moment: str) -> None:
+    """Within a second, and without a traceback; what was half sent is never taken for whole."""
+
+    async def script(stage: Stage) -> None:
+        if moment == "in the upload":
+            await stage.head()
+            stage.upstream.cue.set()
+            await stage.reader.readuntil(b"the end of the body that never comes")
+        await stage.request()
+        if moment == "in the download":
+            await stage.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nbegun")
+        stage.upstream.cue.set()
+        await stage.reader.readexactly(1)
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            body = b"Content-Length: 1000\r\n\r\nbegun" if moment == "in the upload" else b"\r\n"
+            await line.send(b"POST /x HTTP/1.1\r\nHost: localhost\r\n" + body)
+            await up.cue.wait()
+            if moment == "in the download":
+                await line.reader.readuntil(b"begun")
+        await until(lambda: up.gone == 1, seconds=1)
+        await until(lambda: house.ear.heard("499"))
+        assert not house.ear.heard("Traceback")
+        assert not house.ear.heard("ERROR")
+
+
+async def test_one_requests_failure_is_one_requests_failure(api_key_house: HouseMaker) -> None:
+    async def script(stage: Stage) -> None:
+        while True:
+            request = await stage.request()
+            if b"/broken" in request.start:
+                stage.reset()
+                return
+            await stage.say(OK)
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        paths = [f"/{'broken' if number % 3 == 0 else 'fine'}/{number}" for number in range(60)]
+        answers = await asyncio.gather(*(house.ask("POST", path) for path in paths))
+        for path, answer in zip(paths, answers, strict=True):
+            assert answer.status == (502 if "broken" in path else 200)
+
+
+async def test_pipelined_requests_are_answered_in_order(api_key_house: HouseMaker) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(b"".join(GET.replace(b"/x", b"/%d" % number) for number in range(5)))
+            for _ in range(5):
+                assert (await line.answer()).body == b"ok"
+        assert [message.start for message in up.heard] == [b"GET /%d HTTP/1.1" % number for number in range(5)]
+        assert (await converse(house.port, GET)).body == b"ok"

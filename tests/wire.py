@@ -1,0 +1,195 @@
+"""Raw bytes on both sides of the proxy: an upstream that plays a script, a client that hides nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+Script = Callable[["Stage"], Awaitable[None]]
+
+OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok"
+
+
+@dataclass
+class Message:
+    """One HTTP/1.1 message as it came: `head` with its blank line, `raw` the body with its framing."""
+
+    head: bytes
+    raw: bytes = b""
+
+    @property
+    def start(self) -> bytes:
+        return self.head.split(b"\r\n", 1)[0]
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        lines = self.head.split(b"\r\n")[1:-2]
+        return [(name, value.strip(b" ")) for name, _, value in (line.partition(b":") for line in lines)]
+
+    def values(self, name: bytes) -> list[bytes]:
+        return [value for field, value in self.fields if field.lower() == name.lower()]
+
+    @property
+    def chunked(self) -> bool:
+        return self.values(b"transfer-encoding") == [b"chunked"]
+
+    @property
+    def body(self) -> bytes:
+        """The body without its framing."""
+        if not self.chunked:
+            return self.raw
+        body, rest = b"", self.raw
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            length = int(size.split(b";")[0], 16)
+            body, rest = body + rest[:length], rest[length + 2 :]
+        return body
+
+
+async def read_message(reader: asyncio.StreamReader, *, bodiless: bool = False, to_end: bool = False) -> Message:
+    """Read one message. Raises IncompleteReadError where it breaks off."""
+    message = Message(await reader.readuntil(b"\r\n\r\n"))
+    if bodiless:
+        return message
+    if message.chunked:
+        while True:
+            line = await reader.readuntil(b"\r\n")
+            chunk = await reader.readexactly(int(line.split(b";")[0], 16) + 2)
+            message.raw += line + chunk
+            if line.startswith(b"0\r") or line.startswith(b"0;"):
+                return message
+    lengths = message.values(b"content-length")
+    if lengths:
+        message.raw = await reader.readexactly(int(lengths[0]))
+    elif to_end:
+        message.raw = await reader.read()
+    return message
+
+
+@dataclass
+class Stage:
+    """One connection of the upstream, and what it has heard."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    upstream: "ScriptedUpstream"
+
+    async def request(self) -> Message:
+        """Read the next request whole."""
+        message = await read_message(self.reader)
+        self.upstream.heard.append(message)
+        return message
+
+    async def head(self) -> Message:
+        """Read the next request's head and leave its body where it is."""
+        message = Message(await self.reader.readuntil(b"\r\n\r\n"))
+        self.upstream.heard.append(message)
+        return message
+
+    async def say(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def reset(self) -> None:
+        self.writer.transport.abort()
+
+
+@dataclass
+class ScriptedUpstream:
+    """Plays `script` on each connection. `heard` grows with each request."""
+
+    script: Script
+    heard: list[Message] = field(default_factory=list)
+    connections: int = 0
+    gone: int = 0  # connections whose peer has left
+    url: str = ""
+    cue: asyncio.Event = field(default_factory=asyncio.Event)  # for a test and its script to meet at
+
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await self.script(Stage(reader, writer, self))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.gone += 1
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+def answering(*answers: bytes) -> Script:
+    """Make a script that answers each request on a connection with the next of `answers`, the last for ever."""
+
+    async def script(stage: Stage) -> None:
+        turn = 0
+        while True:
+            await stage.request()
+            await stage.say(answers[min(turn, len(answers) - 1)])
+            turn += 1
+
+    return script
+
+
+@asynccontextmanager
+async def upstream(script: Script) -> AsyncIterator[ScriptedUpstream]:
+    """Run a scripted upstream on a free loopback port."""
+    played = ScriptedUpstream(script)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(played.play(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**20)
+    played.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield played
+    finally:
+        server.close()
+        for task in tuple(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass
+class Caller:
+    """A client's connection to the proxy."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self, *, bodiless: bool = False) -> Message:
+        """Read the next answer whole; one without framing ends with the connection."""
+        async with asyncio.timeout(20):
+            return await read_message(self.reader, bodiless=bodiless, to_end=True)
+
+    async def closed(self) -> bytes:
+        """Wait until the proxy closes the connection; return what came before."""
+        async with asyncio.timeout(20):
+            with suppress(ConnectionError):
+                return await self.reader.read()
+            return b""
+
+
+@asynccontextmanager
+async def caller(port: int) -> AsyncIterator[Caller]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    try:
+        yield Caller(reader, writer)
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def converse(port: int, request: bytes, *, bodiless: bool = False) -> Message:
+    """Send one raw request and read its answer."""
+    async with caller(port) as line:
+        await line.send(request)
+        return await line.answer(bodiless=bodiless)
