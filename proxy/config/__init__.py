@@ -1,0 +1,59 @@
+"""Config's way: YAML and environment become one frozen tree, or every fault at once.
+
+    loader       finds the file and takes it through the stages
+    document     YAML text → nodes with their lines (nodes); what YAML has beyond plain data is refused (syntax)
+    environment  PANDADOC_PROXY__… laid over the nodes; credentials and proxy from the environment
+    reader       nodes → structs by their types, every fault collected (scalars, references)
+    sections     the structs: keys, defaults, and how values are written (units, addresses)
+    completion   defaults that depend on other values
+    rules        what must hold between values; files: what must hold of the files that are named
+    faults       one fault a line: place, path, what to write instead; never a value
+    describe     the tree as a dry run, for people
+
+A value that comes out is complete: nothing that should be a URL is a string, and nothing is looked up later.
+"""
+
+from __future__ import annotations
+
+from proxy.config.addresses import TcpBind, UnixBind
+from proxy.config.describe import describe
+from proxy.config.faults import BadConfig, Fault
+from proxy.config.loader import DEFAULT_SEARCH, load
+from proxy.config.sections import (
+    Admin,
+    ApiKeyCredential,
+    Config,
+    Credential,
+    FileStore,
+    Limits,
+    Listener,
+    Log,
+    MemoryStore,
+    OAuth2Credential,
+    Replay,
+    Shutdown,
+    Upstream,
+)
+
+__all__ = [
+    "DEFAULT_SEARCH",
+    "Admin",
+    "ApiKeyCredential",
+    "BadConfig",
+    "Config",
+    "Credential",
+    "Fault",
+    "FileStore",
+    "Limits",
+    "Listener",
+    "Log",
+    "MemoryStore",
+    "OAuth2Credential",
+    "Replay",
+    "Shutdown",
+    "TcpBind",
+    "UnixBind",
+    "Upstream",
+    "describe",
+    "load",
+]

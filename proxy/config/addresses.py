@@ -1,0 +1,149 @@
+"""Addresses, URLs and host names as people write them, and what they point at. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+
+import msgspec
+from yarl import URL
+
+_HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?)+", re.IGNORECASE)
+_TCP = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):(\d{1,5})", re.ASCII)
+_URL_TEXT = re.compile(r"[!-~]+")
+
+# sun_path holds 108 bytes with its NUL (Linux unix(7)).
+_LONGEST_SOCKET_PATH = 107
+
+_BIND_FORMS = 'expected host:port such as 127.0.0.1:8080, "[::1]:8080" in quotes, or unix:/path.sock'
+
+
+class TcpBind(msgspec.Struct, frozen=True):
+    """A host and port to listen on. The host is an address or a name; port 0 takes any free one."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        return is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class UnixBind(msgspec.Struct, frozen=True):
+    """A unix socket to listen on."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host can only be this machine: 127/8, ::1, or `localhost`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def bind(text: str) -> TcpBind | UnixBind:
+    """Read `host:port`, `[::1]:port` or `unix:/path`."""
+    if text.startswith("unix:"):
+        return _unix(text.removeprefix("unix:"))
+    match = _TCP.fullmatch(text)
+    if match is None:
+        raise ValueError(_BIND_FORMS)
+    if int(match[3]) > 65535:  # noqa: PLR2004 - the largest TCP port
+        raise ValueError("the port is larger than 65535")
+    return TcpBind(_bind_host(match[1], match[2]), int(match[3]))
+
+
+def _unix(path: str) -> UnixBind:
+    if not path.startswith("/") or not path.isprintable():
+        raise ValueError("a unix socket needs an absolute path, such as unix:/run/pandadoc-proxy.sock")
+    if len(path.encode()) > _LONGEST_SOCKET_PATH:
+        raise ValueError(f"a unix socket's path can have {_LONGEST_SOCKET_PATH} bytes at most")
+    return UnixBind(Path(path))
+
+
+def _bind_host(bracketed: str | None, bare: str) -> str:
+    if bracketed is not None:
+        try:
+            return str(ipaddress.IPv6Address(bracketed))
+        except ValueError:
+            raise ValueError(_BIND_FORMS) from None
+    if bare == "*":
+        raise ValueError("write 0.0.0.0:PORT for every IPv4 address of this machine")
+    return _host(bare, _BIND_FORMS)
+
+
+def _host(text: str, complaint: str) -> str:
+    """Accept an IPv4 address or a name; four numbers that are no address (127.0.0.300) are neither."""
+    if text.replace(".", "").isdigit():
+        try:
+            return str(ipaddress.IPv4Address(text))
+        except ValueError:
+            raise ValueError(complaint) from None
+    if not _HOST_NAME.fullmatch(text):
+        raise ValueError(complaint)
+    return text.lower()
+
+
+def allowed_host(text: str) -> str:
+    """Read one name that `Host` may carry: no scheme, no port, no path; lower-cased; or `*`."""
+    complaint = "write the name alone, without scheme, port or path"
+    if text == "*":
+        return text
+    try:
+        return str(ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        return _host(text, complaint).rstrip(".")
+
+
+def api_url(text: str) -> URL:
+    """Read a URL that credentials may be sent to: https, or http to this machine alone.
+
+    Comes back without a trailing slash.
+    """
+    url = _url(text, ("https", "http"), "expected a URL such as https://api.pandadoc.com")
+    if url.user is not None or url.password is not None:
+        raise ValueError("a URL must not hold a user or password")
+    if "?" in text or "#" in text:
+        raise ValueError("a URL must not hold a query or fragment here")
+    if url.scheme == "http" and not is_loopback(url.host or ""):
+        raise ValueError("plain http would show the credential to the network: write https://")
+    return url.with_path(url.raw_path.rstrip("/"), encoded=True)
+
+
+def proxy_url(text: str) -> URL:
+    """Read a proxy's address; `proxy.corp:3128` means http, as in HTTPS_PROXY."""
+    complaint = "expected a proxy such as http://proxy.corp:3128"
+    url = _url(text if "://" in text else f"http://{text}", ("http", "https"), complaint)
+    if "?" in text or "#" in text or url.raw_path.strip("/"):
+        raise ValueError(complaint)
+    return url.with_path("")
+
+
+def _url(text: str, schemes: tuple[str, ...], complaint: str) -> URL:
+    if not _URL_TEXT.fullmatch(text):
+        raise ValueError(complaint)
+    try:
+        url = URL(text)
+    except ValueError:
+        raise ValueError(complaint) from None  # yarl's own text would repeat the URL
+    host = url.raw_host or ""
+    if url.scheme not in schemes or not host or url.explicit_port == 0:
+        raise ValueError(complaint)
+    if ":" not in host:
+        _host(host, complaint)
+    return url
+
+
+def without_password(url: URL) -> str:
+    """Write a URL for people: whatever stands before its `@` is masked."""
+    bare = str(url.with_user(None))
+    return bare if url.raw_authority == url.with_user(None).raw_authority else bare.replace("//", "//***@", 1)

@@ -1,0 +1,101 @@
+"""The tree as a dry run, for people: what would listen, and what would be sent where. Secrets are masked. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.config.addresses import TcpBind, without_password
+from proxy.config.sections import ApiKeyCredential, FileStore, OAuth2Credential
+from proxy.config.units import duration_text, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.config.sections import Config, Credential, Listener, Upstream
+
+_EXAMPLE = "/public/v1/documents"
+_REFUSED = (
+    "what a browser marks as coming from a page; CONNECT, TRACE, WebSocket upgrades",
+    "what hands out credentials: /oauth2/**, API keys of a workspace, tokens of a member, webhooks' shared keys",
+)
+
+
+def describe(config: Config) -> str:
+    """Say in lines what a start with this configuration would do."""
+    return "\n".join(_lines(config))
+
+
+def _lines(config: Config) -> Iterator[str]:
+    yield f"Configuration: {config.source or 'defaults and the environment, no file'}"
+    for listener in config.listeners:
+        yield ""
+        yield from _listener(listener, config)
+    for name in sorted(config.credentials.keys() - {listener.credential for listener in config.listeners}):
+        yield f"Credential {name} is lent by no listener"
+    yield ""
+    yield from _upstream(config.upstream)
+    yield f"Admin: {config.admin.bind if config.admin else 'off'}"
+    yield _limits(config)
+    yield "Refused"
+    yield from (f"  {refused}" for refused in _REFUSED)
+    if config.warnings:
+        yield "Warnings"
+        yield from (f"  {warning}" for warning in config.warnings)
+
+
+def _listener(listener: Listener, config: Config) -> Iterator[str]:
+    yield f"Listener {listener.bind} lends credential {listener.credential}"
+    yield f"  {_example(listener, config.upstream)}"
+    yield from (f"  {line}" for line in _credential(config.credentials[listener.credential]))
+    yield f"  Host may be {_hosts(listener)}"
+    if listener.health is not None:
+        yield f"  GET {listener.health} is answered here, not forwarded"
+
+
+def _example(listener: Listener, upstream: Upstream) -> str:
+    own = f"http://{listener.bind}" if isinstance(listener.bind, TcpBind) else f"{listener.bind} "
+    return f"GET {own}{_EXAMPLE} → GET {upstream.url}{_EXAMPLE}"
+
+
+def _credential(credential: Credential) -> Iterator[str]:
+    if isinstance(credential, ApiKeyCredential):
+        yield f"Authorization: API-Key *** (from {credential.api_key.describe()})"
+    else:
+        yield "Authorization: Bearer *** (refreshed here)"
+        yield from (f"  {line}" for line in _grant(credential))
+
+
+def _grant(credential: OAuth2Credential) -> Iterator[str]:
+    seed = credential.refresh_token
+    yield f"client id from {credential.client_id.describe()}, secret from {credential.client_secret.describe()}"
+    yield f"first refresh token from {seed.describe()}" if seed else "no refresh token: the store must have one"
+    yield f"refreshed at POST {credential.token_url}, {_ahead(credential.refresh_before)}"
+    yield f"kept in {_store(credential)}"
+    yield f"probed with GET {credential.probe}" if credential.probe else "not probed"
+
+
+def _ahead(seconds: float | None) -> str:
+    return "well before it expires" if seconds is None else f"{duration_text(seconds)} before it expires"
+
+
+def _store(credential: OAuth2Credential) -> str:
+    if not isinstance(credential.store, FileStore):
+        return "memory, lost when the process ends"
+    return f"file {credential.store.path or '(the default one, in the XDG state folder)'}"
+
+
+def _hosts(listener: Listener) -> str:
+    if "*" in listener.allowed_hosts:
+        return "any name"
+    return ", ".join(("a loopback name", *sorted(listener.allowed_hosts)))
+
+
+def _upstream(upstream: Upstream) -> Iterator[str]:
+    yield f"Upstream {upstream.url}"
+    yield f"  proxy: {without_password(upstream.proxy) if upstream.proxy else 'none'}"
+    yield f"  certificates: the system's{f' and {upstream.ca_file}' if upstream.ca_file else ''}"
+
+
+def _limits(config: Config) -> str:
+    kept, largest = size_text(config.replay.max_body), size_text(config.limits.max_body)
+    return f"Bodies: up to {kept} are kept for one replay after a 401, {largest} at most pass"

@@ -1,0 +1,79 @@
+"""The files that a configuration is in or names: the document, the CA file, secret files.
+
+The one place where the configuration touches the disk, besides `SecretReference.read`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from proxy.config.document import MAX_CHARACTERS, Unreadable
+from proxy.config.faults import join
+from proxy.config.nodes import Place
+from proxy.config.rules import Finding
+from proxy.config.sections import ApiKeyCredential
+from proxy.secrets import SecretUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from proxy.config.sections import Config
+    from proxy.secrets import SecretReference
+
+_CA_FILE = "upstream.ca_file"
+
+
+def document_text(path: Path) -> str | None:
+    """Read a configuration file; None if there is none. Raises Unreadable."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4 * MAX_CHARACTERS + 1).decode("utf-8-sig")  # UTF-8 has 4 bytes a character at most
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise Unreadable(Place(str(path)), f"can't be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise Unreadable(Place(str(path)), "is not UTF-8 text: save it as UTF-8") from None
+
+
+def faults(config: Config) -> Iterator[Finding]:
+    """Yield what is wrong with files that must be there from the start."""
+    if config.upstream.ca_file is not None:
+        flaw = _flaw_of_ca_file(config.upstream.ca_file)
+        if flaw:
+            yield Finding(_CA_FILE, flaw)
+
+
+def _flaw_of_ca_file(path: Path) -> str | None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return f"{path} holds no certificate: name a PEM file"
+    except OSError as error:
+        return f"{path} can't be read: {error.strerror}"
+    return None
+
+
+def warnings(config: Config) -> Iterator[Finding]:
+    """Yield the secret files that can't be read yet: they may be mounted later, so the start goes on."""
+    for path, secret in secrets(config):
+        if secret.kind == "file":
+            try:
+                secret.read()
+            except SecretUnavailable as error:
+                yield Finding(path, f"{error}; until then its credential can't be lent")
+
+
+def secrets(config: Config) -> Iterator[tuple[str, SecretReference]]:
+    """Yield every secret that the configuration refers to, with its path."""
+    for name, item in config.credentials.items():
+        path = join("credentials", name)
+        if isinstance(item, ApiKeyCredential):
+            yield f"{path}.api_key", item.api_key
+            continue
+        for key in ("client_id", "client_secret", "refresh_token"):
+            secret = getattr(item, key)
+            if secret is not None:
+                yield f"{path}.oauth2.{key}", secret

@@ -1,0 +1,94 @@
+"""Finds the file and takes it through the stages, to a tree or to every fault.
+
+Never here: what a key means, and what makes a value wrong.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from proxy.config import environment, files, rules
+from proxy.config.completion import completed
+from proxy.config.document import Unreadable, document
+from proxy.config.faults import BadConfig, Fault, Findings
+from proxy.config.nodes import MapNode, Place, is_nothing, locate
+from proxy.config.reader import Reader
+from proxy.config.sections import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from proxy.config.rules import Finding
+
+DEFAULT_SEARCH = (Path("config.yaml"), Path("/etc/pandadoc-proxy/config.yaml"))
+FILE_VARIABLE = "PANDADOC_PROXY_CONFIG"
+
+
+def load(path: Path | None = None, *, environ: Mapping[str, str], search: Sequence[Path] = DEFAULT_SEARCH) -> Config:
+    """Read the named file, else the one that PANDADOC_PROXY_CONFIG names, else the first found, else none.
+
+    Raises BadConfig with everything that is wrong. Does blocking file I/O.
+    """
+    try:
+        source, text = _found(path, environ, search)
+        return _config(text, source, environ)
+    except Unreadable as flaw:
+        raise BadConfig(Fault(str(flaw.place), "", flaw.message)) from None
+
+
+def _found(path: Path | None, environ: Mapping[str, str], search: Sequence[Path]) -> tuple[Path | None, str]:
+    if path is not None:
+        return path, _named(path, Place(str(path)))
+    if environ.get(FILE_VARIABLE):
+        named = Path(environ[FILE_VARIABLE])
+        return named, _named(named, Place(FILE_VARIABLE))
+    for candidate in search:
+        text = files.document_text(candidate)
+        if text is not None:
+            return candidate, text
+    return None, ""
+
+
+def _named(path: Path, place: Place) -> str:
+    text = files.document_text(path)
+    if text is None:
+        raise Unreadable(place, f"there is no file {path}: name one that exists, or none")
+    return text
+
+
+def _config(text: str, source: Path | None, environ: Mapping[str, str]) -> Config:
+    faults = Findings()
+    root = _root(text, source, environ, faults)
+    reader = Reader(environ, source.parent if source else Path(), faults)
+    config = completed(reader.section(root, Config, ""), environ, faults)
+    _add(faults, (*rules.faults(config), *files.faults(config)), root, unless=faults)
+    if faults:
+        raise BadConfig(*faults.ordered())
+    _add(reader.warnings, (*rules.warnings(config), *files.warnings(config)), root, unless=faults)
+    return replace(config, source=source, warnings=tuple(map(str, reader.warnings.ordered())))
+
+
+def _root(text: str, source: Path | None, environ: Mapping[str, str], faults: Findings) -> MapNode:
+    """Lay the environment over the file; one without credentials leaves those to the environment."""
+    root = MapNode(environment.PLACE, {}) if source is None else document(text, str(source), faults)
+    if _lacks_credentials(root):
+        given = environment.credentials(environ, faults) or MapNode(environment.PLACE, {})
+        root = root.with_entry("credentials", given)
+    root = environment.overlay(root, environ, faults)
+    if _lacks_credentials(root):
+        faults.add(environment.PLACE, "credentials", environment.NO_CREDENTIALS)
+    return root
+
+
+def _lacks_credentials(root: MapNode) -> bool:
+    node = root.entries.get("credentials")
+    return is_nothing(node) or (isinstance(node, MapNode) and not node.entries)
+
+
+def _add(to: Findings, findings: Iterable[Finding], root: MapNode, *, unless: Findings) -> None:
+    for finding in findings:
+        if not any(unless.covers(path) for path in (finding.path, *finding.rests_on)):
+            to.add(locate(root, finding.path), finding.path, finding.message)

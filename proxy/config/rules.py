@@ -1,0 +1,167 @@
+"""What must hold between values, and what is allowed but worth a warning. Pure.
+
+A finding names the path to mend and the other paths it rests on: where one of those is faulty itself, the
+reader's stand-in was judged, and the finding is dropped.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.config.addresses import TcpBind
+from proxy.config.faults import join, shown, suggestion
+from proxy.config.sections import FileStore, MemoryStore, OAuth2Credential
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from proxy.config.addresses import UnixBind
+    from proxy.config.sections import Config, Listener
+
+_WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - recognised here, bound nowhere
+
+
+class Finding(msgspec.Struct, frozen=True):
+    path: str
+    message: str
+    rests_on: tuple[str, ...] = ()
+
+
+def faults(config: Config) -> Iterator[Finding]:
+    """Yield what stops the start."""
+    for rule in _FAULTS:
+        yield from rule(config)
+
+
+def warnings(config: Config) -> Iterator[Finding]:
+    """Yield what is said at every start."""
+    for rule in _WARNINGS:
+        yield from rule(config)
+
+
+def _some_listener(config: Config) -> Iterator[Finding]:
+    if not config.listeners:
+        yield Finding("listeners", "an empty list would serve nobody: name one, or leave the key out")
+
+
+def _known_credentials(config: Config) -> Iterator[Finding]:
+    for path, listener in _listeners(config):
+        if listener.credential not in config.credentials:
+            near = suggestion(listener.credential, config.credentials)
+            yield Finding(f"{path}.credential", f"no credential has this name{near}", ("credentials",))
+
+
+def _one_socket_each(config: Config) -> Iterator[Finding]:
+    for (earlier, one), (later, other) in combinations(_binds(config), 2):
+        if _overlap(one, other):
+            yield Finding(later, f"{other} is taken by {earlier} already", (earlier,))
+
+
+def _loopback_or_anyone(config: Config) -> Iterator[Finding]:
+    for path, listener in _listeners(config):
+        if _is_exposed(listener) and not listener.anyone:
+            risk = f"{listener.bind} is open to other machines, and whoever reaches it may use the credential"
+            cure = "bind 127.0.0.1, or say `anyone: true`"
+            yield Finding(f"{path}.bind", f"{risk}: {cure}", (f"{path}.anyone",))
+
+
+def _replay_fits(config: Config) -> Iterator[Finding]:
+    if config.replay.max_body > config.replay.max_total:
+        message = "must not be larger than replay.max_total, in which all kept bodies find room"
+        yield Finding("replay.max_body", message, ("replay.max_total",))
+
+
+def _no_loop(config: Config) -> Iterator[Finding]:
+    url = config.upstream.url
+    target = TcpBind(url.host or "", url.port or 0)
+    for path, bind in _binds(config):
+        if target.is_loopback and _overlap(target, bind):
+            yield Finding("upstream.url", f"this is the proxy's own address ({path})", (path,))
+
+
+def _proxy_for_https(config: Config) -> Iterator[Finding]:
+    """Refuse a proxy for plain http: it would see the credential, and its loopback is not ours."""
+    if config.upstream.proxy is not None and config.upstream.url.scheme == "http":
+        yield Finding("upstream.proxy", "a proxy is for https upstreams only: write null", ("upstream.url",))
+
+
+def _one_grant_a_file(config: Config) -> Iterator[Finding]:
+    stores = [(name, item.store) for name, item in config.credentials.items() if isinstance(item, OAuth2Credential)]
+    for (earlier, one), (later, other) in combinations(stores, 2):
+        if isinstance(one, FileStore) and one == other and one.path is not None:
+            message = f"credential {shown(earlier)} keeps its grant in the same file: name another"
+            yield Finding(f"{join('credentials', later)}.oauth2.store.file", message)
+
+
+def _exposed_listeners(config: Config) -> Iterator[Finding]:
+    for path, listener in _listeners(config):
+        if _is_exposed(listener) and listener.anyone:
+            yield Finding(f"{path}.anyone", f"whoever reaches {listener.bind} may use the credential")
+
+
+def _unchecked_hosts(config: Config) -> Iterator[Finding]:
+    for path, listener in _listeners(config):
+        if "*" in listener.allowed_hosts:
+            message = 'with "*" any Host passes: a web page can reach the listener by DNS rebinding'
+            yield Finding(f"{path}.allowed_hosts", message)
+
+
+def _lost_grants(config: Config) -> Iterator[Finding]:
+    for name, item in config.credentials.items():
+        if isinstance(item, OAuth2Credential) and isinstance(item.store, MemoryStore):
+            message = "the grant is lost when this process ends: a refresh token may serve only once"
+            yield Finding(f"{join('credentials', name)}.oauth2.store", message)
+
+
+_FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+    _some_listener,
+    _known_credentials,
+    _one_socket_each,
+    _loopback_or_anyone,
+    _replay_fits,
+    _no_loop,
+    _proxy_for_https,
+    _one_grant_a_file,
+)
+_WARNINGS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+    _exposed_listeners,
+    _unchecked_hosts,
+    _lost_grants,
+)
+
+
+def _listeners(config: Config) -> Iterator[tuple[str, Listener]]:
+    return ((f"listeners.{index}", listener) for index, listener in enumerate(config.listeners))
+
+
+def _binds(config: Config) -> Iterator[tuple[str, TcpBind | UnixBind]]:
+    for path, listener in _listeners(config):
+        yield f"{path}.bind", listener.bind
+    if config.admin is not None:
+        yield "admin.bind", config.admin.bind
+
+
+def _is_exposed(listener: Listener) -> bool:
+    return isinstance(listener.bind, TcpBind) and not listener.bind.is_loopback
+
+
+def _overlap(one: TcpBind | UnixBind, other: TcpBind | UnixBind) -> bool:
+    """Whether the second of two sockets could not be bound; port 0 is a free one each time."""
+    if not isinstance(one, TcpBind) or not isinstance(other, TcpBind):
+        return one == other
+    return one.port == other.port != 0 and any(
+        _same_address(a, b) for a, b in product(_addresses(one.host), _addresses(other.host))
+    )
+
+
+def _addresses(host: str) -> tuple[str, ...]:
+    return ("127.0.0.1", "::1") if host.rstrip(".") == "localhost" else (host,)
+
+
+def _same_address(one: str, other: str) -> bool:
+    """Compare, knowing that a wildcard takes all of its family and no more (asyncio sets IPV6_V6ONLY)."""
+    of_one_family = (":" in one) == (":" in other)
+    return one == other or (of_one_family and not _WILDCARDS.isdisjoint((one, other)))

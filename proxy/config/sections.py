@@ -1,0 +1,169 @@
+"""The configuration as frozen structs, one per section, with the names of config.yaml.
+
+This file is the documentation of keys, defaults and units: durations are seconds, sizes are bytes. A key
+stands here only when its behaviour exists. `Reads` beside a type names the function that makes the written
+text a value; the reader does the rest by the types. Never here: files, the environment, checks between values.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from yarl import URL
+
+from proxy.config import addresses, units
+from proxy.config.addresses import TcpBind, UnixBind
+from proxy.secrets import SecretReference
+
+
+class Reads(msgspec.Struct, frozen=True):
+    """How a scalar's text becomes a value; `parse` raises ValueError with what to write instead."""
+
+    parse: Callable[[str], Any]
+    null_is_default: bool = False
+
+
+class NotAKey(msgspec.Struct, frozen=True):
+    """Marks what is about the document and can't be written in it."""
+
+
+def _absolute_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError('must begin with "/"')
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("must have printable ASCII characters without spaces")
+    return text
+
+
+def _refresh_before(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        return units.positive_duration(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or auto") from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:  # noqa: PLR2004 - said in the message
+        raise ValueError("expected a whole number from 1 to 1000000")
+    return int(text)
+
+
+Bind: TypeAlias = Annotated[TcpBind | UnixBind, Reads(addresses.bind)]
+HostName: TypeAlias = Annotated[str, Reads(addresses.allowed_host)]
+UrlPath: TypeAlias = Annotated[str, Reads(_absolute_path)]
+ApiUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url)]
+TokenUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url, null_is_default=True)]
+ProxyUrl: TypeAlias = Annotated[URL, Reads(addresses.proxy_url)]
+Seconds: TypeAlias = Annotated[float, Reads(units.positive_duration)]
+SecondsOrZero: TypeAlias = Annotated[float, Reads(units.duration)]
+SecondsOrAuto: TypeAlias = Annotated[float | None, Reads(_refresh_before, null_is_default=True)]
+Bytes: TypeAlias = Annotated[int, Reads(units.positive_size)]
+BytesOrZero: TypeAlias = Annotated[int, Reads(units.size)]
+Count: TypeAlias = Annotated[int, Reads(_count)]
+
+MIB = 2**20
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A mapping in config.yaml."""
+
+
+class Listener(Section, frozen=True, kw_only=True):
+    bind: Bind = TcpBind("127.0.0.1", 8080)
+    credential: str = "default"  # a name under `credentials`
+    allowed_hosts: frozenset[HostName] = frozenset()  # besides loopback names; lower case; "*" is any
+    anyone: bool = False  # must be true for a bind that is not loopback
+    health: UrlPath | None = "/healthz"  # answered here; None forwards it
+
+
+class Admin(Section, frozen=True, kw_only=True):
+    bind: Bind = TcpBind("127.0.0.1", 8081)
+
+
+class Upstream(Section, frozen=True, kw_only=True):
+    url: ApiUrl = URL("https://api.pandadoc.com")  # never ends in a slash; may have a path prefix
+    connect_timeout: Seconds = 5.0
+    response_timeout: Seconds = 120.0  # until the response head
+    idle_timeout: Seconds = 60.0  # between two chunks, either way
+    keepalive: Seconds = 15.0
+    max_connections: Count = 100
+    ca_file: Path | None = None
+    proxy: ProxyUrl | None = None  # once loaded: what the environment decided, if the file did not
+
+    def __repr__(self) -> str:
+        shown = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "proxy")
+        proxy = "None" if self.proxy is None else addresses.without_password(self.proxy)
+        return f"Upstream({', '.join(f'{name}={value!r}' for name, value in shown)}, proxy={proxy})"
+
+
+class ApiKeyCredential(Section, frozen=True, kw_only=True):
+    api_key: SecretReference
+
+
+class FileStore(msgspec.Struct, frozen=True):
+    path: Path | None = None  # None: the default place in the XDG state folder, decided by the store
+
+
+class MemoryStore(msgspec.Struct, frozen=True):
+    """Keeps the grant for as long as the process lives."""
+
+
+Store: TypeAlias = FileStore | MemoryStore  # {file: PATH} or {memory: true}; null is FileStore()
+
+
+class OAuth2Credential(Section, frozen=True, kw_only=True):
+    client_id: SecretReference
+    client_secret: SecretReference
+    refresh_token: SecretReference | None = None
+    token_url: TokenUrl = URL("/oauth2/access_token")  # relative to upstream.url here; absolute once loaded
+    scope: str | None = None
+    refresh_before: SecondsOrAuto = None  # None: auto
+    wait: Seconds = 10.0  # how long callers wait for a refresh
+    redeem_timeout: Seconds = 60.0
+    probe: UrlPath | None = "/public/v1/members/current"
+    store: Store = FileStore()
+
+
+Credential: TypeAlias = ApiKeyCredential | OAuth2Credential  # under `api_key` or `oauth2`
+
+
+class Replay(Section, frozen=True, kw_only=True):
+    max_body: BytesOrZero = 8 * MIB  # kept per request
+    max_total: BytesOrZero = 64 * MIB  # kept for all requests
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    max_body: Bytes = 110 * MIB
+    max_requests: Count = 1000  # in flight
+    max_head: Bytes = 64 * 1024
+    max_headers: Count = 128
+    header_timeout: Seconds = 10.0
+
+
+class Shutdown(Section, frozen=True, kw_only=True):
+    grace: SecondsOrZero = 0.0
+    drain: SecondsOrZero = 20.0
+
+
+class Log(Section, frozen=True, kw_only=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json"] = "auto"  # auto: text on a terminal, JSON lines elsewhere
+    access: bool = True
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole tree."""
+
+    source: Annotated[Path | None, NotAKey()] = None  # the file it was read from, if there was one
+    warnings: Annotated[tuple[str, ...], NotAKey()] = ()  # worth a log line at every start
+    listeners: tuple[Listener, ...] = (Listener(),)
+    admin: Admin | None = Admin()
+    upstream: Upstream = Upstream()
+    credentials: Mapping[str, Credential]
+    replay: Replay = Replay()
+    limits: Limits = Limits()
+    shutdown: Shutdown = Shutdown()
+    log: Log = Log()

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+from yarl import URL
+
+from proxy.config import TcpBind, UnixBind, addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "bind"),
+    [
+        ("127.0.0.1:8080", TcpBind("127.0.0.1", 8080)),
+        ("[::1]:8080", TcpBind("::1", 8080)),
+        ("[0:0:0:0:0:0:0:1]:1", TcpBind("::1", 1)),
+        ("[fe80::1%eth0]:1", TcpBind("fe80::1%eth0", 1)),
+        ("LocalHost:0", TcpBind("localhost", 0)),
+        ("my_app.svc:65535", TcpBind("my_app.svc", 65535)),
+        ("unix:/run/x.sock", UnixBind(Path("/run/x.sock"))),
+    ],
+)
+def test_a_bind_is_read(text: str, bind: TcpBind | UnixBind) -> None:
+    assert addresses.bind(text) == bind
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:8080", "[::1]:8080", "localhost:1", "unix:/run/x.sock"])
+def test_a_bind_is_written_as_it_was_read(text: str) -> None:
+    assert str(addresses.bind(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("LOCALHOST.", True),
+        ("0.0.0.0", False),  # noqa: S104 - bound nowhere
+        ("::", False),
+        ("10.0.0.1", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.nip.io", False),
+        ("127.1", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_what_can_only_be_this_machine(host: str, loopback: bool) -> None:  # noqa: FBT001 - a column
+    assert TcpBind(host, 80).is_loopback is loopback
+
+
+@pytest.mark.parametrize("text", ["http://p", "https://p:3128", "p:1", "user:word@p:1", "http://user@p:1"])
+def test_a_proxys_user_and_password_are_masked_for_people(text: str) -> None:
+    shown = addresses.without_password(addresses.proxy_url(text))
+    assert "user" not in shown
+    assert "word" not in shown
+    assert ("***@" in shown) == ("@" in text)
+
+
+def test_a_prefix_keeps_its_escapes_and_loses_its_last_slash() -> None:
+    assert addresses.api_url("https://a.example/a%2Fb%20c//") == URL("https://a.example/a%2Fb%20c", encoded=True)
+
+
+def test_a_name_in_unicode_is_refused_in_text_but_not_in_punycode() -> None:
+    assert addresses.api_url("https://xn--tda.de").raw_host == "xn--tda.de"
+    with pytest.raises(ValueError, match="expected a URL"):
+        addresses.api_url("https://ü.de")

@@ -1,0 +1,96 @@
+"""What `pandadoc-proxy check` says of a good configuration."""
+
+from collections.abc import Callable, Mapping
+
+from proxy.config import Config, describe
+
+Loaded = Callable[[str, Mapping[str, str]], Config]
+
+REFUSED = """\
+Refused
+  what a browser marks as coming from a page; CONNECT, TRACE, WebSocket upgrades
+  what hands out credentials: /oauth2/**, API keys of a workspace, tokens of a member, webhooks' shared keys"""
+
+
+def test_an_api_key_is_told_from_end_to_end(loaded: Loaded) -> None:
+    assert (
+        describe(loaded("", {"PANDADOC_API_KEY": "k"}))
+        == f"""\
+Configuration: config.yaml
+
+Listener 127.0.0.1:8080 lends credential default
+  GET http://127.0.0.1:8080/public/v1/documents → GET https://api.pandadoc.com/public/v1/documents
+  Authorization: API-Key *** (from $PANDADOC_API_KEY)
+  Host may be a loopback name
+  GET /healthz is answered here, not forwarded
+
+Upstream https://api.pandadoc.com
+  proxy: none
+  certificates: the system's
+Admin: 127.0.0.1:8081
+Bodies: up to 8MiB are kept for one replay after a 401, 110MiB at most pass
+{REFUSED}"""
+    )
+
+
+FULL = """\
+listeners:
+  - {bind: unix:/run/x.sock, credential: one, health: null, allowed_hosts: [b, a]}
+  - {bind: '0.0.0.0:80', credential: two, allowed_hosts: ['*'], anyone: true}
+admin: null
+upstream: {url: https://a.example/p, proxy: u:p@proxy:1}
+credentials:
+  one: {oauth2: {client_id: i, client_secret: {env: S}, refresh_token: {env: R}, store: {file: ./g}}}
+  two: {oauth2: {client_id: i, client_secret: {env: S}, refresh_before: 1d, probe: null, store: {memory: true}}}
+  three: {api_key: {env: S}}
+  four: {api_key: {env: S}}
+"""
+
+
+def test_a_grant_and_everything_else_is_told_too(loaded: Loaded) -> None:
+    assert (
+        describe(loaded(FULL, {"S": "secret", "R": "token"}))
+        == f"""\
+Configuration: config.yaml
+
+Listener unix:/run/x.sock lends credential one
+  GET unix:/run/x.sock /public/v1/documents → GET https://a.example/p/public/v1/documents
+  Authorization: Bearer *** (refreshed here)
+    client id from a literal in config.yaml:7, secret from $S
+    first refresh token from $R
+    refreshed at POST https://a.example/p/oauth2/access_token, well before it expires
+    kept in file g
+    probed with GET /public/v1/members/current
+  Host may be a loopback name, a, b
+
+Listener 0.0.0.0:80 lends credential two
+  GET http://0.0.0.0:80/public/v1/documents → GET https://a.example/p/public/v1/documents
+  Authorization: Bearer *** (refreshed here)
+    client id from a literal in config.yaml:8, secret from $S
+    no refresh token: the store must have one
+    refreshed at POST https://a.example/p/oauth2/access_token, 1d before it expires
+    kept in memory, lost when the process ends
+    not probed
+  Host may be any name
+  GET /healthz is answered here, not forwarded
+Credential four is lent by no listener
+Credential three is lent by no listener
+
+Upstream https://a.example/p
+  proxy: http://***@proxy:1
+  certificates: the system's
+Admin: off
+Bodies: up to 8MiB are kept for one replay after a 401, 110MiB at most pass
+{REFUSED}
+Warnings
+  config.yaml:3: listeners.1.anyone: whoever reaches 0.0.0.0:80 may use the credential
+  config.yaml:3: listeners.1.allowed_hosts: with "*" any Host passes: a web page can reach the listener by DNS \
+rebinding
+  config.yaml:8: credentials.two.oauth2.store: the grant is lost when this process ends: a refresh token may serve \
+only once"""
+    )
+
+
+def test_the_default_store_and_no_file_are_told(loaded: Loaded) -> None:
+    config = loaded("", {"PANDADOC_CLIENT_ID": "i", "PANDADOC_CLIENT_SECRET": "s"})
+    assert "kept in file (the default one, in the XDG state folder)" in describe(config)

@@ -1,0 +1,58 @@
+"""The shipped config.yaml is the reference: what it says is what the structs say."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from proxy.config import Config, OAuth2Credential, load
+from proxy.config.sections import NotAKey, Section
+
+SHIPPED = Path(__file__).parents[2] / "config.yaml"
+KEY = {"PANDADOC_API_KEY": "k"}
+GRANT = {"PANDADOC_CLIENT_ID": "i", "PANDADOC_CLIENT_SECRET": "s", "PANDADOC_REFRESH_TOKEN": "r"}
+
+
+def test_the_shipped_file_says_the_defaults() -> None:
+    shipped = load(SHIPPED, environ=KEY)
+    assert msgspec.structs.replace(shipped, source=None) == load(environ=KEY, search=())
+
+
+def test_the_shipped_file_works_with_a_grant_from_the_environment() -> None:
+    assert isinstance(load(SHIPPED, environ=GRANT).credentials["default"], OAuth2Credential)
+
+
+def test_the_shipped_file_starts_without_warnings() -> None:
+    assert load(SHIPPED, environ=KEY).warnings == ()
+
+
+def test_what_the_shipped_file_shows_of_credentials_is_right(
+    loaded: Callable[[str, Mapping[str, str]], Config],
+) -> None:
+    """Without its comment signs the credentials section loads, and its values are the defaults too."""
+    text = re.sub(r"^# (?=credentials:|  )", "", SHIPPED.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    shown = loaded(text, KEY | GRANT).credentials["acme"]
+    assert isinstance(shown, OAuth2Credential)
+    made = loaded("", GRANT).credentials["default"]
+    assert isinstance(made, OAuth2Credential)
+    assert msgspec.structs.replace(shown, client_secret=made.client_secret) == made
+
+
+def test_the_shipped_file_has_every_key() -> None:
+    text = SHIPPED.read_text(encoding="utf-8")
+    missing = [key for section in Section.__subclasses__() for key in _keys(section) if f"{key}:" not in text]
+    assert missing == []
+
+
+def _keys(section: type[Section]) -> list[str]:
+    fields = msgspec.structs.fields(section)
+    return [field.name for field in fields if NotAKey() not in getattr(field.type, "__metadata__", ())]
+
+
+def test_a_proxys_password_stays_out_of_the_repr() -> None:
+    config = load(environ=KEY | {"HTTPS_PROXY": "http://user:password@p:1"}, search=())
+    assert "password" not in repr(config)
+    assert "http://***@p:1" in repr(config)
+    assert config.upstream.proxy is not None
+    assert config.upstream.proxy.password == "password"
