@@ -1,0 +1,130 @@
+"""One call to the token endpoint, against raw bytes: what is sent, and what each fault proves (law 6)."""
+
+import ssl
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl
+
+import aiohttp
+import pytest
+from rig import TurnedClock
+from wire import Script, Stage, answering, upstream
+from yarl import URL
+
+from proxy.config import Upstream
+from proxy.credential.token_endpoint import Client, TokenEndpoint
+from proxy.credential.token_reply import NotRedeemed, Outcome, Redeemed, Unknown
+from proxy.outbound import credential_session
+from proxy.secrets import Secret
+
+CLIENT = Client(Secret("an id & more"), Secret("s+cret="))
+PAIR = b'{"access_token": "aaaa", "refresh_token": "rrrr", "expires_in": 5}'
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(PAIR), PAIR)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with credential_session(Upstream(), ssl.create_default_context()) as made:
+        yield made
+
+
+def endpoint(session: aiohttp.ClientSession, url: str, scope: str | None = None, timeout: float = 5.0) -> TokenEndpoint:
+    return TokenEndpoint(
+        session,
+        URL(url) / "oauth2/access_token",
+        clock=TurnedClock(),
+        scope=scope,
+        redeem_timeout=timeout,
+        connect_timeout=5.0,
+        proxy=None,
+    )
+
+
+async def redeem(session: aiohttp.ClientSession, script: Script, timeout: float = 5.0) -> Outcome:
+    async with upstream(script) as up:
+        return await endpoint(session, up.url, timeout=timeout).redeem(Secret("old"), CLIENT)
+
+
+@pytest.mark.parametrize("scope", [None, "read+write"])
+async def test_the_form_is_pandadocs(session: aiohttp.ClientSession, scope: str | None) -> None:
+    async with upstream(answering(GOOD)) as up:
+        outcome = await endpoint(session, up.url, scope).redeem(Secret("old"), CLIENT)
+        assert isinstance(outcome, Redeemed)
+        sent = up.heard[0]
+        assert sent.start == b"POST /oauth2/access_token HTTP/1.1"
+        assert sent.values(b"content-type") == [b"application/x-www-form-urlencoded"]
+        assert sent.values(b"accept-encoding") == [b"identity"]
+        assert not sent.values(b"authorization")
+        expected = {"client_id": "an id & more", "client_secret": "s+cret=", "refresh_token": "old"}
+        assert dict(parse_qsl(sent.body.decode())) == {
+            "grant_type": "refresh_token",
+            **expected,
+            **({"scope": scope} if scope else {}),
+        }
+        if scope:
+            assert b"scope=read%2Bwrite" in sent.body  # literal, as PandaDoc's SDKs send it
+
+
+async def test_a_refused_connection_proves_that_nothing_was_redeemed(
+    session: aiohttp.ClientSession, unused_tcp_port: int
+) -> None:
+    outcome = await endpoint(session, f"http://127.0.0.1:{unused_tcp_port}").redeem(Secret("old"), CLIENT)
+    assert isinstance(outcome, NotRedeemed)
+
+
+async def reset(stage: Stage) -> None:
+    await stage.request()
+    stage.reset()
+
+
+async def hang(stage: Stage) -> None:
+    await stage.request()
+    await stage.reader.read()
+
+
+async def drip(stage: Stage) -> None:
+    await stage.request()
+    await stage.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    await stage.reader.read()
+
+
+async def cut_short(stage: Stage) -> None:
+    await stage.request()
+    await stage.say(GOOD[:-5])
+
+
+UNKNOWN = {
+    "reset": reset,
+    "hang": hang,
+    "drip": drip,
+    "cut short": cut_short,
+    "garbage": answering(b"SSH-2.0\r\n\r\n"),
+    "ten megabytes": answering(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n" + b" " * 10_000_000),
+    "a redirect": answering(b"HTTP/1.1 307 X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"),
+    "gzip, unasked": answering(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nzzzz"),
+}
+
+
+@pytest.mark.parametrize("script", UNKNOWN.values(), ids=UNKNOWN)
+async def test_after_the_request_was_sent_a_fault_leaves_the_outcome_unknown(
+    session: aiohttp.ClientSession, script: Script
+) -> None:
+    async with upstream(script) as up:
+        outcome = await endpoint(session, up.url, timeout=0.3).redeem(Secret("old"), CLIENT)
+        assert isinstance(outcome, Unknown)
+        assert len(up.heard) == 1  # sent once; no redirect followed, nothing retried
+
+
+async def test_a_stale_connection_is_never_a_reason_to_send_a_refresh_token_twice(
+    session: aiohttp.ClientSession,
+) -> None:
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(GOOD)
+        await stage.request()
+        stage.reset()
+
+    async with upstream(script) as up:
+        target = endpoint(session, up.url)
+        assert isinstance(await target.redeem(Secret("one"), CLIENT), Redeemed)
+        assert isinstance(await target.redeem(Secret("two"), CLIENT), Unknown)
+        assert len(up.heard) == 2

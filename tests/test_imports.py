@@ -1,0 +1,98 @@
+"""The import table: who may know whom, and which modules are pure. The table is the documentation."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import proxy
+
+ROOT = Path(proxy.__file__).parent
+
+PURE = {
+    "proxy.credential.backoff",
+    "proxy.credential.credential",
+    "proxy.credential.refusals",
+    "proxy.credential.token_reply",
+    "proxy.errors",
+    "proxy.forward.guard",
+    "proxy.forward.headers",
+    "proxy.config.addresses",
+    "proxy.config.nodes",
+    "proxy.config.reader",
+    "proxy.config.rules",
+    "proxy.config.scalars",
+    "proxy.config.sections",
+    "proxy.config.units",
+}
+IMPURE = {"asyncio", "aiohttp", "time", "os", "logging", "socket", "ssl", "random"}
+
+MAY_NOT_KNOW = {
+    "proxy.credential": {"proxy.forward", "proxy.app", "proxy.cli", "proxy.simulator", "proxy.config"},
+    "proxy.forward": {"proxy.app", "proxy.cli", "proxy.simulator", "proxy.config", "proxy.secrets"},
+    "proxy.config": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.cli", "proxy.simulator"},
+    "proxy.simulator": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.config", "proxy.cli"},
+    "proxy.errors": {"proxy."},
+    "proxy.app": {"proxy.cli", "proxy.simulator", "proxy.demo"},
+}
+FORWARD_KNOWS_OF_CREDENTIAL = {"proxy.credential.credential", "proxy.credential.source"}
+
+
+def modules() -> dict[str, set[str]]:
+    """Return each module of the package with what it imports."""
+    table = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        table[name] = imported(ast.parse(path.read_text()))
+    return table
+
+
+def imported(tree: ast.Module) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+TABLE = modules()
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_a_pure_module_imports_no_clock_no_network_no_log(module: str) -> None:
+    assert not {name.split(".")[0] for name in TABLE[module]} & IMPURE
+
+
+@pytest.mark.parametrize("package", sorted(MAY_NOT_KNOW))
+def test_a_package_does_not_know_what_lies_above_or_beside_it(package: str) -> None:
+    for module, names in TABLE.items():
+        if module == package or module.startswith(package + "."):
+            known = {name for name in names for other in MAY_NOT_KNOW[package] if name.startswith(other)}
+            assert not known, module
+
+
+def test_forward_knows_of_credential_one_word() -> None:
+    for module, names in TABLE.items():
+        if module.startswith("proxy.forward"):
+            of_credential = {name for name in names if name.startswith("proxy.credential.") and name in TABLE}
+            assert of_credential <= FORWARD_KNOWS_OF_CREDENTIAL, module
+
+
+def test_tasks_are_born_in_one_place() -> None:
+    born = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        for word in ("create_task(", "ensure_future(")
+        if word in path.read_text()
+    }
+    assert {name for name in born if not name.startswith("simulator/")} == {"tasks.py"}
+
+
+def test_what_serves_in_production_loads_no_simulator() -> None:
+    """Unless its command is run: the two lazy imports in cli.py."""
+    knowing = {module for module, names in TABLE.items() if any(name.startswith("proxy.simulator") for name in names)}
+    assert {module for module in knowing if not module.startswith("proxy.simulator")} == {"proxy.cli", "proxy.demo"}
