@@ -1,1 +1,20 @@
+"""pandadoc-proxy: a sidecar that lends PandaDoc credentials. This is the map.
+
+    config's way    config/      YAML and environment → one frozen tree, or every fault at once
+                    app.py       the tree → a frozen Snapshot of parts; start, drain, stop
+    token's way     credential/  store ─► RefreshingCredential ─ current() ─► Credential ─► "Bearer …"
+    request's way   forward/     listener ─► guard ─► credential ─► headers ─► upstream ─► 401? replay once ─► relay
+
+    cli.py healthcheck.py demo.py   the commands
+    secrets.py                      a secret is a reference; read, re-read, never printed
+    errors.py                       what we say ourselves, by who must act
+    outbound.py                     sessions that leave the machine: TLS, pools
+    logs.py admin.py                what operators see
+    clock.py tasks.py               time, passed in; background work, kept in one place
+    simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI
+
+`credential` never imports `forward`; `forward` knows of it only Credential and CredentialSource.
+The laws that all of this keeps are tests: tests/laws, each named by its sentence.
+"""
+
 __version__ = "0.1.0"

@@ -24,8 +24,10 @@ from proxy.admin import admin_app
 from proxy.clock import Clock, SystemClock
 from proxy.config import (
     ApiKeyCredential,
+    BadConfig,
     Config,
     Credential,
+    Fault,
     FileStore,
     Listener,
     OAuth2Credential,
@@ -47,6 +49,7 @@ from proxy.forward.handler import Handler, InFlight, Lane
 from proxy.forward.headers import Origin
 from proxy.forward.server import Server
 from proxy.forward.session_upstream import SessionUpstream
+from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -149,9 +152,33 @@ class _Parts:
     def _store(self, credential: OAuth2Credential) -> Store:
         if not isinstance(credential.store, FileStore):
             return MemoryStore()
-        if credential.store.path is not None:
-            return GrantFile(credential.store.path)
-        return GrantFile(default_path(self.state_home, str(credential.token_url), credential.client_id.read()))
+        return GrantFile(lambda: _place(credential, self.state_home))
+
+
+def _place(credential: OAuth2Credential, state_home: Path) -> Path:
+    """Tell where a credential's grant is kept. Raises SecretUnavailable while its client's id can't be read."""
+    if isinstance(credential.store, FileStore) and credential.store.path is not None:
+        return credential.store.path
+    return default_path(state_home, str(credential.token_url), credential.client_id.read())
+
+
+def refuse_shared_stores(config: Config, state_home: Path) -> None:
+    """Raise BadConfig where two credentials would keep their grants in one file and spend each other's tokens."""
+    owners: dict[Path, str] = {}
+    for name, credential in config.credentials.items():
+        if not isinstance(credential, OAuth2Credential) or not isinstance(credential.store, FileStore):
+            continue
+        with suppress(SecretUnavailable):  # told when it is needed
+            owner = owners.setdefault(_place(credential, state_home), name)
+            if owner != name:
+                raise BadConfig(
+                    Fault(
+                        str(config.source or "environment"),
+                        f"credentials.{name}.oauth2.store",
+                        f"credential {owner} keeps its grant in the same file: give each a file of its own,"
+                        f" such as store: {{file: {name}.json}}",
+                    )
+                )
 
 
 def _gate(listener: Listener, config: Config) -> Gate:
@@ -173,7 +200,7 @@ def _origin(config: Config) -> Origin:
 class Proxy:
     """The running proxy.
 
-    What changes: `_snapshot`, `_runners`, `_admin`, set by `start`; `_serving` and `_draining`, by `start` and `drain`.
+    What changes: `_serving` and `_draining`, by `start` and `drain`; the rest is set by `start` alone.
     """
 
     def __init__(self, config: Config, *, state_home: Path, clock: Clock | None = None) -> None:
@@ -185,6 +212,8 @@ class Proxy:
         self._snapshot: Snapshot | None = None
         self._runners: list[web.BaseRunner] = []
         self._admin: web.BaseRunner | None = None
+        self.urls: list[str] = []  # where the listeners answer, in the configuration's order
+        self.admin_url: str | None = None
         self._serving = False
         self._draining = False
 
@@ -194,16 +223,6 @@ class Proxy:
     @property
     def ready(self) -> bool:
         return self._serving and not self._draining
-
-    @property
-    def urls(self) -> list[str]:
-        """Where the listeners answer, in the configuration's order; for port 0, the port that was had."""
-        pairs = zip(self._runners, self._config.listeners, strict=True)
-        return [_url(runner, listener.bind) for runner, listener in pairs]
-
-    @property
-    def admin_url(self) -> str | None:
-        return _url(self._admin, self._config.admin.bind) if self._admin and self._config.admin else None
 
     async def start(self) -> None:
         """Bind and serve. Raises OSError if an address can't be had; nothing is left bound then."""
@@ -216,10 +235,13 @@ class Proxy:
         )
         try:
             for lane, listener in zip(self._snapshot.lanes, self._config.listeners, strict=True):
-                self._runners.append(await _bound(self._listener(lane), listener.bind))
+                runner = await _bound(self._listener(lane), listener.bind)
+                self._runners.append(runner)
+                self.urls.append(_url(runner, listener.bind))
             if self._config.admin is not None:
                 app = admin_app(lambda: self._serving, lambda: self.ready)
                 self._admin = await _bound(web.AppRunner(app, access_log=None), self._config.admin.bind)
+                self.admin_url = _url(self._admin, self._config.admin.bind)
         except OSError:
             await self.stop()
             raise
@@ -292,11 +314,12 @@ async def _stop_accepting(runner: web.BaseRunner) -> None:
     for site in tuple(runner.sites):
         await site.stop()
     await asyncio.sleep(0)  # what was accepted in this round of the loop begins before idle connections close
-    if runner.server is not None:
-        runner.server.pre_shutdown()
+    if isinstance(runner.server, Server):
+        runner.server.leave()
 
 
 def _url(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> str:
+    """Tell where a bound runner answers; for port 0, with the port that was had."""
     if isinstance(bind, UnixBind):
         return str(bind)
     return f"http://{TcpBind(bind.host, runner.addresses[0][1])}"

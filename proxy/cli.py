@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import click
 
 from proxy import __version__, logs
-from proxy.app import Proxy
-from proxy.config import BadConfig, Config, describe, load
+from proxy.app import Proxy, refuse_shared_stores
+from proxy.config import BadConfig, Config, Log, describe, load
 from proxy.healthcheck import Unhealthy, ask
 
 log = logging.getLogger("proxy")
@@ -51,7 +51,7 @@ def run(config_path: Path | None) -> None:
 @config_option
 def check(config_path: Path | None) -> None:
     """Tell every fault of the configuration, or what would be sent where. Sends nothing."""
-    click.echo(describe(_configured(config_path)), nl=False)
+    click.echo(describe(_configured(config_path)))
 
 
 @main.command()
@@ -74,7 +74,7 @@ def simulator(host: str, port: int, expires_in: int, *, rotate: bool) -> None:
     """Run a PandaDoc stand-in for your own tests and CI; its switches are under /_simulator/."""
     from proxy.simulator.command import simulate  # noqa: PLC0415 - what serves in production loads no simulator
 
-    logs.set_up(logs.Log())
+    logs.set_up(Log())
     _serve(simulate(host, port, expires_in, rotate=rotate, until=_signalled))
 
 
@@ -89,10 +89,12 @@ def demo(*, once: bool) -> None:
 
 def _configured(path: Path | None) -> Config:
     try:
-        return load(path, environ=os.environ)
+        config = load(path, environ=os.environ)
+        refuse_shared_stores(config, state_home())
     except BadConfig as bad:
         click.echo(str(bad), err=True)
         sys.exit(2)
+    return config
 
 
 def _serve(work: Coroutine[Any, Any, int]) -> NoReturn:

@@ -20,6 +20,7 @@ from proxy.app import Proxy
 from proxy.config import Config, load
 from proxy.simulator import Simulator
 
+SECRET_FIELDS: Final = {"client_secret", "refresh_token", "code"}
 PROXY_LOGGER: Final = logging.getLogger("proxy")
 
 
@@ -137,7 +138,7 @@ class House:
         seen = set(self.secrets)
         for received in self.simulator.journal:
             seen.update(value.split(" ", 1)[-1] for value in received.authorization)
-            seen.update(value for key, value in received.form.items() if key not in {"grant_type", "scope", "client_id"})
+            seen.update(value for key, value in received.form.items() if key in SECRET_FIELDS)
         return {secret for secret in seen if len(secret) > 5}
 
     async def ask(self, method: str, path: str, **options: Any) -> Seen:
@@ -175,7 +176,8 @@ def oauth(simulator: Simulator, store: Mapping[str, Any], **more: Any) -> tuple[
 
 def ground(simulator: Simulator) -> dict[str, Any]:
     """Return the settings every house has: free ports, the simulator as upstream."""
-    return {"listeners": [{"bind": "127.0.0.1:0"}], "admin": {"bind": "127.0.0.1:0"}, "upstream": {"url": simulator.url}}
+    anywhere = {"bind": "127.0.0.1:0"}
+    return {"listeners": [anywhere], "admin": dict(anywhere), "upstream": {"url": simulator.url}}
 
 
 def assert_silent(secrets: set[str], said: list[str]) -> None:
@@ -187,8 +189,5 @@ def assert_silent(secrets: set[str], said: list[str]) -> None:
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait until `condition` holds; fail after `seconds`. Used where nothing announces the change."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
-
-
-

@@ -49,7 +49,7 @@ def modules() -> dict[str, set[str]]:
 
 
 def imported(tree: ast.Module) -> set[str]:
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)

@@ -57,7 +57,7 @@ async def read_message(reader: asyncio.StreamReader, *, bodiless: bool = False, 
             line = await reader.readuntil(b"\r\n")
             chunk = await reader.readexactly(int(line.split(b";")[0], 16) + 2)
             message.raw += line + chunk
-            if line.startswith(b"0\r") or line.startswith(b"0;"):
+            if line.startswith((b"0\r", b"0;")):
                 return message
     lengths = message.values(b"content-length")
     if lengths:

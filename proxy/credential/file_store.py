@@ -50,13 +50,24 @@ def default_path(state_home: Path, token_url: str, client_id: Secret) -> Path:
 
 
 class FileStore:
-    """Keeps the grant at `path`. Holds nothing itself; the file is what changes."""
+    """Keeps the grant in a file. Its path is worked out at the first use; after that the file alone changes.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    (The default name follows from the client's id, and that secret's file may arrive after us.)
+    """
+
+    def __init__(self, locate: Callable[[], Path]) -> None:
+        """`locate` may raise SecretUnavailable; it is asked until it has answered once."""
+        self._locate = locate
+        self._path: Path | None = None
 
     def __repr__(self) -> str:
-        return f"<FileStore {self.path}>"
+        return f"<FileStore {self._path}>"
+
+    @property
+    def path(self) -> Path:
+        if self._path is None:
+            self._path = self._locate()
+        return self._path
 
     async def load(self) -> Grant | None:
         return await self._on_disk(self._load, "read")

@@ -36,7 +36,7 @@ class Store(Protocol):
     """Keeps one grant."""
 
     async def load(self) -> Grant | None:
-        """Return what is kept; None if nothing ever was. Raises StoreError."""
+        """Return what is kept; None if nothing ever was. Raises StoreError, or SecretUnavailable for its place."""
         ...
 
     async def save(self, grant: Grant) -> None:

@@ -100,16 +100,13 @@ class Body:
         self._taken = 0
 
     def arrived(self) -> bytes | None:
-        """Return the whole body if it is small and has arrived with the head, else None. Never waits."""
-        if self.finished:
-            return b"".join(self._kept) if self._kept is not None else None
-        small = self.length is not None and self.length <= SMALL
-        if not (small and self._kept is not None and self.received == 0 and self._content.is_eof()):
+        """Return the whole body if it is small and here already, else None. Never waits."""
+        if self.length is None or self.length > SMALL or self._kept is None:
             return None
-        whole = self._content.read_nowait()
-        self._kept.append(whole)
-        self.received, self.finished = len(whole), True
-        return whole
+        if not self.finished and self.received == 0 and self._content.is_eof():
+            self._kept.append(self._content.read_nowait())
+            self.received, self.finished = self.length, True
+        return b"".join(self._kept) if self.finished else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body from its first byte: what is kept, then the rest as the caller sends it.

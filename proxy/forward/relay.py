@@ -18,7 +18,6 @@ from proxy.forward.exchange import Exchange
 from proxy.forward.headers import Fields
 from proxy.forward.upstream import Answer
 
-
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: closing sends RST (socket(7))."""
 

@@ -119,6 +119,13 @@ class Connection(RequestHandler):
         response.force_close()
         return response
 
+    def leave(self) -> None:
+        """Close now if idle, else with the answer that is under way."""
+        if self._busy():
+            self.close()
+        else:
+            self.force_close()
+
     def _busy(self) -> bool:
         return self._request_in_progress or bool(self._messages)
 
@@ -152,6 +159,12 @@ class Server(web.Server):
             read_bufsize=READ_BUFFER,
         )
         self._header_timeout = header_timeout
+
+    def leave(self) -> None:
+        """Close every connection as soon as it owes no answer."""
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                connection.leave()
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, header_timeout=self._header_timeout, **self._kwargs)

@@ -1,6 +1,7 @@
 """The store that outlives the process: real files, and what may be wrong with them."""
 
-import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,14 @@ GRANT = Grant(
 )
 
 
+def store_at(path: Path) -> FileStore:
+    return FileStore(lambda: path)
+
+
 @pytest.mark.parametrize("grant", [GRANT, Grant(0, Secret("r" * 40))], ids=["full", "bare"])
 async def test_what_was_saved_is_loaded(tmp_path: Path, grant: Grant) -> None:
-    await FileStore(tmp_path / "new" / "folder" / "grant.json").save(grant)
-    assert await FileStore(tmp_path / "new" / "folder" / "grant.json").load() == grant
+    await store_at(tmp_path / "new" / "folder" / "grant.json").save(grant)
+    assert await store_at(tmp_path / "new" / "folder" / "grant.json").load() == grant
 
 
 async def test_memory_keeps_what_was_saved_too() -> None:
@@ -37,20 +42,18 @@ async def test_memory_keeps_what_was_saved_too() -> None:
 
 
 async def test_nothing_stored_is_not_an_error(tmp_path: Path) -> None:
-    assert await FileStore(tmp_path / "grant.json").load() is None
+    assert await store_at(tmp_path / "grant.json").load() is None
 
 
 async def test_only_the_owner_may_read_it_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "state" / "grant.json"
-    os.umask(previous := os.umask(0))
-    store = FileStore(path)
+    store = store_at(path)
     await store.prove_writable()
     await store.save(GRANT)
     await store.save(GRANT)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert os.listdir(path.parent) == ["grant.json"]
-    assert previous >= 0
+    assert [file.name for file in path.parent.iterdir()] == ["grant.json"]
 
 
 FOREIGN = {
@@ -68,27 +71,24 @@ async def test_a_file_that_is_not_ours_is_refused_and_left_as_it_is(tmp_path: Pa
     path = tmp_path / "grant.json"
     path.write_bytes(content)
     with pytest.raises(StoreError, match=r"left as it is.*Move it away"):
-        await FileStore(path).load()
+        await store_at(path).load()
     assert path.read_bytes() == content
 
 
 async def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "grant.json").mkdir()
-    store = FileStore(tmp_path / "grant.json")
+    store = store_at(tmp_path / "grant.json")
     with pytest.raises(StoreError, match="can't be read"):
         await store.load()
     with pytest.raises(StoreError, match="can't be written"):
         await store.save(GRANT)
-    assert os.listdir(tmp_path) == ["grant.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["grant.json"]
 
 
 async def test_a_full_disk_loses_neither_the_old_pair_nor_leaves_half_of_the_new(tmp_path: Path) -> None:
     """A limit on file size stands in for the disk: the same ENOSPC-like failure in the middle of a write."""
-    import resource
-    import signal
-
     path = tmp_path / "grant.json"
-    store = FileStore(path)
+    store = store_at(path)
     await store.save(GRANT)
     before = path.read_bytes()
     heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -103,7 +103,7 @@ async def test_a_full_disk_loses_neither_the_old_pair_nor_leaves_half_of_the_new
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, heard)
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["grant.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["grant.json"]
 
 
 def test_another_client_or_region_is_another_file(tmp_path: Path) -> None:

@@ -27,21 +27,21 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield made
 
 
-def endpoint(session: aiohttp.ClientSession, url: str, scope: str | None = None, timeout: float = 5.0) -> TokenEndpoint:
+def endpoint(session: aiohttp.ClientSession, url: str, scope: str | None = None, seconds: float = 5.0) -> TokenEndpoint:
     return TokenEndpoint(
         session,
         URL(url) / "oauth2/access_token",
         clock=TurnedClock(),
         scope=scope,
-        redeem_timeout=timeout,
+        redeem_timeout=seconds,
         connect_timeout=5.0,
         proxy=None,
     )
 
 
-async def redeem(session: aiohttp.ClientSession, script: Script, timeout: float = 5.0) -> Outcome:
+async def redeem(session: aiohttp.ClientSession, script: Script, seconds: float = 5.0) -> Outcome:
     async with upstream(script) as up:
-        return await endpoint(session, up.url, timeout=timeout).redeem(Secret("old"), CLIENT)
+        return await endpoint(session, up.url, seconds=seconds).redeem(Secret("old"), CLIENT)
 
 
 @pytest.mark.parametrize("scope", [None, "read+write"])
@@ -109,7 +109,7 @@ async def test_after_the_request_was_sent_a_fault_leaves_the_outcome_unknown(
     session: aiohttp.ClientSession, script: Script
 ) -> None:
     async with upstream(script) as up:
-        outcome = await endpoint(session, up.url, timeout=0.3).redeem(Secret("old"), CLIENT)
+        outcome = await endpoint(session, up.url, seconds=0.3).redeem(Secret("old"), CLIENT)
         assert isinstance(outcome, Unknown)
         assert len(up.heard) == 1  # sent once; no redirect followed, nothing retried
 

@@ -2,7 +2,6 @@
 
 import gzip
 from http import HTTPStatus
-from pathlib import Path
 
 import pytest
 from conftest import HouseMaker
@@ -147,7 +146,7 @@ async def test_the_answers_fields_pass_as_they_are_and_nothing_is_added_but_date
 
 
 async def test_a_gzip_body_passes_as_the_bytes_it_is_both_ways(api_key_house: HouseMaker) -> None:
-    """aiohttp would inflate it under an unchanged Content-Encoding."""
+    """By default, aiohttp would inflate it under an unchanged Content-Encoding."""
     packed = gzip.compress(b"panda " * 100)
     head = b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     async with upstream(answering(b"HTTP/1.1 200 OK\r\n" + head + packed)) as up:
@@ -164,7 +163,8 @@ async def test_chunked_bodies_pass_both_ways(api_key_house: HouseMaker) -> None:
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked
     async with upstream(answering(answer)) as up:
         house = await api_key_house({"upstream": {"url": up.url}})
-        seen = await through(house, b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked)
+        request = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked
+        seen = await through(house, request)
         assert up.heard[0].chunked
         assert not up.heard[0].values(b"content-length")
         assert up.heard[0].body == b"hello panda"
@@ -268,7 +268,8 @@ async def test_expect_100_continue_is_answered_before_the_body_comes(api_key_hou
 
 async def test_a_refused_upload_is_never_invited(api_key_house: HouseMaker) -> None:
     async with upstream(answering(OK)) as up:
-        house = await api_key_house({"upstream": {"url": up.url}, "limits": {"max_body": "1KiB"}, "replay": {"max_body": "1KiB"}})
+        limits = {"limits": {"max_body": "1KiB"}, "replay": {"max_body": "1KiB"}}
+        house = await api_key_house({"upstream": {"url": up.url}, **limits})
         request = b"POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2000\r\n\r\n"
         assert (await through(house, request)).start == b"HTTP/1.1 413 " + HTTPStatus(413).phrase.encode()
         assert not up.heard
@@ -304,9 +305,8 @@ async def test_redirects_are_relayed_and_a_location_on_the_upstreams_origin_is_o
         assert len(up.heard) == len(cases)
 
 
-async def test_the_access_line_shows_no_query(api_key_house: HouseMaker, tmp_path: Path) -> None:
+async def test_the_access_line_shows_no_query(api_key_house: HouseMaker) -> None:
     house = await api_key_house()
     await house.get("/public/v1/documents?q=hush")
     assert house.ear.heard("/public/v1/documents", "200")
     assert not house.ear.heard("hush")
-    assert tmp_path.exists()

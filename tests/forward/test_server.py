@@ -9,7 +9,7 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def test_a_head_that_comes_too_slowly_is_a_408(api_key_house: HouseMaker) -> None:
-    """aiohttp has no time limit for it: a byte a second would hold a connection for hours."""
+    """In aiohttp nothing limits it: a byte a second would hold a connection for hours."""
     house = await api_key_house({"limits": {"header_timeout": "200ms"}})
     async with caller(house.port) as line:
         await line.send(b"GET / HTTP/1.1\r\nHo")

@@ -170,7 +170,8 @@ async def test_after_the_first_byte_failure_is_a_closed_connection(api_key_house
 
     async def script(stage: Stage) -> None:
         await stage.request()
-        await stage.say(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + (b"5\r\nhello\r\n" if b"chunked" in head else b"hello"))
+        begun = b"5\r\nhello\r\n" if b"chunked" in head else b"hello"
+        await stage.say(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + begun)
         await stage.reader.read(0)
         stage.writer.close()
 
@@ -250,8 +251,8 @@ async def test_an_upstream_that_does_not_answer_in_time_is_a_504(api_key_house: 
 
     async with upstream(script) as up:
         house = await api_key_house({"upstream": {"url": up.url, "response_timeout": "200ms"}})
-        for request in ({"method": "GET"}, {"method": "POST", "data": b"x"}, {"method": "POST", "data": pieces(99_999)}):
-            seen = await house.ask(path="/x", **request)
+        for body in (None, b"x", pieces(99_999)):
+            seen = await house.ask("POST", "/x", data=body)
             assert seen.status == 504
             assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=http_response_timeout"
 
@@ -267,7 +268,9 @@ async def test_an_upstream_that_stops_taking_the_upload_is_a_504(api_key_house: 
         up.cue.set()
 
 
-async def test_an_upstream_that_refuses_the_connection_is_a_502(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
+async def test_an_upstream_that_refuses_the_connection_is_a_502(
+    api_key_house: HouseMaker, unused_tcp_port: int
+) -> None:
     house = await api_key_house({"upstream": {"url": f"http://127.0.0.1:{unused_tcp_port}"}})
     seen = await house.get()
     assert seen.status == 502

@@ -1,0 +1,132 @@
+"""The composition root: what the parts need of each other, start, and drain."""
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+from conftest import HouseMaker
+from rig import until
+from wire import OK, Stage, caller, converse, upstream
+
+from proxy.app import Proxy, refuse_shared_stores
+from proxy.config import BadConfig, load
+from proxy.simulator import Fault
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+OAUTH = "oauth2: {client_id: {env: ID}, client_secret: {env: SECRET}, refresh_token: {env: SEED}"
+ENVIRON = {"ID": "one-client", "SECRET": "its-secret", "SEED": "a-seed"}
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "config.yaml").write_text(text)
+    return folder / "config.yaml"
+
+
+def test_two_credentials_of_one_client_need_a_store_each(tmp_path: Path) -> None:
+    """By default both would be named after the client, and spend each other's refresh tokens."""
+    both = f"credentials:\n  default: {{{OAUTH}}}}}\n  other: {{{OAUTH}}}}}\n"
+    with pytest.raises(BadConfig, match=r"credentials\.other\.oauth2\.store: credential default keeps"):
+        refuse_shared_stores(load(written(tmp_path, both), environ=ENVIRON), tmp_path)
+    apart = f"credentials:\n  default: {{{OAUTH}}}}}\n  other: {{{OAUTH}, store: {{file: ./other.json}}}}}}\n"
+    refuse_shared_stores(load(written(tmp_path, apart), environ=ENVIRON), tmp_path)
+
+
+def test_a_missing_secret_file_does_not_keep_the_proxy_from_starting(tmp_path: Path) -> None:
+    text = "credentials: {default: {oauth2: {client_id: {file: ./id}, client_secret: {file: ./secret}}}}"
+    refuse_shared_stores(load(written(tmp_path, text), environ={}), tmp_path)
+
+
+async def test_a_secrets_file_that_arrives_later_is_found(api_key_house: HouseMaker, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    house = await api_key_house({"credentials": {"default": {"api_key": {"file": str(key)}}}})
+    seen = await house.get()
+    assert seen.status == 503
+    assert "Retry-After" not in seen.headers
+    assert str(key) in seen.json["detail"]
+    key.write_text(house.environ["KEY"] + "\n")
+    assert (await house.get()).status == 200
+
+
+async def test_oauth_without_any_refresh_token_starts_and_says_what_to_do(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(refresh_token=None)
+    seen = await house.get()
+    assert seen.status == 503
+    assert seen.json["type"] == "credential_dead"
+    assert "credentials.default.oauth2.refresh_token" in seen.json["detail"]
+    assert (await house.get("/healthz")).status == 200
+
+
+async def test_an_address_in_use_leaves_nothing_bound(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
+    house = await api_key_house()
+    listeners = [{"bind": f"127.0.0.1:{unused_tcp_port}"}, {"bind": f"127.0.0.1:{house.port}"}]
+    house.settings = {**house.settings, "listeners": listeners}
+    second = Proxy(house.config(), state_home=house.folder)
+    with pytest.raises(OSError, match="in use"):
+        await second.start()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+
+
+async def test_a_unix_socket_serves_too(api_key_house: HouseMaker, tmp_path: Path) -> None:
+    house = await api_key_house({"listeners": [{"bind": f"unix:{tmp_path}/proxy.sock"}]})
+    connector = aiohttp.UnixConnector(str(tmp_path / "proxy.sock"))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get("http://localhost/public/v1/x") as seen,
+    ):
+        assert seen.status == 404
+    assert house.proxy.urls == [f"unix:{tmp_path}/proxy.sock"]
+
+
+async def test_draining_finishes_what_is_in_flight_and_takes_nothing_new(api_key_house: HouseMaker) -> None:
+    async def script(stage: Stage) -> None:
+        while True:
+            await stage.request()
+            await stage.upstream.cue.wait()
+            await stage.say(OK)
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as busy, caller(house.port) as idle:
+            await idle.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            await idle.answer()
+            await busy.send(GET)
+            await until(lambda: len(up.heard) == 1)
+            draining = asyncio.create_task(house.proxy.drain())
+            assert await idle.closed() == b""
+            assert not house.proxy.ready
+            with pytest.raises(ConnectionRefusedError):
+                await converse(house.port, GET)
+            async with house.client.get(f"{house.proxy.admin_url}/readyz") as ready:
+                assert ready.status == 503
+            async with house.client.get(f"{house.proxy.admin_url}/livez") as alive:
+                assert alive.status == 200
+            up.cue.set()
+            seen = await busy.answer()
+            assert seen.body == b"ok"
+            assert seen.values(b"connection") == [b"close"]
+            await busy.closed()
+            await draining
+
+
+async def test_draining_ends_even_if_a_request_does_not(api_key_house: HouseMaker) -> None:
+    house = await api_key_house({"shutdown": {"drain": "200ms"}})
+    house.simulator.faults.add(Fault(hang=True))
+    async with caller(house.port) as line:
+        await line.send(GET)
+        await house.simulator.until(lambda: len(house.simulator.journal) == 1)
+        async with asyncio.timeout(10):
+            await house.proxy.drain()
+        assert await line.closed() == b""
+
+
+async def test_draining_lets_a_running_redeem_end_and_stores_it(oauth_house: HouseMaker, tmp_path: Path) -> None:
+    """A redeem that is cut off is a lost grant."""
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", delay=0.5, times=1))
+    async with caller(house.port) as line:
+        await line.send(GET)
+        await house.simulator.until(lambda: len(house.simulator.token_calls()) == 1)
+    await house.proxy.drain()
+    assert '"generation": 1' in (tmp_path / "grant.json").read_text()
