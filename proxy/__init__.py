@@ -10,7 +10,7 @@
     errors.py                       what we say ourselves, by who must act
     outbound.py                     sessions that leave the machine: TLS, pools
     logs.py admin.py                what operators see
-    clock.py tasks.py               time, passed in; background work, kept in one place
+    clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
     simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI
 
 `credential` never imports `forward`; `forward` knows of it only Credential and CredentialSource.

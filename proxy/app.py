@@ -2,6 +2,7 @@
 
     build()   Config → Snapshot; opens no socket and sends nothing
     Proxy     binds the listeners, serves, drains, ends
+    serve()   both, for as long as the process lives
 
 A request takes the snapshot's lane for its listener and keeps it to its end, so that a reload can
 put another snapshot in its place.
@@ -50,6 +51,7 @@ from proxy.forward.headers import Origin
 from proxy.forward.server import Server
 from proxy.forward.session_upstream import SessionUpstream
 from proxy.secrets import SecretUnavailable
+from proxy.signals import Signals
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -256,12 +258,12 @@ class Proxy:
         log.info("draining: %r, %g s at most", self._in_flight, settings.drain)
         for runner in self._runners:
             await _stop_accepting(runner)
-        began = self._clock.monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.drain):
                 await self._in_flight.none()
-        left = max(CUT_OFF, began + settings.drain - self._clock.monotonic())
-        await self._tasks.drain(left)  # a running redeem ends and is stored
+        await self._tasks.drain(
+            _longest_redeem(self._config) + CUT_OFF
+        )  # a sent redeem that is cut off is a lost grant
         await self.stop()
         log.info("drained")
 
@@ -293,6 +295,16 @@ class Proxy:
             log.info("%s answers probes", self.admin_url)
 
 
+async def serve(config: Config, state_home: Path) -> int:
+    """Run a proxy until it is told to end; return the exit code. Raises OSError if an address can't be had."""
+    signals = Signals()
+    proxy = Proxy(config, state_home=state_home)
+    await proxy.start()
+    await signals.first()
+    await proxy.drain()
+    return 0
+
+
 async def _bound(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseRunner:
     """Set `runner` up at an address. Raises OSError; the runner is cleaned up then."""
     await runner.setup()
@@ -316,6 +328,11 @@ async def _stop_accepting(runner: web.BaseRunner) -> None:
     await asyncio.sleep(0)  # what was accepted in this round of the loop begins before idle connections close
     if isinstance(runner.server, Server):
         runner.server.leave()
+
+
+def _longest_redeem(config: Config) -> float:
+    oauth = (each for each in config.credentials.values() if isinstance(each, OAuth2Credential))
+    return max((each.redeem_timeout for each in oauth), default=0.0)
 
 
 def _url(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> str:

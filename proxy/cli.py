@@ -1,25 +1,24 @@
 """The commands. Exit codes: 0 done or drained, 2 bad configuration or usage, 1 a fault of ours.
 
+A command imports what it needs and no more: a health check runs every few seconds, and a process
+that starts must hear SIGTERM before it has loaded a server.
+
 Never here: what a command does beyond reading its options and turning its end into an exit code.
 """
+# ruff: noqa: PLC0415 - the reason stands above
 
-import asyncio
-import logging
 import os
-import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from proxy import __version__, logs
-from proxy.app import Proxy, refuse_shared_stores
-from proxy.config import BadConfig, Config, Log, describe, load
-from proxy.healthcheck import Unhealthy, ask
+from proxy import __version__
 
-log = logging.getLogger("proxy")
+if TYPE_CHECKING:
+    from proxy.config import Config
 
 config_option = click.option(
     "--config",
@@ -42,22 +41,32 @@ def main(context: click.Context) -> None:
 @config_option
 def run(config_path: Path | None) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once."""
-    config = _configured(config_path)
+    from proxy.signals import leave_while_starting
+
+    leave_while_starting()
+    from proxy import logs
+    from proxy.app import serve
+
+    config = _composable(config_path)
     logs.set_up(config.log)
-    _serve(_run(config))
+    _finish(serve(config, _state_home()))
 
 
 @main.command()
 @config_option
 def check(config_path: Path | None) -> None:
     """Tell every fault of the configuration, or what would be sent where. Sends nothing."""
-    click.echo(describe(_configured(config_path)))
+    from proxy.config import describe
+
+    click.echo(describe(_composable(config_path)))
 
 
 @main.command()
 @config_option
 def healthcheck(config_path: Path | None) -> None:
     """Ask the running proxy whether it takes requests; for images and entrypoints. Exit 0: it does."""
+    from proxy.healthcheck import Unhealthy, ask
+
     try:
         ask(_configured(config_path))
     except Unhealthy as fault:
@@ -72,33 +81,51 @@ def healthcheck(config_path: Path | None) -> None:
 @click.option("--rotate/--no-rotate", default=True, show_default=True, help="Whether a refresh token is single-use.")
 def simulator(host: str, port: int, expires_in: int, *, rotate: bool) -> None:
     """Run a PandaDoc stand-in for your own tests and CI; its switches are under /_simulator/."""
-    from proxy.simulator.command import simulate  # noqa: PLC0415 - what serves in production loads no simulator
+    from proxy.simulator.command import simulate
 
-    logs.set_up(Log())
-    _serve(simulate(host, port, expires_in, rotate=rotate, until=_signalled))
+    _finish(simulate(host, port, expires_in, rotate=rotate, until=_signalled))
 
 
 @main.command()
 @click.option("--once", is_flag=True, help="Check each step, and exit 0 or 1 instead of staying up.")
 def demo(*, once: bool) -> None:
     """Tell the proxy's story on the simulator: no account needed."""
-    from proxy.demo import tell  # noqa: PLC0415 - the same
+    from proxy.demo import tell
 
-    _serve(tell(once=once, until=_signalled))
+    _finish(tell(once=once, until=_signalled))
 
 
-def _configured(path: Path | None) -> Config:
+def _configured(path: Path | None) -> "Config":
+    from proxy.config import BadConfig, load
+
     try:
-        config = load(path, environ=os.environ)
-        refuse_shared_stores(config, state_home())
+        return load(path, environ=os.environ)
     except BadConfig as bad:
-        click.echo(str(bad), err=True)
-        sys.exit(2)
+        _refuse(bad)
+
+
+def _composable(path: Path | None) -> "Config":
+    """Read the configuration and look at what only shows when the parts are put together."""
+    from proxy.app import refuse_shared_stores
+    from proxy.config import BadConfig
+
+    config = _configured(path)
+    try:
+        refuse_shared_stores(config, _state_home())
+    except BadConfig as bad:
+        _refuse(bad)
     return config
 
 
-def _serve(work: Coroutine[Any, Any, int]) -> NoReturn:
+def _refuse(bad: Exception) -> NoReturn:
+    click.echo(str(bad), err=True)
+    sys.exit(2)
+
+
+def _finish(work: Coroutine[Any, Any, int]) -> NoReturn:
     """Run `work` to its exit code."""
+    import asyncio
+
     try:
         code = asyncio.run(work)
     except asyncio.CancelledError:  # the second signal
@@ -109,31 +136,18 @@ def _serve(work: Coroutine[Any, Any, int]) -> NoReturn:
     sys.exit(code)
 
 
-async def _run(config: Config) -> int:
-    proxy = Proxy(config, state_home=state_home())
-    await proxy.start()
-    await _signalled()
-    await proxy.drain()
-    return 0
-
-
 async def _signalled() -> None:
-    """Wait for the first SIGTERM or SIGINT; the second cancels whatever is still being done."""
-    loop, first = asyncio.get_running_loop(), asyncio.Event()
-    whole = asyncio.current_task()
+    from proxy.signals import Signals
 
-    def caught() -> None:
-        if first.is_set() and whole is not None:
-            log.warning("a second signal: ending at once")
-            whole.cancel()
-        first.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, caught)
-    await first.wait()
+    await Signals().first()
 
 
-def state_home() -> Path:
-    """Return the folder for state that outlives the process (XDG Base Directory)."""
-    configured = os.environ.get("XDG_STATE_HOME", "")
-    return Path(configured) if Path(configured).is_absolute() else Path.home() / ".local" / "state"
+def _state_home() -> Path:
+    """Return the folder for state that outlives the process (XDG Base Directory); /var/lib for users without a home."""
+    configured = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if configured.is_absolute():
+        return configured
+    try:
+        return Path.home() / ".local" / "state"
+    except RuntimeError:
+        return Path("/var/lib")

@@ -17,10 +17,12 @@ class Tasks:
     """The tasks that outlive the request which started them.
 
     `_running` grows in `start` and shrinks when a task ends; nobody else changes it.
+    `_to_be_finished` is the part of it that a drain waits for.
     """
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._to_be_finished: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
         return f"<Tasks {sorted(task.get_name() for task in self._running)}>"
@@ -28,25 +30,31 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Run `work` on its own; a caller that goes away changes nothing for it."""
+    def start(self, work: Coroutine[Any, Any, T], name: str, *, finish: bool = False) -> asyncio.Task[T]:
+        """Run `work` on its own; a caller that goes away changes nothing for it.
+
+        `finish` is for work that must not be cut off: a drain waits for it.
+        """
         task = asyncio.create_task(work, name=name)
         self._running.add(task)
+        if finish:
+            self._to_be_finished.add(task)
         task.add_done_callback(self._ended)
         return task
 
     async def drain(self, seconds: float) -> None:
-        """Let what runs come to its end for `seconds`, then cancel the rest and await it."""
-        if not self._running:
-            return
-        _, late = await asyncio.wait(self._running, timeout=seconds)
-        for task in late:
-            log.warning("cancelled after %gs of drain: %s", seconds, task.get_name())
+        """Give what must be finished `seconds` to its end; cancel all else, and what is late."""
+        if self._to_be_finished:
+            _, late = await asyncio.wait(self._to_be_finished, timeout=seconds)
+            for task in late:
+                log.warning("cut off after %.0f s: %s", seconds, task.get_name())
+        for task in self._running:
             task.cancel()
-        if late:
-            await asyncio.wait(late)
+        if self._running:
+            await asyncio.wait(self._running)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
+        self._to_be_finished.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
             log.error("a fault of ours in %s", task.get_name(), exc_info=fault)

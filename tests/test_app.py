@@ -130,3 +130,43 @@ async def test_draining_lets_a_running_redeem_end_and_stores_it(oauth_house: Hou
         await house.simulator.until(lambda: len(house.simulator.token_calls()) == 1)
     await house.proxy.drain()
     assert '"generation": 1' in (tmp_path / "grant.json").read_text()
+
+
+async def test_an_api_key_that_is_refused_is_read_again_and_the_request_replayed(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    """Kubernetes rotates a mounted secret while we run."""
+    key = tmp_path / "key"
+    house = await api_key_house({"credentials": {"default": {"api_key": {"file": str(key)}}}})
+    key.write_text(house.environ["KEY"])
+    assert (await house.get()).status == 200
+    house.simulator.revoke_api_keys()
+    assert (await house.get()).status == 401
+    assert len(house.simulator.api_calls()) == 2  # the key is the same: there is nothing to replay with
+    key.write_text(house.simulator.issue_api_key())
+    assert (await house.ask("POST", "/public/v1/nowhere", data=b"body")).status == 404
+    assert [call.status for call in house.simulator.api_calls()][2:] == [401, 404]
+
+
+async def test_a_key_refused_under_an_upload_that_was_not_kept_is_read_again_by_the_next_request(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    small = {"replay": {"max_body": "1KiB"}}
+    house = await api_key_house({"credentials": {"default": {"api_key": {"file": str(key)}}}, **small})
+    key.write_text(house.environ["KEY"])
+    await house.get()
+    house.simulator.revoke_api_keys()
+    key.write_text(house.simulator.issue_api_key())
+    assert (await house.ask("POST", "/public/v1/nowhere", data=b"x" * 5000)).status == 401
+    assert (await house.ask("POST", "/public/v1/nowhere", data=b"x" * 5000)).status == 404
+
+
+async def test_draining_does_not_wait_for_a_store_that_stays_unwritable(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    house = await oauth_house(store={"file": str(tmp_path / ("g" * 250))})
+    assert (await house.get()).status == 200
+    assert house.ear.heard("CRITICAL", "NOT stored")
+    async with asyncio.timeout(5):
+        await house.proxy.drain()

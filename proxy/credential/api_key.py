@@ -1,4 +1,6 @@
-"""The source that never changes: a PandaDoc API key."""
+"""The source that lends a PandaDoc API key: the one that its secret holds now."""
+
+import asyncio
 
 from proxy.credential.credential import Credential
 from proxy.errors import OperatorError
@@ -8,38 +10,54 @@ from proxy.secrets import SecretReference, SecretUnavailable
 class ApiKey:
     """Lends `API-Key …`.
 
-    `_credential` is None until the key could be read once (a secret's file may arrive after us);
-    only `current` sets it.
+    `_credential` is None until the key could be read once (a secret's file may arrive after us); a 401
+    makes it be read again, for keys are rotated while we run. `_read` alone sets it.
+    `_doubted` asks the next request to do so.
     """
 
     def __init__(self, name: str, key: SecretReference) -> None:
         self.name = name
         self._key = key
         self._credential: Credential | None = None
+        self._generation = 0
+        self._doubted = False
 
     def __repr__(self) -> str:
         return f"<ApiKey {self.name} from {self._key.describe()}>"
 
     async def current(self) -> Credential:
-        if self._credential is None:
-            try:
-                key = self._key.read()
-            except SecretUnavailable as fault:
-                raise OperatorError(f"The API key of credential {self.name} can't be read: {fault}") from fault
-            self._credential = Credential(f"API-Key {key.reveal()}", generation=1)
+        if self._credential is None or self._doubted:
+            return await self._read()
         return self._credential
 
     async def proven(self) -> Credential:
         return await self.current()
 
-    async def replacement(self, refused: Credential) -> Credential | None:  # noqa: ARG002 - the protocol's
-        return None
+    async def replacement(self, refused: Credential) -> Credential | None:
+        try:
+            newest = await self._read()
+        except OperatorError:
+            return None
+        return newest if newest.generation > refused.generation else None
 
     def renew_behind(self, refused: Credential) -> None:
-        """Do nothing: a key has no successor."""
+        """Have the key read again by the next request."""
+        self._doubted = self._doubted or refused is self._credential
 
     def accepted(self, credential: Credential) -> None:
         """Learn nothing: a key is never probed."""
 
     def replayed(self, credential: Credential, *, refused: bool) -> None:
-        """Learn nothing: a key's requests are never replayed."""
+        """Learn nothing: a key has no cool-down."""
+
+    async def _read(self) -> Credential:
+        try:
+            key = await asyncio.to_thread(self._key.read)
+        except SecretUnavailable as fault:
+            raise OperatorError(f"The API key of credential {self.name} can't be read: {fault}") from fault
+        self._doubted = False
+        authorization = f"API-Key {key.reveal()}"
+        if self._credential is None or self._credential.authorization != authorization:
+            self._generation += 1
+            self._credential = Credential(authorization, self._generation)
+        return self._credential

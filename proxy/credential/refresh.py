@@ -99,7 +99,8 @@ class Refresher:
         `refused` is the generation that the upstream answered with 401, if that is the reason.
         """
         if self.in_flight is None and self._clock.monotonic() >= self.try_at:
-            self.in_flight = self._tasks.start(self._renew(because, refused), f"refresh {self.name}")
+            work = self._renew(because, refused)
+            self.in_flight = self._tasks.start(work, f"refresh {self.name}", finish=True)
             self.in_flight.add_done_callback(self._ended)
         return self.in_flight
 
@@ -107,7 +108,7 @@ class Refresher:
         """Remember them; a cool-down goes to the store, so that a restart does not end it (law 3)."""
         was, self.refusals = self.refusals, refusals
         if (was.until, was.spent) != (refusals.until, refusals.spent) and self._grant is not None:
-            self._tasks.start(self._save(self._grant), f"save {self.name}")
+            self._tasks.start(self._save(self._grant), f"save {self.name}", finish=True)
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self.in_flight = None

@@ -1,0 +1,42 @@
+"""SIGTERM and SIGINT: the first asks for a calm end, the second ends at once."""
+
+import asyncio
+import logging
+import signal
+import sys
+from types import FrameType
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def leave_while_starting() -> None:
+    """Exit 0 on SIGTERM until a loop takes over: as PID 1 a process without a handler never gets the signal."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+class Signals:
+    """Catches the signals for the current task. `_first` is set by the first one."""
+
+    def __init__(self) -> None:
+        self._first = asyncio.Event()
+        self._whole = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        for number in ENDING:
+            loop.add_signal_handler(number, self._caught)
+
+    async def first(self) -> None:
+        """Wait for the first signal."""
+        await self._first.wait()
+
+    def _caught(self) -> None:
+        if self._first.is_set() and self._whole is not None:
+            log.warning("a second signal: ending at once")
+            self._whole.cancel()
+        self._first.set()
