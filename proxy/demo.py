@@ -58,7 +58,7 @@ class Stage:
         return received
 
 
-async def tell(*, once: bool, until: Callable[[], Awaitable[None]]) -> int:
+async def tell(*, once: bool, until: Callable[[], Awaitable[object]]) -> int:
     """Tell the story; then stay up until `until` returns, unless `once`. Returns the exit code."""
     simulator = Simulator(expires_in=LIFETIME)
     await simulator.start()

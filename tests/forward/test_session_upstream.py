@@ -1,0 +1,181 @@
+"""The transport behind the seam: TLS that is verified, a proxy that tunnels, faults in RFC 9209's words."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+import trustme
+from aiohttp.client_reqrep import ConnectionKey
+from conftest import HouseMaker
+from wire import OK, Stage, answering, upstream
+
+from proxy.errors import UpstreamError, UpstreamTimeout
+from proxy.forward.session_upstream import as_upstream_error
+
+KEY = ConnectionKey("host", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@asynccontextmanager
+async def tls_upstream(authority: trustme.CA, *names: str) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Run a TLS server that answers OK; yield its URL and the heads it has read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(OK)
+            await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+            heads.append(b"")
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield f"https://localhost:{server.sockets[0].getsockname()[1]}", heads
+
+
+def pem(authority: trustme.CA, folder: Path) -> str:
+    path = folder / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+async def test_a_private_authority_is_trusted_by_ca_file(
+    api_key_house: HouseMaker, authority: trustme.CA, tmp_path: Path
+) -> None:
+    async with tls_upstream(authority, "localhost") as (url, heads):
+        house = await api_key_house({"upstream": {"url": url, "ca_file": pem(authority, tmp_path)}})
+        assert (await house.get("/x")).status == 200
+        assert heads[0].startswith(b"GET /x HTTP/1.1\r\n")
+
+
+async def test_a_certificate_nobody_vouches_for_is_refused_and_the_credential_never_leaves(
+    api_key_house: HouseMaker, authority: trustme.CA
+) -> None:
+    async with tls_upstream(authority, "localhost") as (url, heads):
+        house = await api_key_house({"upstream": {"url": url}})
+        seen = await house.get("/x")
+        assert seen.status == 502
+        assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=tls_certificate_error"
+        assert "upstream.ca_file" in seen.json["detail"]
+        assert not any(heads)
+
+
+async def test_a_certificate_of_another_name_is_refused(
+    api_key_house: HouseMaker, authority: trustme.CA, tmp_path: Path
+) -> None:
+    async with tls_upstream(authority, "other.example") as (url, heads):
+        house = await api_key_house({"upstream": {"url": url, "ca_file": pem(authority, tmp_path)}})
+        seen = await house.get("/x")
+        assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=tls_certificate_error"
+        assert not any(heads)
+
+
+async def test_an_upstream_that_speaks_no_tls_is_told(api_key_house: HouseMaker) -> None:
+    async def plain(stage: Stage) -> None:
+        await stage.reader.read(1)
+        await stage.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with upstream(plain) as up:
+        house = await api_key_house({"upstream": {"url": up.url.replace("http://", "https://")}})
+        seen = await house.get("/x")
+        assert seen.status == 502
+        assert seen.headers["Proxy-Status"].startswith("pandadoc-proxy; error=tls_")
+
+
+async def test_an_http_proxy_tunnels_and_sees_no_credential(
+    api_key_house: HouseMaker, authority: trustme.CA, tmp_path: Path
+) -> None:
+    async def tunnel(stage: Stage) -> None:
+        head = await stage.head()
+        host, port = head.start.split()[1].decode().split(":")
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        assert host == "localhost"
+        await stage.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        async with asyncio.TaskGroup() as both:
+            both.create_task(pump(stage.reader, writer))
+            both.create_task(pump(reader, stage.writer))
+
+    async with tls_upstream(authority, "localhost") as (url, heads), upstream(tunnel) as between:
+        settings = {"url": url, "ca_file": pem(authority, tmp_path), "proxy": between.url}
+        house = await api_key_house({"upstream": settings})
+        assert (await house.get("/x")).status == 200
+        assert between.heard[0].start.startswith(b"CONNECT localhost:")
+        assert not between.heard[0].values(b"authorization")
+        assert heads
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+async def test_an_http_proxy_that_refuses_is_named(api_key_house: HouseMaker) -> None:
+    async with upstream(answering(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")) as between:
+        settings = {"url": "https://localhost:1", "proxy": between.url}
+        house = await api_key_house({"upstream": settings})
+        seen = await house.get("/x")
+        assert seen.status == 502
+        assert "upstream.proxy" in seen.json["detail"]
+
+
+FAULTS = [
+    (aiohttp.ClientConnectorDNSError(KEY, OSError("x")), 502, "dns_error"),
+    (aiohttp.ConnectionTimeoutError("x"), 504, "connection_timeout"),
+    (aiohttp.SocketTimeoutError("x"), 504, "http_response_timeout"),
+    (TimeoutError(), 504, "http_response_timeout"),
+    (aiohttp.ServerDisconnectedError(), 502, "connection_terminated"),
+    (aiohttp.ClientOSError(104, "reset"), 502, "connection_terminated"),
+    (aiohttp.ClientPayloadError("x"), 502, "connection_terminated"),
+]
+
+
+@pytest.mark.parametrize(("fault", "status", "error"), FAULTS, ids=lambda each: type(each).__name__)
+def test_each_fault_has_its_word(fault: Exception, status: int, error: str) -> None:
+    """RFC 9209 §2.3."""
+    told = as_upstream_error(fault)
+    assert (told.status, told.error) == (status, error)
+    assert isinstance(told, UpstreamTimeout if status == 504 else UpstreamError)
+
+
+async def test_cookies_are_not_kept(api_key_house: HouseMaker) -> None:
+    """One app's session must not become another's."""
+    answer = OK.replace(b"Content-Type", b"Set-Cookie: visid=1; Path=/\r\nContent-Type")
+    async with upstream(answering(answer)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        for _ in range(2):
+            assert (await house.get("/x", headers={"Cookie": ""})).status == 200
+        assert b"visid" not in up.heard[1].head
+
+
+async def test_an_address_that_takes_no_connection_is_a_504_in_time(api_key_house: HouseMaker) -> None:
+    """A full backlog stands in for a black hole: the kernel answers no SYN."""
+    with ExitStack() as sockets:
+        listening = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = listening.getsockname()[1]
+        for _ in range(4):
+            filler = sockets.enter_context(socket.socket())
+            filler.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+            with suppress(BlockingIOError):
+                filler.connect(("127.0.0.1", port))
+        house = await api_key_house({"upstream": {"url": f"http://127.0.0.1:{port}", "connect_timeout": "300ms"}})
+        seen = await house.get("/x")
+        assert seen.status == 504
+        assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=connection_timeout"

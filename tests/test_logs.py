@@ -1,0 +1,101 @@
+"""What log lines look like, and that none shows a credential (law 16)."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.config import Log
+from proxy.logs import redact, set_up
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root, ours, access = (logging.getLogger(name) for name in (None, "proxy", "proxy.access"))
+    before = (list(root.handlers), root.level, ours.level, access.disabled)
+    yield
+    root.handlers[:], access.disabled = before[0], before[3]
+    root.setLevel(before[1])
+    ours.setLevel(before[2])
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def said(settings: Log, stream: io.StringIO, *lines: tuple[str, int, str]) -> list[str]:
+    set_up(settings, stream)
+    for name, level, text in lines:
+        logging.getLogger(name).log(level, text, extra={"fields": {"ms": 1.5, "path": "/x"}})
+    return stream.getvalue().splitlines()
+
+
+LINE = ("proxy.access", logging.INFO, "GET /x 200")
+
+
+def test_a_terminal_gets_text_and_a_pipe_gets_json() -> None:
+    (text,) = said(Log(), Terminal(), LINE)
+    assert text.endswith("info     GET /x 200  ms=1.5")
+    (line,) = said(Log(), io.StringIO(), LINE)
+    document = json.loads(line)
+    assert document.pop("time").endswith("+00:00")
+    assert document == {"level": "info", "logger": "proxy.access", "message": "GET /x 200", "ms": 1.5, "path": "/x"}
+
+
+def test_the_format_can_be_chosen() -> None:
+    assert said(Log(format="text"), io.StringIO(), LINE)[0].endswith("ms=1.5")
+    assert said(Log(format="json"), Terminal(), LINE)[0].startswith("{")
+
+
+def test_access_lines_can_be_switched_off() -> None:
+    assert not said(Log(access=False), io.StringIO(), LINE)
+    assert said(Log(access=True), io.StringIO(), LINE)
+
+
+def test_levels_apply_to_us_and_libraries_only_warn() -> None:
+    lines = [("proxy.x", logging.DEBUG, "a"), ("proxy.x", logging.WARNING, "b"), ("asyncio", logging.INFO, "c")]
+    assert len(said(Log(level="debug"), io.StringIO(), *lines)) == 2
+    assert len(said(Log(level="warning"), io.StringIO(), *lines)) == 1
+    assert len(said(Log(level="error"), io.StringIO(), *lines)) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Bearer hush",
+        "authorization: bearer hush",
+        "{'Authorization': 'API-Key hush'}",
+        "Proxy-Authorization: Basic hush",
+        "client_id=x&client_secret=hush&grant_type=y",
+        '{"access_token": "hush", "refresh_token":"hush"}',
+    ],
+)
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_whatever_looks_like_a_credential_is_blotted_out(text: str, format_: str) -> None:
+    stream = io.StringIO()
+    said(Log(format="text" if format_ == "text" else "json"), stream, ("asyncio", logging.WARNING, text))
+    assert "hush" not in stream.getvalue()
+    assert "***" in redact(text)
+
+
+def test_a_traceback_is_one_record_and_is_blotted_out_too() -> None:
+    stream = io.StringIO()
+    set_up(Log(), stream)
+    try:
+        int("Bearer hush")
+    except ValueError:
+        logging.getLogger("proxy").exception("a fault")
+    (line,) = stream.getvalue().splitlines()
+    assert "Traceback" in json.loads(line)["message"]
+    assert "hush" not in line
+
+
+def test_the_default_stream_is_standard_error() -> None:
+    set_up(Log())
+    (handler,) = logging.getLogger().handlers
+    assert isinstance(handler, logging.StreamHandler)
+    assert handler.stream is sys.stderr
