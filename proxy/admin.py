@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from proxy.errors import NAME
+
 
 def admin_app(started: Callable[[], bool], ready: Callable[[], bool]) -> web.Application:
     """Make the admin port's application."""
@@ -20,6 +22,7 @@ def admin_app(started: Callable[[], bool], ready: Callable[[], bool]) -> web.App
 
 def _probe(holds: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def answer(_request: web.Request) -> web.StreamResponse:
-        return web.Response(text="ok\n") if holds() else web.Response(status=503, text="not ready\n")
+        status, text = (200, "ok\n") if holds() else (503, "not ready\n")
+        return web.Response(status=status, text=text, headers={"Server": NAME})
 
     return answer

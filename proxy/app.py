@@ -20,7 +20,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from proxy import outbound
+from proxy import __version__, outbound
 from proxy.admin import admin_app
 from proxy.clock import Clock, SystemClock
 from proxy.config import (
@@ -293,6 +293,7 @@ class Proxy:
             log.info("%s lends credential %s for %s", url, listener.credential, self._config.upstream.url)
         if self.admin_url is not None:
             log.info("%s answers probes", self.admin_url)
+        log.info("pandadoc-proxy %s is ready", __version__)
 
 
 async def serve(config: Config, state_home: Path) -> int:

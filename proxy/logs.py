@@ -14,7 +14,7 @@ import msgspec
 from proxy.config import Log
 
 CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|api-key|basic)\s+[^\s\"',]+")
-FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)([\"'=:\s]+)[^\s\"'&,}]+")
+FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)(=|[\"']\s*:\s*[\"'])[^\s\"'&,}]+")
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 

@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.errors import AnswerBroken
+from proxy.errors import AnswerBroken, UpstreamError
 from proxy.forward.exchange import Exchange
 from proxy.forward.headers import Fields
 from proxy.forward.upstream import Answer
@@ -41,10 +41,15 @@ async def relay(
 ) -> web.StreamResponse:
     """Send head and body to the caller.
 
-    Raises AnswerBroken where the answer broke off after its head; the connection is cut then.
+    Raises UpstreamError where its head can't be sent, and AnswerBroken where the answer broke off after it.
     """
+    try:
+        await response.prepare(request)
+    except ValueError as fault:  # aiohttp refuses to write what it was lenient enough to read
+        raise UpstreamError(
+            "The upstream's answer holds a field that is not HTTP.", error="http_protocol_error"
+        ) from fault
     exchange.status = response.status
-    await response.prepare(request)
     try:
         async for chunk in chunks:
             async with asyncio.timeout(idle_timeout):

@@ -18,7 +18,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
 from aiohttp.web_protocol import ERROR, RequestHandler
 
-from proxy.errors import AnswerBroken, CallerError, HeadTooLarge, ProxyError
+from proxy.errors import NAME, AnswerBroken, CallerError, HeadTooLarge, ProxyError
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.guard import Head
 from proxy.forward.headers import values
@@ -79,6 +79,8 @@ class Incoming(web.BaseRequest):
         if isinstance(response, RelayedResponse):
             for name in response.unsaid:
                 response.headers.pop(name, None)
+        else:
+            response.headers["Server"] = NAME
 
 
 class Connection(RequestHandler):

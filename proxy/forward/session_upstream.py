@@ -19,8 +19,8 @@ from proxy.forward.upstream import Answer, Attempt
 
 NO_FIELDS_OF_ITS_OWN: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
-UNREAD_LIMIT: Final = 64 * 1024
-"""Bytes the session buffers of an answer before it stops reading from the socket."""
+LEAST_FINAL: Final = 200
+"""Below it an answer is only a beginning (RFC 9110 §15.2); the session passes a 101 on all the same."""
 
 
 class SessionAnswer:
@@ -81,6 +81,9 @@ class SessionUpstream:
             if attempt.body is not None and attempt.body.fault is not None:
                 raise attempt.body.fault from fault
             raise as_upstream_error(fault) from fault
+        if response.status < LEAST_FINAL:
+            response.close()
+            raise UpstreamError("The upstream switched protocols unasked.", error="http_protocol_error")
         return SessionAnswer(response, self._idle_timeout)
 
     async def _request(self, attempt: Attempt, deadline: "_Deadline") -> aiohttp.ClientResponse:

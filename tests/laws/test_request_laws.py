@@ -51,6 +51,35 @@ async def test_a_chunked_body_is_replayed_too_if_it_was_kept(oauth_house: HouseM
     assert {call.body_size for call in sent} == {100_000}
 
 
+async def test_an_early_401_in_the_middle_of_a_kept_body_is_replayed_whole(oauth_house: HouseMaker) -> None:
+    """The first attempt ends with half of the body; the second has that half and the rest."""
+    house = await oauth_house()
+    await house.get()
+    house.simulator.faults.add(Fault(method="POST", status=401, early=True, times=1))
+    body = bytes(range(256)) * 400
+    async with caller(house.port) as line:
+        await line.send(b"POST /public/v1/nowhere HTTP/1.1\r\nHost: localhost\r\n")
+        await line.send(b"Content-Length: %d\r\n\r\n" % len(body) + body[:50_000])
+        await house.simulator.until(lambda: len(house.simulator.api_calls()) == 3)
+        await line.send(body[50_000:])
+        assert (await line.answer()).start == b"HTTP/1.1 404 Not Found"
+    assert uploads(house) == [401, 404]
+    assert house.simulator.api_calls()[-1].body_sha256 == hashlib.sha256(body).hexdigest()
+
+
+async def test_an_early_401_in_an_upload_that_was_not_kept_reaches_its_sender(oauth_house: HouseMaker) -> None:
+    """While it is still sending: nobody uploads 60 MB to learn that it was for nothing."""
+    house = await oauth_house(SMALL_REPLAY)
+    await house.get()
+    house.simulator.faults.add(Fault(method="POST", status=401, early=True))
+    async with caller(house.port) as line:
+        await line.send(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\n" + b"x" * 100_000)
+        seen = await line.answer()
+        assert seen.start == b"HTTP/1.1 401 Unauthorized"
+        assert seen.values(b"connection") == [b"close"]
+    await until(lambda: len(house.simulator.token_calls()) == 2)
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_that_could_not_be_kept_is_never_resent_short(oauth_house: HouseMaker, *, chunked: bool) -> None:
     """Its 401 is relayed, and the credential heals behind it."""
@@ -215,6 +244,16 @@ FAILING = {
     "two lengths": (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 502, "http_protocol_error"),
     "length and chunked": (
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        502,
+        "http_protocol_error",
+    ),
+    "another protocol, unasked": (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        502,
+        "http_protocol_error",
+    ),
+    "a control character in a field": (
+        b"HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 2\r\n\r\nok",
         502,
         "http_protocol_error",
     ),
