@@ -212,8 +212,8 @@ class Proxy:
         self._tasks = Tasks()
         self._in_flight = InFlight()
         self._snapshot: Snapshot | None = None
-        self._runners: list[web.BaseRunner] = []
-        self._admin: web.BaseRunner | None = None
+        self._servers: list[Server] = []
+        self._runners: list[web.BaseRunner] = []  # one for each server, and the admin port's
         self.urls: list[str] = []  # where the listeners answer, in the configuration's order
         self.admin_url: str | None = None
         self._serving = False
@@ -237,13 +237,16 @@ class Proxy:
         )
         try:
             for lane, listener in zip(self._snapshot.lanes, self._config.listeners, strict=True):
-                runner = await _bound(self._listener(lane), listener.bind)
+                server = self._server(lane)
+                runner = await _bound(web.ServerRunner(server, shutdown_timeout=CUT_OFF), listener.bind)
+                self._servers.append(server)
                 self._runners.append(runner)
                 self.urls.append(_url(runner, listener.bind))
             if self._config.admin is not None:
                 app = admin_app(lambda: self._serving, lambda: self.ready)
-                self._admin = await _bound(web.AppRunner(app, access_log=None), self._config.admin.bind)
-                self.admin_url = _url(self._admin, self._config.admin.bind)
+                admin = await _bound(web.AppRunner(app, access_log=None), self._config.admin.bind)
+                self._runners.append(admin)
+                self.admin_url = _url(admin, self._config.admin.bind)
         except OSError:
             await self.stop()
             raise
@@ -256,35 +259,42 @@ class Proxy:
         self._draining = True
         await asyncio.sleep(settings.grace)
         log.info("draining: %r, %g s at most", self._in_flight, settings.drain)
-        for runner in self._runners:
-            await _stop_accepting(runner)
+        await self._stop_accepting()
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.drain):
                 await self._in_flight.none()
-        await self._tasks.drain(
-            _longest_redeem(self._config) + CUT_OFF
-        )  # a sent redeem that is cut off is a lost grant
+        await asyncio.gather(*(server.shutdown(CUT_OFF) for server in self._servers))
+        # A sent redeem that is cut off is a lost grant: it has its own time.
+        await self._tasks.drain(_longest_redeem(self._config) + CUT_OFF)
         await self.stop()
         log.info("drained")
 
     async def stop(self) -> None:
-        """End now: whatever is still in flight is cut off."""
-        for runner in (*self._runners, self._admin):
-            if runner is not None:
-                await runner.cleanup()
+        """End now: whatever is still in flight is cut off. Does nothing the second time."""
+        for server in self._servers:
+            server.cut()
+        for runner in self._runners:
+            await runner.cleanup()
         await self._tasks.drain(0)
         if self._snapshot is not None:
             await self._snapshot.close()
 
-    def _listener(self, lane: Lane) -> web.ServerRunner:
+    async def _stop_accepting(self) -> None:
+        for runner in self._runners[: len(self._servers)]:
+            for site in tuple(runner.sites):
+                await site.stop()
+        await asyncio.sleep(0)  # what was accepted in this round of the loop begins before idle connections close
+        for server in self._servers:
+            server.leave()
+
+    def _server(self, lane: Lane) -> Server:
         limits = self._config.limits
-        server = Server(
+        return Server(
             Handler(lambda: lane, self._in_flight, self._clock.monotonic),
             header_timeout=limits.header_timeout,
             max_head=limits.max_head,
             max_headers=limits.max_headers,
         )
-        return web.ServerRunner(server, shutdown_timeout=CUT_OFF)
 
     def _announce(self) -> None:
         for warning in self._config.warnings:
@@ -301,8 +311,11 @@ async def serve(config: Config, state_home: Path) -> int:
     signals = Signals()
     proxy = Proxy(config, state_home=state_home)
     await proxy.start()
-    await signals.first()
-    await proxy.drain()
+    try:
+        await signals.first()
+        await proxy.drain()
+    finally:
+        await proxy.stop()
     return 0
 
 
@@ -321,14 +334,6 @@ def _site(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseSite:
     if isinstance(bind, UnixBind):
         return web.UnixSite(runner, bind.path, backlog=BACKLOG)
     return web.TCPSite(runner, bind.host, bind.port, backlog=BACKLOG)
-
-
-async def _stop_accepting(runner: web.BaseRunner) -> None:
-    for site in tuple(runner.sites):
-        await site.stop()
-    await asyncio.sleep(0)  # what was accepted in this round of the loop begins before idle connections close
-    if isinstance(runner.server, Server):
-        runner.server.leave()
 
 
 def _longest_redeem(config: Config) -> float:

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import os
 import signal
-import sys
 from types import FrameType
 from typing import Final
 
@@ -18,7 +18,7 @@ def leave_while_starting() -> None:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
+    os._exit(0)  # nothing is bound, sent or stored yet
 
 
 class Signals:

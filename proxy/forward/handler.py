@@ -101,7 +101,7 @@ class Handler:
         try:
             return await self._forward(request, lane, exchange)
         except ProxyError as fault:
-            return _own_answer(request, fault, exchange)
+            return _own_answer(request, fault, lane, exchange)
         except AnswerBroken as fault:
             exchange.fault = f"answer broken: {fault}"
             raise
@@ -113,7 +113,9 @@ class Handler:
             raise
         except Exception:  # one request's failure is one request's failure (law 17)
             log.exception("a fault of ours in request %s", exchange.request_id)
-            return _own_answer(request, ProxyError("The proxy failed on this request; its log says why."), exchange)
+            return _own_answer(
+                request, ProxyError("The proxy failed on this request; its log says why."), lane, exchange
+            )
 
     async def _forward(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
         admitted = guard.admit(request.head, lane.gate)
@@ -195,10 +197,10 @@ async def _relay(
         raise
 
 
-def _own_answer(request: Incoming, fault: ProxyError, exchange: Exchange) -> web.StreamResponse:
+def _own_answer(request: Incoming, fault: ProxyError, lane: Lane, exchange: Exchange) -> web.StreamResponse:
     exchange.status, exchange.fault = fault.status, fault.error
     response = problem(fault, exchange.request_id)
-    if isinstance(fault, CallerError) or not request.content.is_eof():
+    if isinstance(fault, CallerError) or not (lane.ready() and request.content.is_eof()):
         response.force_close()
     return response
 

@@ -122,10 +122,8 @@ class Connection(RequestHandler):
         return response
 
     def leave(self) -> None:
-        """Close now if idle, else with the answer that is under way."""
-        if self._busy():
-            self.close()
-        else:
+        """Close if idle. (`close` would drop the rest of a request's body; the handler says `Connection: close`.)"""
+        if not self._busy():
             self.force_close()
 
     def _busy(self) -> bool:
@@ -163,10 +161,15 @@ class Server(web.Server):
         self._header_timeout = header_timeout
 
     def leave(self) -> None:
-        """Close every connection as soon as it owes no answer."""
+        """Close every connection that owes no answer."""
         for connection in self.connections:
             if isinstance(connection, Connection):
                 connection.leave()
+
+    def cut(self) -> None:
+        """Close every connection now; what was being answered is cancelled."""
+        for connection in self.connections:
+            connection.force_close()
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, header_timeout=self._header_timeout, **self._kwargs)

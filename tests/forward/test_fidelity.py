@@ -66,10 +66,10 @@ async def test_whatever_target_is_let_in_passes_byte_for_byte(api_key_house: Hou
     async with upstream(answering(OK)) as up:
         house = await api_key_house({"upstream": {"url": up.url}})
         async with caller(house.port) as line:
-            for target in targets:
-                await line.send(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % target)
-                assert (await line.answer()).body == b"ok", target
-        assert [message.start for message in up.heard] == [b"GET %s HTTP/1.1" % target for target in targets]
+            for raw in targets:
+                await line.send(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % raw)
+                assert (await line.answer()).body == b"ok", raw
+        assert [message.start for message in up.heard] == [b"GET %s HTTP/1.1" % raw for raw in targets]
 
 
 async def test_a_path_prefix_is_prepended_to_the_raw_target(api_key_house: HouseMaker) -> None:
