@@ -117,7 +117,8 @@ class House:
         await self.proxy.start()
 
     async def restart(self) -> None:
-        await self.proxy.stop()
+        """End the proxy as SIGTERM does, and start another on what it stored."""
+        await self.proxy.drain()
         await self.open()
 
     def config(self) -> Config:

@@ -57,7 +57,7 @@ async def test_whatever_target_is_let_in_passes_byte_for_byte(api_key_house: Hou
     """A thousand random ones, the same each run, on one connection."""
     chance = random.Random(9110)  # noqa: S311 - for variety, not for secrecy
     visible = [byte for byte in range(0x21, 0x7F) if byte not in b"#\\"]
-    targets = []
+    targets: list[bytes] = []
     while len(targets) < 1000:
         target = "/" + "".join(map(chr, chance.choices([*visible, *b"//..%%??&=+;2fFeE"], k=chance.randrange(20))))
         with suppress(CallerError):

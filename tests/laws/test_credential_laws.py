@@ -252,6 +252,23 @@ async def test_a_pair_that_could_not_be_stored_is_stored_as_soon_as_that_is_poss
     await until(stored.exists)
 
 
+async def test_a_refresh_token_in_a_200_is_stored_before_the_rest_is_judged(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """The reply has no access token: what it has is kept, and tried in its turn."""
+    house = await oauth_house()
+    successor = house.simulator.issue_refresh_token()
+    reply = b'{"refresh_token": "%s", "expires_in": 3600}' % successor.encode()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=200, body=reply, times=1))
+    seen = await house.get()
+    assert seen.status == 503
+    assert "no usable access_token" in seen.json["detail"]
+    assert successor in (tmp_path / "grant.json").read_text()
+    house.clock.pass_(2)
+    assert (await house.get()).status == 200
+    assert house.simulator.token_calls()[-1].form["refresh_token"] == successor
+
+
 # Laws 5 and 6
 
 

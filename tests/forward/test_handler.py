@@ -1,0 +1,117 @@
+"""The line itself, where no real upstream would lead it: a fault of ours, and an answer that is held."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from conftest import HouseMaker
+from wire import Stage, caller, converse, upstream
+
+from proxy.clock import SystemClock
+from proxy.credential.api_key import ApiKey
+from proxy.forward.body import BodyLimits, KeptBytes
+from proxy.forward.guard import Gate
+from proxy.forward.handler import Handler, InFlight, Lane
+from proxy.forward.headers import Origin
+from proxy.forward.server import Server
+from proxy.forward.upstream import Answer, Attempt
+from proxy.secrets import SecretReference
+
+GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Exploding:
+    """An upstream with a bug in it."""
+
+    async def send(self, attempt: Attempt) -> Answer:
+        raise RuntimeError(f"a bug at {attempt.target}")
+
+
+@pytest.fixture
+async def exploding_port() -> AsyncIterator[int]:
+    lane = Lane(
+        gate=Gate(),
+        source=ApiKey("default", SecretReference.literal("hush-hush", "here")),
+        upstream=Exploding(),
+        origin=Origin("http://upstream.example", ""),
+        body_limits=BodyLimits(largest=1000, kept=1000, idle_timeout=1),
+        kept_bytes=KeptBytes(1000),
+        max_requests=10,
+        health=None,
+        ready=lambda: True,
+    )
+    handler = Handler(lambda: lane, InFlight(), SystemClock().monotonic)
+    runner = web.ServerRunner(Server(handler, header_timeout=5, max_head=65536, max_headers=100), shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+async def test_a_fault_of_ours_is_a_500_that_tells_the_caller_nothing(
+    exploding_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the traceback; the next request on the same connection is served (law 17)."""
+    async with caller(exploding_port) as line:
+        for _ in range(2):
+            await line.send(GET)
+            seen = await line.answer()
+            assert seen.start == b"HTTP/1.1 500 Internal Server Error"
+            assert seen.values(b"proxy-status") == [b"pandadoc-proxy; error=proxy_internal_error"]
+            assert b"bug" not in seen.body
+    assert "a bug at /x" in caplog.text
+    assert "hush-hush" not in caplog.text
+
+
+async def test_a_large_401_passes_whole(oauth_house: HouseMaker) -> None:
+    """Only its beginning is read ahead while the refresh runs."""
+    body = bytes(range(256)) * 1000
+
+    async def script(stage: Stage) -> None:
+        while True:
+            await stage.request()
+            await stage.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    async with upstream(script) as up:
+        house = await oauth_house(probe=None)
+        token_url = f"{house.simulator.url}/oauth2/access_token"
+        house.settings["credentials"]["default"]["oauth2"]["token_url"] = token_url
+        house.settings = {**house.settings, "upstream": {"url": up.url}}
+        await house.restart()
+        for _ in range(3):  # replayed, then relayed in the cool-down
+            seen = await house.get("/x")
+            assert seen.status == 401
+            assert seen.body == body
+        assert len(house.simulator.token_calls()) == 2
+        assert len(up.heard) == 4
+
+
+async def test_a_401_that_breaks_off_still_heals_and_if_relayed_breaks_off_too(oauth_house: HouseMaker) -> None:
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\nhalf")
+
+    async with upstream(script) as up:
+        house = await oauth_house(probe=None)
+        token_url = f"{house.simulator.url}/oauth2/access_token"
+        house.settings["credentials"]["default"]["oauth2"]["token_url"] = token_url
+        house.settings = {**house.settings, "upstream": {"url": up.url}}
+        await house.restart()
+        assert len(house.simulator.token_calls()) == 0
+        for _ in range(2):
+            async with caller(house.port) as line:
+                await line.send(GET)
+                assert (await line.closed()).endswith(b"\r\n\r\nhalf")
+        assert len(house.simulator.token_calls()) == 2
+        assert len(up.heard) == 3
+
+
+async def test_many_401s_at_once_hold_no_connection_while_the_refresh_runs(oauth_house: HouseMaker) -> None:
+    """With one connection to the upstream, a held answer would be a deadlock."""
+    house = await oauth_house({"upstream": {"max_connections": 1}})
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    async with asyncio.timeout(10):
+        assert {answer.status for answer in await house.many(50)} == {200}
+    assert (await converse(house.port, GET)).start == b"HTTP/1.1 404 Not Found"
