@@ -106,7 +106,8 @@ class Handler:
             exchange.fault = f"answer broken: {fault}"
             raise
         except asyncio.CancelledError:
-            exchange.status, exchange.fault = CLIENT_CLOSED, "the caller hung up"
+            cause = "the caller hung up" if lane.ready() else "cut off while the proxy was ending"
+            exchange.status, exchange.fault = CLIENT_CLOSED, cause
             raise
         except ConnectionError:
             exchange.status, exchange.fault = CLIENT_CLOSED, "the caller's connection broke"

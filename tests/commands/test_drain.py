@@ -1,0 +1,230 @@
+"""SIGTERM: the listener closes, what is in flight ends in peace, the exit code is 0.
+
+What is in flight is held by the test itself, as an upload whose end it has not sent or a download that it does
+not read: so nothing here depends on how long anything takes.
+"""
+
+import asyncio
+import hashlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+from aiohttp import ClientSession
+from commands.process import MEMBER, PATIENCE, Machine, status_of, until_closed, until_unready
+from rig import until
+from yarl import URL
+
+from proxy.simulator import Fault, pdf_sha256
+from proxy.simulator.journal import TOKEN_PATH
+
+DOCUMENTS: Final = "/public/v1/documents"
+DOWNLOAD_SIZE: Final = 64 * 1024 * 1024
+"""Bytes: more than all sockets and buffers on the way can take, so that an unread download stays unfinished."""
+
+BOTH_SIGNALS: Final = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+
+
+async def test_sigterm_is_heard_before_anything_is_bound(machine: Machine, tmp_path: Path) -> None:
+    """A pod that is deleted while it starts must not be waited for.
+
+    The start stands still because the configuration is a pipe into which nobody writes.
+    """
+    pipe = tmp_path / "config.yaml"
+    os.mkfifo(pipe)
+    process = await machine.start("run", "--config", str(pipe), env=machine.with_api_key())
+    writer = await once_it_is_read(pipe)
+    process.signal(signal.SIGTERM)
+    os.close(writer)  # now the start goes on, with an empty configuration, unless the signal was heard
+    assert await process.ended() == 0
+    assert process.err == []
+
+
+async def once_it_is_read(pipe: Path) -> int:
+    """Wait until somebody has opened `pipe` to read; return the end to write to, which keeps the reader waiting."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(OSError):  # ENXIO: no reader yet (open(2))
+                return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            await asyncio.sleep(0.005)
+
+
+@dataclass
+class HeldUpload:
+    """A request in flight for as long as the test likes: its body ends when `release` is set."""
+
+    release: asyncio.Event
+    answer: asyncio.Task[aiohttp.ClientResponse]
+
+
+@asynccontextmanager
+async def held_upload(app: ClientSession, url: str, machine: Machine) -> AsyncIterator[HeldUpload]:
+    """Create a document, but hold the body's last byte back; enter once PandaDoc has seen the request."""
+    release = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"name": "Contract"'
+        await release.wait()
+        yield b"}"
+
+    answer = asyncio.create_task(app.post(url + DOCUMENTS, data=body()))
+    await until(lambda: any(call.body_size for call in machine.simulator.api_calls()))
+    try:
+        yield HeldUpload(release, answer)
+    finally:
+        answer.cancel()
+        await asyncio.wait({answer})
+
+
+@BOTH_SIGNALS
+async def test_an_idle_proxy_ends_at_once_and_in_peace(
+    machine: Machine, app: ClientSession, number: signal.Signals
+) -> None:
+    """Kept connections of apps and probes are idle ones: they keep nobody waiting."""
+    process = await machine.start(env=machine.with_api_key())
+    url, admin = await process.url(), await process.admin_url()
+    assert await status_of(app, url + MEMBER) == 200
+    assert await status_of(app, f"{admin}/readyz") == 200
+    process.signal(number)
+    assert await process.ended() == 0
+    assert process.records[-1]["message"] == "drained"
+
+
+async def test_an_upload_still_being_sent_at_sigterm_is_answered_before_the_process_ends(
+    machine: Machine, app: ClientSession
+) -> None:
+    """Its caller notices nothing but `Connection: close`. New ones find the door shut, and the probes say why."""
+    process = await machine.start(env=machine.with_api_key())
+    url, admin = await process.url(), await process.admin_url()
+    async with held_upload(app, url, machine) as upload:
+        process.signal(signal.SIGTERM)
+        await until_unready(app, admin)
+        await until_closed(url)
+        assert await status_of(app, f"{admin}/livez") == 200
+        assert await status_of(app, f"{admin}/readyz") == 503
+        upload.release.set()
+        async with asyncio.timeout(5), await upload.answer as answer:
+            assert answer.status == 201
+            assert answer.headers["Connection"] == "close"
+            assert (await answer.json())["name"] == "Contract"
+    assert await process.ended() == 0
+    assert [(line["method"], line["status"]) for line in process.access] == [("POST", 201)]
+
+
+async def test_a_download_still_being_read_at_sigterm_ends_whole_before_the_process_does(
+    machine: Machine, app: ClientSession
+) -> None:
+    """A slow reader gets every byte; until then the admin port goes on answering."""
+    process = await machine.start(env=machine.with_api_key())
+    url, admin = await process.url(), await process.admin_url()
+    document = machine.simulator.documents.create("Contract")
+    async with app.get(f"{url}{DOCUMENTS}/{document.id}/download?size={DOWNLOAD_SIZE}") as answer:
+        process.signal(signal.SIGTERM)
+        await until_unready(app, admin)
+        await until_closed(url)
+        assert await status_of(app, f"{admin}/livez") == 200
+        assert process.running
+        digest = hashlib.sha256()
+        async for chunk in answer.content.iter_any():
+            digest.update(chunk)
+    assert digest.hexdigest() == pdf_sha256(document.id, DOWNLOAD_SIZE)
+    assert await process.ended() == 0
+    assert [(line["status"], line["bytes_out"]) for line in process.access] == [(200, DOWNLOAD_SIZE)]
+
+
+async def test_an_answer_pandadoc_is_still_working_on_at_sigterm_is_waited_for(
+    machine: Machine, app: ClientSession
+) -> None:
+    """The delay only makes it likely that SIGTERM comes first; the outcome is the same if it doesn't."""
+    machine.simulator.faults.add(Fault(path=MEMBER, delay=0.5))
+    process = await machine.start(env=machine.with_api_key())
+    asking = asyncio.create_task(status_of(app, await process.url() + MEMBER))
+    await until(lambda: bool(machine.simulator.api_calls()))
+    process.signal(signal.SIGTERM)
+    assert await asking == 200
+    assert await process.ended() == 0
+
+
+async def test_in_the_grace_period_requests_are_still_taken_while_the_probes_say_unready(
+    machine: Machine, app: ClientSession
+) -> None:
+    """A pod's endpoints take a while to disappear; until then its callers come."""
+    process = await machine.start(env=machine.with_api_key() | {"PANDADOC_PROXY__SHUTDOWN__GRACE": "60s"})
+    url, admin = await process.url(), await process.admin_url()
+    assert await status_of(app, f"{url}/healthz") == 200
+    process.signal(signal.SIGTERM)
+    await until_unready(app, admin)
+    assert await status_of(app, f"{url}/healthz") == 503
+    async with app.get(url + MEMBER) as answer:
+        assert answer.status == 200
+        assert answer.headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize("waiting", ["grace", "drain"])
+async def test_a_second_signal_ends_it_at_once(machine: Machine, app: ClientSession, waiting: str) -> None:
+    """Whoever presses Ctrl-C twice means it: neither grace nor a request in flight is waited for."""
+    process = await machine.start(env=machine.with_api_key() | {f"PANDADOC_PROXY__SHUTDOWN__{waiting.upper()}": "60s"})
+    url, admin = await process.url(), await process.admin_url()
+    async with held_upload(app, url, machine) as upload:
+        process.signal(signal.SIGTERM)
+        await until_unready(app, admin)
+        if waiting == "drain":
+            await until_closed(url)
+        process.signal(signal.SIGINT)
+        assert await process.ended(seconds=10) == 1
+        await process.said("a second signal: ending at once")
+        upload.release.set()
+        with pytest.raises(aiohttp.ClientError):
+            await upload.answer
+
+
+async def test_a_second_signal_still_closes_what_was_opened(machine: Machine, app: ClientSession) -> None:
+    """At once is not in disorder: the log ends without errors and warnings about things left open."""
+    process = await machine.start(env=machine.with_api_key() | {"PANDADOC_PROXY__SHUTDOWN__GRACE": "60s"})
+    admin = await process.admin_url()
+    assert await status_of(app, f"{admin}/readyz") == 200
+    process.signal(signal.SIGTERM)
+    await until_unready(app, admin)
+    process.signal(signal.SIGTERM)
+    assert await process.ended(seconds=10) == 1
+    assert [record["message"] for record in process.records if record["level"] in {"warning", "error"}] == [
+        "a second signal: ending at once"
+    ]
+
+
+async def test_a_request_that_outlasts_the_drain_is_cut_off(machine: Machine) -> None:
+    """Its caller sees a closed connection, never a made-up answer; the orchestrator's patience is not tried."""
+    machine.simulator.faults.add(Fault(path=MEMBER, hang=True))
+    process = await machine.start(env=machine.with_api_key() | {"PANDADOC_PROXY__SHUTDOWN__DRAIN": "100ms"})
+    url = URL(await process.url())
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(f"GET {MEMBER} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    await until(lambda: bool(machine.simulator.api_calls()))
+    process.signal(signal.SIGTERM)
+    assert await process.ended() == 0
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_refresh_in_flight_at_sigterm_is_stored_before_the_process_ends(
+    machine: Machine, app: ClientSession
+) -> None:
+    """A redeem that is cut off is a lost grant: nobody waits for this one any more, and still it ends."""
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, delay=0.3, times=1))
+    env = machine.with_grant()
+    process = await machine.start(env=env)
+    asking = asyncio.create_task(status_of(app, await process.url() + MEMBER))
+    await until(lambda: bool(machine.simulator.token_calls()))
+    asking.cancel()
+    process.signal(signal.SIGTERM)
+    assert await process.ended() == 0
+    assert len(machine.stored()) == 1
+    process = await machine.start(env=env)
+    assert await status_of(app, await process.url() + MEMBER) == 200
+    assert len(machine.simulator.token_calls()) == 1

@@ -1,0 +1,69 @@
+"""What pods, images and entrypoints ask: probes on the admin port, health on the listener, `healthcheck`."""
+
+import socket
+
+from aiohttp import ClientSession
+from commands.process import Machine, status_of
+
+from proxy.simulator import Fault
+
+HEALTH = "PANDADOC_PROXY__LISTENERS__0__HEALTH"
+BIND = "PANDADOC_PROXY__LISTENERS__0__BIND"
+ADMIN = "PANDADOC_PROXY__ADMIN"
+ADMIN_BIND = "PANDADOC_PROXY__ADMIN__BIND"
+
+
+def address(url: str) -> str:
+    return url.removeprefix("http://")
+
+
+async def test_a_started_proxy_says_so_on_every_probe_and_to_healthcheck(machine: Machine, app: ClientSession) -> None:
+    """None of them asks PandaDoc, which is down here: an outage elsewhere must not take the pod down."""
+    machine.simulator.faults.add(Fault(status=503))
+    env = machine.with_api_key()
+    process = await machine.start(env=env)
+    url, admin = await process.url(), await process.admin_url()
+    for probe in (f"{admin}/livez", f"{admin}/startupz", f"{admin}/readyz", f"{url}/healthz"):
+        assert await status_of(app, probe) == 200, probe
+    ended = await machine.run("healthcheck", env=env | {BIND: address(url), ADMIN_BIND: address(admin)})
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert machine.simulator.journal == []
+
+
+async def test_healthcheck_without_an_admin_port_asks_the_listener(machine: Machine, app: ClientSession) -> None:
+    """The smallest sidecar has one port."""
+    env = machine.with_api_key() | {ADMIN: "null"}
+    del env[ADMIN_BIND]
+    process = await machine.start(env=env)
+    url = await process.url()
+    assert await status_of(app, f"{url}/healthz") == 200
+    assert (await machine.run("healthcheck", env=env | {BIND: address(url)})).code == 0
+    assert not [line for line in process.err if "answers probes" in line]
+
+
+async def test_healthcheck_asks_the_admin_port_where_the_listener_forwards_its_health_path(
+    machine: Machine, app: ClientSession
+) -> None:
+    """`health: null` leaves every path to PandaDoc."""
+    env = machine.with_api_key() | {HEALTH: "null"}
+    process = await machine.start(env=env)
+    url, admin = await process.url(), await process.admin_url()
+    assert await status_of(app, f"{url}/healthz") == 404
+    assert [call.path for call in machine.simulator.api_calls()] == ["/healthz"]
+    assert (await machine.run("healthcheck", env=env | {BIND: address(url), ADMIN_BIND: address(admin)})).code == 0
+
+
+async def test_healthcheck_is_1_where_nobody_listens(machine: Machine) -> None:
+    """The port is bound, so that nobody else can take it, but not listened at."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        env = machine.with_api_key() | {BIND: f"127.0.0.1:{nobody.getsockname()[1]}"}
+        ended = await machine.run("healthcheck", env=env)
+    assert (ended.code, ended.out) == (1, "")
+    (line,) = ended.err.splitlines()
+    assert line.startswith("unhealthy: ")
+
+
+async def test_healthcheck_with_a_bad_configuration_is_2(machine: Machine) -> None:
+    """It is the configuration that must be mended, not the process."""
+    assert (await machine.run("healthcheck", env={})).code == 2
