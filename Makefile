@@ -29,7 +29,7 @@ run: $(READY) ## the proxy with ./config.yaml (set PANDADOC_API_KEY first)
 .PHONY: test
 test: $(READY) ## everything that needs only what pip installs, under two minutes
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest --numprocesses auto --dist worksteal
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 	$(BIN)/python -m coverage report --fail-under=100 --include='$(PURE)'
