@@ -36,7 +36,7 @@ test: $(READY) ## everything that needs only what pip installs, under two minute
 
 .PHONY: race
 race: $(READY) ## every test of something that races, twenty times over
-	for turn in $$(seq 20); do $(BIN)/python -m pytest -x tests/laws tests/test_app.py || exit 1; done
+	for turn in $$(seq 20); do $(BIN)/python -m pytest -x --numprocesses auto tests/laws tests/test_app.py tests/forward/test_handler.py tests/commands/test_drain.py || exit 1; done
 
 .PHONY: check
 check: $(READY) ## ruff, mypy strict, the lock against pyproject.toml

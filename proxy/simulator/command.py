@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 from proxy.simulator.server import Simulator
 
 
-async def simulate(host: str, port: int, expires_in: int, *, rotate: bool, until: Callable[[], Awaitable[None]]) -> int:
+async def simulate(
+    host: str, port: int, expires_in: int, *, rotate: bool, until: Callable[[], Awaitable[object]]
+) -> int:
     """Serve until `until` returns. Prints what an app, or a proxy, needs to talk to it; returns the exit code."""
     simulator = Simulator(expires_in=expires_in, rotate=rotate)
     await simulator.start(host, port)
