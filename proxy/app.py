@@ -10,8 +10,9 @@ put another snapshot in its place.
 
 import asyncio
 import logging
+import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Final
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from proxy import __version__, outbound
 from proxy.admin import admin_app
@@ -50,6 +52,7 @@ from proxy.forward.handler import Handler, InFlight, Lane
 from proxy.forward.headers import Origin
 from proxy.forward.server import Server
 from proxy.forward.session_upstream import SessionUpstream
+from proxy.hosts import is_wildcard
 from proxy.secrets import SecretUnavailable
 from proxy.signals import Signals
 from proxy.tasks import Tasks
@@ -68,7 +71,6 @@ class Snapshot:
     """The parts that one configuration made."""
 
     lanes: tuple[Lane, ...]  # as config.listeners
-    sources: Mapping[str, CredentialSource]
     sessions: tuple[aiohttp.ClientSession, ...]
 
     async def close(self) -> None:
@@ -104,7 +106,7 @@ def build(config: Config, *, state_home: Path, clock: Clock, tasks: Tasks, ready
         )
         for listener in config.listeners
     )
-    return Snapshot(lanes, sources, (parts.session, forwarding))
+    return Snapshot(lanes, (parts.session, forwarding))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +150,8 @@ class _Parts:
     def _probe(self, credential: OAuth2Credential) -> UpstreamProbe | None:
         if credential.probe is None:
             return None
-        url = self.config.upstream.url
-        return UpstreamProbe(self.session, url.joinpath(credential.probe[1:]), proxy=self.config.upstream.proxy)
+        url = URL(f"{self.config.upstream.url}".rstrip("/") + credential.probe, encoded=True)
+        return UpstreamProbe(self.session, url, proxy=self.config.upstream.proxy)
 
     def _store(self, credential: OAuth2Credential) -> Store:
         if not isinstance(credential.store, FileStore):
@@ -185,10 +187,9 @@ def refuse_shared_stores(config: Config, state_home: Path) -> None:
 
 def _gate(listener: Listener, config: Config) -> Gate:
     bind = listener.bind
-    real = isinstance(bind, TcpBind) and bind.host not in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
     return Gate(
         allowed_hosts=listener.allowed_hosts,
-        bound_to=bind.host.lower() if isinstance(bind, TcpBind) and real else None,
+        bound_to=bind.host if isinstance(bind, TcpBind) and not is_wildcard(bind.host) else None,
         max_head=config.limits.max_head,
         max_headers=config.limits.max_headers,
     )
@@ -202,7 +203,7 @@ def _origin(config: Config) -> Origin:
 class Proxy:
     """The running proxy.
 
-    What changes: `_serving` and `_draining`, by `start` and `drain`; the rest is set by `start` alone.
+    What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; the rest is set by `start` alone.
     """
 
     def __init__(self, config: Config, *, state_home: Path, clock: Clock | None = None) -> None:
@@ -254,7 +255,7 @@ class Proxy:
         self._announce()
 
     async def drain(self) -> None:
-        """Become unready, accept for `shutdown.grace` more, finish what is in flight, end (law 17, faults P1)."""
+        """Become unready, accept for `shutdown.grace` more, finish what is in flight, end (law 17)."""
         settings = self._config.shutdown
         self._draining = True
         await asyncio.sleep(settings.grace)
@@ -271,6 +272,7 @@ class Proxy:
 
     async def stop(self) -> None:
         """End now: whatever is still in flight is cut off. Does nothing the second time."""
+        self._serving = False
         for server in self._servers:
             server.cut()
         for runner in self._runners:
@@ -320,13 +322,14 @@ async def serve(config: Config, state_home: Path) -> int:
 
 
 async def _bound(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseRunner:
-    """Set `runner` up at an address. Raises OSError; the runner is cleaned up then."""
+    """Set `runner` up at an address. Raises OSError that names it; the runner is cleaned up then."""
     await runner.setup()
     try:
         await _site(runner, bind).start()
-    except OSError:
+    except OSError as fault:
         await runner.cleanup()
-        raise
+        reason = os.strerror(fault.errno) if fault.errno else str(fault)
+        raise OSError(f"{bind}: {reason}. Choose another address, or free this one.") from fault
     return runner
 
 

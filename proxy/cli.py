@@ -1,4 +1,4 @@
-"""The commands. Exit codes: 0 done or drained, 2 bad configuration or usage, 1 a fault of ours.
+"""The commands. Exit codes: 0 done or drained, 2 bad configuration or usage, 1 anything else that went wrong.
 
 A command imports what it needs and no more: a health check runs every few seconds, and a process
 that starts must hear SIGTERM before it has loaded a server.
@@ -30,11 +30,16 @@ config_option = click.option(
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pandadoc-proxy")
+@config_option
 @click.pass_context
-def main(context: click.Context) -> None:
-    """Lend PandaDoc credentials to apps that have none: point them at localhost."""
+def main(context: click.Context, config_path: Path | None) -> None:
+    """Lend PandaDoc credentials to apps that have none: point them at localhost. Without a command: run."""
     if context.invoked_subcommand is None:
-        context.invoke(run)
+        context.invoke(run, config_path=config_path)
+    elif config_path is not None:
+        raise click.UsageError(
+            f"write --config behind the command: {context.invoked_subcommand} --config {config_path}"
+        )
 
 
 @main.command()
@@ -75,7 +80,7 @@ def healthcheck(config_path: Path | None) -> None:
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", default=8090, show_default=True, help="0 takes a free one.")
 @click.option("--expires-in", default=31535999, show_default=True, help="Seconds an access token lives.")
 @click.option("--rotate/--no-rotate", default=True, show_default=True, help="Whether a refresh token is single-use.")
@@ -131,7 +136,7 @@ def _finish(work: Coroutine[Any, Any, int]) -> NoReturn:
     except asyncio.CancelledError:  # the second signal
         code = 1
     except OSError as fault:
-        click.echo(f"can't start: {fault.strerror or fault}", err=True)
+        click.echo(f"can't start: {fault}", err=True)
         code = 1
     sys.exit(code)
 

@@ -1,8 +1,11 @@
-"""What the proxy says itself when it cannot relay an answer: by who must act.
+"""What the proxy says itself when it cannot relay an answer: by who must act. Pure.
 
-    CallerError     the app that sent the request (4xx)
-    OperatorError   whoever runs the proxy: a dead grant, a missing secret (503, no Retry-After)
-    UpstreamError   nobody but time, or PandaDoc: unreachable, broken, slow (502, 503, 504)
+    CallerError             the app that sent the request (4xx)
+    OperatorError           whoever runs the proxy: a dead grant, a missing secret (503, no Retry-After)
+    UpstreamError           PandaDoc, or the way there: unreachable, broken, slow (502, 504)
+    CredentialUnavailable,
+    Overloaded              nobody but time (503 with Retry-After)
+    ProxyError              we (500)
 
 Each error knows its status, its PandaDoc-like `type`, its `detail` (what happened and what to do)
 and its Proxy-Status word (RFC 9209 §2.3). Never in a detail: a secret, or text from the upstream.
@@ -13,10 +16,13 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 NAME: Final = "pandadoc-proxy"
-"""The proxy's name in Proxy-Status (RFC 9209 §2.1.1)."""
+"""The proxy's name in Proxy-Status (RFC 9209 §2.1.1) and Server."""
 
 MAX_RETRY_AFTER: Final = 10
 """Seconds. SDKs sleep on Retry-After, so the proxy never asks for more."""
+
+
+BUG: Final = "The proxy failed on this request; its log says why."
 
 
 class ProxyError(Exception):
@@ -27,7 +33,7 @@ class ProxyError(Exception):
     error: str = "proxy_internal_error"
     headers: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, detail: str, *, error: str | None = None, retry_after: float | None = None) -> None:
+    def __init__(self, detail: str = BUG, *, error: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.error = error or self.error
@@ -126,4 +132,4 @@ class UpstreamTimeout(UpstreamError):
 
 
 class AnswerBroken(Exception):
-    """The upstream's answer broke off after its head: the caller's connection must break too (law 13)."""
+    """An answer can't be finished after its head: the caller's connection must break too (law 13)."""

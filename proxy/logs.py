@@ -42,10 +42,10 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": redact(_message(self, record)),
+            "message": _message(self, record),
             **_fields(record),
         }
-        return msgspec.json.encode(document).decode()
+        return msgspec.json.encode({key: _redacted(value) for key, value in document.items()}).decode()
 
 
 IN_THE_MESSAGE: Final = frozenset({"method", "path", "status"})
@@ -63,6 +63,10 @@ def set_up(settings: Log, stream: TextIO | None = None) -> None:
     root.setLevel(logging.WARNING)  # libraries: their warnings only, for they log what they hold
     logging.getLogger("proxy").setLevel(LEVELS[settings.level])
     logging.getLogger("proxy.access").disabled = not settings.access
+
+
+def _redacted(value: object) -> object:
+    return redact(value) if isinstance(value, str) else value
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

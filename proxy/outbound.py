@@ -11,7 +11,8 @@ import aiohttp
 
 from proxy import __version__
 from proxy.config import Upstream
-from proxy.forward.session_upstream import NO_FIELDS_OF_ITS_OWN
+
+NO_FIELDS_OF_ITS_OWN: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 LARGEST_FIELD: Final = 64 * 1024
 MOST_FIELDS: Final = 256

@@ -27,9 +27,6 @@ class Tasks:
     def __repr__(self) -> str:
         return f"<Tasks {sorted(task.get_name() for task in self._running)}>"
 
-    def __len__(self) -> int:
-        return len(self._running)
-
     def start(self, work: Coroutine[Any, Any, T], name: str, *, finish: bool = False) -> asyncio.Task[T]:
         """Run `work` on its own; a caller that goes away changes nothing for it.
 

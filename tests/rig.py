@@ -20,7 +20,6 @@ from proxy.app import Proxy
 from proxy.config import Config, load
 from proxy.simulator import Simulator
 
-SECRET_FIELDS: Final = {"client_secret", "refresh_token", "code"}
 PROXY_LOGGER: Final = logging.getLogger("proxy")
 
 
@@ -135,12 +134,9 @@ class House:
         return int(self.url.rpartition(":")[2])
 
     def all_secrets(self) -> set[str]:
-        """Return every secret that the simulator saw, and those the test named."""
-        seen = set(self.secrets)
-        for received in self.simulator.journal:
-            seen.update(value.split(" ", 1)[-1] for value in received.authorization)
-            seen.update(value for key, value in received.form.items() if key in SECRET_FIELDS)
-        return {secret for secret in seen if len(secret) > 5}
+        """Return every secret that the simulator issued or was sent, and those the test named."""
+        sent = (value.split(" ", 1)[-1] for received in self.simulator.journal for value in received.authorization)
+        return {secret for secret in {*self.secrets, *self.simulator.minted, *sent} if len(secret) > 5}
 
     async def ask(self, method: str, path: str, **options: Any) -> Seen:
         """Send one request through the proxy, as an app without a credential."""

@@ -62,7 +62,7 @@ async def test_an_address_in_use_leaves_nothing_bound(api_key_house: HouseMaker,
     listeners = [{"bind": f"127.0.0.1:{unused_tcp_port}"}, {"bind": f"127.0.0.1:{house.port}"}]
     house.settings = {**house.settings, "listeners": listeners}
     second = Proxy(house.config(), state_home=house.folder)
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match=rf"127.0.0.1:{house.port}: .*in use"):
         await second.start()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", unused_tcp_port)

@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 from yarl import URL
 
+from proxy.hosts import is_loopback
+
 _HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?)+", re.IGNORECASE)
 _TCP = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):(\d{1,5})", re.ASCII)
 _URL_TEXT = re.compile(r"[!-~]+")
@@ -40,14 +42,6 @@ class UnixBind(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host can only be this machine: 127/8, ::1, or `localhost`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
 
 
 def bind(text: str) -> TcpBind | UnixBind:

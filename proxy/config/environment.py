@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
-from proxy.config.addresses import is_loopback
 from proxy.config.document import MAX_DEPTH, Unreadable, variable
 from proxy.config.faults import join, shown
 from proxy.config.nodes import ListNode, MapNode, Node, Place, Scalar, spelled_out
+from proxy.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Nodes become the structs of `sections`, by their types; every fault is collected. Pure.
 
 What is faulty is left at its default, so that the rest can be judged too: a tree from here is fit for use only
-if no fault was found. Never here: checks between values (rules), and what a default depends on (loader).
+if no fault was found. Never here: checks between values (rules), and what a default depends on (completion).
 """
 
 from __future__ import annotations

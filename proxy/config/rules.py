@@ -14,14 +14,13 @@ import msgspec
 from proxy.config.addresses import TcpBind
 from proxy.config.faults import join, shown, suggestion
 from proxy.config.sections import FileStore, MemoryStore, OAuth2Credential
+from proxy.hosts import is_wildcard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from proxy.config.addresses import UnixBind
     from proxy.config.sections import Config, Listener
-
-_WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - recognised here, bound nowhere
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -164,4 +163,4 @@ def _addresses(host: str) -> tuple[str, ...]:
 def _same_address(one: str, other: str) -> bool:
     """Compare, knowing that a wildcard takes all of its family and no more (asyncio sets IPV6_V6ONLY)."""
     of_one_family = (":" in one) == (":" in other)
-    return one == other or (of_one_family and not _WILDCARDS.isdisjoint((one, other)))
+    return one == other or (of_one_family and (is_wildcard(one) or is_wildcard(other)))

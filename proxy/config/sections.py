@@ -2,7 +2,7 @@
 
 This file is the documentation of keys, defaults and units: durations are seconds, sizes are bytes. A key
 stands here only when its behaviour exists. `Reads` beside a type names the function that makes the written
-text a value; the reader does the rest by the types. Never here: files, the environment, checks between values.
+text a value; the reader does the rest by the types. Never here: files, the environment, checks between values. Pure.
 """
 
 from collections.abc import Callable, Mapping

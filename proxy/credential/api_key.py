@@ -19,11 +19,10 @@ class ApiKey:
         self.name = name
         self._key = key
         self._credential: Credential | None = None
-        self._generation = 0
         self._doubted = False
 
     def __repr__(self) -> str:
-        return f"<ApiKey {self.name} from {self._key.describe()}>"
+        return f"<ApiKey {self.name} from {self._key.describe()} {self._credential}>"
 
     async def current(self) -> Credential:
         if self._credential is None or self._doubted:
@@ -58,6 +57,6 @@ class ApiKey:
         self._doubted = False
         authorization = f"API-Key {key.reveal()}"
         if self._credential is None or self._credential.authorization != authorization:
-            self._generation += 1
-            self._credential = Credential(authorization, self._generation)
+            generation = self._credential.generation if self._credential else 0
+            self._credential = Credential(authorization, generation + 1)
         return self._credential

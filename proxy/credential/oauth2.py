@@ -32,7 +32,7 @@ PROBE_PAUSE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _LastProbe:
     generation: int
     until: float
     result: Probed
@@ -44,7 +44,7 @@ class RefreshingCredential:
     What changes, all of it on the event loop:
     `_cache`                      a view of the refresher's credential (law 8); `_lendable`
     `_healing`                    the one probe-and-refresh in flight (law 3); `_heal`
-    `_probing`, `_probed`         the one probe in flight, and the last one's result; `_ask`
+    `_probing`, `_last_probe`     the one probe in flight, and the last one's result; `_ask`
     `_accepted`, `_accepted_at`   the token last accepted by the upstream, and when; `accepted`
     """
 
@@ -60,12 +60,13 @@ class RefreshingCredential:
         )
         self._healing: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[Probed] | None = None
-        self._probed: _Answer | None = None
+        self._last_probe: _LastProbe | None = None
         self._accepted: Credential | None = None
         self._accepted_at = 0.0  # monotonic
 
     def __repr__(self) -> str:
-        return f"<RefreshingCredential {self.name} {self._refresher}>"
+        busy = "healing" if self._healing else "probing" if self._probing else "idle"
+        return f"<RefreshingCredential {self.name} {busy} last_probe={self._last_probe} {self._refresher}>"
 
     # Lending
 
@@ -198,18 +199,18 @@ class RefreshingCredential:
 
     async def _ask(self, probe: Probe, credential: Credential) -> Probed:
         """Probe, unless this generation was probed within PROBE_PAUSE: then that result still holds."""
-        last = self._probed
-        if last and last.generation == credential.generation and self._clock.monotonic() < last.until:
-            return last.result
-        if self._probing is None:
-            self._probing = self._tasks.start(self._probe_now(probe, credential), f"probe {self.name}")
-        await asyncio.wait({self._probing})
-        return self._probed.result if self._probed else Probed.UNCLEAR
+        while True:
+            last = self._last_probe
+            if last and last.generation == credential.generation and self._clock.monotonic() < last.until:
+                return last.result
+            if self._probing is None:  # else it may be another generation's: look again when it is over
+                self._probing = self._tasks.start(self._probe_now(probe, credential), f"probe {self.name}")
+            await asyncio.wait({self._probing})
 
     async def _probe_now(self, probe: Probe, credential: Credential) -> Probed:
         result = await probe(credential)
         self._probing = None
-        self._probed = _Answer(credential.generation, self._clock.monotonic() + PROBE_PAUSE, result)
+        self._last_probe = _LastProbe(credential.generation, self._clock.monotonic() + PROBE_PAUSE, result)
         if result is Probed.ACCEPTED:
             self.accepted(credential)
         return result

@@ -41,7 +41,7 @@ class UpstreamProbe:
                 self._url, headers=headers, allow_redirects=False, timeout=TIMEOUT, proxy=self._proxy
             ) as answer:
                 return read_probe(answer.status)
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except (aiohttp.ClientError, OSError):  # a TimeoutError is an OSError
             return Probed.UNCLEAR
 
 

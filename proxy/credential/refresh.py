@@ -50,6 +50,7 @@ class Refresher:
 
     What changes, all of it on the event loop:
     `credential`, `_grant`            the newest pair, as lent and as kept; `_publish` and `_keep`
+    `refusals`                        what the 401s have shown; `keep_refusals`, `_keep`, the first load
     `in_flight`                       the one refresh; `start`
     `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`
     `_dead`                           the latch: what PandaDoc refused for good; `_redeem`, `_judge`
@@ -72,7 +73,7 @@ class Refresher:
         self.name = name
         self.credential: Credential | None = None
         self.in_flight: asyncio.Task[None] | None = None
-        self.refusals = Refusals()  # the credential's, kept here because the store keeps them
+        self.refusals = Refusals()
         self.trouble: ProxyError | None = None
         self.try_at = 0.0  # monotonic
         self._secrets = secrets
@@ -122,14 +123,16 @@ class Refresher:
                 return
             client = await asyncio.to_thread(self._secrets.client)
             await self._prove_writable(refused)
-        except (StoreError, SecretUnavailable) as fault:
-            trouble = OperatorError(f"Credential {self.name} can't be refreshed. {fault}")
+        except OperatorError as trouble:
             self._fail(trouble, backoff.DEAD_LOOK)
+            return
+        except (StoreError, SecretUnavailable) as fault:
+            self._fail(OperatorError(f"Credential {self.name} can't be refreshed. {fault}"), backoff.DEAD_LOOK)
             return
         await self._redeem(grant, client, because, on_trial=refused is not None)
 
     async def _newest_grant(self) -> Grant:
-        """Read the store again and compare: a sibling, a restart or a new seed may have been there (law 6)."""
+        """Read the store again and compare: another process, a restart or a new seed may have been there (law 6)."""
         kept = await self._store.load()
         if self._grant is None and kept is not None:
             self.refusals = kept.refusals
@@ -140,8 +143,8 @@ class Refresher:
             generation, seeds = (newest.generation, newest.seeds) if newest else (0, ())
             return Grant(generation, seed, seeds=(*seeds, seed.fingerprint()))
         if newest is None:
-            raise StoreError(
-                "There is no refresh token, neither stored nor configured."
+            raise OperatorError(
+                f"Credential {self.name} has no refresh token, neither stored nor configured."
                 f" {HOW_TO_GET_ONE} credentials.{self.name}.oauth2.refresh_token."
             )
         return newest
@@ -250,7 +253,7 @@ class Refresher:
     def _judge(self, outcome: Refused | NotRedeemed | Unknown, latch: str) -> None:
         if isinstance(outcome, Refused):
             self._dead = latch
-            self._fail(OperatorError(self._obituary(outcome.error)), backoff.DEAD_LOOK)
+            self._fail(OperatorError(self._why_dead(outcome.error)), backoff.DEAD_LOOK)
             return
         if isinstance(outcome, Unknown) and self._lost_at is None:
             self._lost_at = self._clock.wall()
@@ -270,7 +273,7 @@ class Refresher:
         level = logging.ERROR if isinstance(trouble, OperatorError) else logging.WARNING
         log.log(level, "%s (failure %d in a row)", trouble.detail, self._failures)
 
-    def _obituary(self, error: str) -> str:
+    def _why_dead(self, error: str) -> str:
         """Say why the grant is dead and what heals it."""
         where = f"credentials.{self.name}.oauth2"
         if error == "invalid_client":

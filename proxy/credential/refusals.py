@@ -62,8 +62,9 @@ class Refusals:
 
     def replay_refused(self, generation: int, now: float) -> "Refusals":
         """Cool down: the fresh token did not help the request whose 401 had asked for it."""
-        settled = replace(self, on_trial=None) if generation == self.on_trial else self
-        return settled if self.cooling(now) else settled._cool_down(now)  # noqa: SLF001 - our own kind
+        if not self.cooling(now):
+            return self._cool_down(now)
+        return replace(self, on_trial=None) if generation == self.on_trial else self
 
     def helped(self) -> "Refusals":
         """End whatever cool-down there was: a refresh has cured a 401."""

@@ -25,11 +25,7 @@ class Grant:
     obtained_at: float = 0.0
     expires_at: float = 0.0
     seeds: tuple[str, ...] = ()  # fingerprints of every configured refresh token that has begun a lineage
-    refusals: Refusals = field(default=Refusals())
-
-    def lendable(self, now: float) -> bool:
-        """Tell whether its access token may be lent at `now`."""
-        return self.access_token is not None and now < self.expires_at
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Store(Protocol):

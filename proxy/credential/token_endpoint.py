@@ -53,7 +53,7 @@ class TokenEndpoint:
             return await self._post(self._form(refresh_token, client))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as fault:
             return NotRedeemed(f"no connection ({type(fault).__name__})")
-        except (aiohttp.ClientError, TimeoutError, OSError) as fault:
+        except (aiohttp.ClientError, OSError) as fault:  # a TimeoutError is an OSError
             return Unknown(f"no answer ({type(fault).__name__})")
 
     async def _post(self, form: dict[str, str]) -> Outcome:

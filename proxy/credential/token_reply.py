@@ -108,8 +108,8 @@ def read_retry_after(value: str | None, now: float) -> float | None:
     """Read a Retry-After (RFC 9110 §10.2.3) as seconds from `now`; None where it says nothing usable."""
     if value is None:
         return None
-    if value.strip().isdecimal():
-        return float(value[:12])
+    if (digits := value.strip()).isdecimal():
+        return float(digits[:12])
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:

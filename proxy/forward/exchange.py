@@ -1,10 +1,10 @@
-"""What the access log tells of one request: one line, no query, no header, no secret."""
+"""What the access log tells of one request: one line, no query, no secret; of the fields X-Request-Id alone."""
 
 import logging
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from proxy.credential.credential import Credential
@@ -33,7 +33,7 @@ class Exchange:
     generation: int = 0
     replayed: bool = False
     fault: str = ""
-    _asked: float = field(default=0.0)
+    _asked: float = 0.0
 
     @classmethod
     def begin(cls, method: str, target: str, request_id: bytes | None, now: Callable[[], float]) -> "Exchange":

@@ -5,7 +5,6 @@ operations that hand out credentials stay closed. What RFC 9110 and 9112 ask a g
 refused here too, before any byte goes up.
 """
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +18,7 @@ from proxy.errors import (
     Refused,
 )
 from proxy.forward.headers import Fields, is_text, values
+from proxy.hosts import is_loopback, is_wildcard
 
 TARGET: Final = re.compile(r"/[\x21\x22\x24-\x5b\x5d-\x7e]*")
 """Origin-form without what no URI may hold: controls, spaces, raw non-ASCII, backslash, a fragment."""
@@ -33,6 +33,9 @@ CREDENTIAL_OPERATIONS: Final = (
     ("public", "*", "workspaces", "*", "api-keys"),
 )
 """Paths whose answer is a credential (PandaDoc's OpenAPI). Any method: an override header may name another."""
+
+SPOKEN: Final = frozenset({(1, 0), (1, 1)})
+"""The versions of HTTP that are taken."""
 
 DECODINGS: Final = 4
 """How often a path is decoded in search of a stable form; honest ones are stable after one."""
@@ -82,24 +85,15 @@ def names_us(host: str, gate: Gate) -> bool:
     match = HOST.fullmatch(host)
     if match is None:
         return False
-    name = match["name"].strip("[]").lower()
-    if name in {"0.0.0.0", "::"}:  # noqa: S104 - refused, not bound: a browser's way round every other check
+    name = match["name"].strip("[]").lower().rstrip(".")
+    if is_wildcard(name):  # a browser's way round every other check
         return False
-    return "*" in gate.allowed_hosts or name in gate.allowed_hosts or name == gate.bound_to or _is_loopback(name)
+    return "*" in gate.allowed_hosts or name in gate.allowed_hosts or name == gate.bound_to or is_loopback(name)
 
 
 def hands_out_credentials(target: str) -> bool:
     """Tell whether any reading of the target's path is an operation that hands out a credential."""
     return any(_matches(view, pattern) for view in _readings(target) for pattern in CREDENTIAL_OPERATIONS)
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_size(head: Head, gate: Gate) -> None:
@@ -111,7 +105,7 @@ def _check_size(head: Head, gate: Gate) -> None:
 
 
 def _check_protocol(head: Head) -> None:
-    if head.version not in {(1, 0), (1, 1)}:
+    if head.version not in SPOKEN:
         raise CallerError("The proxy speaks HTTP/1.1 and HTTP/1.0.")
     if head.method in {"CONNECT", "TRACE"}:
         raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")

@@ -86,7 +86,7 @@ class Handler:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
         head, lane = request.head, self._lane()
-        if head.target == lane.health:
+        if head.target == lane.health and head.method in {"GET", "HEAD"}:
             return _health(lane)
         ids = values(head.fields, b"x-request-id")
         exchange = Exchange.begin(head.method, head.target, ids[0] if ids else None, self._now)
@@ -103,7 +103,7 @@ class Handler:
         except ProxyError as fault:
             return _own_answer(request, fault, lane, exchange)
         except AnswerBroken as fault:
-            exchange.fault = f"answer broken: {fault}"
+            exchange.fault = f"unfinished: {fault}"
             raise
         except asyncio.CancelledError:
             cause = "the caller hung up" if lane.ready() else "cut off while the proxy was ending"
@@ -114,9 +114,7 @@ class Handler:
             raise
         except Exception:  # one request's failure is one request's failure (law 17)
             log.exception("a fault of ours in request %s", exchange.request_id)
-            return _own_answer(
-                request, ProxyError("The proxy failed on this request; its log says why."), lane, exchange
-            )
+            return _own_answer(request, ProxyError(), lane, exchange)
 
     async def _forward(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
         admitted = guard.admit(request.head, lane.gate)

@@ -18,9 +18,9 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
 from aiohttp.web_protocol import ERROR, RequestHandler
 
-from proxy.errors import NAME, AnswerBroken, CallerError, HeadTooLarge, ProxyError
+from proxy.errors import NAME, AnswerBroken, CallerError, HeadTooLarge, ProxyError, RequestTimeout
 from proxy.forward.body import Body, BodyLimits, KeptBytes
-from proxy.forward.guard import Head
+from proxy.forward.guard import SPOKEN, Head
 from proxy.forward.headers import values
 from proxy.forward.problem import problem
 from proxy.forward.relay import RelayedResponse
@@ -34,13 +34,6 @@ LINGER: Final = 5.0
 """Seconds for which an upload that nobody reads is drained, so that its sender sees the answer (RFC 9112 §9.6)."""
 
 READ_BUFFER: Final = 64 * 1024
-
-SPOKEN: Final = {(1, 0), (1, 1)}
-
-LATE: Final = (
-    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n"
-    b"Proxy-Status: pandadoc-proxy; error=http_request_error\r\n\r\n"
-)
 
 
 class Incoming(web.BaseRequest):
@@ -116,8 +109,12 @@ class Connection(RequestHandler):
         """Answer what never became a request, in our own words; after the first byte, just close (law 13)."""
         if isinstance(exc, AnswerBroken | ConnectionError) or request.writer.output_size > 0:
             raise ConnectionResetError("the answer can't be finished") from exc
-        log.info("malformed request from %s: %s", request.remote, type(exc).__name__)
-        response = problem(_fault(status, exc), request_id="-")
+        fault = _fault(status, exc)
+        if isinstance(fault, CallerError):
+            log.info("malformed request from %s: %s", request.remote, type(exc).__name__)
+        else:
+            log.error("a fault of ours in a request from %s", request.remote, exc_info=exc)
+        response = problem(fault, request_id="-")
         response.force_close()
         return response
 
@@ -137,7 +134,7 @@ class Connection(RequestHandler):
     def _too_late(self) -> None:
         self._deadline = None
         if self.transport is not None and not self._busy():
-            self.transport.write(LATE)
+            self.transport.write(_late(self._header_timeout))
             self.transport.close()
 
 
@@ -185,9 +182,19 @@ class Server(web.Server):
         return Incoming(message, payload, protocol, writer, task, self._loop)
 
 
+def _late(header_timeout: float) -> bytes:
+    """Write a whole 408 by hand: there is no request that aiohttp could answer."""
+    response = problem(RequestTimeout(f"No whole head came within {header_timeout:g} s (limits.header_timeout)."), "-")
+    body = response.body
+    assert isinstance(body, bytes)  # noqa: S101 - problem() makes it so
+    fields = {**response.headers, "Content-Length": str(len(body)), "Connection": "close", "Server": NAME}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {response.status} {response.reason}\r\n{lines}\r\n".encode() + body
+
+
 def _fault(status: int, exc: BaseException | None) -> ProxyError:
     if isinstance(exc, LineTooLong):
         return HeadTooLarge("The request's head is larger than limits.max_head allows.")
     if status < 500:  # noqa: PLR2004 - the class of server errors
         return CallerError("The request is not valid HTTP/1.1.")
-    return ProxyError("The proxy failed on this request; its log says why.")
+    return ProxyError()

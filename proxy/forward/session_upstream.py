@@ -17,8 +17,6 @@ from proxy.forward.body import Body
 from proxy.forward.headers import Fields
 from proxy.forward.upstream import Answer, Attempt
 
-NO_FIELDS_OF_ITS_OWN: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-
 LEAST_FINAL: Final = 200
 """Below it an answer is only a beginning (RFC 9110 §15.2); the session passes a 101 on all the same."""
 
@@ -77,7 +75,7 @@ class SessionUpstream:
         try:
             async with asyncio.timeout(self._response_timeout) as limit:
                 response = await self._request(attempt, _Deadline(limit))
-        except (aiohttp.ClientError, OSError, TimeoutError) as fault:
+        except (aiohttp.ClientError, OSError) as fault:  # a TimeoutError is an OSError
             if attempt.body is not None and attempt.body.fault is not None:
                 raise attempt.body.fault from fault
             raise as_upstream_error(fault) from fault
@@ -151,10 +149,17 @@ def as_upstream_error(fault: Exception) -> UpstreamError:
         if isinstance(fault, kinds):
             return UpstreamError(detail, error=error)
     if isinstance(fault, aiohttp.ConnectionTimeoutError):
-        return UpstreamTimeout("No connection to the upstream in time.", error="connection_timeout")
+        return UpstreamTimeout(
+            "No connection to the upstream within upstream.connect_timeout.", error="connection_timeout"
+        )
     if isinstance(fault, TimeoutError):
-        return UpstreamTimeout("The upstream did not answer in time.")
-    return UpstreamError("The connection to the upstream broke before its answer began.")
+        return UpstreamTimeout(
+            "The upstream did not take the request within upstream.idle_timeout, or not answer it within"
+            " upstream.response_timeout."
+        )
+    return UpstreamError(
+        "The connection to the upstream broke before its answer began. Whether the request was done is unknown."
+    )
 
 
 ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], str, str], ...]] = (
@@ -171,7 +176,7 @@ ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], str, str], ...]] = (
     (
         (aiohttp.ClientSSLError,),
         "tls_protocol_error",
-        "TLS with the upstream failed.",
+        "TLS with the upstream failed. Check that upstream.url speaks TLS 1.2 or later at that port.",
     ),
     (
         (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError),
@@ -181,11 +186,11 @@ ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], str, str], ...]] = (
     (
         (aiohttp.ClientConnectorError,),
         "connection_refused",
-        "The upstream refused the connection.",
+        "The upstream refused the connection. Check upstream.url and what lies between.",
     ),
     (
         (aiohttp.ClientResponseError,),
         "http_protocol_error",
-        "The upstream's answer is not valid HTTP.",
+        "The upstream's answer is not valid HTTP. Check that upstream.url is PandaDoc's API.",
     ),
 )

@@ -24,6 +24,6 @@ Decisions are synchronous and return an answer as a value; only `server`, `excha
 from proxy.simulator.faults import Fault, Faults
 from proxy.simulator.journal import Received
 from proxy.simulator.pdf import pdf_bytes, pdf_sha256
-from proxy.simulator.server import Simulator, serve
+from proxy.simulator.server import Simulator
 
-__all__ = ["Fault", "Faults", "Received", "Simulator", "pdf_bytes", "pdf_sha256", "serve"]
+__all__ = ["Fault", "Faults", "Received", "Simulator", "pdf_bytes", "pdf_sha256"]

@@ -77,6 +77,8 @@ class Exchange:
             await body.drain()
         if fault.hang:
             await self.stopping.wait()
+        elif fault.gate is not None:
+            await fault.gate.wait()
         elif fault.delay:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), fault.delay)

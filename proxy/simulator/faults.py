@@ -4,6 +4,7 @@ The first fault added that matches a request is played. What a fault means on th
 exchange's; here is only which one it is. The control endpoints are never touched by a fault.
 """
 
+import asyncio
 import re
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ class Fault:
     body: bytes | None = None  # None: the documented body for that status
     headers: tuple[tuple[str, str], ...] = ()
     delay: float = 0.0  # seconds, before the answer
+    gate: asyncio.Event | None = None  # hold the answer until it is set
     times: int | None = None  # None: for ever
     hang: bool = False  # never answer, until the simulator stops
     reset: bool = False  # reset the connection instead of answering

@@ -25,7 +25,7 @@ _V2_PREFIXES = ("/public/beta/", "/public/v2/")
 class Grants:
     """Every credential the simulator has issued.
 
-    The mutable state is the five fields below and the two switches. Redeeming changes it, and so may
+    The mutable state is the fields below and the two switches. Redeeming changes it, and so may
     whoever holds the simulator.
     """
 
@@ -47,15 +47,16 @@ class Grants:
         self._expires_at: dict[str, float] = {}  # by access token
         self._api_keys: set[str] = set()
         self._redeemed = 0
+        self.minted: set[str] = set()  # every credential ever issued, dead or alive: what no log may show
 
     def issue_code(self) -> str:
-        code = _mint()
+        code = self._mint()
         self._codes.add(code)
         return code
 
     def issue_refresh_token(self) -> str:
         """Add a grant that has no access token yet."""
-        refresh_token = _mint()
+        refresh_token = self._mint()
         self._access_token_of[refresh_token] = None
         return refresh_token
 
@@ -64,7 +65,7 @@ class Grants:
         return self._renew(self.issue_refresh_token())[0]
 
     def issue_api_key(self) -> str:
-        key = _mint()
+        key = self._mint()
         self._api_keys.add(key)
         return key
 
@@ -167,8 +168,8 @@ class Grants:
         if dead is not None:
             self._expires_at.pop(dead, None)
         if self.rotate:
-            refresh_token = _mint()
-        access_token = _mint()
+            refresh_token = self._mint()
+        access_token = self._mint()
         self._access_token_of[refresh_token] = access_token
         self._expires_at[access_token] = self._clock() + self._lifetime_s()
         return access_token, refresh_token
@@ -182,12 +183,13 @@ class Grants:
             case _:
                 return _DEFAULT_LIFETIME_S
 
+    def _mint(self) -> str:
+        value = secrets.token_hex(20)
+        self.minted.add(value)
+        return value
+
     def __repr__(self) -> str:
         return f"<Grants {self.state()}>"
-
-
-def _mint() -> str:
-    return secrets.token_hex(20)
 
 
 def _refuse(error: str) -> Answer:

@@ -167,6 +167,11 @@ class Simulator:
         """Redeem and rotate the next `times` times, then cut the connection instead of answering."""
         self._exchange.token_replies_to_lose = times
 
+    @property
+    def minted(self) -> frozenset[str]:
+        """Every credential ever issued, dead or alive: what no log may show."""
+        return frozenset(self._grants.minted)
+
     def token_calls(self) -> list[Received]:
         return [received for received in self.journal if received.path == TOKEN_PATH]
 
@@ -195,18 +200,6 @@ class Simulator:
 
     def __repr__(self) -> str:
         return f"<Simulator {self._url if self._runner else 'stopped'} {self.state()}>"
-
-
-async def serve(
-    *, host: str, port: int, simulator: Simulator, ready: Callable[[Simulator], None], stop: asyncio.Event
-) -> None:
-    """Run a simulator until `stop` is set; `ready` is called once it listens."""
-    await simulator.start(host, port)
-    try:
-        ready(simulator)
-        await stop.wait()
-    finally:
-        await simulator.stop()
 
 
 def _mute() -> logging.Logger:

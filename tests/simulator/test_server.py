@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
-from proxy.simulator import Fault, Simulator, serve
+from proxy.simulator import Fault, Simulator
 
 
 async def _member(simulator: Simulator, access_token: str) -> int:
@@ -103,28 +103,6 @@ def test_the_repr_tells_the_state_and_no_credential() -> None:
     issued = [simulator.issue_refresh_token(), simulator.issue_access_token(), simulator.issue_api_key()]
     assert "'grants': 2" in repr(simulator)
     assert not any(value in repr(simulator) for value in [*issued, simulator.client_secret])
-
-
-async def test_serve_runs_until_it_is_told_to_stop() -> None:
-    stop = asyncio.Event()
-    simulator = Simulator()
-    access_token = simulator.issue_access_token()
-    ready = asyncio.Queue[str]()
-    task = asyncio.create_task(
-        serve(
-            host="127.0.0.1",
-            port=0,
-            simulator=simulator,
-            ready=lambda started: ready.put_nowait(started.url),
-            stop=stop,
-        )
-    )
-    assert await ready.get() == simulator.url
-    assert await _member(simulator, access_token) == 200
-    stop.set()
-    await task
-    with pytest.raises(ClientError):
-        await _member(simulator, access_token)
 
 
 async def test_a_thousand_callers_at_once_are_all_answered() -> None:
