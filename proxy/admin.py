@@ -4,25 +4,21 @@ A sidecar's readiness is its pod's, and an outage elsewhere must not take every 
 kubelet asks at the pod's IP, so no Host is checked here; there is nothing to borrow.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import web
 
-from proxy.errors import NAME
 
+class Probes:
+    """Answers the probe paths. Holds nothing that changes."""
 
-def admin_app(started: Callable[[], bool], ready: Callable[[], bool]) -> web.Application:
-    """Make the admin port's application."""
-    app = web.Application()
-    app.router.add_get("/livez", _probe(lambda: True))
-    app.router.add_get("/startupz", _probe(started))
-    app.router.add_get("/readyz", _probe(ready))
-    return app
+    def __init__(self, started: Callable[[], bool], ready: Callable[[], bool]) -> None:
+        self._holds = {"/livez": lambda: True, "/startupz": started, "/readyz": ready}
 
-
-def _probe(holds: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def answer(_request: web.Request) -> web.StreamResponse:
-        status, text = (200, "ok\n") if holds() else (503, "not ready\n")
-        return web.Response(status=status, text=text, headers={"Server": NAME})
-
-    return answer
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method not in {"GET", "HEAD"}:
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+        holds = self._holds.get(request.path)
+        if holds is None:
+            return web.Response(status=404, text="Here are /livez, /startupz and /readyz.\n")
+        return web.Response(text="ok\n") if holds() else web.Response(status=503, text="not ready\n")

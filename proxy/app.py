@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from aiohttp import web
 from yarl import URL
 
 from proxy import __version__, outbound
-from proxy.admin import admin_app
+from proxy.admin import Probes
 from proxy.clock import Clock, SystemClock
 from proxy.config import (
     ApiKeyCredential,
@@ -40,6 +41,7 @@ from proxy.config import (
 from proxy.credential.api_key import ApiKey
 from proxy.credential.file_store import FileStore as GrantFile
 from proxy.credential.file_store import default_path
+from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.probe import UpstreamProbe
 from proxy.credential.refresh import GrantSecrets, Refresher
@@ -82,9 +84,9 @@ def build(config: Config, *, state_home: Path, clock: Clock, tasks: Tasks, ready
     """Make the parts. Needs a running loop, for the sessions; connects to nothing."""
     context = outbound.trust(config.upstream)
     parts = _Parts(config, state_home, clock, tasks, outbound.credential_session(config.upstream, context))
-    forwarding = outbound.forwarding_session(config.upstream, context)
+    forwarding = outbound.forwarding_sessions(config.upstream, context)
     upstream = SessionUpstream(
-        forwarding,
+        *forwarding,
         config.upstream.url.origin(),
         response_timeout=config.upstream.response_timeout,
         idle_timeout=config.upstream.idle_timeout,
@@ -106,7 +108,7 @@ def build(config: Config, *, state_home: Path, clock: Clock, tasks: Tasks, ready
         )
         for listener in config.listeners
     )
-    return Snapshot(lanes, (parts.session, forwarding))
+    return Snapshot(lanes, (parts.session, *forwarding))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +124,15 @@ class _Parts:
     def source(self, name: str, credential: Credential) -> CredentialSource:
         if isinstance(credential, ApiKeyCredential):
             return ApiKey(name, credential.api_key)
+        secrets = GrantSecrets(credential.client_id, credential.client_secret, credential.refresh_token)
+        keeper = GrantKeeper(
+            name, store=self._store(credential), seed=secrets.seed, jitter=random.random, tasks=self.tasks
+        )
         refresher = Refresher(
             name,
-            secrets=GrantSecrets(credential.client_id, credential.client_secret, credential.refresh_token),
+            secrets=secrets,
             endpoint=self._endpoint(credential),
-            store=self._store(credential),
+            keeper=keeper,
             refresh_before=credential.refresh_before,
             clock=self.clock,
             jitter=random.random,
@@ -190,6 +196,7 @@ def _gate(listener: Listener, config: Config) -> Gate:
     return Gate(
         allowed_hosts=listener.allowed_hosts,
         bound_to=bind.host if isinstance(bind, TcpBind) and not is_wildcard(bind.host) else None,
+        prefix=_origin(config).prefix,
         max_head=config.limits.max_head,
         max_headers=config.limits.max_headers,
     )
@@ -237,15 +244,15 @@ class Proxy:
             ready=lambda: self.ready,
         )
         try:
-            for lane, listener in zip(self._snapshot.lanes, self._config.listeners, strict=True):
-                server = self._server(lane)
+            for number, listener in enumerate(self._config.listeners):
+                server = self._server(Handler(partial(self._lane, number), self._in_flight, self._clock.monotonic))
                 runner = await _bound(web.ServerRunner(server, shutdown_timeout=CUT_OFF), listener.bind)
                 self._servers.append(server)
                 self._runners.append(runner)
                 self.urls.append(_url(runner, listener.bind))
             if self._config.admin is not None:
-                app = admin_app(lambda: self._serving, lambda: self.ready)
-                admin = await _bound(web.AppRunner(app, access_log=None), self._config.admin.bind)
+                probes = self._server(Probes(lambda: self._serving, lambda: self.ready))
+                admin = await _bound(web.ServerRunner(probes, shutdown_timeout=CUT_OFF), self._config.admin.bind)
                 self._runners.append(admin)
                 self.admin_url = _url(admin, self._config.admin.bind)
         except OSError:
@@ -281,6 +288,11 @@ class Proxy:
         if self._snapshot is not None:
             await self._snapshot.close()
 
+    def _lane(self, number: int) -> Lane:
+        """Return the parts that serve a listener now; a request keeps what it got."""
+        assert self._snapshot is not None  # noqa: S101 - nothing listens before `start` has set it
+        return self._snapshot.lanes[number]
+
     async def _stop_accepting(self) -> None:
         for runner in self._runners[: len(self._servers)]:
             for site in tuple(runner.sites):
@@ -289,10 +301,10 @@ class Proxy:
         for server in self._servers:
             server.leave()
 
-    def _server(self, lane: Lane) -> Server:
+    def _server(self, handler: Handler | Probes) -> Server:
         limits = self._config.limits
         return Server(
-            Handler(lambda: lane, self._in_flight, self._clock.monotonic),
+            handler,
             header_timeout=limits.header_timeout,
             max_head=limits.max_head,
             max_headers=limits.max_headers,

@@ -133,3 +133,7 @@ class UpstreamTimeout(UpstreamError):
 
 class AnswerBroken(Exception):
     """An answer can't be finished after its head: the caller's connection must break too (law 13)."""
+
+
+class CallerStalled(AnswerBroken):
+    """It is the caller who does not take the rest."""

@@ -5,6 +5,7 @@ Without aiohttp, whose import alone would triple the cost of a check that runs e
 
 import http.client
 import socket
+from contextlib import closing
 from typing import Final
 
 from proxy.config import Config, TcpBind, UnixBind
@@ -21,14 +22,12 @@ class Unhealthy(Exception):
 def ask(config: Config) -> None:
     """Ask the first listener that answers a health path, else the admin port. Raises Unhealthy."""
     bind, path = _whom(config)
-    connection = _connection(bind)
     try:
-        connection.request("GET", path, headers={"Host": "localhost"})
-        status = connection.getresponse().status
+        with closing(_connection(bind)) as connection:
+            connection.request("GET", path, headers={"Host": "localhost"})
+            status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as fault:
         raise Unhealthy(f"{bind} does not answer {path}: {fault}") from fault
-    finally:
-        connection.close()
     if status != http.HTTPStatus.OK:
         raise Unhealthy(f"{bind} answers {path} with {status}")
 

@@ -36,10 +36,23 @@ def trust(settings: Upstream) -> ssl.SSLContext:
     return context
 
 
-def forwarding_session(settings: Upstream, context: ssl.SSLContext) -> aiohttp.ClientSession:
-    """Make the session behind the upstream seam: it adds no field and changes none."""
+def forwarding_sessions(
+    settings: Upstream, context: ssl.SSLContext
+) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
+    """Make the sessions behind the upstream seam, on one pool: they add no field and change none.
+
+    The second never resends by itself.
+    """
+    connector = _connector(settings, context, settings.max_connections)
+    once = _forwarding_session(settings, connector, owner=False)
+    once._retry_connection = False  # noqa: SLF001 - it has no public switch (aiohttp issue 10790)
+    return _forwarding_session(settings, connector, owner=True), once
+
+
+def _forwarding_session(settings: Upstream, connector: aiohttp.TCPConnector, *, owner: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=_connector(settings, context, settings.max_connections),
+        connector=connector,
+        connector_owner=owner,
         skip_auto_headers=NO_FIELDS_OF_ITS_OWN,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout),
         cookie_jar=aiohttp.DummyCookieJar(),

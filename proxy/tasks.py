@@ -7,6 +7,7 @@ both are cured here.
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,12 +18,13 @@ class Tasks:
     """The tasks that outlive the request which started them.
 
     `_running` grows in `start` and shrinks when a task ends; nobody else changes it.
-    `_to_be_finished` is the part of it that a drain waits for.
+    `_to_be_finished` is the part of it that a drain waits for; `_ending` is set when one begins.
     """
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
         self._to_be_finished: set[asyncio.Task[Any]] = set()
+        self._ending = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Tasks {sorted(task.get_name() for task in self._running)}>"
@@ -41,6 +43,7 @@ class Tasks:
 
     async def drain(self, seconds: float) -> None:
         """Give what must be finished `seconds` to its end; cancel all else, and what is late."""
+        self._ending.set()
         if self._to_be_finished:
             _, late = await asyncio.wait(self._to_be_finished, timeout=seconds)
             for task in late:
@@ -49,6 +52,13 @@ class Tasks:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
+
+    async def pause(self, seconds: float) -> bool:
+        """Sleep, but not beyond the beginning of a drain; tell whether one has begun."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
+        return self._ending.is_set()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

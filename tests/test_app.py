@@ -170,3 +170,67 @@ async def test_draining_does_not_wait_for_a_store_that_stays_unwritable(
     assert house.ear.heard("CRITICAL", "NOT stored")
     async with asyncio.timeout(5):
         await house.proxy.drain()
+
+
+async def test_draining_waits_for_a_slow_callers_last_byte(api_key_house: HouseMaker) -> None:
+    """An answer that is only in our buffer has not been given."""
+    size = 20_000_000
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(GET)
+            head = await line.reader.readuntil(b"\r\n\r\n")
+            draining = asyncio.create_task(house.proxy.drain())
+            read = 0
+            while piece := await line.reader.read(2**18):
+                read += len(piece)
+                await asyncio.sleep(0)
+            assert b"200" in head
+            assert read == size
+            await draining
+
+
+async def test_each_listener_lends_its_own_credential(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    other = house.simulator.issue_api_key()
+    house.environ = {**house.environ, "OTHER": other}
+    house.settings = {
+        **house.settings,
+        "listeners": [{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:0", "credential": "other"}],
+        "credentials": {"default": {"api_key": "${KEY}"}, "other": {"api_key": "${OTHER}"}},
+    }
+    await house.restart()
+    for url in house.proxy.urls:
+        async with house.client.get(f"{url}/public/v1/members/current") as answer:
+            assert answer.status == 200
+    lent = [call.authorization[0] for call in house.simulator.api_calls()]
+    assert lent == [f"API-Key {house.environ['KEY']}", f"API-Key {other}"]
+
+
+async def test_the_admin_port_echoes_nothing_and_knows_three_paths(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    assert house.proxy.admin_url is not None
+    port = int(house.proxy.admin_url.rpartition(":")[2])
+    house.secrets.add("sup3rs3cret")
+    malformed = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Api-Key: sup3rs3cret\x01\x00\r\n\r\n"
+    seen = await converse(port, malformed)
+    assert seen.start == b"HTTP/1.1 400 Bad Request"
+    assert b"sup3rs3cret" not in seen.body
+    cases = {
+        b"GET /livez": b"200",
+        b"HEAD /readyz": b"200",
+        b"GET /startupz": b"200",
+        b"GET /": b"404",
+        b"POST /livez": b"405",
+    }
+    for asked, status in cases.items():
+        answer = await converse(
+            port, asked + b" HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n", bodiless=asked.startswith(b"HEAD")
+        )
+        assert answer.start.split()[1] == status
+        assert answer.values(b"server") == [b"pandadoc-proxy"]

@@ -8,7 +8,8 @@
     source.py          what the request's way may ask for: the protocol CredentialSource
     api_key.py         the source that never changes
     oauth2.py          the source that refreshes itself (laws 2, 3, 5, 12)
-    refresh.py         the one refresh (laws 1, 4, 6, 7, 8)
+    refresh.py         the one refresh (laws 1, 5, 6, 7, 8)
+    grant_keeper.py    the newest grant, in memory and in the store (law 4)
     refusals.py        what a 401 proves, and what it permits (law 3)
     backoff.py         when to try again
     token_endpoint.py  one call to POST /oauth2/access_token

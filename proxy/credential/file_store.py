@@ -103,6 +103,7 @@ class FileStore:
             ) from None
 
     def _replace(self, content: bytes) -> None:
+        self._load()  # raises for a file that is not ours: it is never overwritten
         fresh = self._write_beside(content)
         try:
             fresh.replace(self.path)

@@ -51,6 +51,7 @@ class RefreshingCredential:
     def __init__(self, refresher: Refresher, *, probe: Probe | None, wait: float, clock: Clock, tasks: Tasks) -> None:
         self.name = refresher.name
         self._refresher = refresher
+        self._keeper = refresher.keeper
         self._probe = probe
         self._wait = wait
         self._clock = clock
@@ -74,8 +75,7 @@ class RefreshingCredential:
         credential = self._lendable()
         if credential is None:
             return await self._after_refresh()
-        if credential.freshness(self._clock.wall()) is Freshness.STALE:
-            self._refresher.start(because="it expires soon")
+        self._refresher.start_if_due(credential)
         return credential
 
     async def proven(self) -> Credential:
@@ -135,24 +135,29 @@ class RefreshingCredential:
         return newest if newest.generation > refused.generation else None
 
     def renew_behind(self, refused: Credential) -> None:
-        if not self._superseded(refused):
+        """Refresh at once only a token that was not accepted lately: no replay will show whether it helped (law 3)."""
+        if self._superseded(refused):
+            return
+        if not self._accepted_lately(refused):
             self._heal(refused)
+        elif self._probe is not None and self._healing is None:
+            self._start_healing(self._probe, refused)
 
     def accepted(self, credential: Credential) -> None:
         self._accepted, self._accepted_at = credential, self._clock.monotonic()
-        refusals = self._refresher.refusals
+        refusals = self._keeper.refusals
         if refusals.on_trial is not None or refusals.spent:
-            self._refresher.keep_refusals(refusals.accepted(credential.generation))
+            self._keeper.keep_refusals(refusals.accepted(credential.generation))
 
     def replayed(self, credential: Credential, *, refused: bool) -> None:
         if self._superseded(credential):
             return
-        was = self._refresher.refusals
+        was = self._keeper.refusals
         if not refused:
-            self._refresher.keep_refusals(was.helped())
+            self._keeper.keep_refusals(was.helped())
             return
         now = was.replay_refused(credential.generation, self._clock.wall())
-        self._refresher.keep_refusals(now)
+        self._keeper.keep_refusals(now)
         if now.until != was.until:
             log.warning(
                 "credential %s: generation %d was refused as soon as it was minted; for %g s, 401s are"
@@ -170,13 +175,17 @@ class RefreshingCredential:
         """Begin what a 401 for the newest generation permits; return the task to wait for, if any."""
         if (busy := self._healing or self._refresher.in_flight) is not None:
             return busy
-        refusals, verdict = self._refresher.refusals.on_401(refused.generation, self._clock.wall())
-        self._refresher.keep_refusals(refusals)
+        refusals, verdict = self._keeper.refusals.on_401(refused.generation, self._clock.wall())
+        self._keeper.keep_refusals(refusals)
         if verdict is Verdict.REFRESH:
             return self._refresher.start(because="the upstream refused it", refused=refused.generation)
         if verdict is Verdict.PROBE and self._probe is not None:
-            self._healing = self._tasks.start(self._probe_first(self._probe, refused), f"heal {self.name}")
-            self._healing.add_done_callback(self._healed)
+            return self._start_healing(self._probe, refused)
+        return None
+
+    def _start_healing(self, probe: Probe, refused: Credential) -> asyncio.Task[None]:
+        self._healing = self._tasks.start(self._probe_first(probe, refused), f"heal {self.name}")
+        self._healing.add_done_callback(self._healed)
         return self._healing
 
     def _healed(self, _task: asyncio.Task[None]) -> None:
@@ -194,8 +203,8 @@ class RefreshingCredential:
         if newest is None or newest.generation <= refused.generation:
             return
         helped = await self._ask(probe, newest) is Probed.ACCEPTED
-        learnt = self._refresher.refusals
-        self._refresher.keep_refusals(learnt.helped() if helped else learnt.spend(self._clock.wall()))
+        learnt = self._keeper.refusals
+        self._keeper.keep_refusals(learnt.helped() if helped else learnt.spend(self._clock.wall()))
 
     async def _ask(self, probe: Probe, credential: Credential) -> Probed:
         """Probe, unless this generation was probed within PROBE_PAUSE: then that result still holds."""
@@ -208,8 +217,10 @@ class RefreshingCredential:
             await asyncio.wait({self._probing})
 
     async def _probe_now(self, probe: Probe, credential: Credential) -> Probed:
-        result = await probe(credential)
-        self._probing = None
+        try:
+            result = await probe(credential)
+        finally:
+            self._probing = None
         self._last_probe = _LastProbe(credential.generation, self._clock.monotonic() + PROBE_PAUSE, result)
         if result is Probed.ACCEPTED:
             self.accepted(credential)

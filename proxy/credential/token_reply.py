@@ -20,8 +20,11 @@ DEFAULT_LIFETIME: Final = 3600.0
 LONGEST_LIFETIME: Final = 10 * 366 * 86400.0
 """Seconds. A lifetime beyond ten years is taken for nonsense, and nonsense for an hour (law 7)."""
 
-TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")
+ACCESS_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}")
 """What may stand in a header field as a token; RFC 6750 §2.1's b64token is narrower."""
+
+REFRESH_TOKEN: Final = re.compile(r"[\x20-\x7e]{1,32768}")
+"""RFC 6749 appendix A.17; it travels in a form, so a space is no harm."""
 
 PERMANENT: Final = frozenset(
     {
@@ -49,6 +52,7 @@ class Redeemed:
     lifetime: float
     lifetime_guessed: bool
     fault: str | None  # why there is no access token
+    successor_unusable: bool = False  # there is a refresh token, and it can't be kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +123,20 @@ def read_retry_after(value: str | None, now: float) -> float | None:
     return max(0.0, (moment - datetime.fromtimestamp(now, UTC)).total_seconds())
 
 
-def _tokens(document: Mapping[str, object]) -> Redeemed:
+def _tokens(document: Mapping[str, object]) -> Redeemed | Unknown:
     lifetime = read_lifetime(document.get("expires_in"))
     access, fault = _access_token(document)
+    successor = document.get("refresh_token")
+    refresh = _token(successor, REFRESH_TOKEN)
+    if access is None and successor is None:
+        return Unknown(f"a 200 with {fault} and no refresh_token")
     return Redeemed(
-        refresh_token=_token(document.get("refresh_token")),
+        refresh_token=refresh,
         access_token=access,
         lifetime=DEFAULT_LIFETIME if lifetime is None else lifetime,
         lifetime_guessed=lifetime is None,
         fault=fault,
+        successor_unusable=refresh is None and successor is not None,
     )
 
 
@@ -135,13 +144,13 @@ def _access_token(document: Mapping[str, object]) -> tuple[Secret | None, str | 
     kind = document.get("token_type", "Bearer")
     if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 §7.1: not ours to use
         return None, "a token_type that is not Bearer"
-    if (token := _token(document.get("access_token"))) is None:
+    if (token := _token(document.get("access_token"), ACCESS_TOKEN)) is None:
         return None, "no usable access_token"
     return token, None
 
 
-def _token(value: object) -> Secret | None:
-    return Secret(value) if isinstance(value, str) and TOKEN.fullmatch(value) else None
+def _token(value: object, form: re.Pattern[str]) -> Secret | None:
+    return Secret(value) if isinstance(value, str) and form.fullmatch(value) else None
 
 
 def _json_object(body: bytes) -> Mapping[str, object] | None:

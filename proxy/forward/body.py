@@ -46,8 +46,8 @@ class BodyLimits:
 class Body:
     """One request's body.
 
-    What changes: `_kept`, the chunks read so far, or None once they are let go; `_taken`, what is
-    reserved for them; `received`, the bytes read; `finished`; `fault`, why it broke off. All by
+    What changes: `_kept`, the bytes read so far, or None once they are let go; `_taken`, what is
+    reserved for them; `received`, how many were read; `finished`; `fault`, why it broke off. All by
     `_next` and `let_go`, and `_reading` lets a second attempt in only when the first has left.
     """
 
@@ -74,7 +74,7 @@ class Body:
         self._limits = limits
         self._kept_bytes = kept_bytes
         self._invite = invite
-        self._kept: list[bytes] | None = []
+        self._kept: bytearray | None = bytearray()
         self._taken = 0
         self._reading = asyncio.Lock()
         if length is not None and not self._reserve(length):
@@ -104,9 +104,9 @@ class Body:
         if self.length is None or self.length > SMALL or self._kept is None:
             return None
         if not self.finished and self.received == 0 and self._content.is_eof():
-            self._kept.append(self._content.read_nowait())
+            self._kept += self._content.read_nowait()
             self.received, self.finished = self.length, True
-        return b"".join(self._kept) if self.finished else None
+        return bytes(self._kept) if self.finished else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body from its first byte: what is kept, then the rest as the caller sends it.
@@ -116,10 +116,10 @@ class Body:
         sent = 0
         while True:
             if self._kept is not None and sent < len(self._kept):
-                chunk = self._kept[sent]
+                chunk = bytes(self._kept[sent : sent + SMALL])
             elif not (chunk := await self._next()):
                 return
-            sent += 1
+            sent += len(chunk)
             yield chunk
 
     async def _next(self) -> bytes:
@@ -159,7 +159,7 @@ class Body:
         if self.length is None and not self._reserve(len(chunk)):
             self.let_go()
             return
-        self._kept.append(chunk)
+        self._kept += chunk
 
     def _reserve(self, size: int) -> bool:
         if self._taken + size > self._limits.kept or not self._kept_bytes.take(size):

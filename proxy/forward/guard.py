@@ -57,6 +57,7 @@ class Gate:
 
     allowed_hosts: frozenset[str] = frozenset()  # lower case; "*" lets any pass
     bound_to: str | None = None  # the literal address of the listener, where it is a real one
+    prefix: str = ""  # the upstream's path prefix, which PandaDoc will see before the target
     max_head: int = 64 * 1024
     max_headers: int = 128
 
@@ -76,7 +77,7 @@ def admit(head: Head, gate: Gate) -> Admitted:
     host = _check_host(head, gate)
     _check_page(head.fields)
     target = _origin_form(head.target, gate)
-    _check_operation(target)
+    _check_operation(target, gate)
     return Admitted(target, host)
 
 
@@ -165,8 +166,8 @@ def _origin_form(target: str, gate: Gate) -> str:
     return target
 
 
-def _check_operation(target: str) -> None:
-    if hands_out_credentials(target):
+def _check_operation(target: str, gate: Gate) -> None:
+    if hands_out_credentials(target) or (gate.prefix and hands_out_credentials(gate.prefix + target)):
         raise Refused("This operation hands out a credential; the proxy does not forward it.")
 
 
@@ -174,7 +175,7 @@ def _readings(target: str) -> set[tuple[str, ...]]:
     """Return the path as every server between here and PandaDoc's code might read it, in segments."""
     path, readings = target.partition("?")[0], set()
     for _ in range(DECODINGS):
-        readings.add(_segments(path))
+        readings |= {_segments(path, merging=True), _segments(path, merging=False)}
         decoded = unquote(path, encoding="latin-1")
         if decoded == path:
             return readings
@@ -182,15 +183,16 @@ def _readings(target: str) -> set[tuple[str, ...]]:
     raise CallerError("The request's path is percent-encoded more often than any honest one.")
 
 
-def _segments(path: str) -> tuple[str, ...]:
+def _segments(path: str, *, merging: bool) -> tuple[str, ...]:
+    """Resolve a path's dots; `merging` says whether `//` is one slash before `..` is looked at, or after."""
     segments: list[str] = []
     for raw in path.lower().replace("\\", "/").split("/"):
         segment = re.split(r"[;?#\x00]", raw, maxsplit=1)[0].strip()
         if segment == "..":
             del segments[-1:]
-        elif segment not in {"", "."}:
+        elif segment != "." and (segment or not merging):
             segments.append(segment)
-    return tuple(segments)
+    return tuple(filter(None, segments))
 
 
 def _matches(segments: tuple[str, ...], pattern: tuple[str, ...]) -> bool:

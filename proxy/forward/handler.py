@@ -13,7 +13,7 @@ from aiohttp import web
 
 from proxy.credential.credential import Credential
 from proxy.credential.source import CredentialSource
-from proxy.errors import AnswerBroken, CallerError, Overloaded, ProxyError
+from proxy.errors import AnswerBroken, CallerError, CallerStalled, Overloaded, ProxyError
 from proxy.forward import guard
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.exchange import Exchange
@@ -145,14 +145,14 @@ class _Errand:
     lane: Lane
     exchange: Exchange
 
-    async def attempt(self, credential: Credential) -> Answer:
+    async def attempt(self, credential: Credential, *, replay: bool = False) -> Answer:
         lane, exchange = self.lane, self.exchange
         fields = to_upstream(self.head.fields, credential.authorization)
         exchange.lent(lane.source.name, credential)
         exchange.asked()
         try:
             return await lane.upstream.send(
-                Attempt(self.head.method, lane.origin.prefix + self.target, fields, self.body)
+                Attempt(self.head.method, lane.origin.prefix + self.target, fields, self.body, replay)
             )
         finally:
             exchange.answered()
@@ -177,7 +177,7 @@ async def _ask(errand: _Errand) -> Answer:
         return answer
     await answer.close()
     errand.exchange.replayed = True
-    answer = await errand.attempt(newer)
+    answer = await errand.attempt(newer, replay=True)
     source.replayed(newer, refused=answer.status == UNAUTHORIZED)
     return answer
 
@@ -191,8 +191,8 @@ async def _relay(
         response.force_close()  # we are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6)
     try:
         return await relay(request, response, answer.chunks(), exchange, lane.body_limits.idle_timeout)
-    except AnswerBroken:
-        cut(request, response)
+    except AnswerBroken as fault:
+        cut(request, response, stalled=isinstance(fault, CallerStalled))
         raise
 
 

@@ -33,7 +33,9 @@ NOT_FROM_CALLER: Final = HOP_BY_HOP | {
     b"x-forwarded-host",
     b"x-forwarded-port",
     b"x-forwarded-proto",
+    b"x-original-url",  # some edges take the path from here, behind the guard's back
     b"x-real-ip",
+    b"x-rewrite-url",
 }
 
 END_TO_END: Final = frozenset(

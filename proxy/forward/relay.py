@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.errors import AnswerBroken, UpstreamError
+from proxy.errors import AnswerBroken, CallerStalled, UpstreamError
 from proxy.forward.exchange import Exchange
 from proxy.forward.headers import Fields
 from proxy.forward.upstream import Answer
@@ -55,8 +55,11 @@ async def relay(
             async with asyncio.timeout(idle_timeout):
                 await response.write(chunk)
             exchange.bytes_out += len(chunk)
+        async with asyncio.timeout(idle_timeout):
+            await response.write_eof()
+            await request.writer.drain()  # the request ends when its last byte is with the kernel
     except TimeoutError as fault:
-        raise AnswerBroken("the caller stopped reading") from fault
+        raise CallerStalled("the caller stopped reading") from fault
     return response
 
 
@@ -100,15 +103,17 @@ async def hold(answer: Answer, limit: int) -> HeldAnswer:
     return HeldAnswer(answer, bytes(read), None, None)
 
 
-def cut(request: web.BaseRequest, response: web.StreamResponse) -> None:
+def cut(request: web.BaseRequest, response: web.StreamResponse, *, stalled: bool) -> None:
     """Close the caller's connection so that it can't take what it has for the whole answer."""
     transport = request.transport
     if transport is None:
         return
-    if "Transfer-Encoding" in response.headers or "Content-Length" in response.headers:
+    framed = "Transfer-Encoding" in response.headers or "Content-Length" in response.headers
+    if framed and not stalled:
         transport.close()  # what was sent stays sent; the missing end shows
         return
-    # The body ends with the connection (HTTP/1.0), so only a reset tells a broken one from a whole one.
+    # A caller that reads no more would never let go of what is buffered; and where the body ends with
+    # the connection (HTTP/1.0), only a reset tells a broken one from a whole one.
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     transport.abort()
 

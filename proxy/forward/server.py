@@ -87,12 +87,17 @@ class Connection(RequestHandler):
         self._deadline: asyncio.TimerHandle | None = None
         self._heads = 0
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if isinstance(transport, asyncio.Transport):
+            transport.set_write_buffer_limits(high=0)  # drained means handed to the kernel, to the last byte
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._request_count != self._heads:
             self._heads = self._request_count
             self._stop_clock()
-        elif self._deadline is None and not self._busy():
+        elif self._deadline is None and not self._busy() and data.strip(b"\r\n"):
             self._deadline = self._loop.call_later(self._header_timeout, self._too_late)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -124,7 +129,8 @@ class Connection(RequestHandler):
             self.force_close()
 
     def _busy(self) -> bool:
-        return self._request_in_progress or bool(self._messages)
+        """Tell whether a request is being served, or the rest of its body is still being read away."""
+        return self._request_in_progress or bool(self._messages) or self._waiter is None
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:

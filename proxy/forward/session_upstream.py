@@ -1,7 +1,8 @@
-"""Behind the seam: an aiohttp client session, told to leave everything as it is.
+"""Behind the seam: aiohttp client sessions, told to leave everything as it is.
 
-It resends idempotent requests on a stale connection by itself (law 11's second case); no other
-retry is added here.
+aiohttp resends an idempotent request once by itself when its connection breaks, whether that was a
+reused one or not; no other retry is added. Replays go through a session that does not even do that,
+so that three sends remain the most (law 11).
 """
 
 import asyncio
@@ -51,11 +52,12 @@ class SessionAnswer:
 
 
 class SessionUpstream:
-    """Sends through one session; its connection pool is the only thing that changes."""
+    """Sends through two sessions on one connection pool, the only thing that changes."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
+        replays: aiohttp.ClientSession,
         origin: URL,
         *,
         response_timeout: float,
@@ -63,6 +65,7 @@ class SessionUpstream:
         proxy: URL | None,
     ) -> None:
         self._session = session
+        self._replays = replays
         self._origin = origin
         self._response_timeout = response_timeout
         self._idle_timeout = idle_timeout
@@ -87,7 +90,8 @@ class SessionUpstream:
     async def _request(self, attempt: Attempt, deadline: "_Deadline") -> aiohttp.ClientResponse:
         fields = CIMultiDict((name.decode(), value.decode()) for name, value in attempt.fields)
         try:
-            return await self._session.request(
+            session = self._replays if attempt.replay else self._session
+            return await session.request(
                 attempt.method,
                 self._url(attempt.target),
                 headers=fields,

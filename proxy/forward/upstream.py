@@ -20,6 +20,7 @@ class Attempt:
     target: str
     fields: Fields
     body: Body | None
+    replay: bool = False  # the second on account of a 401: not to be sent again for any reason (law 11)
 
 
 class Answer(Protocol):

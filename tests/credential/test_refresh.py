@@ -9,6 +9,7 @@ from rig import TurnedClock
 from yarl import URL
 
 from proxy.credential.credential import Credential
+from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.probe import Probed
 from proxy.credential.refresh import GrantSecrets, Refresher
@@ -49,9 +50,11 @@ class GatedStore:
 def refresher(simulator: Simulator, session: aiohttp.ClientSession, store: GatedStore, tasks: Tasks) -> Refresher:
     environ = {"ID": simulator.client_id, "SECRET": simulator.client_secret, "SEED": simulator.issue_refresh_token()}
     clock = TurnedClock()
+    secrets = GrantSecrets(*(SecretReference.env(name, environ) for name in ("ID", "SECRET", "SEED")))
+    keeper = GrantKeeper("default", store=store, seed=secrets.seed, jitter=lambda: 0.0, tasks=tasks)
     return Refresher(
         "default",
-        secrets=GrantSecrets(*(SecretReference.env(name, environ) for name in ("ID", "SECRET", "SEED"))),
+        secrets=secrets,
         endpoint=TokenEndpoint(
             session,
             URL(simulator.url) / "oauth2/access_token",
@@ -61,7 +64,7 @@ def refresher(simulator: Simulator, session: aiohttp.ClientSession, store: Gated
             connect_timeout=5,
             proxy=None,
         ),
-        store=store,
+        keeper=keeper,
         refresh_before=None,
         clock=clock,
         jitter=lambda: 0.0,

@@ -55,7 +55,7 @@ UNUSABLE = {
     "a line break": tokens(access_token="a\r\nX-Evil: 1"),
     "a space": tokens(access_token="a b"),
     "non-ASCII": tokens(access_token="é" * 40),
-    "endless": tokens(access_token="a" * 5000),
+    "endless": tokens(access_token="a" * 9000),
     "another type": tokens(token_type="mac"),
     "a type that is no text": tokens(token_type=3),
 }
@@ -69,6 +69,27 @@ def test_an_access_token_that_cant_be_sent_is_none_but_the_refresh_token_is_kept
     assert outcome.access_token is None
     assert outcome.fault
     assert outcome.refresh_token == Secret(REFRESH)
+
+
+def test_a_200_without_any_token_leaves_the_outcome_unknown() -> None:
+    """A maintenance page in JSON must not cost the token that is still good (law 5)."""
+    assert isinstance(reply(body={"message": "maintenance"}), Unknown)
+    assert isinstance(reply(body=tokens(access_token="absent", refresh_token="absent")), Unknown)
+
+
+@pytest.mark.parametrize("successor", ["r" * 5000, "with a space", "!~"])
+def test_a_refresh_token_may_be_longer_and_freer_than_an_access_token(successor: str) -> None:
+    outcome = reply(body=tokens(refresh_token=successor))
+    assert isinstance(outcome, Redeemed)
+    assert outcome.refresh_token == Secret(successor)
+
+
+@pytest.mark.parametrize("successor", ["", 7, "r" * 40_000, "line\nbreak", ["r"]], ids=str)
+def test_a_refresh_token_that_cant_be_kept_is_marked(successor: object) -> None:
+    outcome = reply(body=tokens(refresh_token=successor))
+    assert isinstance(outcome, Redeemed)
+    assert outcome.refresh_token is None
+    assert outcome.successor_unusable
 
 
 def test_a_type_may_be_missing_or_in_any_case() -> None:

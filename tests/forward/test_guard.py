@@ -31,6 +31,7 @@ def verdict(asked: Head, gate: Gate | None = None) -> int:
 OURS = [
     "localhost",
     "LOCALHOST",
+    "localhost.",
     "localhost:8080",
     "localhost:",
     "127.0.0.1",
@@ -191,6 +192,8 @@ HANDING_OUT = [
     "/public/v1/members/abc/token%3fx",
     "/public/v1/members/abc/token%23x",
     "/public/v1/members/abc/TOKEN;jsessionid=1",
+    "/public/v1/members/abc//../token",
+    "/public/v1/workspaces/abc//x/../../api-keys",
     "/public/v1/webhook-subscriptions/abc/shared-key",
 ]
 HARMLESS = [
@@ -216,6 +219,14 @@ def test_operations_that_hand_out_credentials_are_refused_however_written(target
 @pytest.mark.parametrize("target", HARMLESS)
 def test_other_operations_are_not(target: str) -> None:
     assert verdict(head(target=target)) == 0
+
+
+def test_what_the_upstreams_path_prefix_completes_is_refused_too() -> None:
+    """`upstream.url: …/public/v1` makes `/members/x/token` the operation that hands out a token."""
+    gate = Gate(prefix="/public/v1")
+    assert verdict(head(target="/members/x/token", method="POST"), gate) == 403
+    assert verdict(head(target="/members/current"), gate) == 0
+    assert verdict(head(target="/../../oauth2/access_token"), gate) == 403
 
 
 def test_a_path_encoded_beyond_any_honest_use_is_refused() -> None:

@@ -7,6 +7,7 @@ import pytest
 from conftest import HouseMaker
 from rig import until
 
+from proxy.app import Proxy
 from proxy.simulator import Fault
 
 ME = "/public/v1/members/current"
@@ -171,6 +172,17 @@ async def test_one_path_that_is_401_for_ever_costs_three_refreshes_at_most(oauth
     assert len(house.simulator.token_calls()) <= 4
 
 
+async def test_uploads_to_a_path_that_is_401_for_ever_cost_no_refresh_each(oauth_house: HouseMaker) -> None:
+    """They can't be replayed, so nothing would ever show that refreshing does not help: a probe does."""
+    house = await oauth_house({"replay": {"max_body": "1KiB"}})
+    house.simulator.faults.add(Fault(method="POST", status=401, path="/public/v1/documents"))
+    await house.get()
+    for _ in range(10):
+        assert (await house.ask("POST", "/public/v1/documents", data=b"x" * 5000)).status == 401
+        house.clock.pass_(10)
+    assert len(house.simulator.token_calls()) == 1
+
+
 async def test_a_cool_down_doubles_while_refreshing_does_not_help(oauth_house: HouseMaker) -> None:
     """One path that is 401 for ever costs a refresh at 0 s, 30 s, 90 s, 210 s …, never one a request."""
     house = await oauth_house()
@@ -222,7 +234,7 @@ async def test_a_store_that_cant_be_written_is_found_out_before_the_redeem(
     readable_only = tmp_path / ("g" * 250)  # a name so long that no new file's name fits beside it
     house = await oauth_house(simulator={"expires_in": 3600}, store={"file": str(readable_only)})
     assert (await house.get()).status == 200
-    assert house.ear.heard("CRITICAL", "redeeming into memory only")
+    assert house.ear.heard("CRITICAL", "refreshing from and into memory only")
     assert house.ear.heard("CRITICAL", "generation 1 is NOT stored")
     house.clock.pass_(3500)
     assert {answer.status for answer in await house.many(20)} == {200}
@@ -251,11 +263,30 @@ async def test_a_pair_that_could_not_be_stored_is_stored_as_soon_as_that_is_poss
     folder.rmdir()
     folder.write_text("again")
     house.simulator.revoke_access_tokens()
-    assert (await house.get()).status == 401  # the upstream's own: unreadable again
+    assert (await house.get()).status == 200  # what memory has must do, for the old token is refused
+    assert house.ear.heard("CRITICAL", "generation 2 is NOT stored")
+    assert not stored.exists()
     folder.unlink()
-    house.clock.pass_(3)
-    assert (await house.get()).status == 200
     await until(stored.exists)
+
+
+async def test_a_pair_that_is_only_in_memory_is_stored_at_the_last_moment(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """SIGTERM comes in the middle of the pause between two tries, and the disk is well again."""
+    folder = tmp_path / "folder"
+    house = await oauth_house(store={"file": str(folder / "grant.json")})
+    await house.get()
+    (folder / "grant.json").unlink()
+    folder.rmdir()
+    folder.write_text("a file where the store's folder should be")
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    folder.unlink()
+    await house.restart()
+    assert (await house.get()).status == 200
+    assert house.ear.fields[-1]["generation"] == 2
+    assert len(house.simulator.token_calls()) == 2
 
 
 async def test_a_refresh_token_in_a_200_is_stored_before_the_rest_is_judged(
@@ -273,6 +304,16 @@ async def test_a_refresh_token_in_a_200_is_stored_before_the_rest_is_judged(
     house.clock.pass_(2)
     assert (await house.get()).status == 200
     assert house.simulator.token_calls()[-1].form["refresh_token"] == successor
+
+
+async def test_a_file_that_is_not_ours_is_never_overwritten(oauth_house: HouseMaker, tmp_path: Path) -> None:
+    house = await oauth_house()
+    await house.get()
+    (tmp_path / "grant.json").write_text("somebody else's")
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    assert house.ear.heard("CRITICAL", "NOT stored", "left as it is")
+    assert (tmp_path / "grant.json").read_text() == "somebody else's"
 
 
 # Laws 5 and 6
@@ -336,6 +377,70 @@ async def test_a_dead_grant_still_lends_its_good_token(oauth_house: HouseMaker) 
     await until(lambda: house.ear.heard("ERROR", "invalid_grant"))
     assert (await house.get()).status == 200
     assert house.simulator.api_calls()[-1].authorization == lent
+
+
+async def test_a_stored_token_that_is_good_is_lent_whatever_a_new_seed_turns_out_to_be(
+    oauth_house: HouseMaker,
+) -> None:
+    """A mistyped seed, or a token endpoint that is down at the restart, must not cost a year of life."""
+    house = await oauth_house()
+    await house.get()
+    house.environ = {**house.environ, "REFRESH_TOKEN": "mistyped"}
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=503, times=1))
+    await house.restart()
+    assert (await house.get()).status == 200
+    assert house.ear.fields[-1]["generation"] == 1
+    assert (await house.get()).status == 200  # the seed is tried behind it: 503
+    await until(lambda: len(house.simulator.token_calls()) == 2)
+    house.clock.pass_(60)
+    assert (await house.get()).status == 200  # and again: invalid_grant
+    await until(lambda: house.ear.heard("ERROR", "invalid_grant"))
+    house.clock.pass_(60)
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200  # the stored grant's own refresh token lives
+    assert house.ear.fields[-1]["generation"] == 2
+
+
+async def test_an_empty_200_costs_nothing_but_a_pause(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(simulator={"expires_in": 3600})
+    await house.get()
+    house.clock.pass_(3500)
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=200, body=b'{"message": "maintenance"}'))
+    await house.get()
+    await until(lambda: house.ear.heard("no usable access_token and no refresh_token"))
+    await house.restart()
+    assert (await house.get()).status == 200
+    assert house.ear.fields[-1]["generation"] == 1
+
+
+async def test_before_invalid_grant_is_believed_the_store_is_read_again(oauth_house: HouseMaker) -> None:
+    """Two proxies on one file: the second to refresh finds its token spent, and the first's pair in the store."""
+    house = await oauth_house()
+    await house.get()
+    gate = asyncio.Event()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", gate=gate, times=1))
+    house.simulator.revoke_access_tokens()
+    slow = asyncio.create_task(house.get())
+    await house.simulator.until(lambda: len(house.simulator.token_calls()) == 2)
+    other = Proxy(house.config(), state_home=house.folder, clock=house.clock)
+    await other.start()
+    async with house.client.get(other.urls[0] + ME) as answer:
+        assert answer.status == 200
+    gate.set()
+    assert (await slow).status == 200
+    assert not house.ear.heard("invalid_grant")
+    await other.stop()
+
+
+async def test_a_trouble_that_lasts_is_logged_once(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(simulator={"expires_in": 3600})
+    await house.get()
+    house.simulator.revoke_grants()
+    house.clock.pass_(3601)
+    for _ in range(20):
+        await house.get()
+        house.clock.pass_(3)
+    assert len([line for line in house.ear.lines if line.startswith("ERROR")]) == 1
 
 
 async def test_a_lost_reply_is_tried_again_and_then_named(oauth_house: HouseMaker) -> None:
