@@ -8,13 +8,13 @@
     cli.py healthcheck.py demo.py   the commands
     secrets.py                      a secret is a reference; read, re-read, never printed
     errors.py                       what we say ourselves, by who must act
-    outbound.py                     sessions that leave the machine: TLS, pools
+    outbound.py hosts.py            sessions that leave the machine; which names mean this one
     logs.py admin.py                what operators see
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
     simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI
 
 `credential` never imports `forward`; `forward` knows of it only Credential and CredentialSource.
-The laws that all of this keeps are tests: tests/laws, each named by its sentence.
+The laws that all of this keeps, cited by number everywhere, are in docs/laws.md, each with its tests.
 """
 
 __version__ = "0.1.0"

@@ -92,3 +92,12 @@ def test_what_serves_in_production_loads_no_simulator() -> None:
     """Unless its command is run: the two lazy imports in cli.py."""
     knowing = {module for module, names in TABLE.items() if any(name.startswith("proxy.simulator") for name in names)}
     assert {module for module in knowing if not module.startswith("proxy.simulator")} == {"proxy.cli", "proxy.demo"}
+
+
+def test_every_law_names_tests_that_exist() -> None:
+    """And the other way round: a law that the code cites is written down."""
+    laws = (ROOT.parent / "docs" / "laws.md").read_text()
+    numbers = [int(number) for number in re.findall(r"^\| (\d+) \|", laws, re.MULTILINE)]
+    assert numbers == list(range(1, 20))
+    for name in re.findall(r"\b(?:[a-z]+/)?test_[a-z_]+\b", laws):
+        assert (ROOT.parent / "tests" / f"{name}.py").exists(), name
