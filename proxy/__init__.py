@@ -1,7 +1,8 @@
 """pandadoc-proxy: a sidecar that lends PandaDoc credentials. This is the map.
 
     config's way    config/      YAML and environment → one frozen tree, or every fault at once
-                    app.py       the tree → a frozen Snapshot of parts; start, drain, stop
+                    compose.py   the tree → a frozen Snapshot of parts
+                    app.py       start, drain, stop
     token's way     credential/  store ─► RefreshingCredential ─ current() ─► Credential ─► "Bearer …"
     request's way   forward/     listener ─► guard ─► credential ─► headers ─► upstream ─► 401? replay once ─► relay
 

@@ -9,7 +9,8 @@ from conftest import HouseMaker
 from rig import until
 from wire import OK, Stage, caller, converse, upstream
 
-from proxy.app import Proxy, refuse_shared_stores
+from proxy.app import Proxy
+from proxy.compose import refuse_shared_stores
 from proxy.config import BadConfig, load
 from proxy.simulator import Fault
 

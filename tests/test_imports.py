@@ -19,6 +19,7 @@ MAY_NOT_KNOW = {
     "proxy.simulator": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.config", "proxy.cli"},
     "proxy.errors": {"proxy."},
     "proxy.app": {"proxy.cli", "proxy.simulator", "proxy.demo"},
+    "proxy.compose": {"proxy.app", "proxy.cli", "proxy.simulator", "proxy.demo"},
 }
 FORWARD_KNOWS_OF_CREDENTIAL = {"proxy.credential.credential", "proxy.credential.source"}
 

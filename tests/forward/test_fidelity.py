@@ -70,6 +70,7 @@ async def test_whatever_target_is_let_in_passes_byte_for_byte(api_key_house: Hou
                 await line.send(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % raw)
                 assert (await line.answer()).body == b"ok", raw
         assert [message.start for message in up.heard] == [b"GET %s HTTP/1.1" % raw for raw in targets]
+        assert up.connections == 1  # and on one to the upstream: a finished answer's is used again
 
 
 async def test_a_path_prefix_is_prepended_to_the_raw_target(api_key_house: HouseMaker) -> None:
