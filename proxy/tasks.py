@@ -44,10 +44,13 @@ class Tasks:
     async def drain(self, seconds: float) -> None:
         """Give what must be finished `seconds` to its end; cancel all else, and what is late."""
         self._ending.set()
-        if self._to_be_finished:
-            _, late = await asyncio.wait(self._to_be_finished, timeout=seconds)
-            for task in late:
-                log.warning("cut off after %.0f s: %s", seconds, task.get_name())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._to_be_finished:  # one that ends may have begun another
+                    await asyncio.wait(self._to_be_finished)
+                    await asyncio.sleep(0)
+        for task in self._to_be_finished:
+            log.warning("cut off after %.0f s: %s", seconds, task.get_name())
         for task in self._running:
             task.cancel()
         if self._running:

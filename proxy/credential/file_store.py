@@ -73,7 +73,7 @@ class FileStore:
         return await self._on_disk(self._load, "read")
 
     async def save(self, grant: Grant) -> None:
-        await self._on_disk(lambda: self._replace(_encode(grant)), "written")
+        await self._on_disk(lambda: self._replace(grant), "written")
 
     async def prove_writable(self) -> None:
         await self._on_disk(self._write_and_drop, "written")
@@ -102,9 +102,11 @@ class FileStore:
                 " Move it away to start anew from the configured refresh token, or restore a copy of it."
             ) from None
 
-    def _replace(self, content: bytes) -> None:
-        self._load()  # raises for a file that is not ours: it is never overwritten
-        fresh = self._write_beside(content)
+    def _replace(self, grant: Grant) -> None:
+        kept = self._load()  # raises for a file that is not ours: it is never overwritten
+        if kept is not None and kept.generation > grant.generation:
+            return  # another holder has rotated: its pair is the living one (law 2)
+        fresh = self._write_beside(_encode(grant))
         try:
             fresh.replace(self.path)
         except OSError:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from proxy.credential import backoff
 from proxy.credential.refusals import Refusals
 from proxy.credential.store import Grant, Store, StoreError
-from proxy.secrets import Secret
+from proxy.secrets import Secret, SecretUnavailable
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,8 @@ class GrantKeeper:
     """Keeps one credential's grant.
 
     What changes: `newest`, by `read_again` and `keep`; `refusals`, by `keep_refusals` and the first
-    `read_again`. `_saving` makes writers of the store wait in line, so that the newest is written last.
+    `read_again`; `_late`, the grant that waits to be stored, by `_save` and `_keep_later`. `_saving` makes
+    writers of the store wait in line, so that the newest is written last.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class GrantKeeper:
         self._jitter = jitter
         self._tasks = tasks
         self._saving = asyncio.Lock()
+        self._late: Grant | None = None
 
     def __repr__(self) -> str:
         return f"<GrantKeeper {self._name} {self.newest} {self.refusals} in {self._store}>"
@@ -70,8 +72,16 @@ class GrantKeeper:
             self._or_from_memory(fault, urgent=urgent)
 
     async def new_lineage(self) -> Grant | None:
-        """Return the grant that the configured refresh token begins, if the store has never seen it."""
-        seed = await asyncio.to_thread(self._seed)
+        """Return the grant that the configured refresh token begins, if the store has never seen it.
+
+        Raises SecretUnavailable where there is nothing else to go on with.
+        """
+        try:
+            seed = await asyncio.to_thread(self._seed)
+        except SecretUnavailable:
+            if self.newest is None:
+                raise
+            return None
         generation, seeds = (self.newest.generation, self.newest.seeds) if self.newest else (0, ())
         if seed is None or seed.fingerprint() in seeds:
             return None
@@ -80,17 +90,22 @@ class GrantKeeper:
     async def keep(self, grant: Grant) -> None:
         """Keep a new pair: in memory, then in the store, however long that takes to be possible."""
         self.newest = grant
+        await self._save(grant)
+
+    async def _save(self, grant: Grant) -> None:
         try:
             await self._write(grant)
         except StoreError as fault:
             log.critical("credential %s: generation %d is NOT stored. %s", self._name, grant.generation, fault)
-            self._tasks.start(self._keep_later(grant), f"save {self._name} later", finish=True)
+            if self._late is not grant:
+                self._late = grant
+                self._tasks.start(self._keep_later(grant), f"save {self._name} later", finish=True)
 
     def keep_refusals(self, refusals: Refusals) -> None:
         """Remember them; a cool-down goes to the store, so that a restart does not end it (law 3)."""
         was, self.refusals = self.refusals, refusals
         if (was.until, was.spent) != (refusals.until, refusals.spent) and self.newest is not None:
-            self._tasks.start(self.keep(self.newest), f"save {self._name}", finish=True)
+            self._tasks.start(self._save(self.newest), f"save {self._name}", finish=True)
 
     def _or_from_memory(self, fault: StoreError, *, urgent: bool) -> None:
         if not urgent:
@@ -111,6 +126,7 @@ class GrantKeeper:
                     level, "credential %s: generation %d is still not stored. %s", self._name, grant.generation, fault
                 )
             else:
+                self._late = None
                 log.info("credential %s: generation %d is stored now", self._name, grant.generation)
                 return
 

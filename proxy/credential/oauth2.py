@@ -9,6 +9,7 @@ Never here: HTTP, files, and how a refresh is done.
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,14 +80,20 @@ class RefreshingCredential:
         return credential
 
     async def proven(self) -> Credential:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wait):
+                return await self._proven()
+        return self._at_once()
+
+    async def _proven(self) -> Credential:
         await self.current()
         await self._join(self._refresher.in_flight)
         credential = await self.current()
         if self._probe is None or self._accepted_lately(credential):
             return credential
-        if await self._ask(self._probe, credential) is not Probed.REFUSED:
-            return credential
-        return await self.replacement(credential) or credential
+        if await self._ask(self._probe, credential) is Probed.REFUSED:
+            await self.replacement(credential)
+        return await self.current()
 
     def _lendable(self) -> Credential | None:
         """Return the newest credential unless it has expired (law 5)."""
@@ -101,6 +108,10 @@ class RefreshingCredential:
     async def _after_refresh(self) -> Credential:
         """Wait for the refresh in flight, or a new one, at most `wait` seconds (law 1)."""
         await self._join(self._refresher.start(because="there is no token that is still good"))
+        return self._at_once()
+
+    def _at_once(self) -> Credential:
+        """Lend what there is, or say why there is nothing."""
         if (credential := self._lendable()) is not None:
             return credential
         trouble = self._refresher.trouble
@@ -126,11 +137,12 @@ class RefreshingCredential:
     # What the upstream's answers teach (laws 2 and 3)
 
     async def replacement(self, refused: Credential) -> Credential | None:
-        if not self._superseded(refused):
-            await self._join(self._heal(refused))
         try:
-            newest = await self.current()
-        except ProxyError:
+            async with asyncio.timeout(self._wait):
+                if not self._superseded(refused):
+                    await self._join(self._heal(refused))
+                newest = await self.current()
+        except (ProxyError, TimeoutError):
             return None
         return newest if newest.generation > refused.generation else None
 

@@ -56,7 +56,8 @@ class Refresher:
     `credential`, `_seed_waits`       what is lent, and whether a new seed waits behind it; `_publish`, `_adopt`
     `in_flight`                       the one refresh; `start`
     `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`
-    `_dead`                           the latch: fingerprints of what PandaDoc refused for good; `_keep`, `_bury`
+    `_held_back`                      whether that is for the store's sake alone, while the token serves; `_renew`
+    `_dead`                           the latch: what PandaDoc refused for good, and why; `_settle`
     `_lost_at`                        when a reply was lost and nothing has cleared that up since; `_keep`, `_settle`
     """
 
@@ -85,8 +86,9 @@ class Refresher:
         self._jitter = jitter
         self._tasks = tasks
         self._seed_waits = False
+        self._held_back = False
         self._failures = 0
-        self._dead: frozenset[str] = frozenset()
+        self._dead: dict[str, str] = {}
         self._lost_at: float | None = None
 
     def __repr__(self) -> str:
@@ -105,7 +107,8 @@ class Refresher:
 
         `refused` is the generation that the upstream answered with 401, if that is the reason.
         """
-        if self.in_flight is None and self._clock.monotonic() >= self.try_at:
+        may = self._clock.monotonic() >= self.try_at or (self._held_back and self._urgent(refused))
+        if self.in_flight is None and may:
             work = self._renew(because, refused)
             self.in_flight = self._tasks.start(work, f"refresh {self.name}", finish=True)
             self.in_flight.add_done_callback(self._ended)
@@ -115,6 +118,7 @@ class Refresher:
         self.in_flight = None
 
     async def _renew(self, because: str, refused: int | None) -> None:
+        self._held_back = False
         try:
             for _ in range(ROUNDS):
                 if await self._round(because, refused):
@@ -122,11 +126,15 @@ class Refresher:
         except OperatorError as trouble:
             self._fail(trouble, backoff.DEAD_LOOK)
         except (StoreError, SecretUnavailable) as fault:
+            self._held_back = isinstance(fault, StoreError) and not self._urgent(refused)
             self._fail(OperatorError(f"Credential {self.name} can't be refreshed. {fault}"), backoff.DEAD_LOOK)
+        except Exception:  # a fault of ours must not be tried again at once, by every request
+            log.exception("a fault of ours in the refresh of credential %s", self.name)
+            self._fail(self._waiting_helps("A fault of the proxy's own; its log says more"))
 
     async def _round(self, because: str, refused: int | None) -> bool:
         """Adopt or redeem; tell whether that settled it, or the store has moved on and wants another look."""
-        urgent = refused is not None or not self._good(self.credential)
+        urgent = self._urgent(refused)
         await self.keeper.read_again(urgent=urgent)
         seeded = await self.keeper.new_lineage()
         if self._adopt(self.keeper.newest):
@@ -134,34 +142,36 @@ class Refresher:
             return True
         client = await asyncio.to_thread(self._secrets.client)
         grant = self._alive(client, seeded, self.keeper.newest)
-        if grant is None:
-            self.try_at = self._clock.monotonic() + backoff.DEAD_LOOK
-            return True
         await self.keeper.prove_writable(urgent=urgent)
         sent_at = self._clock.wall()
         outcome = await self._endpoint.redeem(grant.refresh_token, client)
         if isinstance(outcome, Redeemed):
             await self._keep(grant, outcome, sent_at, because, on_trial=refused is not None)
             return True
-        return await self._settle(outcome, grant, client)
+        return await self._settle(outcome, grant, client, urgent=urgent)
 
-    def _good(self, credential: Credential | None) -> bool:
-        return credential is not None and credential.freshness(self._clock.wall()) is not Freshness.EXPIRED
+    def _urgent(self, refused: int | None) -> bool:
+        """Tell whether a new token is needed now: the old one was refused, has expired, or never was."""
+        ours = self.credential
+        return refused is not None or ours is None or ours.freshness(self._clock.wall()) is Freshness.EXPIRED
 
     def _adopt(self, grant: Grant | None) -> bool:
         """Lend a stored token if it is newer than ours and still good; nothing is redeemed then (law 5)."""
         if grant is None or grant.access_token is None or self._clock.wall() >= grant.expires_at:
             return False
-        if self.credential is not None and grant.generation <= self.credential.generation:
+        ours = self.credential
+        if ours is not None and grant.generation <= ours.generation:
             return False
+        if ours is not None and ours.authorization == f"Bearer {grant.access_token.reveal()}":
+            return False  # a newer refresh token beside the same access token is nothing to replay with
         self._publish(grant, grant.access_token)
         log.info("credential %s: generation %d taken from the store", self.name, grant.generation)
         return True
 
-    def _alive(self, client: Client, seeded: Grant | None, stored: Grant | None) -> Grant | None:
+    def _alive(self, client: Client, seeded: Grant | None, stored: Grant | None) -> Grant:
         """Choose what to redeem: a new seed before the stored grant, and nothing that is known to be dead.
 
-        Raises OperatorError if there is no refresh token at all.
+        Raises OperatorError if there is no refresh token, or none that lives.
         """
         grants = [grant for grant in (seeded, stored) if grant is not None]
         if not grants:
@@ -169,7 +179,10 @@ class Refresher:
                 f"Credential {self.name} has no refresh token, neither stored nor configured."
                 f" {HOW_TO_GET_ONE} credentials.{self.name}.oauth2.refresh_token."
             )
-        return next((grant for grant in grants if self._fingerprint(client, grant) not in self._dead), None)
+        for grant in grants:
+            if self._fingerprint(client, grant) not in self._dead:
+                return grant
+        raise OperatorError(self._dead[self._fingerprint(client, grants[0])])
 
     async def _keep(self, grant: Grant, reply: Redeemed, sent_at: float, because: str, *, on_trial: bool) -> None:
         """Store the new pair, then lend it (law 4). Its life counts from before the request was sent (law 7)."""
@@ -182,7 +195,7 @@ class Refresher:
             expires_at = sent_at + reply.lifetime
             renewed = replace(renewed, access_token=reply.access_token, obtained_at=sent_at, expires_at=expires_at)
         await self.keeper.keep(renewed)
-        self._dead, self._lost_at, self._seed_waits = frozenset(), None, False
+        self._lost_at, self._seed_waits = None, False
         if reply.access_token is None:
             self._fail(self._waiting_helps(f"The token endpoint answered 200 with {reply.fault}"))
             return
@@ -210,16 +223,19 @@ class Refresher:
 
     # Failure
 
-    async def _settle(self, outcome: Refused | NotRedeemed | Unknown, grant: Grant, client: Client) -> bool:
-        """Note a failure; tell whether that settles it, or another holder was there first (law 6)."""
+    async def _settle(
+        self, outcome: Refused | NotRedeemed | Unknown, grant: Grant, client: Client, *, urgent: bool
+    ) -> bool:
+        """Note a failure; tell whether that settles it, or there is another grant to try (law 6)."""
         if isinstance(outcome, Refused):
             await self.keeper.read_again(urgent=True)
             if self.keeper.newest is not None and self.keeper.newest.generation > grant.generation:
                 return False
-            self._dead |= {self._fingerprint(client, grant)}
+            why = self._dead[self._fingerprint(client, grant)] = self._why_dead(outcome.error)
             self._seed_waits = False
-            self._fail(OperatorError(self._why_dead(outcome.error)), backoff.DEAD_LOOK)
-            return True
+            self._fail(OperatorError(why), backoff.DEAD_LOOK)
+            stored = self.keeper.newest
+            return not (urgent and stored and self._fingerprint(client, stored) not in self._dead)
         if isinstance(outcome, Unknown) and self._lost_at is None:
             self._lost_at = self._clock.wall()
         trouble = self._waiting_helps(f"The token endpoint failed: {outcome.cause}")

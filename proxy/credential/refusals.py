@@ -36,6 +36,7 @@ class Refusals:
     until: float = 0.0  # wall-clock end of the cool-down
     length: float = 0.0  # seconds of the last one; 0: none since a refresh has helped
     spent: bool = False  # its one permitted refresh did not help
+    reopened: bool = False  # traffic has un-spent this cool-down once already
     on_trial: int | None = None  # the generation minted on account of a 401, not yet used
 
     def cooling(self, now: float) -> bool:
@@ -56,9 +57,8 @@ class Refusals:
 
     def accepted(self, generation: int) -> "Refusals":
         """End the trial of a generation that the upstream took; one more refresh is worth while then."""
-        if generation == self.on_trial:
-            return replace(self, on_trial=None, spent=False)
-        return replace(self, spent=False) if self.spent else self
+        ours = replace(self, on_trial=None) if generation == self.on_trial else self
+        return replace(ours, spent=False, reopened=True) if ours.spent and not ours.reopened else ours
 
     def replay_refused(self, generation: int, now: float) -> "Refusals":
         """Cool down: the fresh token did not help the request whose 401 had asked for it."""

@@ -116,7 +116,7 @@ def read_retry_after(value: str | None, now: float) -> float | None:
         return float(digits[:12])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 UNAUTHORIZED: Final = 401
 LEAST_ERROR: Final = 400
+SAYS_NOTHING: Final = frozenset({429, *range(500, 600)})
+"""Statuses that come before or instead of a judgement of the credential."""
 
 CLIENT_CLOSED: Final = 499
 """What the access log shows for a caller that hung up; nginx's number for it."""
@@ -178,7 +180,8 @@ async def _ask(errand: _Errand) -> Answer:
     await answer.close()
     errand.exchange.replayed = True
     answer = await errand.attempt(newer, replay=True)
-    source.replayed(newer, refused=answer.status == UNAUTHORIZED)
+    if answer.status not in SAYS_NOTHING:
+        source.replayed(newer, refused=answer.status == UNAUTHORIZED)
     return answer
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_writer import HttpVersion11
 from multidict import CIMultiDict
 
 from proxy.errors import AnswerBroken, CallerStalled, UpstreamError
@@ -43,6 +44,8 @@ async def relay(
 
     Raises UpstreamError where its head can't be sent, and AnswerBroken where the answer broke off after it.
     """
+    if request.version < HttpVersion11 and "Content-Length" not in response.headers:
+        response.force_close()  # only the end of the connection ends such a body (RFC 9112 §6.3)
     try:
         await response.prepare(request)
     except ValueError as fault:  # aiohttp refuses to write what it was lenient enough to read

@@ -9,6 +9,7 @@ It leans on a few inner names of aiohttp's RequestHandler, which is why the vers
 
 import asyncio
 import logging
+import socket
 from typing import Any, Final
 
 from aiohttp import StreamReader, web
@@ -34,6 +35,9 @@ LINGER: Final = 5.0
 """Seconds for which an upload that nobody reads is drained, so that its sender sees the answer (RFC 9112 §9.6)."""
 
 READ_BUFFER: Final = 64 * 1024
+
+SEND_BUFFER: Final = 128 * 1024
+"""Bytes in the kernel. Left to itself it grows to megabytes, and a slow but steady reader looks like a stalled one."""
 
 
 class Incoming(web.BaseRequest):
@@ -91,6 +95,7 @@ class Connection(RequestHandler):
         super().connection_made(transport)
         if isinstance(transport, asyncio.Transport):
             transport.set_write_buffer_limits(high=0)  # drained means handed to the kernel, to the last byte
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
