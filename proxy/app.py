@@ -91,7 +91,7 @@ class Proxy:
         settings = self._config.shutdown
         self._draining = True
         await asyncio.sleep(settings.grace)
-        log.info("draining: %r, %g s at most", self._in_flight, settings.drain)
+        log.info("draining: %d requests in flight, %g s at most", self._in_flight.count, settings.drain)
         await self._stop_accepting()
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.drain):

@@ -82,7 +82,13 @@ def healthcheck(config_path: Path | None) -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", default=8090, show_default=True, help="0 takes a free one.")
-@click.option("--expires-in", default=31535999, show_default=True, help="Seconds an access token lives.")
+@click.option(
+    "--expires-in",
+    type=click.IntRange(min=1),
+    default=31535999,
+    show_default=True,
+    help="Seconds an access token lives.",
+)
 @click.option("--rotate/--no-rotate", default=True, show_default=True, help="Whether a refresh token is single-use.")
 def simulator(host: str, port: int, expires_in: int, *, rotate: bool) -> None:
     """Run a PandaDoc stand-in for your own tests and CI; its switches are under /_simulator/."""

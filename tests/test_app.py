@@ -166,7 +166,10 @@ async def test_a_key_refused_under_an_upload_that_was_not_kept_is_read_again_by_
 async def test_draining_does_not_wait_for_a_store_that_stays_unwritable(
     oauth_house: HouseMaker, tmp_path: Path
 ) -> None:
-    house = await oauth_house(store={"file": str(tmp_path / ("g" * 250))})
+    house = await oauth_house()
+    await house.get()
+    (tmp_path / "grant.json").write_text("somebody else's")
+    house.simulator.revoke_access_tokens()
     assert (await house.get()).status == 200
     assert house.ear.heard("CRITICAL", "NOT stored")
     async with asyncio.timeout(5):

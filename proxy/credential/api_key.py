@@ -1,10 +1,13 @@
 """The source that lends a PandaDoc API key: the one that its secret holds now."""
 
 import asyncio
+import logging
 
 from proxy.credential.credential import Credential
 from proxy.errors import OperatorError
 from proxy.secrets import SecretReference, SecretUnavailable
+
+log = logging.getLogger(__name__)
 
 
 class ApiKey:
@@ -12,7 +15,7 @@ class ApiKey:
 
     `_credential` is None until the key could be read once (a secret's file may arrive after us); a 401
     makes it be read again, for keys are rotated while we run. `_read` alone sets it.
-    `_doubted` asks the next request to do so.
+    `_doubted` asks the next request to do so; `_warned_of` is the key whose refusal was logged.
     """
 
     def __init__(self, name: str, key: SecretReference) -> None:
@@ -20,6 +23,7 @@ class ApiKey:
         self._key = key
         self._credential: Credential | None = None
         self._doubted = False
+        self._warned_of: Credential | None = None
 
     def __repr__(self) -> str:
         return f"<ApiKey {self.name} from {self._key.describe()} {self._credential}>"
@@ -37,7 +41,17 @@ class ApiKey:
             newest = await self._read()
         except OperatorError:
             return None
-        return newest if newest.generation > refused.generation else None
+        if newest.generation > refused.generation:
+            return newest
+        if self._warned_of != newest:
+            self._warned_of = newest
+            log.warning(
+                "credential %s: PandaDoc refused the API key from %s (401). Replace it, unless only some"
+                " operations are refused.",
+                self.name,
+                self._key.describe(),
+            )
+        return None
 
     def renew_behind(self, refused: Credential) -> None:
         """Have the key read again by the next request."""
@@ -55,6 +69,11 @@ class ApiKey:
         except SecretUnavailable as fault:
             raise OperatorError(f"The API key of credential {self.name} can't be read: {fault}") from fault
         self._doubted = False
+        if " " in key.reveal():
+            raise OperatorError(
+                f"Credential {self.name}: {self._key.describe()} has a space in it."
+                " Give the key alone, without 'API-Key' before it."
+            )
         authorization = f"API-Key {key.reveal()}"
         if self._credential is None or self._credential.authorization != authorization:
             generation = self._credential.generation if self._credential else 0

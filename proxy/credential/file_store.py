@@ -98,8 +98,9 @@ class FileStore:
             return _decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise StoreError(
-                f"The store {self.path} is not a grant this version can read; it is left as it is."
-                " Move it away to start anew from the configured refresh token, or restore a copy of it."
+                f"The store {self.path} is not a grant this version can read; it is left as it is. Move it away"
+                " without a restart if the proxy is lending: it holds the newest grant and writes it again."
+                " Otherwise restore a copy of it, or move it away and configure a new refresh token."
             ) from None
 
     def _replace(self, grant: Grant) -> None:

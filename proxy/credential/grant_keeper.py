@@ -65,7 +65,10 @@ class GrantKeeper:
             self.newest = kept
 
     async def prove_writable(self, *, urgent: bool) -> None:
-        """Refuse to redeem what could not be stored, unless it is `urgent` (law 4). Raises StoreError."""
+        """Refuse to redeem what could not be stored, unless it is `urgent` (law 4). Raises StoreError.
+
+        A refresh token that was never redeemed is never urgent: it keeps, and its successor would not.
+        """
         try:
             await self._store.prove_writable()
         except StoreError as fault:
@@ -119,7 +122,7 @@ class GrantKeeper:
             failures += 1
             ending = await self._tasks.pause(backoff.pause(failures, self._jitter()))
             try:
-                await self._write(grant)
+                stored = await self._write(grant)
             except StoreError as fault:
                 level = logging.CRITICAL if ending else logging.ERROR
                 log.log(
@@ -127,10 +130,21 @@ class GrantKeeper:
                 )
             else:
                 self._late = None
-                log.info("credential %s: generation %d is stored now", self._name, grant.generation)
+                if stored:
+                    log.info("credential %s: generation %d is stored now", self._name, grant.generation)
                 return
+        if self.newest is grant:
+            log.critical(
+                "credential %s: generation %d was NEVER stored and ends with this process. The stored refresh token"
+                " is spent; a new one will be needed.",
+                self._name,
+                grant.generation,
+            )
 
-    async def _write(self, grant: Grant) -> None:
+    async def _write(self, grant: Grant) -> bool:
+        """Store `grant` with what is known of 401s; tell whether it still was the newest. Raises StoreError."""
         async with self._saving:
-            if self.newest is grant:
-                await self._store.save(replace(grant, refusals=replace(self.refusals, on_trial=None)))
+            if self.newest is not grant:
+                return False
+            await self._store.save(replace(grant, refusals=replace(self.refusals, on_trial=None)))
+            return True

@@ -139,8 +139,9 @@ class RefreshingCredential:
     async def replacement(self, refused: Credential) -> Credential | None:
         try:
             async with asyncio.timeout(self._wait):
-                if not self._superseded(refused):
-                    await self._join(self._heal(refused))
+                for _ in range(2):  # the first may have joined a refresh that was begun for another reason
+                    if not self._superseded(refused):
+                        await self._join(self._heal(refused))
                 newest = await self.current()
         except (ProxyError, TimeoutError):
             return None

@@ -56,7 +56,7 @@ class Refresher:
     `credential`, `_seed_waits`       what is lent, and whether a new seed waits behind it; `_publish`, `_adopt`
     `in_flight`                       the one refresh; `start`
     `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`
-    `_held_back`                      whether that is for the store's sake alone, while the token serves; `_renew`
+    `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`, `_settle`
     `_dead`                           the latch: what PandaDoc refused for good, and why; `_settle`
     `_lost_at`                        when a reply was lost and nothing has cleared that up since; `_keep`, `_settle`
     """
@@ -127,7 +127,7 @@ class Refresher:
             self._fail(trouble, backoff.DEAD_LOOK)
         except (StoreError, SecretUnavailable) as fault:
             self._held_back = isinstance(fault, StoreError) and not self._urgent(refused)
-            self._fail(OperatorError(f"Credential {self.name} can't be refreshed. {fault}"), backoff.DEAD_LOOK)
+            self._fail(OperatorError(f"Credential {self.name} can't be refreshed: {fault}"), backoff.DEAD_LOOK)
         except Exception:  # a fault of ours must not be tried again at once, by every request
             log.exception("a fault of ours in the refresh of credential %s", self.name)
             self._fail(self._waiting_helps("A fault of the proxy's own; its log says more"))
@@ -142,7 +142,7 @@ class Refresher:
             return True
         client = await asyncio.to_thread(self._secrets.client)
         grant = self._alive(client, seeded, self.keeper.newest)
-        await self.keeper.prove_writable(urgent=urgent)
+        await self.keeper.prove_writable(urgent=urgent and self.keeper.newest is not None)
         sent_at = self._clock.wall()
         outcome = await self._endpoint.redeem(grant.refresh_token, client)
         if isinstance(outcome, Redeemed):
@@ -177,7 +177,7 @@ class Refresher:
         if not grants:
             raise OperatorError(
                 f"Credential {self.name} has no refresh token, neither stored nor configured."
-                f" {HOW_TO_GET_ONE} credentials.{self.name}.oauth2.refresh_token."
+                f" {HOW_TO_GET_ONE} {self._where_to()}."
             )
         for grant in grants:
             if self._fingerprint(client, grant) not in self._dead:
@@ -235,7 +235,9 @@ class Refresher:
             self._seed_waits = False
             self._fail(OperatorError(why), backoff.DEAD_LOOK)
             stored = self.keeper.newest
-            return not (urgent and stored and self._fingerprint(client, stored) not in self._dead)
+            another = stored is not None and self._fingerprint(client, stored) not in self._dead
+            self._held_back = another and not urgent
+            return not (another and urgent)
         if isinstance(outcome, Unknown) and self._lost_at is None:
             self._lost_at = self._clock.wall()
         trouble = self._waiting_helps(f"The token endpoint failed: {outcome.cause}")
@@ -255,22 +257,30 @@ class Refresher:
         seconds = backoff.pause(self._failures, self._jitter()) if pause is None else pause
         self.try_at = self._clock.monotonic() + seconds
         level = logging.ERROR if isinstance(trouble, OperatorError) else logging.WARNING
-        log.log(level if news else logging.DEBUG, "%s (failure %d in a row)", trouble.detail, self._failures)
+        log.log(level if news else logging.DEBUG, "%s", trouble.detail)
 
     def _why_dead(self, error: str) -> str:
         """Say why the grant is dead and what heals it."""
-        where = f"credentials.{self.name}.oauth2"
+        secrets = self._secrets
         if error == "invalid_client":
             return (
-                "PandaDoc does not know this OAuth client (invalid_client)."
-                f" Check {where}.client_id and {where}.client_secret."
+                f"Credential {self.name}: PandaDoc does not know this OAuth client (invalid_client). Check its"
+                f" id ({secrets.client_id.describe()}) and secret ({secrets.client_secret.describe()})."
             )
         if error != "invalid_grant":
-            return f"PandaDoc refuses to refresh credential {self.name} ({error}). Check {where}."
+            return (
+                f"PandaDoc refuses to refresh credential {self.name} ({error}). Check credentials.{self.name}.oauth2."
+            )
         return (
             f"PandaDoc refuses the refresh token of credential {self.name} (invalid_grant): it was used"
-            f" elsewhere or revoked.{self._lost_reply()} {HOW_TO_GET_ONE} {where}.refresh_token."
+            f" elsewhere or revoked.{self._lost_reply()} {HOW_TO_GET_ONE} {self._where_to()}."
         )
+
+    def _where_to(self) -> str:
+        """Name the place where a new refresh token belongs."""
+        seed = self._secrets.refresh_token
+        key = f"credentials.{self.name}.oauth2.refresh_token"
+        return key if seed is None else f"{key} ({seed.describe()})"
 
     def _lost_reply(self) -> str:
         """Say when a reply was lost, the likeliest cause (law 6)."""

@@ -12,6 +12,9 @@ from proxy.credential.credential import Credential
 log = logging.getLogger("proxy.access")
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+LEAST_SERIOUS: Final = 500
+"""An answer of our own from here on is a warning: somebody besides the caller should know."""
+
 PATH_SHOWN: Final = 512
 """Characters of a path that are logged."""
 
@@ -71,4 +74,5 @@ class Exchange:
         }
         if self.fault:
             fields["fault"] = self.fault
-        log.info("%s %s %d", self.method, self.path, self.status, extra={"fields": fields})
+        level = logging.WARNING if self.fault and self.status >= LEAST_SERIOUS else logging.INFO
+        log.log(level, "%s %s %d", self.method, self.path, self.status, extra={"fields": fields})

@@ -176,6 +176,7 @@ async def _ask(errand: _Errand) -> Answer:
     answer = await hold(answer, HELD_401)
     newer = await source.replacement(credential)
     if newer is None or not (body is None or body.replayable):
+        errand.exchange.fault = "PandaDoc's 401 is relayed: there is no newer credential to replay with"
         return answer
     await answer.close()
     errand.exchange.replayed = True
@@ -200,8 +201,9 @@ async def _relay(
 
 
 def _own_answer(request: Incoming, fault: ProxyError, lane: Lane, exchange: Exchange) -> web.StreamResponse:
-    exchange.status, exchange.fault = fault.status, fault.error
     response = problem(fault, exchange.request_id)
+    exchange.status, exchange.fault = fault.status, f"{fault.error}: {fault.detail}"
+    exchange.bytes_out = response.content_length or 0
     if isinstance(fault, CallerError) or not (lane.ready() and request.content.is_eof()):
         response.force_close()
     return response

@@ -70,7 +70,7 @@ FOREIGN = {
 async def test_a_file_that_is_not_ours_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "grant.json"
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"left as it is.*Move it away"):
+    with pytest.raises(StoreError, match=r"left as it is\. Move it away"):
         await store_at(path).load()
     assert path.read_bytes() == content
 

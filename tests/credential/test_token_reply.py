@@ -177,6 +177,7 @@ def test_nonsense_for_a_lifetime_means_an_hour_and_is_marked() -> None:
         ("Mon, 21 Sep 2026 14:13:30", 10.0),
         ("Mon, 21 Sep 2020 14:13:30 GMT", 0.0),
         ("9" * 400, 999999999999.0),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", None),
     ],
     ids=repr,
 )

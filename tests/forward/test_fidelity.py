@@ -278,6 +278,17 @@ async def test_an_http_1_0_caller_gets_no_chunks(api_key_house: HouseMaker) -> N
         assert seen.body == b"hello"
 
 
+async def test_an_http_1_0_caller_that_would_keep_its_connection_is_told_where_an_unframed_answer_ends(
+    api_key_house: HouseMaker,
+) -> None:
+    """By the connection's end: there is nothing else that could tell."""
+    async with upstream(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(b"GET / HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n")
+            assert (await line.closed()).endswith(b"\r\n\r\nok")
+
+
 async def test_expect_100_continue_is_answered_before_the_body_comes(api_key_house: HouseMaker) -> None:
     """PandaDoc's PHP SDK sends it on every upload; aiohttp's low-level server never answers it."""
     async with upstream(answering(OK)) as up:

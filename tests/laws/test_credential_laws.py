@@ -183,6 +183,44 @@ async def test_uploads_to_a_path_that_is_401_for_ever_cost_no_refresh_each(oauth
     assert len(house.simulator.token_calls()) == 1
 
 
+async def test_a_probes_own_path_that_is_401_for_ever_costs_a_bounded_number_of_refreshes(
+    oauth_house: HouseMaker,
+) -> None:
+    """Every good answer beside it says that the token is fine, every probe that it is not."""
+    house = await oauth_house()
+    await house.get("/public/v1/documents")
+    house.simulator.faults.add(Fault(path=ME, status=401))
+    for _ in range(20):
+        assert (await house.get()).status == 401
+        assert (await house.get("/public/v1/documents")).status == 200
+    assert len(house.simulator.token_calls()) <= 4
+
+
+async def test_a_replay_that_is_throttled_or_fails_shows_nothing_of_the_token(oauth_house: HouseMaker) -> None:
+    """A 429 or a 5xx comes before any judgement: it must not end a cool-down."""
+    house = await oauth_house()
+    await house.get()
+    for status in (429, 503) * 5:
+        house.simulator.faults.add(Fault(path="/public/v1/documents", status=401, times=1))
+        house.simulator.faults.add(Fault(path="/public/v1/documents", status=status, times=1))
+        await house.get("/public/v1/documents")
+    assert len(house.simulator.token_calls()) <= 3
+
+
+async def test_a_stale_token_that_is_refused_is_refreshed_though_the_store_is_broken(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """Behind the traffic a refresh waits for the store; a 401 does not."""
+    house = await oauth_house(simulator={"expires_in": 3600})
+    await house.get()
+    house.clock.pass_(3500)
+    (tmp_path / "grant.json").write_text("somebody else's")
+    await house.get()
+    await until(lambda: house.ear.heard("ERROR", "left as it is"))
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+
+
 async def test_a_cool_down_doubles_while_refreshing_does_not_help(oauth_house: HouseMaker) -> None:
     """One path that is 401 for ever costs a refresh at 0 s, 30 s, 90 s, 210 s …, never one a request."""
     house = await oauth_house()
@@ -232,10 +270,12 @@ async def test_a_store_that_cant_be_written_is_found_out_before_the_redeem(
 ) -> None:
     """While the token is good nothing is redeemed; once it has expired, into memory, and shouted about."""
     readable_only = tmp_path / ("g" * 250)  # a name so long that no new file's name fits beside it
-    house = await oauth_house(simulator={"expires_in": 3600}, store={"file": str(readable_only)})
+    house = await oauth_house(simulator={"expires_in": 3600}, store={"file": str(tmp_path / "grant.json")})
     assert (await house.get()).status == 200
-    assert house.ear.heard("CRITICAL", "refreshing from and into memory only")
-    assert house.ear.heard("CRITICAL", "generation 1 is NOT stored")
+    (tmp_path / "grant.json").rename(readable_only)
+    house.settings["credentials"]["default"]["oauth2"]["store"] = {"file": str(readable_only)}
+    await house.restart()
+    assert (await house.get()).status == 200
     house.clock.pass_(3500)
     assert {answer.status for answer in await house.many(20)} == {200}
     await until(lambda: house.ear.heard("ERROR", "can't be written"))
@@ -243,7 +283,24 @@ async def test_a_store_that_cant_be_written_is_found_out_before_the_redeem(
     house.clock.pass_(101)
     assert (await house.get()).status == 200
     assert len(house.simulator.token_calls()) == 2
-    assert house.simulator.api_calls()[-1].status == 200
+    assert house.ear.heard("CRITICAL", "refreshing from and into memory only")
+    assert house.ear.heard("CRITICAL", "generation 2 is NOT stored")
+    await house.proxy.drain()
+    assert house.ear.heard("CRITICAL", "generation 2 was NEVER stored")
+
+
+async def test_a_refresh_token_that_was_never_redeemed_is_not_spent_into_a_store_that_cant_be_written(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """The commonest mistake of a first deployment must not cost a person's consent."""
+    house = await oauth_house(store={"file": str(tmp_path / ("g" * 250))})
+    seen = await house.get()
+    assert seen.status == 503
+    assert "can't be written" in seen.json["detail"]
+    assert not house.simulator.token_calls()
+    house.settings["credentials"]["default"]["oauth2"]["store"] = {"file": str(tmp_path / "grant.json")}
+    await house.restart()
+    assert (await house.get()).status == 200
 
 
 async def test_a_pair_that_could_not_be_stored_is_stored_as_soon_as_that_is_possible(
@@ -399,6 +456,63 @@ async def test_a_stored_token_that_is_good_is_lent_whatever_a_new_seed_turns_out
     house.simulator.revoke_access_tokens()
     assert (await house.get()).status == 200  # the stored grant's own refresh token lives
     assert house.ear.fields[-1]["generation"] == 2
+
+
+async def test_a_dead_seed_beside_a_living_grant_costs_nobody_an_answer(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    await house.get()
+    house.environ = {**house.environ, "REFRESH_TOKEN": "not-a-refresh-token"}
+    await house.restart()
+    for _ in range(4):
+        house.simulator.revoke_access_tokens()
+        assert (await house.get()).status == 200
+        house.clock.pass_(60)
+    assert [call.status for call in house.simulator.token_calls()] == [200, 400, 200, 200, 200, 200]
+
+
+async def test_a_seeds_file_may_be_deleted_once_it_was_redeemed(oauth_house: HouseMaker, tmp_path: Path) -> None:
+    seed = tmp_path / "seed"
+    house = await oauth_house(refresh_token={"file": str(seed)})
+    seed.write_text(house.environ["REFRESH_TOKEN"])
+    assert (await house.get()).status == 200
+    seed.unlink()
+    await house.restart()
+    assert (await house.get()).status == 200
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+
+
+async def test_a_reply_with_a_refresh_token_alone_makes_no_refused_token_new(oauth_house: HouseMaker) -> None:
+    """The old access token beside a newer refresh token is nothing to replay with."""
+    house = await oauth_house()
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    successor = house.simulator.issue_refresh_token()
+    reply = b'{"refresh_token": "%s"}' % successor.encode()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=200, body=reply, times=1))
+    assert (await house.get()).status == 401
+    house.clock.pass_(3)
+    assert (await house.get()).status == 200
+
+
+async def test_a_dead_grant_says_so_whatever_else_was_in_the_way_meanwhile(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """No Retry-After from an older trouble, no text about a file that is back (law 14)."""
+    secret = tmp_path / "secret"
+    house = await oauth_house(client_secret={"file": str(secret)})
+    secret.write_text(house.simulator.client_secret)
+    house.simulator.revoke_grants()
+    assert "invalid_grant" in (await house.get()).json["detail"]
+    secret.unlink()
+    house.clock.pass_(3)
+    assert "does not exist" in (await house.get()).json["detail"]
+    secret.write_text(house.simulator.client_secret)
+    house.clock.pass_(3)
+    seen = await house.get()
+    assert "invalid_grant" in seen.json["detail"]
+    assert "Retry-After" not in seen.headers
+    assert len(house.simulator.token_calls()) == 1
 
 
 async def test_an_empty_200_costs_nothing_but_a_pause(oauth_house: HouseMaker) -> None:
