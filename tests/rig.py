@@ -120,6 +120,13 @@ class House:
         await self.proxy.drain()
         await self.open()
 
+    async def forward_to(self, url: str) -> None:
+        """Put another upstream behind an OAuth house; its tokens still come from the simulator."""
+        oauth2 = self.settings["credentials"]["default"]["oauth2"]
+        oauth2["token_url"] = f"{self.simulator.url}/oauth2/access_token"
+        self.settings = {**self.settings, "upstream": {"url": url}}
+        await self.restart()
+
     def config(self) -> Config:
         path = self.folder / "config.yaml"
         path.write_text(yaml.safe_dump(dict(self.settings)))

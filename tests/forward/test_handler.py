@@ -75,10 +75,7 @@ async def test_a_large_401_passes_whole(oauth_house: HouseMaker) -> None:
 
     async with upstream(script) as up:
         house = await oauth_house(probe=None)
-        token_url = f"{house.simulator.url}/oauth2/access_token"
-        house.settings["credentials"]["default"]["oauth2"]["token_url"] = token_url
-        house.settings = {**house.settings, "upstream": {"url": up.url}}
-        await house.restart()
+        await house.forward_to(up.url)
         for _ in range(3):  # replayed, then relayed in the cool-down
             seen = await house.get("/x")
             assert seen.status == 401
@@ -94,10 +91,7 @@ async def test_a_401_that_breaks_off_still_heals_and_if_relayed_breaks_off_too(o
 
     async with upstream(script) as up:
         house = await oauth_house(probe=None)
-        token_url = f"{house.simulator.url}/oauth2/access_token"
-        house.settings["credentials"]["default"]["oauth2"]["token_url"] = token_url
-        house.settings = {**house.settings, "upstream": {"url": up.url}}
-        await house.restart()
+        await house.forward_to(up.url)
         assert len(house.simulator.token_calls()) == 0
         for _ in range(2):
             async with caller(house.port) as line:

@@ -141,11 +141,8 @@ async def test_three_sends_are_the_most(oauth_house: HouseMaker) -> None:
             stage.reset()
 
     async with upstream(script) as up:
-        house = await oauth_house(token_url=None)
-        oauth2 = house.settings["credentials"]["default"]["oauth2"]
-        oauth2["token_url"] = f"{house.simulator.url}/oauth2/access_token"
-        house.settings = {**house.settings, "upstream": {"url": up.url}}
-        await house.restart()
+        house = await oauth_house()
+        await house.forward_to(up.url)
         assert (await house.get("/x")).status == 502
         assert len(up.heard) == 3
 
