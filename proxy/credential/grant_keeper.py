@@ -129,7 +129,8 @@ class GrantKeeper:
                     level, "credential %s: generation %d is still not stored. %s", self._name, grant.generation, fault
                 )
             else:
-                self._late = None
+                if self._late is grant:
+                    self._late = None
                 if stored:
                     log.info("credential %s: generation %d is stored now", self._name, grant.generation)
                 return
