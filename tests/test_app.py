@@ -238,3 +238,16 @@ async def test_the_admin_port_echoes_nothing_and_knows_three_paths(api_key_house
         )
         assert answer.start.split()[1] == status
         assert answer.values(b"server") == [b"pandadoc-proxy"]
+
+
+async def test_a_key_written_with_its_scheme_is_told_and_healed_by_the_next_request(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    house = await api_key_house({"credentials": {"default": {"api_key": {"file": str(key)}}}})
+    key.write_text(f"API-Key {house.environ['KEY']}")
+    seen = await house.get()
+    assert seen.status == 503
+    assert "Give the key alone" in seen.json["detail"]
+    key.write_text(house.environ["KEY"])
+    assert (await house.get()).status == 200

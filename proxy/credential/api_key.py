@@ -68,12 +68,12 @@ class ApiKey:
             key = await asyncio.to_thread(self._key.read)
         except SecretUnavailable as fault:
             raise OperatorError(f"The API key of credential {self.name} can't be read: {fault}") from fault
-        self._doubted = False
         if " " in key.reveal():
             raise OperatorError(
                 f"Credential {self.name}: {self._key.describe()} has a space in it."
                 " Give the key alone, without 'API-Key' before it."
             )
+        self._doubted = False
         authorization = f"API-Key {key.reveal()}"
         if self._credential is None or self._credential.authorization != authorization:
             generation = self._credential.generation if self._credential else 0

@@ -82,9 +82,10 @@ class FileStore:
         """Do file work in a thread, for a disk may hang and the loop may not."""
         try:
             return await asyncio.to_thread(work)
-        except OSError as fault:
+        except (OSError, RuntimeError) as fault:  # RuntimeError: no thread was to be had
+            reason = getattr(fault, "strerror", None) or type(fault).__name__
             raise StoreError(
-                f"The store {self.path} can't be {verb}: {fault.strerror or type(fault).__name__}."
+                f"The store {self.path} can't be {verb}: {reason}."
                 " Check that its folder exists, is writable for this user and has space."
             ) from fault
 

@@ -22,8 +22,9 @@ class GrantKeeper:
     """Keeps one credential's grant.
 
     What changes: `newest`, by `read_again` and `keep`; `refusals`, by `keep_refusals` and the first
-    `read_again`; `_late`, the grant that waits to be stored, by `_save` and `_keep_later`. `_saving` makes
-    writers of the store wait in line, so that the newest is written last.
+    `read_again`; `_late`, the grant that waits to be stored, by `_save` and `_keep_later`; `_stored`, the one
+    whose pair is safe, by `_write` and `read_again`. `_saving` makes writers of the store wait in line, so
+    that the newest is written last.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class GrantKeeper:
         self._tasks = tasks
         self._saving = asyncio.Lock()
         self._late: Grant | None = None
+        self._stored: Grant | None = None
 
     def __repr__(self) -> str:
         return f"<GrantKeeper {self._name} {self.newest} {self.refusals} in {self._store}>"
@@ -62,7 +64,7 @@ class GrantKeeper:
         if kept is not None and self.newest is None:
             self.refusals = kept.refusals
         if kept is not None and (self.newest is None or kept.generation > self.newest.generation):
-            self.newest = kept
+            self.newest = self._stored = kept
 
     async def prove_writable(self, *, urgent: bool) -> None:
         """Refuse to redeem what could not be stored, unless it is `urgent` (law 4). Raises StoreError.
@@ -134,7 +136,7 @@ class GrantKeeper:
                 if stored:
                     log.info("credential %s: generation %d is stored now", self._name, grant.generation)
                 return
-        if self.newest is grant:
+        if self.newest is grant and self._stored is not grant:
             log.critical(
                 "credential %s: generation %d was NEVER stored and ends with this process. The stored refresh token"
                 " is spent; a new one will be needed.",
@@ -148,4 +150,5 @@ class GrantKeeper:
             if self.newest is not grant:
                 return False
             await self._store.save(replace(grant, refusals=replace(self.refusals, on_trial=None)))
+            self._stored = grant
             return True

@@ -142,7 +142,7 @@ class Refresher:
             return True
         client = await asyncio.to_thread(self._secrets.client)
         grant = self._alive(client, seeded, self.keeper.newest)
-        await self.keeper.prove_writable(urgent=urgent and self.keeper.newest is not None)
+        await self.keeper.prove_writable(urgent=urgent and grant is not seeded)
         sent_at = self._clock.wall()
         outcome = await self._endpoint.redeem(grant.refresh_token, client)
         if isinstance(outcome, Redeemed):
@@ -162,7 +162,8 @@ class Refresher:
         ours = self.credential
         if ours is not None and grant.generation <= ours.generation:
             return False
-        if ours is not None and ours.authorization == f"Bearer {grant.access_token.reveal()}":
+        same = ours is not None and ours.authorization == f"Bearer {grant.access_token.reveal()}"
+        if ours is not None and same and grant.expires_at <= ours.expires_at:
             return False  # a newer refresh token beside the same access token is nothing to replay with
         self._publish(grant, grant.access_token)
         log.info("credential %s: generation %d taken from the store", self.name, grant.generation)
