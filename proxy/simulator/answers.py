@@ -17,14 +17,20 @@ NOT_READY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Answer:
-    """A status, its header lines, and either bytes or a PDF to be streamed."""
+    """A status, its header lines, and either bytes or a PDF to be streamed.
+
+    Its repr has the status only: a Location may hold a code, and a body tokens.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     pdf: Pdf | None = None
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status}>"
 
 
 class Cut(enum.Enum):

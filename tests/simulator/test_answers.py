@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from proxy.simulator.answers import documented, validation_error
+from proxy.simulator.answers import Answer, documented, validation_error
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,8 @@ def test_a_status_that_nobody_documented_has_no_body() -> None:
 def test_a_validation_error_names_its_fields() -> None:
     payload = {"type": "validation_error", "detail": {"count": ["A valid integer is required."]}}
     assert json.loads(validation_error(count="A valid integer is required.").body) == payload
+
+
+def test_the_repr_shows_no_header_and_no_body() -> None:
+    answer = Answer(302, (("Location", "http://a/?code=SECRET"),), b'{"access_token": "SECRET"}')
+    assert repr(answer) == "<Answer 302>"
