@@ -6,7 +6,8 @@ every credential it hands out opens only itself.
 
     server     Simulator: the parts wired, started, stopped; what tests and the demo hold in their hands
     exchange   one request from its head to its answer, and onto the wire
-    grants     clients, codes, refresh tokens, access tokens, API keys: who lives, who dies
+    grants     clients, refresh tokens, access tokens, API keys: who lives, who dies
+    codes      authorization codes: good once, for ten minutes, for one redirect URI
     api        which operation a path names
     operations what each operation answers
     bodies     reading a body to its end, tallied

@@ -1,4 +1,4 @@
-"""Clients, authorization codes, refresh tokens, access tokens and API keys: who lives and who dies.
+"""Clients, refresh tokens, access tokens and API keys: who lives and who dies.
 
 The rules are those that PandaDoc's endpoint shares with django-oauth2-provider: a code and a refresh
 token are good once, a refresh kills the grant's old access token at once, a refresh token never
@@ -16,6 +16,7 @@ from proxy.simulator.answers import (
     authentication_error,
     json_answer,
 )
+from proxy.simulator.codes import Codes
 
 _DEFAULT_LIFETIME_S = 3600.0
 _NO_STORE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))  # RFC 6749 section 5.1
@@ -42,16 +43,17 @@ class Grants:
         self._client = (client_id, client_secret)
         self.expires_in = expires_in
         self.rotate = rotate
-        self._codes: set[str] = set()
+        self._codes = Codes(clock)
         self._access_token_of: dict[str, str | None] = {}  # by refresh token: one entry is one grant
         self._expires_at: dict[str, float] = {}  # by access token
         self._api_keys: set[str] = set()
         self._redeemed = 0
         self.minted: set[str] = set()  # every credential ever issued, dead or alive: what no log may show
 
-    def issue_code(self) -> str:
+    def issue_code(self, redirect_uri: str | None = None) -> str:
+        """Return a code, bound to the redirect URI it is sent to, if any."""
         code = self._mint()
-        self._codes.add(code)
+        self._codes.add(code, redirect_uri)
         return code
 
     def issue_refresh_token(self) -> str:
@@ -100,7 +102,7 @@ class Grants:
             return _refuse("invalid_client")
         match form.get("grant_type"):
             case "authorization_code":
-                return self._redeem_code(form.get("code"))
+                return self._redeem_code(form.get("code"), form.get("redirect_uri"))
             case "refresh_token":
                 return self._redeem_refresh_token(form.get("refresh_token"))
             case None:
@@ -135,12 +137,11 @@ class Grants:
     def _is_live(self, access_token: str) -> bool:
         return self._clock() < self._expires_at.get(access_token, -math.inf)
 
-    def _redeem_code(self, code: str | None) -> Answer:
+    def _redeem_code(self, code: str | None, redirect_uri: str | None) -> Answer:
         if not code:
             return _refuse("invalid_request")
-        if code not in self._codes:
+        if not self._codes.spend(code, redirect_uri):
             return _refuse("invalid_grant")
-        self._codes.remove(code)
         return self._reply(self.issue_refresh_token())
 
     def _redeem_refresh_token(self, refresh_token: str | None) -> Answer:

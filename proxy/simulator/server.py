@@ -145,7 +145,7 @@ class Simulator:
         return self._grants.issue_api_key()
 
     def issue_code(self) -> str:
-        """Return a code for grant_type=authorization_code, good once."""
+        """Return a code for grant_type=authorization_code, good once, for ten minutes, with any redirect_uri."""
         return self._grants.issue_code()
 
     def revoke_access_tokens(self) -> None:
