@@ -8,6 +8,8 @@ every credential it hands out opens only itself.
     exchange   one request from its head to its answer, and onto the wire
     grants     clients, refresh tokens, access tokens, API keys: who lives, who dies
     codes      authorization codes: good once, for ten minutes, for one redirect URI
+    consent    the consent page's decisions: who may ask, and where an answer may go
+    pages      what a human sees there
     api        which operation a path names
     operations what each operation answers
     bodies     reading a body to its end, tallied

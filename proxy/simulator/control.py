@@ -16,7 +16,8 @@ All bodies are JSON; all paths start with `/_simulator`; nothing here needs a cr
     POST   /faults              {"method", "path", "status", "body", "headers", "delay", "times", "hang",
                                 "reset", "early"}, all optional; a body that is no string is sent as JSON
     DELETE /faults              clear them
-    POST   /settings            {"rotate": false, "expires_in": 60}, either or both
+    POST   /settings            {"rotate": false, "expires_in": 60, "redirect_uri": null, "echo_state": false},
+                                all optional
 
 A switch that was thrown answers 200 with the state; a request that makes no sense, 400 with a reason.
 """
@@ -39,6 +40,10 @@ class _Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The simulator's attributes of the same names. The one that may still be refused is set first."""
+
+    redirect_uri: str | msgspec.UnsetType | None = msgspec.UNSET
+    echo_state: bool | msgspec.UnsetType = msgspec.UNSET
     rotate: bool | msgspec.UnsetType = msgspec.UNSET
     expires_in: object = msgspec.UNSET
 
@@ -104,10 +109,10 @@ def _switches(simulator: "Simulator", body: bytes) -> Mapping[str, Mapping[str, 
 
 
 def _set(simulator: "Simulator", settings: _Settings) -> None:
-    if settings.rotate is not msgspec.UNSET:
-        simulator.rotate = settings.rotate
-    if settings.expires_in is not msgspec.UNSET:
-        simulator.expires_in = settings.expires_in
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if value is not msgspec.UNSET:
+            setattr(simulator, name, value)
 
 
 def _body(body: object) -> bytes | None:

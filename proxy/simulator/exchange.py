@@ -19,9 +19,10 @@ from multidict import CIMultiDict
 from proxy.simulator.answers import Answer, Cut, documented, json_answer
 from proxy.simulator.api import Api, Call
 from proxy.simulator.bodies import Body
+from proxy.simulator.consent import Consent
 from proxy.simulator.faults import Fault, Faults
 from proxy.simulator.grants import Grants
-from proxy.simulator.journal import TOKEN_PATH, Received
+from proxy.simulator.journal import AUTHORIZE_PATH, TOKEN_PATH, Received
 
 CONTROL_PREFIX = "/_simulator/"
 _FORM_TYPE = b"application/x-www-form-urlencoded"
@@ -32,11 +33,12 @@ _logger = logging.getLogger(__name__)
 class Exchange:
     """Answers requests.
 
-    The mutable state is the journal's growth and the count of token replies to lose; the faults, grants
-    and documents change themselves.
+    The mutable state is the journal's growth and the count of token replies to lose; the faults, grants,
+    consent and documents change themselves.
     """
 
     grants: Grants
+    consent: Consent
     api: Api
     faults: Faults
     journal: list[Received]
@@ -70,7 +72,11 @@ class Exchange:
         played = await self._play(fault, body)
         if played is not None:
             return played
-        return await (self._redeem(body) if received.path == TOKEN_PATH else self._call(body, early=fault.early))
+        if received.path == TOKEN_PATH:
+            return await self._redeem(body)
+        if received.path == AUTHORIZE_PATH:
+            return await self._ask(body)
+        return await self._call(body, early=fault.early)
 
     async def _play(self, fault: Fault, body: Body) -> Answer | Cut | None:
         if fault.replaces_the_answer and not fault.early:
@@ -100,13 +106,19 @@ class Exchange:
         received = body.received
         if received.method != "POST":
             return json_answer(405, {"error": "invalid_request"}, ("Allow", "POST"))
-        if not received.header(b"content-type").lower().startswith(_FORM_TYPE):
+        if not _is_form(received):
             return json_answer(400, {"error": "invalid_request"})
         answer = self.grants.redeem(received.parse_form())
         if answer.status == HTTPStatus.OK and self.token_replies_to_lose > 0:
             self.token_replies_to_lose -= 1
             return Cut.CLOSE
         return answer
+
+    async def _ask(self, body: Body) -> Answer:
+        await body.drain()
+        received = body.received
+        form = received.parse_form() if _is_form(received) else {}
+        return self.consent.answer(received.method, received.target, form)
 
     def _pulse(self) -> None:
         # Whoever waits now is woken, though the event is clear again when they run.
@@ -115,6 +127,10 @@ class Exchange:
 
     def __repr__(self) -> str:
         return f"<Exchange {len(self.journal)} received, {self.token_replies_to_lose} token replies to lose>"
+
+
+def _is_form(received: Received) -> bool:
+    return received.header(b"content-type").lower().startswith(_FORM_TYPE)
 
 
 def _cut(request: web.BaseRequest, cut: Cut) -> web.Response:

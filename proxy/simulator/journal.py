@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 TOKEN_PATH = "/oauth2/access_token"  # noqa: S105 - a path, not a password
+AUTHORIZE_PATH = "/oauth2/authorize"
 KEPT_BYTES = 64 * 1024
 
 
@@ -30,7 +31,7 @@ class Received:
     body_size: int = 0  # so far
     body_sha256: str = ""  # once the body has been read to its end
     body: bytes | None = None  # the same; kept up to 64 KiB
-    form: Form = field(default_factory=Form)  # at the token endpoint only
+    form: Form = field(default_factory=Form)  # at the token endpoint and the consent page only
     status: int = 0  # 0 while unanswered, and for ever when the connection was cut instead
 
     @property

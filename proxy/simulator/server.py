@@ -13,11 +13,12 @@ from yarl import URL
 from proxy.simulator import control
 from proxy.simulator.answers import Answer
 from proxy.simulator.api import Api
+from proxy.simulator.consent import Consent
 from proxy.simulator.documents import Documents
 from proxy.simulator.exchange import Exchange
 from proxy.simulator.faults import Faults
 from proxy.simulator.grants import Grants
-from proxy.simulator.journal import TOKEN_PATH, Received
+from proxy.simulator.journal import AUTHORIZE_PATH, TOKEN_PATH, Received
 
 _BACKLOG = 2048  # a thousand callers may arrive at once
 _HEAD_BYTES = 128 * 1024  # more than the proxy lets through, so that its limit is the one that is met
@@ -39,6 +40,8 @@ class Simulator:
         client_secret: str = "simulator-secret",  # noqa: S107 - it opens nothing but this simulator
         expires_in: object = 31535999,
         rotate: bool = True,
+        redirect_uri: str | None = None,
+        echo_state: bool = True,
         draft_after: float = 3.0,
         draft_after_polls: int | None = None,
         document_size: int = 64 * 1024,
@@ -55,10 +58,17 @@ class Simulator:
             expires_in=expires_in,
             rotate=rotate,
         )
+        self._consent = Consent(
+            client_id=client_id,
+            issue_code=self._grants.issue_code,
+            redirect_uri=redirect_uri,
+            echo_state=echo_state,
+        )
         self._stopping = asyncio.Event()
         self._moved = asyncio.Event()
         self._exchange = Exchange(
             grants=self._grants,
+            consent=self._consent,
             api=Api(self.documents, document_size),
             faults=self.faults,
             journal=self.journal,
@@ -133,6 +143,24 @@ class Simulator:
     def rotate(self, value: bool) -> None:
         self._grants.rotate = value
 
+    @property
+    def redirect_uri(self) -> str | None:
+        """The client's registered redirect URI; None: any that is http or https."""
+        return self._consent.redirect_uri
+
+    @redirect_uri.setter
+    def redirect_uri(self, value: str | None) -> None:
+        self._consent.redirect_uri = value
+
+    @property
+    def echo_state(self) -> bool:
+        """Whether the consent page sends `state` back: PandaDoc does, and documents it nowhere."""
+        return self._consent.echo_state
+
+    @echo_state.setter
+    def echo_state(self, value: bool) -> None:
+        self._consent.echo_state = value
+
     def issue_refresh_token(self) -> str:
         """Return what a human's consent would leave behind: a grant without an access token."""
         return self._grants.issue_refresh_token()
@@ -175,8 +203,12 @@ class Simulator:
     def token_calls(self) -> list[Received]:
         return [received for received in self.journal if received.path == TOKEN_PATH]
 
+    def authorize_calls(self) -> list[Received]:
+        """Return what came to the consent page: its views and its decisions."""
+        return [received for received in self.journal if received.path == AUTHORIZE_PATH]
+
     def api_calls(self) -> list[Received]:
-        return [received for received in self.journal if received.path != TOKEN_PATH]
+        return [received for received in self.journal if received.path not in {TOKEN_PATH, AUTHORIZE_PATH}]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until what the journal holds makes a condition true; it is asked again at each change.
@@ -189,6 +221,8 @@ class Simulator:
     def state(self) -> dict[str, object]:
         """Tell what is alive and what is armed; no credential is among it."""
         return self._grants.state() | {
+            "redirect_uri": self.redirect_uri,
+            "echo_state": self.echo_state,
             "documents": len(self.documents),
             "received": len(self.journal),
             "faults": len(self.faults.armed()),

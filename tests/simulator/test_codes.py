@@ -1,9 +1,13 @@
-"""What a code is good for, without a socket."""
+"""What a code is good for: without a socket, and at the token endpoint when consent has issued it."""
 
 import pytest
+from aiohttp import ClientError, ClientSession
+from yarl import URL
 
+from proxy.simulator import Fault, Simulator
 from proxy.simulator.codes import Codes
 
+_INVALID_GRANT = (400, {"error": "invalid_grant"})
 _HERE, _ELSEWHERE = "http://127.0.0.1:8400/callback", "http://127.0.0.1:8400/callback/"
 
 
@@ -61,3 +65,79 @@ def test_the_repr_counts_the_good_and_shows_none() -> None:
     codes = _codes([0.0])
     codes.add("c0de", _HERE)
     assert repr(codes) == "<Codes 1>"
+
+
+async def test_a_code_of_consent_is_refused_with_another_redirect_uri(
+    simulator: Simulator, client: ClientSession
+) -> None:
+    code = await _consent(client)
+    assert await _exchange(simulator, client, code, redirect_uri=_ELSEWHERE) == _INVALID_GRANT
+    assert (await _exchange(simulator, client, code, redirect_uri=_HERE))[0] == 200
+    assert await _exchange(simulator, client, code, redirect_uri=_HERE) == _INVALID_GRANT
+
+
+async def test_a_code_of_consent_is_taken_without_a_redirect_uri(simulator: Simulator, client: ClientSession) -> None:
+    assert (await _exchange(simulator, client, await _consent(client)))[0] == 200
+
+
+async def test_a_code_that_was_issued_in_python_is_bound_to_no_redirect_uri(
+    simulator: Simulator, client: ClientSession
+) -> None:
+    assert (await _exchange(simulator, client, simulator.issue_code(), redirect_uri="http://any/"))[0] == 200
+
+
+async def test_a_code_is_dead_after_ten_minutes_of_the_clock_that_was_passed_in() -> None:
+    now = [1_000_000.0]
+    async with Simulator(clock=lambda: now[0]) as simulator, ClientSession(simulator.url) as client:
+        early, late = await _consent(client), await _consent(client)
+        now[0] += 599
+        assert (await _exchange(simulator, client, early))[0] == 200
+        now[0] += 1
+        assert await _exchange(simulator, client, late) == _INVALID_GRANT
+
+
+async def test_revoked_grants_take_a_code_of_consent_with_them(simulator: Simulator, client: ClientSession) -> None:
+    code = await _consent(client)
+    simulator.revoke_grants()
+    assert await _exchange(simulator, client, code) == _INVALID_GRANT
+
+
+async def test_a_lost_reply_has_spent_the_code_all_the_same(simulator: Simulator, client: ClientSession) -> None:
+    code = await _consent(client)
+    simulator.lose_token_replies(1)
+    with pytest.raises(ClientError):
+        await _exchange(simulator, client, code)
+    assert await _exchange(simulator, client, code) == _INVALID_GRANT
+
+
+async def test_a_fault_instead_of_the_exchange_spends_no_code(simulator: Simulator, client: ClientSession) -> None:
+    code = await _consent(client)
+    simulator.faults.add(Fault("POST", "/oauth2/access_token", 400, times=1))
+    assert await _exchange(simulator, client, code) == _INVALID_GRANT
+    assert (await _exchange(simulator, client, code))[0] == 200
+
+
+async def test_the_tokens_of_a_code_live_and_expire_like_those_of_a_refresh() -> None:
+    now = [1_000_000.0]
+    async with Simulator(clock=lambda: now[0], expires_in=60) as simulator, ClientSession(simulator.url) as client:
+        assert (await _exchange(simulator, client, await _consent(client)))[1]["expires_in"] == 60
+        assert simulator.state()["access_tokens"] == 1
+        now[0] += 60
+        assert simulator.state()["access_tokens"] == 0
+
+
+async def _consent(client: ClientSession) -> str:
+    """Allow; return the code that would arrive at the redirect URI."""
+    query = {"client_id": "simulator-client", "redirect_uri": _HERE, "response_type": "code"}
+    url = URL("/oauth2/authorize").with_query(query)
+    async with client.post(url, data={"decision": "allow"}, allow_redirects=False) as response:
+        return URL(response.headers["Location"]).query["code"]
+
+
+async def _exchange(
+    simulator: Simulator, client: ClientSession, code: str, **more: str
+) -> tuple[int, dict[str, object]]:
+    form = {"grant_type": "authorization_code", "code": code, **more}
+    secrets = {"client_id": simulator.client_id, "client_secret": simulator.client_secret}
+    async with client.post("/oauth2/access_token", data=secrets | form) as response:
+        return response.status, await response.json()

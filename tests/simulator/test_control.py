@@ -64,6 +64,10 @@ async def test_settings_change_what_is_named_and_nothing_else(simulator: Simulat
     assert (simulator.rotate, simulator.expires_in) == (False, 31535999)
     await _switch(simulator, "/settings", {"expires_in": None})
     assert (simulator.rotate, simulator.expires_in) == (False, None)
+    await _switch(simulator, "/settings", {"redirect_uri": "http://a/b", "echo_state": False})
+    assert (simulator.redirect_uri, simulator.echo_state) == ("http://a/b", False)
+    await _switch(simulator, "/settings", {"redirect_uri": None})
+    assert (simulator.redirect_uri, simulator.echo_state) == (None, False)
 
 
 @pytest.mark.parametrize(("payload", "times"), [(None, 1), ({"times": 3}, 3), ({"times": 0}, 0)])
@@ -136,6 +140,8 @@ async def test_a_switch_that_is_none_is_told_apart_from_a_wrong_method(
         ("/faults", {"delay": -1}),
         ("/faults", []),
         ("/settings", {"rotate": "no"}),
+        ("/settings", {"echo_state": None}),
+        ("/settings", {"rotate": False, "expires_in": 1, "echo_state": False, "redirect_uri": "callback"}),
         ("/lose-token-replies", {"times": -1}),
         ("/lose-token-replies", {"times": "x"}),
     ],

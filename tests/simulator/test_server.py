@@ -96,11 +96,14 @@ def test_the_switches_can_be_thrown_while_it_runs() -> None:
     simulator = Simulator(expires_in=60, rotate=True)
     simulator.expires_in, simulator.rotate = "soon", False
     assert (simulator.expires_in, simulator.rotate) == ("soon", False)
+    simulator.redirect_uri, simulator.echo_state = "http://a/b", False
+    assert (simulator.redirect_uri, simulator.echo_state) == ("http://a/b", False)
 
 
 def test_the_repr_tells_the_state_and_no_credential() -> None:
     simulator = Simulator()
     issued = [simulator.issue_refresh_token(), simulator.issue_access_token(), simulator.issue_api_key()]
+    issued.append(simulator.issue_code())
     assert "'grants': 2" in repr(simulator)
     assert not any(value in repr(simulator) for value in [*issued, simulator.client_secret])
 
