@@ -30,5 +30,6 @@ or
   PANDADOC_CLIENT_SECRET={simulator.client_secret}
   PANDADOC_REFRESH_TOKEN={simulator.issue_refresh_token()}
 
+consent page: {simulator.url}/oauth2/authorize
 switches: GET {simulator.url}/_simulator/state and /journal, POST /_simulator/expire, /revoke, /faults …
 """

@@ -19,6 +19,7 @@ async def test_the_printed_credentials_open_it(capsys: pytest.CaptureFixture[str
             printed += capsys.readouterr().out
     given = dict(re.findall(r"(PANDADOC_\w+)=(\S+)", printed))
     url = given["PANDADOC_PROXY__UPSTREAM__URL"]
+    assert f"consent page: {url}/oauth2/authorize" in printed
     form = {
         "grant_type": "refresh_token",
         "client_id": given["PANDADOC_CLIENT_ID"],
