@@ -18,6 +18,7 @@ from proxy.admin import Probes
 from proxy.clock import Clock, SystemClock
 from proxy.compose import Snapshot, build
 from proxy.config import Config, OAuth2Credential, TcpBind, UnixBind
+from proxy.credential.source import CredentialSource
 from proxy.forward.handler import Handler, InFlight, Lane
 from proxy.forward.server import Server
 from proxy.signals import Signals
@@ -27,6 +28,10 @@ log = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
 """Connections the kernel may hold for us; a burst of a thousand must not be turned away."""
+
+LOOK_EVERY: Final = 2.0
+"""Seconds between two looks behind the traffic: a new login, secret or clock is noticed this soon, and an idle
+proxy refreshes what is stale."""
 
 CUT_OFF: Final = 1.0
 """Seconds that answers get to leave, and a refresh to be stored, once drain is over."""
@@ -38,8 +43,10 @@ class Proxy:
     What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; the rest is set by `start` alone.
     """
 
-    def __init__(self, config: Config, *, state_home: Path, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, *, state_home: Path, clock: Clock | None = None, watch: bool = True) -> None:
+        """Without `watch` it is up to others to call `look`."""
         self._config = config
+        self._watches = watch
         self._state_home = state_home
         self._clock = clock or SystemClock()
         self._tasks = Tasks()
@@ -85,6 +92,13 @@ class Proxy:
             raise
         self._serving = True
         self._announce()
+        if self._watches:
+            self._tasks.start(self._watch(), "watch")
+
+    async def look(self) -> None:
+        """Look behind the traffic, once: what was stored or changed by others, and what is due."""
+        assert self._snapshot is not None  # noqa: S101 - `start` has set it
+        await asyncio.gather(*(_look(source) for source in self._snapshot.sources))
 
     async def drain(self) -> None:
         """Become unready, accept for `shutdown.grace` more, finish what is in flight, end (law 17)."""
@@ -112,6 +126,11 @@ class Proxy:
         await self._tasks.drain(0)
         if self._snapshot is not None:
             await self._snapshot.close()
+
+    async def _watch(self) -> None:
+        await self.look()
+        while not await self._tasks.pause(LOOK_EVERY):
+            await self.look()
 
     def _lane(self, number: int) -> Lane:
         """Return the parts that serve a listener now; a request keeps what it got."""
@@ -156,6 +175,13 @@ async def serve(config: Config, state_home: Path) -> int:
     finally:
         await proxy.stop()
     return 0
+
+
+async def _look(source: CredentialSource) -> None:
+    try:
+        await source.look()
+    except Exception:  # the next look may do better, and other credentials go on
+        log.exception("a fault of ours while looking after credential %s", source.name)
 
 
 async def _bound(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseRunner:

@@ -117,7 +117,7 @@ def _configured(path: Path | None) -> "Config":
 
 def _composable(path: Path | None) -> "Config":
     """Read the configuration and look at what only shows when the parts are put together."""
-    from proxy.compose import refuse_shared_stores
+    from proxy.compose_credentials import refuse_shared_stores
     from proxy.config import BadConfig
 
     config = _configured(path)

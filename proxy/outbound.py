@@ -43,7 +43,9 @@ def forwarding_sessions(
 
     The second never resends by itself.
     """
-    connector = _connector(settings, context, settings.max_connections)
+    connector = aiohttp.TCPConnector(
+        limit=settings.max_connections, ttl_dns_cache=DNS_TTL, keepalive_timeout=settings.keepalive, ssl=context
+    )
     once = _forwarding_session(settings, connector, owner=False)
     once._retry_connection = False  # noqa: SLF001 - it has no public switch (aiohttp issue 10790)
     return _forwarding_session(settings, connector, owner=True), once
@@ -65,10 +67,15 @@ def _forwarding_session(settings: Upstream, connector: aiohttp.TCPConnector, *, 
     )
 
 
-def credential_session(settings: Upstream, context: ssl.SSLContext) -> aiohttp.ClientSession:
-    """Make the session for token calls and probes."""
+def credential_session(context: ssl.SSLContext) -> aiohttp.ClientSession:
+    """Make the session for token calls and probes.
+
+    Each goes out on a connection of its own: on a kept one that the other side is just closing, a redeem's
+    outcome would be unknown (law 6).
+    """
+    connector = aiohttp.TCPConnector(limit=CREDENTIAL_CONNECTIONS, ttl_dns_cache=DNS_TTL, force_close=True, ssl=context)
     return aiohttp.ClientSession(
-        connector=_connector(settings, context, CREDENTIAL_CONNECTIONS),
+        connector=connector,
         headers={
             "User-Agent": f"pandadoc-proxy/{__version__}",
             "Accept": "application/json",
@@ -78,7 +85,3 @@ def credential_session(settings: Upstream, context: ssl.SSLContext) -> aiohttp.C
         auto_decompress=False,
         trust_env=False,
     )
-
-
-def _connector(settings: Upstream, context: ssl.SSLContext, limit: int) -> aiohttp.TCPConnector:
-    return aiohttp.TCPConnector(limit=limit, ttl_dns_cache=DNS_TTL, keepalive_timeout=settings.keepalive, ssl=context)

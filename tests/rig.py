@@ -18,6 +18,8 @@ import yaml
 
 from proxy.app import Proxy
 from proxy.config import Config, load
+from proxy.credential.oauth2 import RefreshingCredential
+from proxy.credential.refresh import Refresher
 from proxy.simulator import Simulator
 
 PROXY_LOGGER: Final = logging.getLogger("proxy")
@@ -81,7 +83,10 @@ class Ear(logging.Handler):
 
 @dataclass
 class House:
-    """One proxy before one simulator, on loopback. `restart` makes the proxy anew on what it stored."""
+    """One proxy before one simulator, on loopback. `restart` makes the proxy anew on what it stored.
+
+    The proxy does not look behind the traffic by itself: a test says when.
+    """
 
     simulator: Simulator
     folder: Path
@@ -112,8 +117,19 @@ class House:
         assert_silent(self.all_secrets(), [*self.ear.lines, *self.said])
 
     async def open(self) -> None:
-        self.proxy = Proxy(self.config(), state_home=self.folder / "state", clock=self.clock)
+        self.proxy = Proxy(self.config(), state_home=self.folder / "state", clock=self.clock, watch=False)
         await self.proxy.start()
+
+    async def look(self) -> None:
+        """Have the proxy look behind the traffic, as it does every two seconds, and let what it began end."""
+        await self.proxy.look()
+        await until(lambda: not any(refresher.in_flight for refresher in self.refreshers))
+
+    @property
+    def refreshers(self) -> list[Refresher]:
+        assert self.proxy._snapshot is not None  # noqa: SLF001 - nothing else shows what a credential knows
+        sources = self.proxy._snapshot.sources  # noqa: SLF001 - the same
+        return [source._refresher for source in sources if isinstance(source, RefreshingCredential)]  # noqa: SLF001
 
     async def restart(self) -> None:
         """End the proxy as SIGTERM does, and start another on what it stored."""

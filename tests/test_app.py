@@ -10,7 +10,7 @@ from rig import until
 from wire import OK, Stage, caller, converse, upstream
 
 from proxy.app import Proxy
-from proxy.compose import refuse_shared_stores
+from proxy.compose_credentials import refuse_shared_stores
 from proxy.config import BadConfig, load
 from proxy.simulator import Fault
 

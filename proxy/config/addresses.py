@@ -113,6 +113,14 @@ def api_url(text: str) -> URL:
     return url.with_path(url.raw_path.rstrip("/"), encoded=True)
 
 
+def redirect_uri(text: str) -> URL:
+    """Read the redirect URI as it is registered with PandaDoc, to the letter (RFC 6749 §3.1.2)."""
+    url = _url(text, ("https", "http"), "expected a URL such as http://127.0.0.1:8089/callback")
+    if "#" in text or url.user is not None or url.password is not None:
+        raise ValueError("a redirect URI must not hold a fragment, user or password")
+    return URL(text, encoded=True)
+
+
 def proxy_url(text: str) -> URL:
     """Read a proxy's address; `proxy.corp:3128` means http, as in HTTPS_PROXY."""
     complaint = "expected a proxy such as http://proxy.corp:3128"

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def completed(config: Config, environ: Mapping[str, str], faults: Findings) -> Config:
-    """Fill in the proxy of the upstream and every credential's token URL."""
+    """Fill in the proxy of the upstream, and every credential's token and authorize URLs."""
     return replace(
         config,
         upstream=_with_proxy(config.upstream, environ, faults),
         credentials=MappingProxyType(
-            {name: _with_token_url(item, config.upstream.url) for name, item in config.credentials.items()}
+            {name: _with_urls(item, config.upstream.url) for name, item in config.credentials.items()}
         ),
     )
 
@@ -43,7 +43,18 @@ def _with_proxy(upstream: Upstream, environ: Mapping[str, str], faults: Findings
         return upstream
 
 
-def _with_token_url(item: Credential, upstream: URL) -> Credential:
-    if isinstance(item, OAuth2Credential) and not item.token_url.absolute:
-        return replace(item, token_url=upstream.joinpath(item.token_url.raw_path.lstrip("/"), encoded=True))
-    return item
+def _with_urls(item: Credential, upstream: URL) -> Credential:
+    if not isinstance(item, OAuth2Credential):
+        return item
+    token, authorize = item.token_url, item.authorize_url
+    if not token.absolute:
+        token = upstream.joinpath(token.raw_path.lstrip("/"), encoded=True)
+    if not authorize.absolute:
+        authorize = _consent_origin(token).join(authorize)
+    return replace(item, token_url=token, authorize_url=authorize)
+
+
+def _consent_origin(token_url: URL) -> URL:
+    """Tell where people consent: PandaDoc's app stands beside its API, in each of its regions."""
+    origin, host = token_url.origin(), token_url.host or ""
+    return origin.with_host(f"app.{host.removeprefix('api.')}") if host.startswith("api.") else origin

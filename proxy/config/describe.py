@@ -69,8 +69,15 @@ def _grant(credential: OAuth2Credential) -> Iterator[str]:
     seed = credential.refresh_token
     yield f"client id from {credential.client_id.describe()}, secret from {credential.client_secret.describe()}"
     yield f"first refresh token from {seed.describe()}" if seed else "no refresh token: the store must have one"
+    if credential.access_token is not None:
+        yield f"first access token from {credential.access_token.describe()}"
     yield f"refreshed at POST {credential.token_url}, {_ahead(credential.refresh_before)}"
+    if credential.max_age is not None:
+        yield f"and {duration_text(credential.max_age)} after the last refresh at the latest"
+    if credential.unknown_outcome == "stop":
+        yield "not tried again by itself after a redeem whose outcome is unknown"
     yield f"kept in {_store(credential)}"
+    yield f"new consents: pandadoc-proxy login, at {credential.authorize_url}, back to {credential.redirect_uri}"
     yield f"probed with GET {credential.probe}" if credential.probe else "not probed"
 
 

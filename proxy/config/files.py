@@ -73,7 +73,7 @@ def secrets(config: Config) -> Iterator[tuple[str, SecretReference]]:
         if isinstance(item, ApiKeyCredential):
             yield f"{path}.api_key", item.api_key
             continue
-        for key in ("client_id", "client_secret", "refresh_token"):
+        for key in ("client_id", "client_secret", "refresh_token", "access_token"):
             secret = getattr(item, key)
             if secret is not None:
                 yield f"{path}.oauth2.{key}", secret

@@ -95,6 +95,20 @@ def _one_grant_a_file(config: Config) -> Iterator[Finding]:
             yield Finding(f"{join('credentials', later)}.oauth2.store.file", message)
 
 
+def _whole_seeds(config: Config) -> Iterator[Finding]:
+    for name, item in config.credentials.items():
+        path = f"{join('credentials', name)}.oauth2"
+        if not isinstance(item, OAuth2Credential):
+            continue
+        if item.access_token is not None and (item.expires_at is None or item.refresh_token is None):
+            message = "needs expires_at, its expiry, and refresh_token, which it came with"
+            yield Finding(f"{path}.access_token", message, (f"{path}.expires_at", f"{path}.refresh_token"))
+        if item.expires_at is not None and item.access_token is None:
+            yield Finding(
+                f"{path}.expires_at", "is the expiry of access_token: set that too", (f"{path}.access_token",)
+            )
+
+
 def _exposed_listeners(config: Config) -> Iterator[Finding]:
     for path, listener in _listeners(config):
         if _is_exposed(listener) and listener.anyone:
@@ -124,6 +138,7 @@ _FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _no_loop,
     _proxy_for_https,
     _one_grant_a_file,
+    _whole_seeds,
 )
 _WARNINGS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _exposed_listeners,

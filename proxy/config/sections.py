@@ -45,6 +45,13 @@ def _refresh_before(text: str) -> float | None:
         raise ValueError(f"{error}; or auto") from None
 
 
+def _max_age(text: str) -> float:
+    seconds = units.positive_duration(text)
+    if seconds < 60:  # noqa: PLR2004 - said in the message
+        raise ValueError("must be 1m at least: each refresh kills the token before it")
+    return seconds
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 1_000_000:  # noqa: PLR2004 - said in the message
         raise ValueError("expected a whole number from 1 to 1000000")
@@ -60,6 +67,9 @@ ProxyUrl: TypeAlias = Annotated[URL, Reads(addresses.proxy_url)]
 Seconds: TypeAlias = Annotated[float, Reads(units.positive_duration)]
 SecondsOrZero: TypeAlias = Annotated[float, Reads(units.duration)]
 SecondsOrAuto: TypeAlias = Annotated[float | None, Reads(_refresh_before, null_is_default=True)]
+Moment: TypeAlias = Annotated[float, Reads(units.moment)]
+MaxAge: TypeAlias = Annotated[float, Reads(_max_age)]
+RedirectUri: TypeAlias = Annotated[URL, Reads(addresses.redirect_uri)]
 Bytes: TypeAlias = Annotated[int, Reads(units.positive_size)]
 BytesOrZero: TypeAlias = Annotated[int, Reads(units.size)]
 Count: TypeAlias = Annotated[int, Reads(_count)]
@@ -118,9 +128,15 @@ class OAuth2Credential(Section, frozen=True, kw_only=True):
     client_id: SecretReference
     client_secret: SecretReference
     refresh_token: SecretReference | None = None
+    access_token: SecretReference | None = None  # with refresh_token and expires_at
+    expires_at: Moment | None = None
     token_url: TokenUrl = URL("/oauth2/access_token")  # relative to upstream.url here; absolute once loaded
+    authorize_url: TokenUrl = URL("/oauth2/authorize")  # the same: completion knows PandaDoc's own host for it
+    redirect_uri: RedirectUri = URL("http://127.0.0.1:8089/callback")
     scope: str | None = None
     refresh_before: SecondsOrAuto = None  # None: auto
+    max_age: MaxAge | None = None
+    unknown_outcome: Literal["retry", "stop"] = "retry"
     wait: Seconds = 10.0  # how long callers wait for a refresh
     redeem_timeout: Seconds = 60.0
     probe: UrlPath | None = "/public/v1/members/current"

@@ -1,9 +1,11 @@
-"""Durations and sizes as people write them. Pure."""
+"""Durations, moments and sizes as people write them. Pure."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
+_SECONDS_SINCE_1970 = re.compile(r"\d{9,11}(?:\.\d{1,6})?", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15})([a-z]*)", re.ASCII | re.IGNORECASE)
 
@@ -35,6 +37,20 @@ def positive_duration(text: str) -> float:
     if seconds == 0:
         raise ValueError("must be longer than zero")
     return seconds
+
+
+def moment(text: str) -> float:
+    """Read `2027-11-25T15:02:00Z` (RFC 3339, with its offset), or seconds since 1970."""
+    complaint = "expected a moment such as 2027-11-25T15:02:00Z, or seconds since 1970"
+    if _SECONDS_SINCE_1970.fullmatch(text):
+        return float(text)
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(complaint) from None
+    if read.tzinfo is None:
+        raise ValueError(f"{complaint}: the offset is missing, such as Z for UTC")
+    return read.timestamp()
 
 
 def size(text: str) -> int:

@@ -1,10 +1,10 @@
 """The source that lends a PandaDoc API key: the one that its secret holds now."""
 
-import asyncio
 import logging
 
 from proxy.credential.credential import Credential
 from proxy.errors import OperatorError
+from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretReference, SecretUnavailable
 
 log = logging.getLogger(__name__)
@@ -13,17 +13,21 @@ log = logging.getLogger(__name__)
 class ApiKey:
     """Lends `API-Key …`.
 
-    `_credential` is None until the key could be read once (a secret's file may arrive after us); a 401
-    makes it be read again, for keys are rotated while we run. `_read` alone sets it.
-    `_doubted` asks the next request to do so; `_warned_of` is the key whose refusal was logged.
+    `_credential` is None until the key could be read once (a secret's file may arrive after us). It is read
+    again on a 401, and every few seconds where it is a file, for keys are rotated while we run. `_read` alone
+    sets it.
+    `_doubted` asks the next request to do so; `_warned_of` is the key whose refusal was logged, `_noticed`
+    what was said of the file.
     """
 
-    def __init__(self, name: str, key: SecretReference) -> None:
+    def __init__(self, name: str, key: SecretReference, reader: SecretReader) -> None:
         self.name = name
         self._key = key
+        self._reader = reader
         self._credential: Credential | None = None
         self._doubted = False
         self._warned_of: Credential | None = None
+        self._noticed = ""
 
     def __repr__(self) -> str:
         return f"<ApiKey {self.name} from {self._key.describe()} {self._credential}>"
@@ -63,9 +67,21 @@ class ApiKey:
     def replayed(self, credential: Credential, *, refused: bool) -> None:
         """Learn nothing: a key has no cool-down."""
 
+    async def look(self) -> None:
+        """Take a key that has changed in its file; while a new one can't be read, the old one is lent."""
+        noticed = ""
+        if self._key.kind == "file":
+            try:
+                await self._read()
+            except OperatorError as fault:
+                noticed = fault.detail
+        if noticed and noticed != self._noticed:
+            log.warning("%s", noticed)
+        self._noticed = noticed
+
     async def _read(self) -> Credential:
         try:
-            key = await asyncio.to_thread(self._key.read)
+            key = await self._reader.read(self._key)
         except SecretUnavailable as fault:
             raise OperatorError(f"The API key of credential {self.name} can't be read: {fault}") from fault
         if " " in key.reveal():

@@ -15,6 +15,10 @@ STALE_LEAD_CAP: Final = 7 * 86400.0
 """Seconds: a token of a year is refreshed a week ahead, so that a week of faults goes unnoticed."""
 
 
+YEAR: Final = 365 * 86400.0 - 1
+"""Seconds: what PandaDoc's access tokens live."""
+
+
 class Freshness(Enum):
     """How a credential may be used now."""
 
@@ -49,3 +53,18 @@ def stale_lead(lifetime: float, refresh_before: float | None) -> float:
     if refresh_before is None:
         refresh_before = min(max(STALE_LEAD_FLOOR, lifetime / 10), STALE_LEAD_CAP)
     return min(refresh_before, lifetime / 2)
+
+
+def stale_at(obtained_at: float, expires_at: float, refresh_before: float | None, max_age: float | None) -> float:
+    """Tell when a token becomes stale: ahead of its expiry, and no later than `max_age` seconds after it came."""
+    ahead = expires_at - stale_lead(expires_at - obtained_at, refresh_before)
+    return ahead if max_age is None else min(ahead, obtained_at + max_age)
+
+
+def alarm(left: float, lifetime: float) -> int:
+    """Tell how loud a refresh that is due and fails must be: 0 not yet, 1 a month before the end, 2 a week, 3 a day.
+
+    `left` and `lifetime` are seconds. A token of less than a year has its part of those times.
+    """
+    part = min(1.0, lifetime / YEAR)
+    return sum(left <= days * 86400 * part for days in (30, 7, 1))

@@ -1,30 +1,30 @@
-"""The newest grant, in memory and in the store: read again, compared, kept (law 4).
+"""The ledger of one grant, in memory and in the store: read again, compared, written down (laws 2, 4 and 6).
 
 What is in memory is never worse than what is in the store. A pair that can't be stored lives on here
 and is tried again until it is.
 """
 
-import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from proxy.credential import backoff
+from proxy.clock import Clock
+from proxy.credential import backoff, ledger
+from proxy.credential.grant_secrets import Seed
+from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
 from proxy.credential.refusals import Refusals
-from proxy.credential.store import Grant, Store, StoreError
-from proxy.secrets import Secret, SecretUnavailable
+from proxy.credential.store import Lease, Store, StoreError, Unshared
+from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 
 class GrantKeeper:
-    """Keeps one credential's grant.
+    """Keeps one credential's ledger.
 
-    What changes: `newest`, by `read_again` and `keep`; `refusals`, by `keep_refusals` and the first
-    `read_again`; `_late`, the grant that waits to be stored, by `_save` and `_keep_later`; `_stored`, the one
-    whose pair is safe, by `_write` and `read_again`. `_saving` makes writers of the store wait in line, so
-    that the newest is written last.
+    What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
+    not in the store, by `keep` and `_keep_later`.
     """
 
     def __init__(
@@ -32,26 +32,26 @@ class GrantKeeper:
         name: str,
         *,
         store: Store,
-        seed: Callable[[], Secret | None],
+        seed: Callable[[], Awaitable[Seed | None]],
+        clock: Clock,
         jitter: Callable[[], float],
         tasks: Tasks,
     ) -> None:
-        """`seed` reads the configured refresh token; it may raise SecretUnavailable and do file I/O."""
-        self.newest: Grant | None = None
-        self.refusals = Refusals()
+        """`seed` reads what is configured; it may raise SecretUnavailable."""
+        self.ledger = Ledger()
         self._name = name
         self._store = store
         self._seed = seed
+        self._clock = clock
         self._jitter = jitter
         self._tasks = tasks
-        self._saving = asyncio.Lock()
-        self._late: Grant | None = None
-        self._stored: Grant | None = None
+        self._unstored = False
 
     def __repr__(self) -> str:
-        return f"<GrantKeeper {self._name} {self.newest} {self.refusals} in {self._store}>"
+        stored = "NOT stored" if self._unstored else "stored"
+        return f"<GrantKeeper {self._name} {stored} {self.ledger} in {self._store}>"
 
-    async def read_again(self, *, urgent: bool) -> None:
+    async def read_again(self, *, urgent: bool = False) -> None:
         """Take what the store has if it is newer: another process or a restart may have been there (law 6).
 
         Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant.
@@ -59,96 +59,158 @@ class GrantKeeper:
         try:
             kept = await self._store.load()
         except StoreError as fault:
-            self._or_from_memory(fault, urgent=urgent and self.newest is not None)
+            self._or_from_memory(fault, urgent=urgent and self.ledger.grant is not None)
             return
-        if kept is not None and self.newest is None:
-            self.refusals = kept.refusals
-        if kept is not None and (self.newest is None or kept.generation > self.newest.generation):
-            self.newest = self._stored = kept
-
-    async def prove_writable(self, *, urgent: bool) -> None:
-        """Refuse to redeem what could not be stored, unless it is `urgent` (law 4). Raises StoreError.
-
-        A refresh token that was never redeemed is never urgent: it keeps, and its successor would not.
-        """
-        try:
-            await self._store.prove_writable()
-        except StoreError as fault:
-            self._or_from_memory(fault, urgent=urgent)
+        self.ledger = ledger.merged(self.ledger, kept)
 
     async def new_lineage(self) -> Grant | None:
-        """Return the grant that the configured refresh token begins, if the store has never seen it.
+        """Return the grant that the configured refresh token begins, if it was never seen here.
 
-        Raises SecretUnavailable where there is nothing else to go on with.
+        An access token beside it makes it the next generation already, while that is good. Raises
+        SecretUnavailable where there is nothing else to go on with.
         """
         try:
-            seed = await asyncio.to_thread(self._seed)
+            seed = await self._seed()
         except SecretUnavailable:
-            if self.newest is None:
+            if self.ledger.grant is None:
                 raise
             return None
-        generation, seeds = (self.newest.generation, self.newest.seeds) if self.newest else (0, ())
-        if seed is None or seed.fingerprint() in seeds:
+        if seed is None or seed.refresh_token.fingerprint() in self.ledger.seeds:
             return None
-        return Grant(generation, seed, seeds=(*seeds, seed.fingerprint()))
+        now = self._clock.wall()
+        lineage = Lineage("refresh_token", seed.refresh_token.fingerprint(), now)
+        grant = Grant(self.ledger.generation, lineage, seed.refresh_token)
+        if seed.access_token is None or seed.expires_at <= now:
+            return grant
+        return replace(
+            grant,
+            generation=grant.generation + 1,
+            access_token=seed.access_token,
+            obtained_at=now,
+            expires_at=seed.expires_at,
+        )
 
-    async def keep(self, grant: Grant) -> None:
-        """Keep a new pair: in memory, then in the store, however long that takes to be possible."""
-        self.newest = grant
-        await self._save(grant)
+    # Around a redeem
 
-    async def _save(self, grant: Grant) -> None:
+    async def lease(self, *, urgent: bool) -> Lease | None:
+        """Take the right to redeem; None while another process has it. Raises as `read_again` does."""
         try:
-            await self._write(grant)
+            return await self._store.lease()
+        except StoreError as fault:
+            if not urgent:
+                raise
+            log.warning("credential %s: refreshing without the store's lock. %s", self._name, fault)
+            return Unshared()
+
+    async def begin(self, grant: Grant, *, urgent: bool) -> bool:
+        """Write down the intent to redeem `grant`, which proves the store writable (law 4).
+
+        Tell whether it is written; else the store has moved on. Raises StoreError, unless it is `urgent`.
+        """
+        begun = ledger.begun(self.ledger, grant, self._clock.wall())
+        try:
+            kept = await self._store.update(
+                lambda kept: ledger.begun(kept, grant, self._clock.wall()),
+                room=True,
+            )
+        except StoreError as fault:
+            self._or_from_memory(fault, urgent=urgent)
+            kept = begun
+        if kept is None:
+            return False
+        self.ledger = replace(self.ledger, intent=kept.intent)
+        return True
+
+    async def failed(self, grant: Grant, before: Intent | None, attempt: Attempt, *, proven: bool) -> None:
+        """Write down that no pair came of it; `proven`: and that nothing was redeemed."""
+
+        def change(kept: Ledger) -> Ledger:
+            return ledger.refused(kept, grant, before, attempt) if proven else ledger.unresolved(kept, attempt)
+
+        self.ledger = change(self.ledger)
+        try:
+            await self._store.update(change)
+        except StoreError as fault:
+            log.warning("credential %s: a failed refresh is not written down. %s", self._name, fault)
+
+    async def keep(self, grant: Grant, attempt: Attempt) -> None:
+        """Keep a new pair: in memory, then in the store, however long that takes to be possible."""
+        ours = ledger.renewed(self.ledger, grant, self.ledger.refusals, attempt)
+        if ours is None:
+            log.warning("credential %s: a newer grant has come during a refresh; its pair is dropped", self._name)
+            return
+        self.ledger = replace(ours, refusals=self.ledger.refusals)
+        try:
+            await self._save()
         except StoreError as fault:
             log.critical("credential %s: generation %d is NOT stored. %s", self._name, grant.generation, fault)
-            if self._late is not grant:
-                self._late = grant
-                self._tasks.start(self._keep_later(grant), f"save {self._name} later", finish=True)
+            if not self._unstored:
+                self._unstored = True
+                self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
+        else:
+            self._unstored = False
+
+    @property
+    def stored(self) -> bool:
+        """Whether the store has the newest pair, as far as we know."""
+        return not self._unstored
+
+    async def _save(self) -> None:
+        """Store the pair that is in memory, unless the store has moved on: then take that. Raises StoreError."""
+        ours = self.ledger
+
+        def change(kept: Ledger) -> Ledger | None:
+            return ledger.renewed(kept, ours.grant, ours.refusals, ours.last) if ours.grant else None
+
+        kept = await self._store.update(change)
+        if kept is None:
+            await self.read_again()
+        else:
+            self.ledger = ledger.merged(self.ledger, kept)
+
+    async def _keep_later(self) -> None:
+        """Try until it is stored; once more when the process ends."""
+        failures, ending = 0, False
+        while self._unstored and not ending:
+            failures += 1
+            ending = await self._tasks.pause(backoff.pause(failures, self._jitter()))
+            try:
+                await self._save()
+            except StoreError as fault:
+                level = logging.CRITICAL if ending else logging.ERROR
+                text = "credential %s: generation %d is still not stored. %s"
+                log.log(level, text, self._name, self.ledger.generation, fault)
+            else:
+                self._unstored = False
+                log.info("credential %s: generation %d is stored now", self._name, self.ledger.generation)
+        if self._unstored:
+            log.critical(
+                "credential %s: generation %d was NEVER stored and ends with this process. The stored refresh token"
+                " is spent; a new login will be needed.",
+                self._name,
+                self.ledger.generation,
+            )
+
+    # What is known of 401s
+
+    @property
+    def refusals(self) -> Refusals:
+        return self.ledger.refusals
 
     def keep_refusals(self, refusals: Refusals) -> None:
         """Remember them; a cool-down goes to the store, so that a restart does not end it (law 3)."""
-        was, self.refusals = self.refusals, refusals
-        if (was.until, was.spent) != (refusals.until, refusals.spent) and self.newest is not None:
-            self._tasks.start(self._save(self.newest), f"save {self._name}", finish=True)
+        was = self.ledger.refusals
+        self.ledger = replace(self.ledger, refusals=refusals)
+        if (was.until, was.spent) != (refusals.until, refusals.spent) and self.ledger.grant is not None:
+            self._tasks.start(self._store_refusals(self.ledger.grant.lineage), f"save {self._name}", finish=True)
+
+    async def _store_refusals(self, lineage: Lineage) -> None:
+        try:
+            await self._store.update(lambda kept: ledger.cooled(kept, lineage, self.ledger.refusals))
+        except StoreError as fault:
+            log.warning("credential %s: a cool-down is not stored: a restart ends it. %s", self._name, fault)
 
     def _or_from_memory(self, fault: StoreError, *, urgent: bool) -> None:
         if not urgent:
             raise fault
         log.critical("credential %s: refreshing from and into memory only. %s", self._name, fault)
-
-    async def _keep_later(self, grant: Grant) -> None:
-        """Try until it is stored, or a newer pair looks after itself; once more when the process ends."""
-        failures, ending = 0, False
-        while self.newest is grant and not ending:
-            failures += 1
-            ending = await self._tasks.pause(backoff.pause(failures, self._jitter()))
-            try:
-                stored = await self._write(grant)
-            except StoreError as fault:
-                level = logging.CRITICAL if ending else logging.ERROR
-                log.log(
-                    level, "credential %s: generation %d is still not stored. %s", self._name, grant.generation, fault
-                )
-            else:
-                if self._late is grant:
-                    self._late = None
-                if stored:
-                    log.info("credential %s: generation %d is stored now", self._name, grant.generation)
-                return
-        if self.newest is grant and self._stored is not grant:
-            log.critical(
-                "credential %s: generation %d was NEVER stored and ends with this process. The stored refresh token"
-                " is spent; a new one will be needed.",
-                self._name,
-                grant.generation,
-            )
-
-    async def _write(self, grant: Grant) -> bool:
-        """Store `grant` with what is known of 401s; tell whether it still was the newest. Raises StoreError."""
-        async with self._saving:
-            if self.newest is not grant:
-                return False
-            await self._store.save(replace(grant, refusals=replace(self.refusals, on_trial=None)))
-            self._stored = grant
-            return True

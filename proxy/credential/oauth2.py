@@ -11,16 +11,20 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from cachetools import TLRUCache
 
 from proxy.clock import Clock
-from proxy.credential.credential import Credential, Freshness
+from proxy.credential.advice import span
+from proxy.credential.credential import Credential, Freshness, alarm
 from proxy.credential.probe import Probe, Probed
 from proxy.credential.refresh import Refresher
 from proxy.credential.refusals import Verdict
+from proxy.credential.store import StoreError
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
+from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -30,6 +34,19 @@ ACCEPTED_LATELY: Final = 30.0
 
 PROBE_PAUSE: Final = 5.0
 """Seconds for which a probe's result holds: a revocation in a cool-down heals this soon (law 3)."""
+
+
+LOUDNESS: Final = (logging.DEBUG, logging.WARNING, logging.ERROR, logging.CRITICAL)
+"""How the end of a token that can't be refreshed is logged, by its alarm."""
+
+
+class State(Enum):
+    """What a credential can do now (laws 5 to 7)."""
+
+    FRESH = "fresh"  # lend it
+    STALE = "stale"  # lend it, and refresh behind the traffic
+    EXPIRED = "expired"  # wait for the refresh
+    DEAD = "dead"  # no refresh can help: say what to do. What is still good is lent
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +64,7 @@ class RefreshingCredential:
     `_healing`                    the one probe-and-refresh in flight (law 3); `_heal`
     `_probing`, `_last_probe`     the one probe in flight, and the last one's result; `_ask`
     `_accepted`, `_accepted_at`   the token last accepted by the upstream, and when; `accepted`
+    `_noticed`, `_alarmed`        what was said of the store, and of which generation's end how loudly; `look`
     """
 
     def __init__(self, refresher: Refresher, *, probe: Probe | None, wait: float, clock: Clock, tasks: Tasks) -> None:
@@ -65,10 +83,46 @@ class RefreshingCredential:
         self._last_probe: _LastProbe | None = None
         self._accepted: Credential | None = None
         self._accepted_at = 0.0  # monotonic
+        self._noticed = ""
+        self._alarmed = (0, 0)
 
     def __repr__(self) -> str:
         busy = "healing" if self._healing else "probing" if self._probing else "idle"
-        return f"<RefreshingCredential {self.name} {busy} last_probe={self._last_probe} {self._refresher}>"
+        state = f"{self.state.value} {busy} last_probe={self._last_probe}"
+        return f"<RefreshingCredential {self.name} {state} {self._refresher}>"
+
+    @property
+    def state(self) -> State:
+        if isinstance(self._refresher.trouble, OperatorError):
+            return State.DEAD
+        credential = self._refresher.credential
+        return State.EXPIRED if credential is None else State(credential.freshness(self._clock.wall()).value)
+
+    # Behind the traffic
+
+    async def look(self) -> None:
+        noticed = ""
+        try:
+            await self._refresher.look()
+        except (StoreError, SecretUnavailable) as fault:
+            noticed = str(fault)
+        if noticed and noticed != self._noticed:
+            log.warning("credential %s: %s", self.name, noticed)
+        self._noticed = noticed
+        self._sound_alarm()
+
+    def _sound_alarm(self) -> None:
+        """Say that the end is near, louder as it comes, once a refresh that was due has failed."""
+        credential, trouble = self._refresher.credential, self._refresher.trouble
+        grant = self._keeper.ledger.grant
+        now = self._clock.wall()
+        if credential is None or grant is None or trouble is None or not credential.stale_at <= now < grant.expires_at:
+            return
+        loudness = alarm(credential.expires_at - now, grant.expires_at - grant.obtained_at)
+        if (credential.generation, loudness) > self._alarmed:
+            self._alarmed = (credential.generation, loudness)
+            text = "credential %s: its access token expires in %s, and no refresh has come through. %s"
+            log.log(LOUDNESS[loudness], text, self.name, span(credential.expires_at - now), trouble.detail)
 
     # Lending
 

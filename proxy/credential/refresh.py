@@ -1,5 +1,7 @@
 """The one refresh of a grant (law 1): adopt what the store has, else redeem.
 
+    take the lease ─► read again ─► newer? adopt ─► write the intent ─► redeem ─► store the pair ─► lend it
+
 Laws 4 to 8 live here, in the keeper and in the pure modules beside this one. A refresh is a task of
 its own and never raises: it ends in a new credential or in `trouble`.
 
@@ -8,6 +10,7 @@ Never here: HTTP, files, the meaning of a reply, and what a 401 proves.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -15,50 +18,62 @@ from typing import Final
 
 from proxy.clock import Clock
 from proxy.credential import backoff
-from proxy.credential.credential import Credential, Freshness, stale_lead
+from proxy.credential.advice import Advice
+from proxy.credential.credential import Credential, Freshness, stale_at
 from proxy.credential.grant_keeper import GrantKeeper
-from proxy.credential.store import Grant, StoreError
+from proxy.credential.grant_secrets import GrantSecrets
+from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Intent
+from proxy.credential.store import Lease, StoreError
 from proxy.credential.token_endpoint import Client, TokenEndpoint
-from proxy.credential.token_reply import NotRedeemed, Redeemed, Refused, Unknown
+from proxy.credential.token_reply import Cause, Redeemed, Refused, Unknown
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
-from proxy.secrets import Secret, SecretReference, SecretUnavailable
+from proxy.secrets import Secret, SecretUnavailable
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-HOW_TO_GET_ONE: Final = "Get a new one as the README's 'The first refresh token' shows and set it as"
+LEASE_SLACK: Final = 10.0
+"""Seconds beyond redeem_timeout for which another process may hold the lease: its file work has limits too."""
 
-ROUNDS: Final = 3
-"""How often one refresh looks again because the store has moved on meanwhile."""
+POLL: Final = 0.1
+"""Seconds between two looks at a lease that another process has, and at what it has stored."""
+
+SHORT_LIFE: Final = 60.0
+"""Seconds. A token that lives for less is refreshed by traffic alone: when idle, it would be for ever."""
+
+SECOND_LOOKS: Final = 20
+"""Looks at the store before an invalid_grant is believed that came without the lease: its holder may be storing."""
 
 
 @dataclass(frozen=True, slots=True)
-class GrantSecrets:
-    """Where a grant's secrets are found. Read anew at every refresh, for they may change."""
+class Policy:
+    """What the operator decides about refreshing. Times are seconds."""
 
-    client_id: SecretReference
-    client_secret: SecretReference
-    refresh_token: SecretReference | None  # the seed
+    refresh_before: float | None = None  # None: auto
+    max_age: float | None = None  # None: none
+    retry_unknown: bool = True  # whether a refresh token that may be spent is tried again by itself
+    from_memory: bool = True  # whether law 4's memory path is open: not for a command that ends at once
 
-    def client(self) -> Client:
-        """Read the client's credentials. Raises SecretUnavailable."""
-        return Client(self.client_id.read(), self.client_secret.read())
 
-    def seed(self) -> Secret | None:
-        """Read the seed; None where none is configured. Raises SecretUnavailable."""
-        return self.refresh_token.read() if self.refresh_token else None
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Why a refresh was begun. `refused`: the generation that the upstream answered with 401, if that is why."""
+
+    because: str
+    refused: int | None
 
 
 class Refresher:
     """Mints generation after generation, one refresh in flight at most.
 
     What changes, all of it on the event loop:
-    `credential`, `_seed_waits`       what is lent, and whether a new seed waits behind it; `_publish`, `_adopt`
+    `credential`                      what is lent; `_publish`
+    `seed_waits`                      whether a new seed waits to be redeemed; `look`, `_round`, `_fail_for_good`
     `in_flight`                       the one refresh; `start`
     `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`
-    `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`, `_settle`
-    `_dead`                           the latch: what PandaDoc refused for good, and why; `_settle`
-    `_lost_at`                        when a reply was lost and nothing has cleared that up since; `_keep`, `_settle`
+    `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`, `_fail_for_good`
+    `_dead`                           the latch: what PandaDoc refused for good, and why; `_fail_for_good`
+    `results`                         how often refreshes ended how, by Cause; `_count`
     """
 
     def __init__(
@@ -68,7 +83,7 @@ class Refresher:
         secrets: GrantSecrets,
         endpoint: TokenEndpoint,
         keeper: GrantKeeper,
-        refresh_before: float | None,
+        policy: Policy,
         clock: Clock,
         jitter: Callable[[], float],
         tasks: Tasks,
@@ -76,90 +91,170 @@ class Refresher:
         self.name = name
         self.keeper = keeper
         self.credential: Credential | None = None
+        self.seed_waits = False
         self.in_flight: asyncio.Task[None] | None = None
         self.trouble: ProxyError | None = None
         self.try_at = 0.0  # monotonic
+        self.results: Counter[str] = Counter()
+        self.advice = Advice(
+            name,
+            secrets.client_id.describe(),
+            secrets.client_secret.describe(),
+            secrets.refresh_token.describe() if secrets.refresh_token else None,
+        )
         self._secrets = secrets
         self._endpoint = endpoint
-        self._refresh_before = refresh_before
+        self._policy = policy
         self._clock = clock
         self._jitter = jitter
         self._tasks = tasks
-        self._seed_waits = False
         self._held_back = False
         self._failures = 0
         self._dead: dict[str, str] = {}
-        self._lost_at: float | None = None
 
     def __repr__(self) -> str:
         state = "refreshing" if self.in_flight else f"trouble={self.trouble!r}"
-        return f"<Refresher {self.name} {self.credential} {state} {self.keeper}>"
+        return f"<Refresher {self.name} {self.credential} {state} {dict(self.results)} {self.keeper}>"
+
+    # When
+
+    async def look(self) -> None:
+        """Look behind the traffic: take what another process stored, begin what is due.
+
+        Raises StoreError or SecretUnavailable if it can't see; a refresh that is due is begun all the same.
+        """
+        if self.in_flight is not None:
+            return
+        try:
+            await self.keeper.read_again()
+            seeded = await self.keeper.new_lineage()
+            self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
+            self._adopt()
+        finally:
+            because = self._due()
+            if because is not None and (self.seed_waits or not self._short_lived()):
+                self.start(because=because)
 
     def start_if_due(self, credential: Credential) -> None:
         """Refresh behind the traffic what is stale, or what a newly configured refresh token replaces."""
-        if credential.freshness(self._clock.wall()) is Freshness.STALE:
-            self.start(because="it expires soon")
-        elif self._seed_waits:
-            self.start(because="a new refresh token is configured")
+        if self.seed_waits or credential.freshness(self._clock.wall()) is Freshness.STALE:
+            self.start(because=self._due() or "it is stale")
 
     def start(self, *, because: str, refused: int | None = None) -> asyncio.Task[None] | None:
         """Return the refresh in flight; begin one if there is none and the last failure's pause is over.
 
         `refused` is the generation that the upstream answered with 401, if that is the reason.
         """
-        may = self._clock.monotonic() >= self.try_at or (self._held_back and self._urgent(refused))
+        order = _Order(because, refused)
+        may = self._clock.monotonic() >= self.try_at or (self._held_back and self._urgent(order))
         if self.in_flight is None and may:
-            work = self._renew(because, refused)
-            self.in_flight = self._tasks.start(work, f"refresh {self.name}", finish=True)
+            self.in_flight = self._tasks.start(self._renew(order), f"refresh {self.name}", finish=True)
             self.in_flight.add_done_callback(self._ended)
         return self.in_flight
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self.in_flight = None
 
-    async def _renew(self, because: str, refused: int | None) -> None:
+    def _due(self) -> str | None:
+        """Say why a refresh is due; None if none is."""
+        ours = self.credential
+        if ours is None:
+            return "there is no token yet"
+        freshness = ours.freshness(self._clock.wall())
+        if freshness is Freshness.FRESH:
+            return "a new refresh token is configured" if self.seed_waits else None
+        return "it expires soon" if freshness is Freshness.STALE else "it has expired"
+
+    def _short_lived(self) -> bool:
+        grant = self.keeper.ledger.grant
+        return self.credential is not None and grant is not None and grant.expires_at - grant.obtained_at < SHORT_LIFE
+
+    def _urgent(self, order: _Order) -> bool:
+        """Tell whether a new token is needed now: the old one was refused, has expired, or never was."""
+        ours = self.credential
+        return order.refused is not None or ours is None or ours.freshness(self._clock.wall()) is Freshness.EXPIRED
+
+    def _needless(self, order: _Order) -> bool:
+        """Tell whether what was ordered is there already: another process has refreshed (law 2)."""
+        if order.refused is not None and self.credential is not None:
+            return self.credential.generation > order.refused
+        return self._due() is None
+
+    # How
+
+    async def _renew(self, order: _Order) -> None:
         self._held_back = False
         try:
-            for _ in range(ROUNDS):
-                if await self._round(because, refused):
-                    return
-        except OperatorError as trouble:
+            await self._take_turns(order)
+        except ProxyError as trouble:
             self._fail(trouble, backoff.DEAD_LOOK)
         except (StoreError, SecretUnavailable) as fault:
-            self._held_back = isinstance(fault, StoreError) and not self._urgent(refused)
+            self._count("store_unavailable" if isinstance(fault, StoreError) else "secret_unavailable")
+            self._held_back = isinstance(fault, StoreError) and not self._urgent(order)
             self._fail(OperatorError(f"Credential {self.name} can't be refreshed: {fault}"), backoff.DEAD_LOOK)
         except Exception:  # a fault of ours must not be tried again at once, by every request
             log.exception("a fault of ours in the refresh of credential %s", self.name)
             self._fail(self._waiting_helps("A fault of the proxy's own; its log says more"))
 
-    async def _round(self, because: str, refused: int | None) -> bool:
+    async def _take_turns(self, order: _Order) -> None:
+        """Refresh when the lease is ours, or has been another's for longer than a redeem may take."""
+        patience = self._clock.monotonic() + self._endpoint.redeem_timeout + LEASE_SLACK
+        while True:
+            lease = await self.keeper.lease(urgent=self._from_memory(order))
+            if lease is None and self._clock.monotonic() < patience:
+                await self.keeper.read_again(urgent=self._from_memory(order))
+                self._adopt()
+                if self._needless(order):
+                    return
+                if await self._tasks.pause(POLL):
+                    raise self._waiting_helps("Another process is refreshing it, and this one is ending")
+                continue
+            if lease is None:
+                log.warning("credential %s: another process holds the refresh for too long; going on", self.name)
+            try:
+                if await self._round(order, lease):
+                    return
+            finally:
+                if lease is not None:
+                    lease.release()
+
+    async def _round(self, order: _Order, lease: Lease | None) -> bool:
         """Adopt or redeem; tell whether that settled it, or the store has moved on and wants another look."""
-        urgent = self._urgent(refused)
-        await self.keeper.read_again(urgent=urgent)
+        await self.keeper.read_again(urgent=self._from_memory(order))
         seeded = await self.keeper.new_lineage()
-        if self._adopt(self.keeper.newest):
-            self._seed_waits = seeded is not None
+        if seeded is not None and seeded.access_token is not None:
+            await self.keeper.keep(seeded, Attempt(self._clock.wall(), SEEDED))
+            seeded = None
+        self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
+        if self._adopt() or self._needless(order):
             return True
-        client = await asyncio.to_thread(self._secrets.client)
-        grant = self._alive(client, seeded, self.keeper.newest)
-        await self.keeper.prove_writable(urgent=urgent and grant is not seeded)
+        client = await self._secrets.client()
+        grant = self._alive(client, seeded)
+        before = self._doubt(grant)
+        if not await self.keeper.begin(grant, urgent=self._from_memory(order) and grant is not seeded):
+            return False
         sent_at = self._clock.wall()
         outcome = await self._endpoint.redeem(grant.refresh_token, client)
         if isinstance(outcome, Redeemed):
-            await self._keep(grant, outcome, sent_at, because, on_trial=refused is not None)
+            await self._keep(grant, outcome, sent_at, order)
             return True
-        return await self._settle(outcome, grant, client, urgent=urgent)
+        proven = not isinstance(outcome, Unknown)
+        await self.keeper.failed(grant, before, Attempt(self._clock.wall(), outcome.cause), proven=proven)
+        self._count(outcome.cause)
+        if isinstance(outcome, Refused):
+            return await self._refused(outcome, grant, client, order, alone=lease is not None)
+        trouble = self._waiting_helps(f"The token endpoint failed: {outcome.detail}")
+        self._fail(trouble, backoff.pause(self._failures + 1, self._jitter(), outcome.retry_after))
+        return True
 
-    def _urgent(self, refused: int | None) -> bool:
-        """Tell whether a new token is needed now: the old one was refused, has expired, or never was."""
-        ours = self.credential
-        return refused is not None or ours is None or ours.freshness(self._clock.wall()) is Freshness.EXPIRED
+    def _from_memory(self, order: _Order) -> bool:
+        return self._policy.from_memory and self._urgent(order)
 
-    def _adopt(self, grant: Grant | None) -> bool:
+    def _adopt(self) -> bool:
         """Lend a stored token if it is newer than ours and still good; nothing is redeemed then (law 5)."""
+        grant, ours = self.keeper.ledger.grant, self.credential
         if grant is None or grant.access_token is None or self._clock.wall() >= grant.expires_at:
             return False
-        ours = self.credential
         if ours is not None and grant.generation <= ours.generation:
             return False
         same = ours is not None and ours.authorization == f"Bearer {grant.access_token.reveal()}"
@@ -169,23 +264,31 @@ class Refresher:
         log.info("credential %s: generation %d taken from the store", self.name, grant.generation)
         return True
 
-    def _alive(self, client: Client, seeded: Grant | None, stored: Grant | None) -> Grant:
+    async def _is_dead_already(self, seeded: Grant) -> bool:
+        return bool(self._dead) and self._is_dead(await self._secrets.client(), seeded)
+
+    def _alive(self, client: Client, seeded: Grant | None) -> Grant:
         """Choose what to redeem: a new seed before the stored grant, and nothing that is known to be dead.
 
         Raises OperatorError if there is no refresh token, or none that lives.
         """
-        grants = [grant for grant in (seeded, stored) if grant is not None]
+        grants = [grant for grant in (seeded, self.keeper.ledger.grant) if grant is not None]
         if not grants:
-            raise OperatorError(
-                f"Credential {self.name} has no refresh token, neither stored nor configured."
-                f" {HOW_TO_GET_ONE} {self._where_to()}."
-            )
+            self._count("no_refresh_token")
+            raise OperatorError(self.advice.no_refresh_token())
         for grant in grants:
-            if self._fingerprint(client, grant) not in self._dead:
+            if not self._is_dead(client, grant):
                 return grant
         raise OperatorError(self._dead[self._fingerprint(client, grants[0])])
 
-    async def _keep(self, grant: Grant, reply: Redeemed, sent_at: float, because: str, *, on_trial: bool) -> None:
+    def _doubt(self, grant: Grant) -> Intent | None:
+        """Return the redeem of this token that nobody knows the end of. Raises OperatorError if that is to stop us."""
+        doubt = self.keeper.ledger.doubt(grant.refresh_token)
+        if doubt is not None and not self._policy.retry_unknown:
+            raise OperatorError(self.advice.stopped(doubt))
+        return doubt
+
+    async def _keep(self, grant: Grant, reply: Redeemed, sent_at: float, order: _Order) -> None:
         """Store the new pair, then lend it (law 4). Its life counts from before the request was sent (law 7)."""
         if reply.successor_unusable:
             log.critical("credential %s: the reply's refresh_token can't be used; the spent one is kept", self.name)
@@ -195,55 +298,59 @@ class Refresher:
         if reply.access_token is not None:
             expires_at = sent_at + reply.lifetime
             renewed = replace(renewed, access_token=reply.access_token, obtained_at=sent_at, expires_at=expires_at)
-        await self.keeper.keep(renewed)
-        self._lost_at, self._seed_waits = None, False
+        result = REFRESHED if reply.access_token is not None else Cause.NO_ACCESS_TOKEN
+        await self.keeper.keep(renewed, Attempt(self._clock.wall(), result))
+        self.seed_waits = False
+        self._count(result)
         if reply.access_token is None:
             self._fail(self._waiting_helps(f"The token endpoint answered 200 with {reply.fault}"))
             return
-        if on_trial:
-            self.keeper.keep_refusals(self.keeper.refusals.minted(renewed.generation))
-        self._publish(renewed, reply.access_token)
+        kept = self.keeper.ledger.grant
+        if kept is None or kept.access_token != reply.access_token:  # somebody has logged in meanwhile
+            self._adopt()
+            return
+        if order.refused is not None:
+            self.keeper.keep_refusals(self.keeper.refusals.minted(kept.generation))
+        self._publish(kept, reply.access_token)
         log.info(
             "credential %s: refreshed because %s; generation %d, good for %.0f s%s",
             self.name,
-            because,
-            renewed.generation,
+            order.because,
+            kept.generation,
             reply.lifetime,
             " (expires_in was missing or odd)" if reply.lifetime_guessed else "",
         )
 
     def _publish(self, grant: Grant, access_token: Secret) -> None:
-        lead = stale_lead(grant.expires_at - grant.obtained_at, self._refresh_before)
         self.credential = Credential(
             f"Bearer {access_token.reveal()}",
             generation=grant.generation,
-            stale_at=grant.expires_at - lead,
+            stale_at=stale_at(grant.obtained_at, grant.expires_at, self._policy.refresh_before, self._policy.max_age),
             expires_at=grant.expires_at,
         )
         self.trouble, self._failures, self.try_at = None, 0, 0.0
 
     # Failure
 
-    async def _settle(
-        self, outcome: Refused | NotRedeemed | Unknown, grant: Grant, client: Client, *, urgent: bool
-    ) -> bool:
-        """Note a failure; tell whether that settles it, or there is another grant to try (law 6)."""
-        if isinstance(outcome, Refused):
+    async def _refused(self, outcome: Refused, grant: Grant, client: Client, order: _Order, *, alone: bool) -> bool:
+        """Latch a grant that PandaDoc refuses; tell whether that settles it, or there is another to try (law 6).
+
+        `alone`: no other process may be redeeming it.
+        """
+        for look in range(1 if alone else SECOND_LOOKS):
+            if look and await self._tasks.pause(POLL):
+                break
             await self.keeper.read_again(urgent=True)
-            if self.keeper.newest is not None and self.keeper.newest.generation > grant.generation:
+            if self.keeper.ledger.generation > grant.generation:
                 return False
-            why = self._dead[self._fingerprint(client, grant)] = self._why_dead(outcome.error)
-            self._seed_waits = False
-            self._fail(OperatorError(why), backoff.DEAD_LOOK)
-            stored = self.keeper.newest
-            another = stored is not None and self._fingerprint(client, stored) not in self._dead
-            self._held_back = another and not urgent
-            return not (another and urgent)
-        if isinstance(outcome, Unknown) and self._lost_at is None:
-            self._lost_at = self._clock.wall()
-        trouble = self._waiting_helps(f"The token endpoint failed: {outcome.cause}")
-        self._fail(trouble, backoff.pause(self._failures + 1, self._jitter(), outcome.retry_after))
-        return True
+        doubt = self.keeper.ledger.doubt(grant.refresh_token)
+        why = self._dead[self._fingerprint(client, grant)] = self.advice.dead(outcome.error, doubt)
+        self.seed_waits = False
+        self._fail(OperatorError(why), backoff.DEAD_LOOK)
+        stored = self.keeper.ledger.grant
+        another = stored is not None and not self._is_dead(client, stored)
+        self._held_back = another and not self._urgent(order)
+        return not (another and self._urgent(order))
 
     def _waiting_helps(self, cause: str) -> CredentialUnavailable:
         return CredentialUnavailable(
@@ -260,35 +367,11 @@ class Refresher:
         level = logging.ERROR if isinstance(trouble, OperatorError) else logging.WARNING
         log.log(level if news else logging.DEBUG, "%s", trouble.detail)
 
-    def _why_dead(self, error: str) -> str:
-        """Say why the grant is dead and what heals it."""
-        secrets = self._secrets
-        if error == "invalid_client":
-            return (
-                f"Credential {self.name}: PandaDoc does not know this OAuth client (invalid_client). Check its"
-                f" id ({secrets.client_id.describe()}) and secret ({secrets.client_secret.describe()})."
-            )
-        if error != "invalid_grant":
-            return (
-                f"PandaDoc refuses to refresh credential {self.name} ({error}). Check credentials.{self.name}.oauth2."
-            )
-        return (
-            f"PandaDoc refuses the refresh token of credential {self.name} (invalid_grant): it was used"
-            f" elsewhere or revoked.{self._lost_reply()} {HOW_TO_GET_ONE} {self._where_to()}."
-        )
+    def _count(self, result: str) -> None:
+        self.results[result] += 1
 
-    def _where_to(self) -> str:
-        """Name the place where a new refresh token belongs."""
-        seed = self._secrets.refresh_token
-        key = f"credentials.{self.name}.oauth2.refresh_token"
-        return key if seed is None else f"{key} ({seed.describe()})"
-
-    def _lost_reply(self) -> str:
-        """Say when a reply was lost, the likeliest cause (law 6)."""
-        if self._lost_at is None:
-            return ""
-        minutes = (self._clock.wall() - self._lost_at) / 60
-        return f" A reply of the token endpoint was lost {minutes:.0f} minutes ago and may have spent it."
+    def _is_dead(self, client: Client, grant: Grant) -> bool:
+        return self._fingerprint(client, grant) in self._dead
 
     def _fingerprint(self, client: Client, grant: Grant) -> str:
         """Tell apart what is sent to the token endpoint: a dead grant opens when any of it changes (law 6)."""

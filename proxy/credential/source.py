@@ -42,3 +42,7 @@ class CredentialSource(Protocol):
     def replayed(self, credential: Credential, *, refused: bool) -> None:
         """Note how a replay with `credential` ended: another 401, or not (law 3)."""
         ...
+
+    async def look(self) -> None:
+        """Look behind the traffic for what has changed or is due; called every few seconds, also when idle."""
+        ...

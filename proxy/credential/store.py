@@ -1,63 +1,71 @@
-"""Where a grant is kept, and what is kept: the pair, its generation, and law 3's cool-down.
+"""Where a grant's ledger is kept. The grant is the only thing that can't be made anew without a person.
 
-The grant is the only thing that can't be made anew without a person, so nothing here ever
-throws one away, and no store overwrites what it can't read.
+So no store throws one away, none overwrites what it can't read, and every change is made to what the
+store has at that moment, in one step that no other process can come between.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Protocol
 
-from proxy.credential.refusals import Refusals
-from proxy.secrets import Secret
+from proxy.credential.ledger import Ledger
 
 
 class StoreError(Exception):
     """The store can't be read or written; says which and what to do, without a secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A refresh token with the access token it brought. Times are wall-clock seconds since 1970."""
+class Lease(Protocol):
+    """The right to redeem, held across processes. It avoids waste; what keeps the grant is `Store.update`."""
 
-    generation: int
-    refresh_token: Secret
-    access_token: Secret | None = None
-    obtained_at: float = 0.0
-    expires_at: float = 0.0
-    seeds: tuple[str, ...] = ()  # fingerprints of every configured refresh token that has begun a lineage
-    refusals: Refusals = field(default_factory=Refusals)
+    def release(self) -> None:
+        """Give it back, soon and without waiting."""
+        ...
 
 
 class Store(Protocol):
-    """Keeps one grant."""
+    """Keeps one ledger."""
 
-    async def load(self) -> Grant | None:
-        """Return what is kept; None if nothing ever was. Raises StoreError, or SecretUnavailable for its place."""
+    async def load(self) -> Ledger:
+        """Return what is kept; an empty ledger if nothing ever was. Raises StoreError, or SecretUnavailable."""
         ...
 
-    async def save(self, grant: Grant) -> None:
-        """Keep `grant` so that it outlives a crash from here on. Raises StoreError."""
+    async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
+        """Apply `change` to what is kept, so that it outlives a crash from here on; return what is kept then.
+
+        `change` returns None to leave all as it is, and so does this. With `room`, the next update will
+        find room. Raises StoreError, or SecretUnavailable.
+        """
         ...
 
-    async def prove_writable(self) -> None:
-        """Find out before a redeem that a save would succeed (law 4). Raises StoreError."""
+    async def lease(self) -> Lease | None:
+        """Take the right to redeem, without waiting; None while another process has it. Raises as `load` does."""
         ...
+
+
+class Unshared:
+    """The lease where no other process can be asked."""
+
+    def release(self) -> None:
+        """Nobody waits for it."""
 
 
 class MemoryStore:
-    """Keeps the grant as long as the process lives. `_grant` is set by `save` alone."""
+    """Keeps the ledger as long as the process lives. `_ledger` is set by `update` alone."""
 
     def __init__(self) -> None:
-        self._grant: Grant | None = None
+        self._ledger = Ledger()
 
     def __repr__(self) -> str:
-        return f"<MemoryStore generation {self._grant.generation if self._grant else None}>"
+        return f"<MemoryStore generation {self._ledger.generation}>"
 
-    async def load(self) -> Grant | None:
-        return self._grant
+    async def load(self) -> Ledger:
+        return self._ledger
 
-    async def save(self, grant: Grant) -> None:
-        self._grant = grant
+    async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
+        del room  # there always is
+        wanted = change(self._ledger)
+        self._ledger = wanted or self._ledger
+        return wanted
 
-    async def prove_writable(self) -> None:
-        """Memory always is."""
+    async def lease(self) -> Lease:
+        return Unshared()

@@ -1,4 +1,4 @@
-"""One call to the token endpoint: `POST /oauth2/access_token` with a refresh token.
+"""One call to the token endpoint: `POST /oauth2/access_token` with a refresh token, or a consent's code.
 
 The form carries the client's credentials in its body, as PandaDoc documents. No redirect is
 followed, at most 64 KiB are read, and neither form nor reply is ever logged.
@@ -11,11 +11,15 @@ import aiohttp
 from yarl import URL
 
 from proxy.clock import Clock
-from proxy.credential.token_reply import NotRedeemed, Outcome, Unknown, read_reply
+from proxy.credential.token_reply import Cause, NotRedeemed, Outcome, Unknown, read_reply
 from proxy.secrets import Secret
 
 REPLY_LIMIT: Final = 64 * 1024
 """Bytes of a token reply that are read; PandaDoc's has about two hundred."""
+
+
+TLS_PAUSE: Final = 30.0
+"""Seconds between tries while the endpoint's certificate is not trusted: a person must act, somewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +46,30 @@ class TokenEndpoint:
     ) -> None:
         self._session = session
         self.url = url
+        self.redeem_timeout = redeem_timeout  # seconds
         self._clock = clock
         self._scope = scope
         self._proxy = proxy
         self._timeout = aiohttp.ClientTimeout(total=redeem_timeout, sock_connect=connect_timeout)
 
     async def redeem(self, refresh_token: Secret, client: Client) -> Outcome:
-        """Redeem `refresh_token` once; never raises for what the network or the endpoint does."""
+        """Redeem `refresh_token` once; never raises for what the network or the endpoint does (RFC 6749 §6)."""
+        return await self._call(client, {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()})
+
+    async def exchange(self, code: Secret, redirect_uri: str, client: Client) -> Outcome:
+        """Exchange a consent's code for its first pair, once; never raises either (RFC 6749 §4.1.3)."""
+        form = {"grant_type": "authorization_code", "code": code.reveal(), "redirect_uri": redirect_uri}
+        return await self._call(client, form)
+
+    async def _call(self, client: Client, form: dict[str, str]) -> Outcome:
         try:
-            return await self._post(self._form(refresh_token, client))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as fault:
-            return NotRedeemed(f"no connection ({type(fault).__name__})")
-        except (aiohttp.ClientError, OSError) as fault:  # a TimeoutError is an OSError
-            return Unknown(f"no answer ({type(fault).__name__})")
+            return await self._post({**form, **self._fields_of_all(client)})
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as fault:
+            return _unreached(fault)
+        except TimeoutError:
+            return Unknown(Cause.TIMEOUT, "no answer in time")
+        except (aiohttp.ClientError, OSError) as fault:
+            return Unknown(Cause.CONNECTION_LOST, f"the connection broke before the answer ({type(fault).__name__})")
 
     async def _post(self, form: dict[str, str]) -> Outcome:
         async with self._session.post(
@@ -62,17 +77,29 @@ class TokenEndpoint:
         ) as answer:
             body = await _read_at_most(answer.content, REPLY_LIMIT)
             if body is None:
-                return Unknown("a reply larger than 64 KiB")
+                return Unknown(Cause.REPLY_TOO_LARGE, "a reply larger than 64 KiB")
             return read_reply(answer.status, answer.headers, body, self._clock.wall())
 
-    def _form(self, refresh_token: Secret, client: Client) -> dict[str, str]:
-        form = {
-            "grant_type": "refresh_token",
-            "client_id": client.client_id.reveal(),
-            "client_secret": client.client_secret.reveal(),
-            "refresh_token": refresh_token.reveal(),
-        }
-        return form if self._scope is None else {**form, "scope": self._scope}
+    def _fields_of_all(self, client: Client) -> dict[str, str]:
+        fields = {"client_id": client.client_id.reveal(), "client_secret": client.client_secret.reveal()}
+        return fields if self._scope is None else {**fields, "scope": self._scope}
+
+
+def _unreached(fault: Exception) -> NotRedeemed:
+    """Tell why not a byte of the form has left."""
+    if isinstance(fault, aiohttp.ClientConnectorDNSError):
+        return NotRedeemed(Cause.DNS_ERROR, "its name can't be resolved")
+    if isinstance(fault, aiohttp.ClientSSLError):  # the certificate's error is one
+        return NotRedeemed(Cause.TLS_ERROR, f"TLS failed ({_tls_flaw(fault)}); see upstream.ca_file", TLS_PAUSE)
+    if isinstance(fault, aiohttp.ClientHttpProxyError):
+        return NotRedeemed(Cause.PROXY_REFUSED, f"the HTTP proxy answered {fault.status}; see upstream.proxy")
+    return NotRedeemed(Cause.NO_CONNECTION, f"no connection ({type(fault).__name__})")
+
+
+def _tls_flaw(fault: Exception) -> str:
+    """Name the flaw in OpenSSL's words; they come from the certificate's check, never from the peer."""
+    cause = fault.__cause__ or getattr(fault, "certificate_error", None)
+    return getattr(cause, "verify_message", "") or type(fault).__name__
 
 
 async def _read_at_most(content: aiohttp.StreamReader, limit: int) -> bytes | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from math import isfinite
 from typing import Final
 
@@ -25,6 +26,9 @@ ACCESS_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,8192}")
 
 REFRESH_TOKEN: Final = re.compile(r"[\x20-\x7e]{1,32768}")
 """RFC 6749 appendix A.17; it travels in a form, so a space is no harm."""
+
+MEDIA_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,40}", re.IGNORECASE)
+"""What is shown of a reply that can't be read: an HTML page is somebody else's."""
 
 PERMANENT: Final = frozenset(
     {
@@ -41,6 +45,25 @@ PERMANENT: Final = frozenset(
 
 UNKNOWN_ERROR_PAUSE: Final = 60.0
 """Seconds between tries when the endpoint names an error nobody knows."""
+
+
+class Cause(StrEnum):
+    """What was wrong with a redeem, in one word: for counters and the ledger. OAuth errors are their own words."""
+
+    DNS_ERROR = "dns_error"
+    TLS_ERROR = "tls_error"
+    NO_CONNECTION = "no_connection"
+    PROXY_REFUSED = "proxy_refused"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    THROTTLED = "throttled"
+    UNKNOWN_OAUTH_ERROR = "unknown_oauth_error"
+    SERVER_ERROR = "server_error"
+    REDIRECT = "redirect"
+    UNEXPECTED_STATUS = "unexpected_status"
+    NOT_A_TOKEN_REPLY = "not_a_token_reply"  # noqa: S105 - a word, not a password
+    REPLY_TOO_LARGE = "reply_too_large"
+    NO_ACCESS_TOKEN = "no_access_token"  # noqa: S105 - the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +84,26 @@ class Refused:
 
     error: str
 
+    @property
+    def cause(self) -> str:
+        return self.error
+
 
 @dataclass(frozen=True, slots=True)
 class NotRedeemed:
-    """Proof that nothing was redeemed: no connection, a 429, an OAuth error that may pass."""
+    """Proof that nothing was redeemed: no connection, a 429, an OAuth error that may pass. `detail` is for people."""
 
-    cause: str
+    cause: Cause
+    detail: str
     retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The refresh token may have been redeemed, or not (law 6)."""
+    """The refresh token may have been redeemed, or not (law 6). `detail` is for people."""
 
-    cause: str
+    cause: Cause
+    detail: str
     retry_after: float | None = None
 
 
@@ -86,15 +115,26 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float)
     retry_after = read_retry_after(headers.get("Retry-After"), now)
     document = _json_object(body)
     if status == 200:  # noqa: PLR2004 - RFC 6749 §5.1: a token comes with 200 and nothing else
-        return Unknown("a 200 that is no token reply") if document is None else _tokens(document)
+        return _no_tokens(headers) if document is None else _tokens(document)
     if status == 429:  # noqa: PLR2004 - RFC 6585 §4
-        return NotRedeemed("too many requests (429)", retry_after)
+        return NotRedeemed(Cause.THROTTLED, "too many requests (429)", retry_after)
     error = (document or {}).get("error")
     if not (400 <= status < 500 and isinstance(error, str)):  # noqa: PLR2004 - the class of client errors
-        return Unknown(f"status {status}", retry_after)
+        return Unknown(_cause_of(status), f"status {status}", retry_after)
     if error in PERMANENT:
         return Refused(error)
-    return NotRedeemed(f"an unknown OAuth error with status {status}", max(retry_after or 0, UNKNOWN_ERROR_PAUSE))
+    detail = f"an unknown OAuth error with status {status}"
+    return NotRedeemed(Cause.UNKNOWN_OAUTH_ERROR, detail, max(retry_after or 0, UNKNOWN_ERROR_PAUSE))
+
+
+def _cause_of(status: int) -> Cause:
+    classes = {3: Cause.REDIRECT, 5: Cause.SERVER_ERROR}
+    return classes.get(status // 100, Cause.UNEXPECTED_STATUS)
+
+
+def _no_tokens(headers: Mapping[str, str]) -> Unknown:
+    kind = MEDIA_TYPE.match(headers.get("Content-Type", ""))
+    return Unknown(Cause.NOT_A_TOKEN_REPLY, f"a 200 that is no token reply ({kind[0] if kind else 'of no type'})")
 
 
 def read_lifetime(value: object) -> float | None:
@@ -129,7 +169,7 @@ def _tokens(document: Mapping[str, object]) -> Redeemed | Unknown:
     successor = document.get("refresh_token")
     refresh = _token(successor, REFRESH_TOKEN)
     if access is None and successor is None:
-        return Unknown(f"a 200 with {fault} and no refresh_token")
+        return Unknown(Cause.NOT_A_TOKEN_REPLY, f"a 200 with {fault} and no refresh_token")
     return Redeemed(
         refresh_token=refresh,
         access_token=access,

@@ -60,6 +60,7 @@ Listener unix:/run/x.sock lends credential one
     first refresh token from $R
     refreshed at POST https://a.example/p/oauth2/access_token, well before it expires
     kept in file g
+    new consents: pandadoc-proxy login, at https://a.example/oauth2/authorize, back to http://127.0.0.1:8089/callback
     probed with GET /public/v1/members/current
   Host may be a loopback name, a, b
 
@@ -70,6 +71,7 @@ Listener 0.0.0.0:80 lends credential two
     no refresh token: the store must have one
     refreshed at POST https://a.example/p/oauth2/access_token, 1d before it expires
     kept in memory, lost when the process ends
+    new consents: pandadoc-proxy login, at https://a.example/oauth2/authorize, back to http://127.0.0.1:8089/callback
     not probed
   Host may be any name
   GET /healthz is answered here, not forwarded

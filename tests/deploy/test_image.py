@@ -14,7 +14,6 @@ from yarl import URL
 
 from proxy.config import TcpBind, load
 from proxy.credential.file_store import default_path
-from proxy.secrets import Secret
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -171,7 +170,7 @@ def test_the_script_calls_what_the_projects_entry_point_names() -> None:
 
 def test_its_user_owns_the_folder_in_which_the_oauth_grant_is_kept() -> None:
     state_home = Path(all_of("ENV", FINAL_STAGE)[0].variables["XDG_STATE_HOME"])
-    folder = default_path(state_home, "https://api.pandadoc.com/oauth2/access_token", Secret("client")).parent
+    folder = default_path(state_home, "an owner").parent
     user, group = all_of("USER", FINAL_STAGE)[-1].text.split(":")
     made = ["install", "-d", "-o", user, "-g", group, "-m", "0700", str(folder)]
     assert made in [each.exec_form for each in all_of("RUN", FINAL_STAGE) if each.text.startswith("[")]

@@ -16,6 +16,7 @@ from proxy.forward.handler import Handler, InFlight, Lane
 from proxy.forward.headers import Origin
 from proxy.forward.server import Server
 from proxy.forward.upstream import Answer, Attempt
+from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretReference
 
 GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -32,7 +33,7 @@ class Exploding:
 async def exploding_port() -> AsyncIterator[int]:
     lane = Lane(
         gate=Gate(),
-        source=ApiKey("default", SecretReference.literal("hush-hush", "here")),
+        source=ApiKey("default", SecretReference.literal("hush-hush", "here"), SecretReader()),
         upstream=Exploding(),
         origin=Origin("http://upstream.example", ""),
         body_limits=BodyLimits(largest=1000, kept=1000, idle_timeout=1),

@@ -1,0 +1,136 @@
+"""The composition of credentials: the server lends them, the commands `login` and `token` look after them."""
+
+import random
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from yarl import URL
+
+from proxy.clock import Clock
+from proxy.config import ApiKeyCredential, BadConfig, Config, Fault, FileStore, OAuth2Credential
+from proxy.credential.api_key import ApiKey
+from proxy.credential.file_store import FileStore as GrantFile
+from proxy.credential.file_store import Place, default_path, owner_of
+from proxy.credential.grant_keeper import GrantKeeper
+from proxy.credential.grant_secrets import GrantSecrets
+from proxy.credential.oauth2 import RefreshingCredential
+from proxy.credential.probe import UpstreamProbe
+from proxy.credential.refresh import Policy, Refresher
+from proxy.credential.source import CredentialSource
+from proxy.credential.store import MemoryStore, Store
+from proxy.credential.token_endpoint import TokenEndpoint
+from proxy.secret_reader import SecretReader
+from proxy.secrets import SecretUnavailable
+from proxy.tasks import Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialParts:
+    """What every credential is made from."""
+
+    config: Config
+    state_home: Path
+    clock: Clock
+    tasks: Tasks
+    session: aiohttp.ClientSession
+    reader: SecretReader = field(default_factory=SecretReader)
+
+    def source(self, name: str) -> CredentialSource:
+        """Make what lends the credential of that name."""
+        credential = self.config.credentials[name]
+        if isinstance(credential, ApiKeyCredential):
+            return ApiKey(name, credential.api_key, self.reader)
+        return RefreshingCredential(
+            self.refresher(name, credential),
+            probe=self.probe(credential),
+            wait=credential.wait,
+            clock=self.clock,
+            tasks=self.tasks,
+        )
+
+    def refresher(self, name: str, credential: OAuth2Credential, *, by_hand: bool = False) -> Refresher:
+        """Make what refreshes a grant; `by_hand`: once, for a person, in a process that ends."""
+        secrets = self.secrets(credential)
+        keeper = GrantKeeper(
+            name,
+            store=self.store(credential),
+            seed=secrets.seed,
+            clock=self.clock,
+            jitter=random.random,
+            tasks=self.tasks,
+        )
+        return Refresher(
+            name,
+            secrets=secrets,
+            endpoint=self.endpoint(credential),
+            keeper=keeper,
+            policy=Policy(
+                refresh_before=credential.refresh_before,
+                max_age=credential.max_age,
+                retry_unknown=by_hand or credential.unknown_outcome == "retry",
+                from_memory=not by_hand,
+            ),
+            clock=self.clock,
+            jitter=random.random,
+            tasks=self.tasks,
+        )
+
+    def secrets(self, credential: OAuth2Credential) -> GrantSecrets:
+        return GrantSecrets(
+            self.reader,
+            credential.client_id,
+            credential.client_secret,
+            credential.refresh_token,
+            credential.access_token,
+            credential.expires_at,
+        )
+
+    def endpoint(self, credential: OAuth2Credential) -> TokenEndpoint:
+        return TokenEndpoint(
+            self.session,
+            credential.token_url,
+            clock=self.clock,
+            scope=credential.scope,
+            redeem_timeout=credential.redeem_timeout,
+            connect_timeout=self.config.upstream.connect_timeout,
+            proxy=self.config.upstream.proxy,
+        )
+
+    def probe(self, credential: OAuth2Credential) -> UpstreamProbe | None:
+        if credential.probe is None:
+            return None
+        url = URL(f"{self.config.upstream.url}".rstrip("/") + credential.probe, encoded=True)
+        return UpstreamProbe(self.session, url, proxy=self.config.upstream.proxy)
+
+    def store(self, credential: OAuth2Credential) -> Store:
+        if not isinstance(credential.store, FileStore):
+            return MemoryStore()
+        return GrantFile(lambda: place(credential, self.state_home))
+
+
+def place(credential: OAuth2Credential, state_home: Path) -> Place:
+    """Tell where a credential's grant is kept. Raises SecretUnavailable while its client's id can't be read."""
+    owner = owner_of(str(credential.token_url), credential.client_id.read())
+    chosen = credential.store.path if isinstance(credential.store, FileStore) else None
+    return Place(chosen or default_path(state_home, owner), owner)
+
+
+def refuse_shared_stores(config: Config, state_home: Path) -> None:
+    """Raise BadConfig where two credentials would keep their grants in one file and spend each other's tokens."""
+    owners: dict[Path, str] = {}
+    for name, credential in config.credentials.items():
+        if not isinstance(credential, OAuth2Credential) or not isinstance(credential.store, FileStore):
+            continue
+        with suppress(SecretUnavailable):  # told when it is needed
+            owner = owners.setdefault(place(credential, state_home).path, name)
+            if owner != name:
+                raise BadConfig(
+                    Fault(
+                        str(config.source or "environment"),
+                        f"credentials.{name}.oauth2.store",
+                        f"credential {owner} keeps its grant in the same file: give each a file of its own,"
+                        f" such as store: {{file: {name}.json}}",
+                    )
+                )

@@ -1,0 +1,74 @@
+"""What people are told of a grant that can't be refreshed: what happened, and which command heals it. Pure."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from proxy.credential.ledger import Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The words for one credential."""
+
+    name: str
+    client_id: str  # where each is configured, for people; never a value
+    client_secret: str
+    refresh_token: str | None
+
+    def no_refresh_token(self) -> str:
+        return f"Credential {self.name} has no refresh token, neither stored nor configured. {self.login()}"
+
+    def dead(self, error: str, doubt: Intent | None) -> str:
+        """Say why PandaDoc refuses the grant for good (an OAuth error of RFC 6749 §5.2)."""
+        if error == "invalid_grant":
+            return (
+                f"PandaDoc refuses the refresh token of credential {self.name} (invalid_grant): it was used elsewhere"
+                f" or revoked.{lost_reply(doubt)} {self.login()}"
+            )
+        if error == "invalid_client":
+            return (
+                f"Credential {self.name}: PandaDoc does not know this OAuth client (invalid_client). Check its"
+                f" id ({self.client_id}) and secret ({self.client_secret})."
+            )
+        return (
+            f"PandaDoc refuses to refresh credential {self.name} ({error}). Check credentials.{self.name}.oauth2,"
+            " its scope above all."
+        )
+
+    def stopped(self, doubt: Intent) -> str:
+        """Say why a refresh token that may be spent is not tried again (`unknown_outcome: stop`)."""
+        return (
+            f"Credential {self.name} is not refreshed (unknown_outcome: stop).{lost_reply(doubt)} Try it once more"
+            f" with `pandadoc-proxy token refresh{self._option()}`. If PandaDoc refuses it: {self.login()}"
+        )
+
+    def login(self) -> str:
+        """Name the command that begins a new lineage, and the other way to do so."""
+        configured = f" ({self.refresh_token})" if self.refresh_token else ""
+        return (
+            f"Run `pandadoc-proxy login{self._option()}`, or set a new refresh token as"
+            f" credentials.{self.name}.oauth2.refresh_token{configured}."
+        )
+
+    def _option(self) -> str:
+        return "" if self.name == "default" else f" --credential {self.name}"
+
+
+def lost_reply(doubt: Intent | None) -> str:
+    """Name the minute in which a reply was lost, the likeliest cause of a spent token (law 6)."""
+    if doubt is None:
+        return ""
+    return f" A redeem that began at {moment(doubt.at)} never had its answer stored, and may have spent it."
+
+
+def moment(seconds: float) -> str:
+    """Write a wall-clock time for people, to the minute."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def span(seconds: float) -> str:
+    """Write a length of time for people, in its largest fitting unit."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,154 @@
+"""What is written down about one grant, and how that may change. Pure.
+
+The ledger is all that a store keeps. Each function below takes one and returns the next, or None where
+nothing may be written: stores apply them to what they have at that moment, so that no process can
+write over what another one has done meanwhile (laws 2, 4 and 6).
+
+    begun       a redeem is about to be sent: its intent
+    refused     … and was not redeemed: only an older doubt is left
+    unresolved  … and nobody knows: the intent stays
+    renewed     … and brought a new pair
+    consented   a person has logged in: a new lineage, whatever there was
+    cooled      what is known of 401s has changed (law 3)
+
+All times are wall-clock seconds since 1970. No order rests on them, for clocks step: generations count
+up, and `seeds` are in the order in which their lineages began.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from proxy.credential.refusals import Refusals
+from proxy.secrets import Secret
+
+REFRESHED: Final = "refreshed"
+SEEDED: Final = "seeded"
+LOGIN: Final = "login"
+"""Results of an attempt that brought a grant; all others are causes of failure (token_reply.Cause)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """How a grant came to us; every refresh since then belongs to it."""
+
+    origin: Literal["refresh_token", "login"]  # configured, or from a consent
+    fingerprint: str  # of its first refresh token
+    began_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A refresh token with the access token it brought."""
+
+    generation: int
+    lineage: Lineage
+    refresh_token: Secret
+    access_token: Secret | None = None
+    obtained_at: float = 0.0
+    expires_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A redeem that was begun, and whose end is not written down. There may have been several since `at`."""
+
+    fingerprint: str  # of the refresh token
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How the last refresh ended: REFRESHED, or the word for what was wrong."""
+
+    at: float
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Everything a store keeps of one credential."""
+
+    grant: Grant | None = None
+    seeds: tuple[str, ...] = ()  # fingerprints of every refresh token that has begun a lineage, in that order
+    refusals: Refusals = field(default_factory=Refusals)
+    intent: Intent | None = None
+    last: Attempt | None = None
+
+    @property
+    def generation(self) -> int:
+        return self.grant.generation if self.grant else 0
+
+    def doubt(self, refresh_token: Secret) -> Intent | None:
+        """Return the redeem of this very token that nobody knows the end of."""
+        ours = self.intent is not None and self.intent.fingerprint == refresh_token.fingerprint()
+        return self.intent if ours else None
+
+
+def begun(ledger: Ledger, grant: Grant, now: float) -> Ledger | None:
+    """Write down that `grant`'s refresh token is about to be redeemed; an older doubt about it keeps its minute."""
+    if _overtaken(grant, ledger):
+        return None
+    return replace(ledger, intent=ledger.doubt(grant.refresh_token) or Intent(grant.refresh_token.fingerprint(), now))
+
+
+def refused(ledger: Ledger, grant: Grant, before: Intent | None, attempt: Attempt) -> Ledger:
+    """Note that the redeem of `grant` is proven to have changed nothing: only the doubt from `before` is left."""
+    mine = ledger.doubt(grant.refresh_token) is not None
+    return replace(ledger, intent=before if mine else ledger.intent, last=attempt)
+
+
+def unresolved(ledger: Ledger, attempt: Attempt) -> Ledger:
+    """Note a redeem whose outcome nobody knows."""
+    return replace(ledger, last=attempt)
+
+
+def renewed(ledger: Ledger, grant: Grant, refusals: Refusals, attempt: Attempt | None) -> Ledger | None:
+    """Take a new pair, unless the ledger has moved on meanwhile."""
+    if _overtaken(grant, ledger):
+        return None
+    if ledger.grant is not None and ledger.grant != grant:
+        grant = replace(grant, generation=max(grant.generation, ledger.generation + 1))
+    seeds = _remembered(ledger.seeds, grant.lineage)
+    return Ledger(grant, seeds, replace(refusals, on_trial=None), last=attempt or ledger.last)
+
+
+def consented(ledger: Ledger, grant: Grant, now: float) -> Ledger:
+    """Take what a person has just agreed to, over whatever there is, as the next generation."""
+    seeds = _remembered(ledger.seeds, grant.lineage)
+    return Ledger(replace(grant, generation=ledger.generation + 1), seeds, last=Attempt(now, LOGIN))
+
+
+def cooled(ledger: Ledger, lineage: Lineage, refusals: Refusals) -> Ledger | None:
+    """Note what is known of 401s, unless that was about another lineage."""
+    if ledger.grant is None or ledger.grant.lineage.fingerprint != lineage.fingerprint:
+        return None
+    return replace(ledger, refusals=replace(refusals, on_trial=None))
+
+
+def merged(ours: Ledger, kept: Ledger) -> Ledger:
+    """Compare what is in memory with what the store has: the newer grant with what belongs to it.
+
+    A person may log in while pairs of ours wait to be stored: then the stored one wins under the next
+    number, for ours may already be on its way in requests (law 2).
+    """
+    if ours.grant is None:
+        return replace(kept, intent=kept.intent or ours.intent)
+    seeds = (*kept.seeds, *(seed for seed in ours.seeds if seed not in kept.seeds))
+    if kept.grant is not None and _overtaken(ours.grant, kept):
+        generation = max(kept.generation, ours.generation + 1)
+        return replace(kept, grant=replace(kept.grant, generation=generation), seeds=seeds)
+    return replace(ours, seeds=seeds, intent=kept.intent or ours.intent, last=kept.last or ours.last)
+
+
+def _overtaken(grant: Grant, ledger: Ledger) -> bool:
+    """Tell whether the ledger has a later refresh of the same lineage, or a lineage that began later."""
+    kept = ledger.grant
+    if kept is None or kept == grant:
+        return False
+    if kept.lineage.fingerprint == grant.lineage.fingerprint:
+        return kept.generation >= grant.generation
+    return grant.lineage.fingerprint in ledger.seeds
+
+
+def _remembered(seeds: tuple[str, ...], lineage: Lineage) -> tuple[str, ...]:
+    return seeds if lineage.fingerprint in seeds else (*seeds, lineage.fingerprint)

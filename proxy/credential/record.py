@@ -1,0 +1,114 @@
+"""The ledger as JSON, which people may read at 3 a.m. Pure.
+
+Times are wall-clock seconds since 1970. Tokens stand in it in the clear: whoever may read the file may
+use the grant anyway.
+"""
+
+from typing import Final
+
+import msgspec
+
+from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
+from proxy.credential.refusals import Refusals
+from proxy.secrets import Secret
+
+FORMAT: Final = "pandadoc-proxy grant"
+VERSION: Final = 1
+
+
+class Unreadable(ValueError):
+    """Not a record that this version can read; says what it is instead."""
+
+
+class _Header(msgspec.Struct, frozen=True):
+    format: str
+    version: int
+
+
+class _Cooldown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    until: float = 0.0
+    length: float = 0.0
+    spent: bool = False
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Without a refresh token there is no grant yet, only the intent to redeem the first one."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    owner: str | None = None  # whose client and token endpoint these tokens are good for
+    generation: int
+    refresh_token: str | None
+    access_token: str | None
+    obtained_at: float
+    expires_at: float
+    lineage: Lineage | None = None
+    seeds: tuple[str, ...]
+    cooldown: _Cooldown
+    intent: Intent | None = None
+    last: Attempt | None = None
+
+
+def encode(ledger: Ledger, owner: str) -> bytes:
+    grant, refusals = ledger.grant, ledger.refusals
+    record = _Record(
+        owner=owner,
+        generation=ledger.generation,
+        refresh_token=grant.refresh_token.reveal() if grant else None,
+        access_token=grant.access_token.reveal() if grant and grant.access_token else None,
+        obtained_at=grant.obtained_at if grant else 0.0,
+        expires_at=grant.expires_at if grant else 0.0,
+        lineage=grant.lineage if grant else None,
+        seeds=ledger.seeds,
+        cooldown=_Cooldown(refusals.until, refusals.length, refusals.spent),
+        intent=ledger.intent,
+        last=ledger.last,
+    )
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+
+
+def decode(content: bytes, owner: str) -> Ledger:
+    """Read a record of `owner`'s. Raises Unreadable, whose text holds nothing of the content."""
+    if not content.strip(b" \t\r\n\0"):
+        raise Unreadable("is empty")
+    try:
+        header = msgspec.json.decode(content, type=_Header)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Unreadable("is not a grant of pandadoc-proxy, or was damaged") from None
+    if header.format != FORMAT:
+        raise Unreadable("is not a grant of pandadoc-proxy")
+    if header.version != VERSION:
+        raise Unreadable(f"was written in format {header.version}, and this version of pandadoc-proxy reads {VERSION}")
+    try:
+        record = msgspec.json.decode(content, type=_Record)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Unreadable("is a grant of pandadoc-proxy that was damaged") from None
+    if record.owner not in {owner, None}:
+        raise Unreadable("belongs to another OAuth client or token endpoint")
+    return _ledger(record)
+
+
+def _ledger(record: _Record) -> Ledger:
+    cooldown = record.cooldown
+    return Ledger(
+        grant=_grant(record),
+        seeds=record.seeds,
+        refusals=Refusals(until=cooldown.until, length=cooldown.length, spent=cooldown.spent),
+        intent=record.intent,
+        last=record.last,
+    )
+
+
+def _grant(record: _Record) -> Grant | None:
+    if record.refresh_token is None:
+        return None
+    refresh_token = Secret(record.refresh_token)
+    unknown = Lineage("refresh_token", record.seeds[-1] if record.seeds else refresh_token.fingerprint(), 0.0)
+    return Grant(
+        generation=record.generation,
+        lineage=record.lineage or unknown,
+        refresh_token=refresh_token,
+        access_token=Secret(record.access_token) if record.access_token else None,
+        obtained_at=record.obtained_at,
+        expires_at=record.expires_at,
+    )

@@ -1,0 +1,82 @@
+"""File work on a thread of its own, with a limit: a disk that hangs stalls nothing but the work it was asked for.
+
+The thread is a daemon, so that a disk which never answers can't keep the process from ending either.
+(The loop's own executor is joined at the end, for ever.)
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+LIMIT: Final = 2.0
+"""Seconds. A local disk answers in milliseconds, a busy network disk within one; requests may be waiting."""
+
+
+class DiskHangs(OSError):
+    """File work did not end within its limit. It may still end, some day."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(f"no answer within {limit:g} s: does the disk hang?")
+
+
+class Disk:
+    """Does file work, one piece at a time, in the order it was asked for.
+
+    `_jobs` grows in `do` and `soon` and shrinks in the thread, which the first of them starts.
+    """
+
+    def __init__(self, limit: float = LIMIT) -> None:
+        self._limit = limit
+        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        return f"<Disk {self._jobs.qsize()} waiting>"
+
+    async def do(self, work: Callable[[], T], *, undo: Callable[[T], object] | None = None) -> T:
+        """Return what `work` returns, raise what it raises; DiskHangs after the limit.
+
+        Work that had not begun by then is dropped. Work that had begun goes on; when it ends after all,
+        `undo` is given what it returned, in the thread or here.
+        """
+        job = self.soon(work)
+        bound = asyncio.timeout(self._limit)
+        try:
+            async with bound:
+                return await asyncio.wrap_future(job)
+        except BaseException:
+            if undo is not None:
+                job.add_done_callback(lambda late: _undo(late, undo))
+            if bound.expired():
+                raise DiskHangs(self._limit) from None
+            raise
+
+    def soon(self, work: Callable[[], T]) -> Future[T]:
+        """Have `work` done in its turn, without waiting for it."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="disk", daemon=True)
+            self._thread.start()
+        job: Future[T] = Future()
+        self._jobs.put((job, work))
+        return job
+
+    def _serve(self) -> None:
+        while True:
+            job, work = self._jobs.get()
+            if not job.set_running_or_notify_cancel():
+                continue
+            try:
+                job.set_result(work())
+            except BaseException as fault:  # noqa: BLE001 - it is whoever asked who must see it, whatever it is
+                job.set_exception(fault)
+            del job, work  # a result may hold a secret: not until the next job comes
+
+
+def _undo(job: "Future[T]", undo: Callable[[T], object]) -> None:
+    if not job.cancelled() and job.exception() is None:
+        undo(job.result())
