@@ -1,17 +1,19 @@
 """pandadoc-proxy: a sidecar that lends PandaDoc credentials. This is the map.
 
     config's way    config/      YAML and environment → one frozen tree, or every fault at once
-                    compose.py   the tree → a frozen Snapshot of parts
+                    compose.py   the tree → a frozen Snapshot of parts; compose_credentials.py those of credentials
                     app.py       start, drain, stop
     token's way     credential/  store ─► RefreshingCredential ─ current() ─► Credential ─► "Bearer …"
     request's way   forward/     listener ─► guard ─► credential ─► headers ─► upstream ─► 401? replay once ─► relay
 
     cli.py healthcheck.py demo.py   the commands
-    secrets.py                      a secret is a reference; read, re-read, never printed
+    login/ token_command.py         those by which people look after a grant
+    secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed
     errors.py                       what we say ourselves, by who must act
     outbound.py hosts.py            sessions that leave the machine; which names mean this one
     logs.py admin.py                what operators see
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
+    disk.py                         file work that stalls nothing else
     simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI
 
 `credential` never imports `forward`; `forward` knows of it only Credential and CredentialSource.

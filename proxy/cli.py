@@ -9,7 +9,7 @@ Never here: what a command does beyond reading its options and turning its end i
 
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +18,8 @@ import click
 from proxy import __version__
 
 if TYPE_CHECKING:
-    from proxy.config import Config
+    from proxy.compose_credentials import CredentialParts
+    from proxy.config import Config, OAuth2Credential
 
 config_option = click.option(
     "--config",
@@ -79,6 +80,62 @@ def healthcheck(config_path: Path | None) -> None:
         sys.exit(1)
 
 
+credential_option = click.option(
+    "--credential", "name", metavar="NAME", help="Which one, where the configuration has several OAuth credentials."
+)
+
+
+@main.command()
+@config_option
+@credential_option
+@click.option("--code", help="The code, or the address it came in, from a consent given already; '-' reads a line.")
+@click.option("--browser/--no-browser", default=None, help="Open one, or not. Otherwise: where there seems to be one.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=600, show_default=True, help="Seconds to wait for the consent."
+)
+def login(
+    config_path: Path | None, name: str | None, code: str | None, *, browser: bool | None, timeout: float
+) -> None:
+    """Begin a grant: a person consents in a browser, here or elsewhere. A running proxy takes it over by itself."""
+    from proxy.login.command import Options, log_in
+    from proxy.secrets import Secret
+
+    given = sys.stdin.readline().strip() if code == "-" else code
+    options = Options(Secret(given) if given else None, browser, timeout)
+    _by_hand(config_path, name, lambda parts, name, credential: log_in(parts, name, credential, options))
+
+
+@main.group()
+def token() -> None:
+    """Look at the stored grants, or refresh one."""
+
+
+@token.command()
+@config_option
+@credential_option
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def status(config_path: Path | None, name: str | None, *, as_json: bool) -> None:
+    """Tell each credential's health as its store has it. Exit 0: all are healthy."""
+    from proxy.token_command import show_status
+
+    config = _composable(config_path)
+    if name is not None and name not in config.credentials:
+        raise click.UsageError(_no_such(name, list(config.credentials)))
+    names = [name] if name is not None else list(config.credentials)
+    _finish(show_status(config, _state_home(), names, as_json=as_json))
+
+
+@token.command()
+@config_option
+@credential_option
+@click.option("--dry-run", is_flag=True, help="Prove store, network and client, and redeem nothing.")
+def refresh(config_path: Path | None, name: str | None, *, dry_run: bool) -> None:
+    """Refresh a grant now, beside a running proxy: it takes the new token over by itself."""
+    from proxy.token_command import refresh_now, rehearse
+
+    _by_hand(config_path, name, rehearse if dry_run else refresh_now)
+
+
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", default=8090, show_default=True, help="0 takes a free one.")
@@ -128,6 +185,41 @@ def _composable(path: Path | None) -> "Config":
     return config
 
 
+def _by_hand(
+    path: Path | None,
+    name: str | None,
+    work: "Callable[[CredentialParts, str, OAuth2Credential], Coroutine[Any, Any, int]]",
+) -> NoReturn:
+    """Do something with one OAuth credential, for a person."""
+    import logging
+
+    from proxy import logs
+    from proxy.compose_credentials import for_a_person
+    from proxy.config import OAuth2Credential
+
+    config = _composable(path)
+    grants = {each: item for each, item in config.credentials.items() if isinstance(item, OAuth2Credential)}
+    if name is None and len(grants) == 1:
+        (name,) = grants
+    if name is None or name not in grants:
+        raise click.UsageError(_no_such(name, list(grants)))
+    logs.set_up(config.log)
+    logging.getLogger("proxy").setLevel(logging.CRITICAL)  # what is wrong is the command's to say, once
+    chosen, credential = name, grants[name]
+
+    async def run() -> int:
+        async with for_a_person(config, _state_home()) as parts:
+            return await work(parts, chosen, credential)
+
+    _finish(run())
+
+
+def _no_such(name: str | None, names: list[str]) -> str:
+    if not names:
+        return "the configuration has no OAuth credential"
+    return f"{'there is no such credential; ' if name else ''}choose one with --credential: {', '.join(names)}"
+
+
 def _refuse(bad: Exception) -> NoReturn:
     click.echo(str(bad), err=True)
     sys.exit(2)
@@ -139,7 +231,7 @@ def _finish(work: Coroutine[Any, Any, int]) -> NoReturn:
 
     try:
         code = asyncio.run(work)
-    except asyncio.CancelledError:  # the second signal
+    except (asyncio.CancelledError, KeyboardInterrupt):  # the second signal; Ctrl-C where nobody catches it
         code = 1
     except OSError as fault:
         click.echo(f"can't start: {fault}", err=True)

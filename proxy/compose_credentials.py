@@ -1,14 +1,17 @@
 """The composition of credentials: the server lends them, the commands `login` and `token` look after them."""
 
 import random
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 from yarl import URL
 
-from proxy.clock import Clock
+from proxy import outbound
+from proxy.clock import Clock, SystemClock
 from proxy.config import ApiKeyCredential, BadConfig, Config, Fault, FileStore, OAuth2Credential
 from proxy.credential.api_key import ApiKey
 from proxy.credential.file_store import FileStore as GrantFile
@@ -24,6 +27,13 @@ from proxy.credential.token_endpoint import TokenEndpoint
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
+
+MEMBER: Final = "/public/v1/members/current"
+"""The cheapest proof that a credential works."""
+
+
+LAST_WORK: Final = 30.0
+"""Seconds that a command gives a pair that it can't store yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +109,38 @@ class CredentialParts:
         )
 
     def probe(self, credential: OAuth2Credential) -> UpstreamProbe | None:
-        if credential.probe is None:
-            return None
-        url = URL(f"{self.config.upstream.url}".rstrip("/") + credential.probe, encoded=True)
+        return None if credential.probe is None else self.prober(credential)
+
+    def prober(self, credential: OAuth2Credential) -> UpstreamProbe:
+        """Make what a person asks with, also where the server is told not to."""
+        url = URL(f"{self.config.upstream.url}".rstrip("/") + (credential.probe or MEMBER), encoded=True)
         return UpstreamProbe(self.session, url, proxy=self.config.upstream.proxy)
+
+    def store_text(self, credential: OAuth2Credential) -> str:
+        """Say where a grant is kept, for people."""
+        if not isinstance(credential.store, FileStore):
+            return "memory"
+        try:
+            return str(place(credential, self.state_home).path)
+        except SecretUnavailable:
+            return "a file named after the client's id, which can't be read"
 
     def store(self, credential: OAuth2Credential) -> Store:
         if not isinstance(credential.store, FileStore):
             return MemoryStore()
         return GrantFile(lambda: place(credential, self.state_home))
+
+
+@asynccontextmanager
+async def for_a_person(config: Config, state_home: Path) -> AsyncIterator[CredentialParts]:
+    """Make the parts for a command that ends; what it began, and must be finished, is finished."""
+    tasks = Tasks()
+    session = outbound.credential_session(outbound.trust(config.upstream))
+    try:
+        yield CredentialParts(config, state_home, SystemClock(), tasks, session)
+    finally:
+        await tasks.drain(LAST_WORK)
+        await session.close()
 
 
 def place(credential: OAuth2Credential, state_home: Path) -> Place:

@@ -42,6 +42,21 @@ class Advice:
             f" with `pandadoc-proxy token refresh{self._option()}`. If PandaDoc refuses it: {self.login()}"
         )
 
+    def unfinished(self, doubt: Intent) -> str:
+        """Say that a redeem's end is not known, and that nobody need act yet."""
+        return f"{lost_reply(doubt).strip()} A running proxy tries it again by itself."
+
+    def failing(self, result: str) -> str:
+        """Say that the last refresh failed for a reason that may pass."""
+        return (
+            f"The last refresh failed ({result}). A running proxy tries again by itself; to see why it fails, run"
+            f" `pandadoc-proxy token refresh --dry-run{self._option()}`."
+        )
+
+    def expired(self) -> str:
+        command = f"`pandadoc-proxy token refresh{self._option()}`"
+        return f"The access token has expired. A running proxy refreshes it; so does {command}."
+
     def login(self) -> str:
         """Name the command that begins a new lineage, and the other way to do so."""
         configured = f" ({self.refresh_token})" if self.refresh_token else ""

@@ -4,6 +4,7 @@ What is in memory is never worse than what is in the store. A pair that can't be
 and is tried again until it is.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -24,7 +25,7 @@ class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `keep` and `_keep_later`.
+    not in the store, by `keep` and `_keep_later`; `_saving`, the last task to store one late, by `keep`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class GrantKeeper:
         self._jitter = jitter
         self._tasks = tasks
         self._unstored = False
+        self._saving: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         stored = "NOT stored" if self._unstored else "stored"
@@ -146,13 +148,14 @@ class GrantKeeper:
             log.critical("credential %s: generation %d is NOT stored. %s", self._name, grant.generation, fault)
             if not self._unstored:
                 self._unstored = True
-                self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
+                self._saving = self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
         else:
             self._unstored = False
 
-    @property
-    def stored(self) -> bool:
-        """Whether the store has the newest pair, as far as we know."""
+    async def settled(self) -> bool:
+        """Wait until the newest pair is stored, or was given up on at the end of the process; tell which."""
+        if self._saving is not None:
+            await asyncio.wait({self._saving})
         return not self._unstored
 
     async def _save(self) -> None:

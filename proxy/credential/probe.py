@@ -1,5 +1,7 @@
 """Does PandaDoc still accept this token? The cheapest question that proves it (laws 3 and 12)."""
 
+import json
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
@@ -7,9 +9,18 @@ import aiohttp
 from yarl import URL
 
 from proxy.credential.credential import Credential
+from proxy.credential.token_endpoint import read_at_most
+from proxy.secrets import Secret
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 """Seconds. Requests wait for a probe, so it answers soon or does not count."""
+
+
+ANSWER_LIMIT: Final = 64 * 1024
+"""Bytes of an answer that are read."""
+
+TEXT_LIMIT: Final = 100
+"""Characters of a name that are shown."""
 
 
 class Probed(Enum):
@@ -26,23 +37,45 @@ class Probe(Protocol):
     async def __call__(self, credential: Credential) -> Probed: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """As whom a credential acts, for people (PandaDoc's `GET /public/v1/members/current`)."""
+
+    name: str
+    email: str
+    workspace: str
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.email}>" + (f", workspace {self.workspace}" if self.workspace else "")
+
+
 class UpstreamProbe:
     """Asks `GET /public/v1/members/current`, or what the operator chose. Holds nothing that changes."""
 
     def __init__(self, session: aiohttp.ClientSession, url: URL, *, proxy: URL | None) -> None:
+        self.url = url
         self._session = session
-        self._url = url
         self._proxy = proxy
 
     async def __call__(self, credential: Credential) -> Probed:
-        headers = {"Authorization": credential.authorization}
+        probed, _ = await self._ask(credential.authorization, most=0)
+        return probed
+
+    async def member(self, access_token: Secret) -> tuple[Probed, Member | None]:
+        """Ask as whom a token acts, too; None where the answer does not say."""
+        probed, body = await self._ask(f"Bearer {access_token.reveal()}", most=ANSWER_LIMIT)
+        return probed, read_member(body) if probed is Probed.ACCEPTED else None
+
+    async def _ask(self, authorization: str, *, most: int) -> tuple[Probed, bytes]:
+        headers = {"Authorization": authorization}
         try:
             async with self._session.get(
-                self._url, headers=headers, allow_redirects=False, timeout=TIMEOUT, proxy=self._proxy
+                self.url, headers=headers, allow_redirects=False, timeout=TIMEOUT, proxy=self._proxy
             ) as answer:
-                return read_probe(answer.status)
+                body = await read_at_most(answer.content, most) if most else None
+                return read_probe(answer.status), body or b""
         except (aiohttp.ClientError, OSError):  # a TimeoutError is an OSError
-            return Probed.UNCLEAR
+            return Probed.UNCLEAR, b""
 
 
 def read_probe(status: int) -> Probed:
@@ -50,3 +83,22 @@ def read_probe(status: int) -> Probed:
     if status == 401:  # noqa: PLR2004 - RFC 9110 §15.5.2
         return Probed.REFUSED
     return Probed.ACCEPTED if 200 <= status < 300 else Probed.UNCLEAR  # noqa: PLR2004 - the class of success
+
+
+def read_member(body: bytes) -> Member | None:
+    """Take from an answer what people know each other by; None where there is no such thing."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or not isinstance(document.get("email"), str):
+        return None
+    shown = {key: _shown(document.get(key)) for key in ("first_name", "last_name", "email", "workspace_name")}
+    name = f"{shown['first_name']} {shown['last_name']}".strip()
+    return Member(name or shown["email"], shown["email"], shown["workspace_name"])
+
+
+def _shown(value: object) -> str:
+    """Write a name without what could move a terminal's cursor."""
+    text = value if isinstance(value, str) else ""
+    return "".join(character for character in text if character.isprintable())[:TEXT_LIMIT]

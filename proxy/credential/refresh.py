@@ -116,6 +116,23 @@ class Refresher:
         state = "refreshing" if self.in_flight else f"trouble={self.trouble!r}"
         return f"<Refresher {self.name} {self.credential} {state} {dict(self.results)} {self.keeper}>"
 
+    async def by_hand(self) -> str | None:
+        """Refresh once, for a person, whatever is left of the token; return what is in the way, if anything.
+
+        Raises StoreError or SecretUnavailable.
+        """
+        await self.keeper.read_again()
+        self._adopt()
+        refresh = self.start(because="a person asked for it", refused=self.keeper.ledger.generation)
+        if refresh is not None:
+            await refresh
+        return self.trouble.detail if self.trouble else None
+
+    def stored(self) -> Credential | None:
+        """Return what the stored grant would be lent as, expired or not."""
+        grant = self.keeper.ledger.grant
+        return None if grant is None or grant.access_token is None else self._lent_as(grant, grant.access_token)
+
     # When
 
     async def look(self) -> None:
@@ -321,13 +338,17 @@ class Refresher:
             " (expires_in was missing or odd)" if reply.lifetime_guessed else "",
         )
 
-    def _publish(self, grant: Grant, access_token: Secret) -> None:
-        self.credential = Credential(
+    def _lent_as(self, grant: Grant, access_token: Secret) -> Credential:
+        policy = self._policy
+        return Credential(
             f"Bearer {access_token.reveal()}",
             generation=grant.generation,
-            stale_at=stale_at(grant.obtained_at, grant.expires_at, self._policy.refresh_before, self._policy.max_age),
+            stale_at=stale_at(grant.obtained_at, grant.expires_at, policy.refresh_before, policy.max_age),
             expires_at=grant.expires_at,
         )
+
+    def _publish(self, grant: Grant, access_token: Secret) -> None:
+        self.credential = self._lent_as(grant, access_token)
         self.trouble, self._failures, self.try_at = None, 0, 0.0
 
     # Failure

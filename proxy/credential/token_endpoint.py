@@ -75,7 +75,7 @@ class TokenEndpoint:
         async with self._session.post(
             self.url, data=form, allow_redirects=False, timeout=self._timeout, proxy=self._proxy
         ) as answer:
-            body = await _read_at_most(answer.content, REPLY_LIMIT)
+            body = await read_at_most(answer.content, REPLY_LIMIT)
             if body is None:
                 return Unknown(Cause.REPLY_TOO_LARGE, "a reply larger than 64 KiB")
             return read_reply(answer.status, answer.headers, body, self._clock.wall())
@@ -102,7 +102,7 @@ def _tls_flaw(fault: Exception) -> str:
     return getattr(cause, "verify_message", "") or type(fault).__name__
 
 
-async def _read_at_most(content: aiohttp.StreamReader, limit: int) -> bytes | None:
+async def read_at_most(content: aiohttp.StreamReader, limit: int) -> bytes | None:
     """Read to the end, or None where that is beyond `limit` bytes."""
     read = bytearray()
     async for chunk in content.iter_any():

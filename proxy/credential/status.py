@@ -1,0 +1,147 @@
+"""How a credential is, told from what its store has: for people and for scripts. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.credential.advice import Advice, moment, span
+from proxy.credential.credential import Credential, Freshness
+from proxy.credential.ledger import LOGIN, REFRESHED, SEEDED, Ledger
+from proxy.credential.token_reply import PERMANENT
+
+Health = Literal["healthy", "failing", "dead", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One credential's health. Times are wall-clock seconds since 1970, None where there is no such moment."""
+
+    credential: str
+    kind: Literal["api_key", "oauth2"]
+    health: Health
+    state: str  # fresh, stale, expired, dead; none: nothing was redeemed yet; unknown
+    advice: str = ""  # what happened and what to do, where it is not healthy
+    generation: int | None = None
+    obtained_at: float | None = None
+    expires_at: float | None = None
+    expires_in: float | None = None  # seconds from now
+    last_refresh_at: float | None = None
+    last_result: str | None = None
+    lineage: str | None = None  # refresh_token or login
+    lineage_began_at: float | None = None
+    lineage_fingerprint: str | None = None
+    unfinished_since: float | None = None  # a redeem whose end is not written down
+    store: str | None = None
+
+
+def api_key_status(name: str, source: str, flaw: str | None) -> Status:
+    """Tell how an API key is: `flaw` says why it can't be read, if it can't."""
+    if flaw is not None:
+        return Status(name, "api_key", "dead", "dead", advice=flaw, store=source)
+    return Status(name, "api_key", "healthy", "fresh", store=source)
+
+
+def unknown_status(name: str, flaw: str, store: str) -> Status:
+    """Tell of a grant whose store can't be read."""
+    return Status(name, "oauth2", "unknown", "unknown", advice=flaw, store=store)
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is known besides the ledger."""
+
+    now: float
+    lent: Credential | None  # what the stored grant would be lent as
+    seed_waits: bool  # a configured refresh token that this store has never seen
+    may_retry: bool  # unknown_outcome: retry
+    redeem_time: float  # seconds for which an unfinished redeem may still be running
+    store: str
+
+
+def grant_status(ledger: Ledger, around: Circumstances, advice: Advice) -> Status:
+    """Tell how a grant is."""
+    health, state, text = _judged(ledger, around, advice)
+    grant, last, intent = ledger.grant, ledger.last, ledger.intent
+    token = grant if grant is not None and grant.access_token is not None else None
+    return Status(
+        advice.name,
+        "oauth2",
+        health,
+        state,
+        text,
+        generation=ledger.generation,
+        obtained_at=token.obtained_at if token else None,
+        expires_at=token.expires_at if token else None,
+        expires_in=token.expires_at - around.now if token else None,
+        last_refresh_at=last.at if last else None,
+        last_result=last.result if last else None,
+        lineage=grant.lineage.origin if grant else None,
+        lineage_began_at=grant.lineage.began_at if grant else None,
+        lineage_fingerprint=grant.lineage.fingerprint if grant else None,
+        unfinished_since=intent.at if intent else None,
+        store=around.store,
+    )
+
+
+def _judged(ledger: Ledger, around: Circumstances, advice: Advice) -> tuple[Health, str, str]:
+    grant, failed = ledger.grant, _failure(ledger)
+    if grant is None and not around.seed_waits:
+        return "dead", "dead", advice.no_refresh_token()
+    state = "none" if grant is None else _freshness(around)
+    doubt = ledger.intent
+    if failed in PERMANENT:
+        return "dead", "dead", advice.dead(failed, doubt)
+    if doubt is not None and around.now - doubt.at > around.redeem_time:
+        return (
+            ("failing", state, advice.unfinished(doubt))
+            if around.may_retry
+            else ("dead", "dead", advice.stopped(doubt))
+        )
+    if failed is not None:
+        return "failing", state, advice.failing(failed)
+    if state == Freshness.EXPIRED.value:
+        return "failing", state, advice.expired()
+    return "healthy", state, ""
+
+
+def _failure(ledger: Ledger) -> str | None:
+    result = ledger.last.result if ledger.last else REFRESHED
+    return None if result in {REFRESHED, SEEDED, LOGIN} else result
+
+
+def _freshness(around: Circumstances) -> str:
+    return (around.lent.freshness(around.now) if around.lent else Freshness.EXPIRED).value
+
+
+def table(status: Status, now: float) -> str:
+    """Write a status for people."""
+    rows = [
+        ("kind", "API key" if status.kind == "api_key" else "OAuth 2 grant"),
+        ("state", status.state),
+        ("generation", None if status.generation is None else str(status.generation)),
+        ("obtained", _ago(status.obtained_at, now)),
+        ("expires", _ago(status.expires_at, now)),
+        ("last refresh", _last(status, now)),
+        ("lineage", _lineage(status)),
+        ("unfinished redeem", _ago(status.unfinished_since, now)),
+        ("kept in", status.store),
+        ("what to do", status.advice or None),
+    ]
+    lines = [f"  {label:<18} {text}" for label, text in rows if text is not None]
+    return "\n".join((f"{status.credential}: {status.health}", *lines))
+
+
+def _ago(at: float | None, now: float) -> str | None:
+    if at is None:
+        return None
+    return f"{moment(at)}, {span(now - at)} ago" if at <= now else f"{moment(at)}, in {span(at - now)}"
+
+
+def _last(status: Status, now: float) -> str | None:
+    return None if status.last_result is None else f"{status.last_result} at {_ago(status.last_refresh_at, now)}"
+
+
+def _lineage(status: Status) -> str | None:
+    if status.lineage is None or status.lineage_began_at is None:
+        return None
+    origin = "a login" if status.lineage == "login" else "a configured refresh token"
+    return f"{origin} ({status.lineage_fingerprint}) at {moment(status.lineage_began_at)}"

@@ -1,0 +1,71 @@
+"""What comes back to a login, whichever way it takes: the browser at the callback, or a line in the terminal."""
+
+import asyncio
+import codecs
+import os
+import threading
+from dataclasses import dataclass, field
+
+from proxy.login.pages import Page
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Something that may hold the code. `text` is never shown; a browser waits for `page`."""
+
+    text: str = field(repr=False)
+    pasted: bool
+    page: "asyncio.Future[Page]"
+
+
+class Arrivals:
+    """Queues what comes back. `_queue` grows in `browser` and from the terminal's thread."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Arrival | None] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+
+    def __repr__(self) -> str:
+        return f"<Arrivals {self._queue.qsize()} waiting>"
+
+    async def next(self) -> Arrival | None:
+        """Wait for the next one; None when the terminal has ended."""
+        return await self._queue.get()
+
+    async def browser(self, query: str) -> Page:
+        """Queue what a browser brought; return the page to show it once it was judged."""
+        arrival = Arrival(query, pasted=False, page=self._loop.create_future())
+        self._queue.put_nowait(arrival)
+        return await arrival.page
+
+    def listen(self, terminal: int) -> None:
+        """Read lines from a file descriptor, in a daemon thread: a terminal can't be waited for in any other way.
+
+        (A pipe could, and a file could not; and a blocked read must not keep the process from ending.)
+        """
+        threading.Thread(target=self._read, args=(terminal,), name="terminal", daemon=True).start()
+
+    def _read(self, terminal: int) -> None:
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        rest = ""
+        while piece := _piece(terminal):
+            *lines, rest = (rest + decode(piece)).split("\n")
+            for line in lines:
+                self._tell(line)
+        self._tell(rest)
+        self._tell(None)
+
+    def _tell(self, line: str | None) -> None:
+        if line is None or line.strip():
+            self._loop.call_soon_threadsafe(self._pasted, line)
+
+    def _pasted(self, line: str | None) -> None:
+        pasted = None if line is None else Arrival(line, pasted=True, page=self._loop.create_future())
+        self._queue.put_nowait(pasted)
+
+
+def _piece(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # closed, or a background process may not read: as good as its end
+        return b""

@@ -1,0 +1,72 @@
+"""The loopback listener at the redirect URI: takes the browser's return, shows it how the login went.
+
+It stands there during a login alone (RFC 8252 §8.3), on loopback alone, and answers one path. A page of
+somebody else's can send a browser there, so nothing is believed that does not carry the login's `state`.
+"""
+
+from typing import Final
+
+from aiohttp import web
+from yarl import URL
+
+from proxy.forward.guard import Gate, names_us
+from proxy.forward.headers import values
+from proxy.forward.server import Incoming, Server
+from proxy.hosts import is_loopback
+from proxy.login import pages
+from proxy.login.arrivals import Arrivals
+
+MAX_HEAD: Final = 16 * 1024
+MAX_HEADERS: Final = 100
+HEADER_TIMEOUT: Final = 10.0  # seconds
+LAST_WORD: Final = 2.0
+"""Seconds that the last page gets to leave."""
+
+
+class Callback:
+    """The listener. `_runner` is set by `start` and cleared by `stop`."""
+
+    def __init__(self, redirect_uri: URL, arrivals: Arrivals) -> None:
+        self._uri = redirect_uri
+        self._arrivals = arrivals
+        self._runner: web.ServerRunner | None = None
+
+    def __repr__(self) -> str:
+        return f"<Callback {self._uri} {'listening' if self._runner else 'closed'}>"
+
+    @property
+    def possible(self) -> bool:
+        """Whether a browser on this machine can be met at the redirect URI."""
+        return self._uri.scheme == "http" and is_loopback(self._uri.host or "")
+
+    async def start(self) -> None:
+        """Listen. Raises OSError if the address can't be had."""
+        server = Server(self._answer, header_timeout=HEADER_TIMEOUT, max_head=MAX_HEAD, max_headers=MAX_HEADERS)
+        self._runner = web.ServerRunner(server, shutdown_timeout=LAST_WORD)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._uri.host, self._uri.port).start()
+        except OSError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop listening, once the page that is on its way has left."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
+        path, _, query = request.head.target.partition("?")
+        hosts = values(request.head.fields, b"host")
+        ours = len(hosts) == 1 and names_us(hosts[0].decode("latin-1"), Gate())
+        if not ours or request.method != "GET" or path != (self._uri.raw_path or "/"):
+            return _response(pages.nothing_here())
+        return _response(await self._arrivals.browser(query))
+
+
+def _response(page: pages.Page) -> web.Response:
+    response = web.Response(status=page.status, text=page.html(), content_type="text/html", headers=pages.HEADERS)
+    response.force_close()
+    return response

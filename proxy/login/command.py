@@ -1,0 +1,180 @@
+"""The conversation of a login in the terminal.
+
+Two ways lead back: the browser on this machine reaches the callback, or a person pastes the address on
+which a browser anywhere has ended. Whichever comes first counts.
+"""
+
+import asyncio
+import os
+import secrets
+import sys
+import webbrowser
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import click
+
+from proxy.compose_credentials import CredentialParts
+from proxy.config import FileStore, OAuth2Credential
+from proxy.credential.advice import moment, span
+from proxy.credential.store import StoreError
+from proxy.login import pages
+from proxy.login.arrivals import Arrival, Arrivals
+from proxy.login.callback import Callback
+from proxy.login.consent import Declined, NotACode, consent_address, read_callback, read_pasted
+from proxy.login.exchange import Exchange, LoggedIn, LoginFailed
+from proxy.secrets import Secret, SecretUnavailable
+
+TERMINAL: Final = 0
+"""Standard input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says. `code`: given, so that nobody is asked. `timeout`: seconds to wait for a person."""
+
+    code: Secret | None
+    browser: bool | None  # None: if there seems to be one
+    timeout: float
+
+
+async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential, options: Options) -> int:
+    """Log in; return the exit code."""
+    if not isinstance(credential.store, FileStore):
+        _say_to_operator(
+            f"credential {name} keeps its grant in memory, where a login can't reach it: give it store: {{file: …}}"
+        )
+        return 1
+    exchange = Exchange(
+        name=name,
+        secrets=parts.secrets(credential),
+        endpoint=parts.endpoint(credential),
+        probe=parts.prober(credential),
+        store=parts.store(credential),
+        redirect_uri=str(credential.redirect_uri),
+        clock=parts.clock,
+    )
+    try:
+        await exchange.prepare()
+        if options.code is not None:
+            logged_in = await exchange.finish(read_pasted(options.code.reveal(), state=""))
+        else:
+            logged_in = await _ask_a_person(exchange, credential, options)
+    except (LoginFailed, Declined, NotACode, StoreError, SecretUnavailable) as fault:
+        _say_to_operator(str(fault))
+        return 1
+    for line in _tidings(logged_in, exchange, parts.clock.wall()):
+        click.echo(line)
+    return 0
+
+
+async def _ask_a_person(exchange: Exchange, credential: OAuth2Credential, options: Options) -> LoggedIn:
+    state = secrets.token_urlsafe(24)
+    client_id = (await exchange.secrets.client()).client_id
+    address = consent_address(
+        credential.authorize_url, client_id.reveal(), exchange.redirect_uri, credential.scope, state
+    )
+    arrivals = Arrivals()
+    async with _callback(Callback(credential.redirect_uri, arrivals)) as listening:
+        click.echo(
+            f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n"
+        )
+        if options.browser or (options.browser is None and _has_browser()):
+            await asyncio.to_thread(webbrowser.open, address)
+        ways = (
+            "Waiting for the browser to come back to this machine. On another one, or if it shows an error at the end"
+        )
+        click.echo(
+            f"{ways}:\npaste the address it ended on here and press Enter."
+            if listening
+            else "Then paste the address on which the browser ended here, even if it shows an error, and press Enter."
+        )
+        arrivals.listen(TERMINAL)
+        try:
+            async with asyncio.timeout(options.timeout):
+                arrival, code = await _first_code(arrivals, state, listening=listening)
+        except TimeoutError:
+            raise LoginFailed(f"Nobody consented within {span(options.timeout)}. Log in again.") from None
+        return await _finish(arrival, exchange, code)
+
+
+async def _first_code(arrivals: Arrivals, state: str, *, listening: bool) -> tuple[Arrival, Secret]:
+    """Judge what arrives until one is the code of this login."""
+    while True:
+        arrival = await arrivals.next()
+        if arrival is None:
+            if not listening:
+                raise LoginFailed("There is nothing to read from here, and no browser can come back. Use --code.")
+            continue
+        read = read_pasted if arrival.pasted else read_callback
+        try:
+            return arrival, read(arrival.text, state)
+        except NotACode as flaw:
+            _answer(arrival, pages.failed(str(flaw)))
+        except Declined as flaw:
+            _answer(arrival, pages.failed(str(flaw), "Nothing that is stored was changed."))
+            raise
+
+
+async def _finish(arrival: Arrival, exchange: Exchange, code: Secret) -> LoggedIn:
+    """Finish the login, and tell the browser how it went."""
+    page = pages.failed("The terminal says why.")
+    try:
+        logged_in = await exchange.finish(code)
+        page = pages.done(*_tidings(logged_in, exchange, exchange.clock.wall()))
+    except (LoginFailed, StoreError, SecretUnavailable) as fault:
+        page = pages.failed(str(fault))
+        raise
+    finally:
+        _answer(arrival, page)
+    return logged_in
+
+
+def _answer(arrival: Arrival, page: pages.Page) -> None:
+    if arrival.pasted and not page.good:
+        _say_to_operator("\n".join(page.paragraphs))
+    if not arrival.page.done():
+        arrival.page.set_result(page)
+
+
+@asynccontextmanager
+async def _callback(callback: Callback) -> AsyncIterator[bool]:
+    """Listen at the redirect URI if that is here; tell whether a browser can come back."""
+    listening = callback.possible
+    if listening:
+        try:
+            await callback.start()
+        except OSError as fault:
+            listening = False
+            _say_to_operator(f"can't listen at the redirect URI ({os.strerror(fault.errno or 0)}): paste instead.")
+    try:
+        yield listening
+    finally:
+        await callback.stop()
+
+
+def _tidings(logged_in: LoggedIn, exchange: Exchange, now: float) -> list[str]:
+    grant = logged_in.grant
+    whom = f" as {logged_in.member}" if logged_in.member else ""
+    proof = "" if logged_in.proven else " PandaDoc did not answer the first question asked with it, so it is unproven."
+    until = "there is no access token yet"
+    if grant.access_token is not None:
+        until = f"its access token is good until {moment(grant.expires_at)}, for {span(grant.expires_at - now)}"
+    return [
+        f"Logged in to PandaDoc{whom}.{proof}",
+        f"Credential {exchange.name} is at generation {grant.generation}; {until}.",
+        "A running proxy takes it over within a few seconds.",
+    ]
+
+
+def _has_browser() -> bool:
+    """Tell whether a window can be opened here for the person who reads this."""
+    return sys.stdout.isatty() and (
+        sys.platform == "darwin" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
+    )
+
+
+def _say_to_operator(text: str) -> None:
+    click.echo(text, err=True)

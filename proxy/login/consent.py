@@ -1,0 +1,77 @@
+"""The address where a person consents, and what may come back from there. Pure.
+
+RFC 6749 §4.1.1 and §4.1.2; PandaDoc returns `state`, though it does not document that, and knows no PKCE.
+"""
+
+import re
+from hmac import compare_digest
+from typing import Final
+from urllib.parse import parse_qs, quote, urlencode
+
+from yarl import URL
+
+from proxy.secrets import Secret
+
+SCOPE: Final = "read+write"
+"""What PandaDoc's documentation asks for, to the letter."""
+
+CODE: Final = re.compile(r"[\x21-\x7e]{4,2048}")
+ERROR: Final = re.compile(r"[a-z_]{1,40}")
+"""An OAuth error as it may be shown: the address it stands in is whoever's."""
+
+
+class NotACode(ValueError):
+    """What came back is no code of this login; says why, and what to do. Waiting goes on."""
+
+
+class Declined(Exception):
+    """PandaDoc says that there will be no code; says why."""
+
+
+def consent_address(authorize_url: URL, client_id: str, redirect_uri: str, scope: str | None, state: str) -> str:
+    """Return the address to open in a browser."""
+    fields = {"client_id": client_id, "redirect_uri": redirect_uri, "response_type": "code", "state": state}
+    query = f"{urlencode(fields, quote_via=quote)}&scope={quote(scope or SCOPE, safe='+')}"
+    return f"{authorize_url}{'&' if authorize_url.raw_query_string else '?'}{query}"
+
+
+def read_callback(query: str, state: str) -> Secret:
+    """Take the code from the query with which a browser came back. Raises NotACode or Declined."""
+    fields = _fields(query)
+    if not compare_digest(fields.get("state", ""), state):
+        raise NotACode(
+            "This is not the answer to the login that is waiting: its `state` is another or missing. Start from the"
+            " address that the terminal shows; if it still comes without `state`, paste the address there."
+        )
+    return _code(fields)
+
+
+def read_pasted(text: str, state: str) -> Secret:
+    """Take the code from what a person pasted: the code, or the whole address. Raises NotACode or Declined."""
+    text = text.strip().strip("\"'")
+    if not any(mark in text for mark in ("?", "code=", "error=")):
+        return _code({"code": text})
+    fields = _fields(text.partition("#")[0].rpartition("?")[2])
+    if "state" in fields and not compare_digest(fields["state"], state):
+        raise NotACode("This address belongs to another login: its `state` is another. Open the address shown above.")
+    return _code(fields)
+
+
+def _fields(query: str) -> dict[str, str]:
+    return {name: values[-1] for name, values in parse_qs(query, errors="replace").items()}
+
+
+def _code(fields: dict[str, str]) -> Secret:
+    error = fields.get("error")
+    if error == "access_denied":
+        raise Declined("The consent was declined.")
+    if error is not None:
+        shown = error if ERROR.fullmatch(error) else "an error that can't be shown"
+        raise Declined(f"PandaDoc answered {shown}. Check client_id, redirect_uri and scope of this credential.")
+    code = fields.get("code", "")
+    if not CODE.fullmatch(code):
+        raise NotACode(
+            "There is no code in this. Paste the whole address of the page on which the browser ended, which has"
+            " ?code= in it, or the code alone."
+        )
+    return Secret(code)

@@ -1,0 +1,133 @@
+"""A consent's code becomes a pair, is proven against PandaDoc, and is stored as a new lineage.
+
+The store is proven writable before a person is asked for anything, and nothing that is stored changes
+until the new pair is known to be good, or can't be known to be bad.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.clock import Clock
+from proxy.credential import ledger
+from proxy.credential.grant_secrets import GrantSecrets
+from proxy.credential.ledger import Grant, Ledger, Lineage
+from proxy.credential.probe import Member, Probed, UpstreamProbe
+from proxy.credential.store import Store, StoreError
+from proxy.credential.token_endpoint import TokenEndpoint
+from proxy.credential.token_reply import NotRedeemed, Outcome, Redeemed, Refused
+from proxy.secrets import Secret
+
+STORE_TRIES: Final = 4
+STORE_PAUSE: Final = 1.0
+"""How often, and after how many seconds, storing a new pair is tried again: its code is spent."""
+
+
+class LoginFailed(Exception):
+    """There is no new grant; says why and what to check. What was stored is as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """A new lineage, stored. `proven`: PandaDoc has accepted its token; `member`: as whom it acts."""
+
+    grant: Grant
+    proven: bool
+    member: Member | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What one login needs; nothing in it changes."""
+
+    name: str
+    secrets: GrantSecrets
+    endpoint: TokenEndpoint
+    probe: UpstreamProbe
+    store: Store
+    redirect_uri: str
+    clock: Clock
+
+    async def prepare(self) -> None:
+        """Prove that a grant could be stored. Raises StoreError or SecretUnavailable."""
+        await self.secrets.client()
+        await self.store.update(lambda kept: kept, room=True)
+
+    async def finish(self, code: Secret) -> LoggedIn:
+        """Exchange `code`, prove what it brought, store it. Raises LoginFailed, StoreError or SecretUnavailable."""
+        began = self.clock.wall()
+        outcome = await self.endpoint.exchange(code, self.redirect_uri, await self.secrets.client())
+        grant = self._grant(outcome, began)
+        probed, member = Probed.UNCLEAR, None
+        try:
+            probed, member = await self._prove(grant)
+        except asyncio.CancelledError:  # a person gave up on the proof: the code is spent, so the pair is kept
+            await self._store(grant)
+            raise
+        if probed is Probed.REFUSED:
+            raise LoginFailed(
+                f"PandaDoc gave a token, and then refused it at {self.probe.url}. Is upstream.url of another region"
+                " than token_url? Nothing that is stored was changed."
+            )
+        return LoggedIn(await self._store(grant), probed is Probed.ACCEPTED, member)
+
+    async def _prove(self, grant: Grant) -> tuple[Probed, Member | None]:
+        if grant.access_token is None:
+            return Probed.UNCLEAR, None
+        return await self.probe.member(grant.access_token)
+
+    async def _store(self, grant: Grant) -> Grant:
+        """Store it as the next generation. A disk that hangs for a moment must not cost a consent: try for a while."""
+
+        def change(kept: Ledger) -> Ledger:
+            return ledger.consented(kept, grant, self.clock.wall())
+
+        kept = None
+        for tries_left in range(STORE_TRIES, -1, -1):
+            try:
+                kept = await self.store.update(change)
+                break
+            except StoreError:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(STORE_PAUSE)
+        assert kept is not None  # noqa: S101 - a consent is always wanted
+        assert kept.grant is not None  # noqa: S101 - the same
+        return kept.grant
+
+    def _grant(self, outcome: Outcome, began: float) -> Grant:
+        if not isinstance(outcome, Redeemed):
+            raise LoginFailed(self._why(outcome))
+        if outcome.refresh_token is None:
+            raise LoginFailed(
+                "The reply has no usable refresh_token, so its access token could not be kept alive. Is token_url"
+                " PandaDoc's token endpoint?"
+            )
+        lineage = Lineage("login", outcome.refresh_token.fingerprint(), began)
+        grant = Grant(0, lineage, outcome.refresh_token)
+        if outcome.access_token is None:
+            return grant
+        return Grant(0, lineage, outcome.refresh_token, outcome.access_token, began, began + outcome.lifetime)
+
+    def _why(self, outcome: Outcome) -> str:
+        if isinstance(outcome, Refused):
+            return self._refusal(outcome.error)
+        detail = getattr(outcome, "detail", "")
+        if isinstance(outcome, NotRedeemed):
+            return f"The code was not exchanged at {self.endpoint.url}: {detail}. It is not spent: log in again."
+        return f"Nobody knows whether the code was exchanged at {self.endpoint.url}: {detail}. Log in again."
+
+    def _refusal(self, error: str) -> str:
+        if error == "invalid_grant":
+            return (
+                "PandaDoc refuses the code (invalid_grant): it was used already, is too old, or was given for another"
+                f" client or redirect URI than {self.redirect_uri}. Log in again; if it happens again, compare the"
+                " redirect URI with the registered one, to the letter."
+            )
+        if error in {"invalid_client", "unauthorized_client"}:
+            return (
+                f"PandaDoc does not know this OAuth client ({error}). Check its id"
+                f" ({self.secrets.client_id.describe()}) and secret ({self.secrets.client_secret.describe()}), and"
+                f" that {self.endpoint.url} is of the region where it is registered."
+            )
+        return f"PandaDoc refuses the exchange ({error}). Check the scope and redirect URI of credential {self.name}."

@@ -1,0 +1,163 @@
+"""`pandadoc-proxy token status` and `token refresh`: looking after stored grants by hand.
+
+They work on the store alone, through the same lock as a proxy that runs beside them.
+"""
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from proxy.compose_credentials import CredentialParts, for_a_person
+from proxy.config import ApiKeyCredential, Config, FileStore, OAuth2Credential
+from proxy.credential.advice import moment, span
+from proxy.credential.credential import Credential
+from proxy.credential.probe import Probed
+from proxy.credential.refresh import LEASE_SLACK, Refresher
+from proxy.credential.status import Circumstances, Status, api_key_status, grant_status, table, unknown_status
+from proxy.credential.store import StoreError
+from proxy.credential.token_reply import NotRedeemed, Refused, Unknown
+from proxy.secrets import Secret, SecretUnavailable
+
+MOMENTS: Final = frozenset({"obtained_at", "expires_at", "last_refresh_at", "lineage_began_at", "unfinished_since"})
+
+
+async def show_status(config: Config, state_home: Path, names: list[str], *, as_json: bool) -> int:
+    """Print how each credential is; return 0 if all are healthy."""
+    async with for_a_person(config, state_home) as parts:
+        statuses = [await _status(parts, name) for name in names]
+        now = parts.clock.wall()
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode([_document(status) for status in statuses]), indent=2))
+    else:
+        click.echo("\n\n".join(table(status, now) for status in statuses))
+    return 0 if all(status.health == "healthy" for status in statuses) else 1
+
+
+async def _status(parts: CredentialParts, name: str) -> Status:
+    credential = parts.config.credentials[name]
+    if isinstance(credential, ApiKeyCredential):
+        flaw = None
+        try:
+            await parts.reader.read(credential.api_key)
+        except SecretUnavailable as fault:
+            flaw = str(fault)
+        return api_key_status(name, credential.api_key.describe(), flaw)
+    refresher = parts.refresher(name, credential, by_hand=True)
+    store = parts.store_text(credential)
+    try:
+        await refresher.keeper.read_again()
+        seed = await refresher.keeper.new_lineage()
+    except (StoreError, SecretUnavailable) as fault:
+        return unknown_status(name, str(fault), store)
+    around = Circumstances(
+        now=parts.clock.wall(),
+        lent=refresher.stored(),
+        seed_waits=seed is not None,
+        may_retry=credential.unknown_outcome == "retry",
+        redeem_time=credential.redeem_timeout + LEASE_SLACK,
+        store=store,
+    )
+    return grant_status(refresher.keeper.ledger, around, refresher.advice)
+
+
+def _document(status: Status) -> dict[str, object]:
+    """Write moments as RFC 3339, for whoever reads it without a calculator."""
+    return {
+        key: datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds") if key in MOMENTS and value else value
+        for key, value in asdict(status).items()
+    } | {"healthy": status.health == "healthy"}
+
+
+async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
+    """Refresh the grant once, whatever is left of its token; return 0 if that brought one."""
+    if not isinstance(credential.store, FileStore):
+        click.echo(f"credential {name} keeps its grant in memory, where nothing else can reach it", err=True)
+        return 1
+    refresher = parts.refresher(name, credential, by_hand=True)
+    try:
+        trouble = await refresher.by_hand()
+    except (StoreError, SecretUnavailable) as fault:
+        trouble = str(fault)
+    if trouble is not None:
+        click.echo(trouble, err=True)
+        return 1
+    grant, now = refresher.keeper.ledger.grant, parts.clock.wall()
+    assert grant is not None  # noqa: S101 - without trouble there is one
+    click.echo(
+        f"Credential {name} is at generation {grant.generation}; its access token is good until"
+        f" {moment(grant.expires_at)}, for {span(grant.expires_at - now)}."
+    )
+    return 0 if await refresher.keeper.settled() else 1
+
+
+async def rehearse(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
+    """Prove what can be proven without redeeming anything; return 0 if nothing is in the way."""
+    good = True
+    async for holds, text in _proofs(parts, name, credential):
+        click.echo(f"{'ok  ' if holds else 'FAIL'} {text}")
+        good = good and holds
+    click.echo("Nothing was redeemed. Whether PandaDoc still takes the refresh token, only a refresh shows.")
+    return 0 if good else 1
+
+
+async def _proofs(parts: CredentialParts, name: str, credential: OAuth2Credential) -> AsyncIterator[tuple[bool, str]]:
+    refresher = parts.refresher(name, credential, by_hand=True)
+    try:
+        yield await _store_proof(parts, credential, refresher)
+    except StoreError as fault:
+        yield False, str(fault)
+    try:
+        seed = await refresher.keeper.new_lineage()
+        yield (
+            refresher.keeper.ledger.grant is not None or seed is not None,
+            "a refresh token is there"
+            if refresher.keeper.ledger.grant or seed
+            else refresher.advice.no_refresh_token(),
+        )
+        yield await _client_proof(parts, credential, refresher)
+    except SecretUnavailable as fault:
+        yield False, str(fault)
+    if (lent := refresher.stored()) is not None:
+        yield await _token_proof(parts, credential, lent)
+
+
+async def _store_proof(parts: CredentialParts, credential: OAuth2Credential, refresher: Refresher) -> tuple[bool, str]:
+    await refresher.keeper.read_again()
+    store = parts.store(credential)
+    await store.update(lambda kept: kept, room=True)
+    lease = await store.lease()
+    if lease is None:
+        return True, f"{parts.store_text(credential)} can be written; another process is refreshing right now"
+    lease.release()
+    return True, f"{parts.store_text(credential)} can be read, written and locked"
+
+
+async def _client_proof(parts: CredentialParts, credential: OAuth2Credential, refresher: Refresher) -> tuple[bool, str]:
+    """Redeem a token that never was: the endpoint judges the client first, and then finds no grant."""
+    never_was = Secret(secrets.token_hex(20))
+    endpoint = parts.endpoint(credential)
+    outcome = await endpoint.redeem(never_was, await parts.secrets(credential).client())
+    if outcome == Refused("invalid_grant"):
+        return True, f"{endpoint.url} answers, and knows the client"
+    if isinstance(outcome, Refused):
+        return False, refresher.advice.dead(outcome.error, None)
+    if isinstance(outcome, NotRedeemed | Unknown):
+        return False, f"{endpoint.url}: {outcome.detail}"
+    return False, f"{endpoint.url} gives tokens for a refresh token that never was: is it PandaDoc's?"
+
+
+async def _token_proof(parts: CredentialParts, credential: OAuth2Credential, lent: Credential) -> tuple[bool, str]:
+    probe = parts.prober(credential)
+    result = await probe(lent)
+    words = {
+        Probed.ACCEPTED: "PandaDoc accepts the stored access token",
+        Probed.REFUSED: "PandaDoc refuses the stored access token: a refresh would replace it",
+        Probed.UNCLEAR: f"{probe.url} did not say whether it accepts the stored access token",
+    }
+    return result is not Probed.UNCLEAR, words[result]
