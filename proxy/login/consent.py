@@ -38,7 +38,7 @@ def consent_address(authorize_url: URL, client_id: str, redirect_uri: str, scope
 def read_callback(query: str, state: str) -> Secret:
     """Take the code from the query with which a browser came back. Raises NotACode or Declined."""
     fields = _fields(query)
-    if not compare_digest(fields.get("state", ""), state):
+    if not _same(fields.get("state", ""), state):
         raise NotACode(
             "This is not the answer to the login that is waiting: its `state` is another or missing. Start from the"
             " address that the terminal shows; if it still comes without `state`, paste the address there."
@@ -52,9 +52,13 @@ def read_pasted(text: str, state: str) -> Secret:
     if not any(mark in text for mark in ("?", "code=", "error=")):
         return _code({"code": text})
     fields = _fields(text.partition("#")[0].rpartition("?")[2])
-    if "state" in fields and not compare_digest(fields["state"], state):
+    if not _same(fields.get("state", state), state):
         raise NotACode("This address belongs to another login: its `state` is another. Open the address shown above.")
     return _code(fields)
+
+
+def _same(one: str, other: str) -> bool:
+    return compare_digest(one.encode(), other.encode())
 
 
 def _fields(query: str) -> dict[str, str]:

@@ -73,6 +73,12 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._child.send_signal(number)
 
+    async def type(self, line: str) -> None:
+        """Send a line to its standard input, as a person at a terminal would."""
+        assert self._child.stdin is not None
+        self._child.stdin.write(line.encode() + b"\n")
+        await self._child.stdin.drain()
+
     async def ended(self, seconds: float = PATIENCE) -> int:
         """Wait for its end and its last word; return the exit code, negative for a signal's number."""
         async with asyncio.timeout(seconds):
@@ -219,7 +225,12 @@ class Machine:
         }
 
     async def start(
-        self, *argv: str, env: Mapping[str, str], cwd: Path | None = None, program: Sequence[str | Path] = PROXY
+        self,
+        *argv: str,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        program: Sequence[str | Path] = PROXY,
+        stdin: int = asyncio.subprocess.DEVNULL,
     ) -> Process:
         """Start `python -m proxy …`, or another program, in an environment of its own."""
         self.secrets.update(env[name] for name in SECRET_VARIABLES if env.get(name))
@@ -228,7 +239,7 @@ class Machine:
             *argv,
             env=self._environ(env),
             cwd=cwd or self.folder,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -1,0 +1,285 @@
+"""`pandadoc-proxy login`: a real command, a real consent page, and whoever plays the browser."""
+
+import asyncio
+import re
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import ClientSession
+from commands.process import MEMBER, Machine, Process, poll, status_of
+from rig import until
+from yarl import URL
+
+from proxy.simulator import Fault
+
+ADDRESS = re.compile(r"http://\S+/oauth2/authorize\?\S+")
+
+
+def configuration(machine: Machine, redirect_uri: str, **oauth2: object) -> Path:
+    """Write a configuration without any refresh token; return its path."""
+    more = "".join(f"\n      {key}: {value}" for key, value in oauth2.items())
+    path = machine.folder / "config.yaml"
+    path.write_text(f"""\
+listeners: [{{bind: "127.0.0.1:0"}}]
+admin: null
+upstream: {machine.simulator.url}
+credentials:
+  default:
+    oauth2:
+      client_id: {machine.simulator.client_id}
+      client_secret: {{env: PANDADOC_CLIENT_SECRET}}
+      redirect_uri: {redirect_uri}
+      store: {{file: grant.json}}{more}
+""")
+    return path
+
+
+def env(machine: Machine) -> Mapping[str, str]:
+    return {"PANDADOC_CLIENT_SECRET": machine.simulator.client_secret}
+
+
+async def address_of(process: Process) -> URL:
+    """Return the address that the command asks a person to open."""
+    await until(lambda: any(ADDRESS.search(line) for line in process.out))
+    found = next(match for line in process.out if (match := ADDRESS.search(line)))
+    return URL(found[0], encoded=True)
+
+
+async def consent(app: ClientSession, address: URL, decision: str = "allow") -> URL:
+    """Agree as a person would; return where PandaDoc sends the browser."""
+    async with app.get(address) as page:
+        assert page.status == 200
+    async with app.post(address, data={"decision": decision}, allow_redirects=False) as answer:
+        assert answer.status == 302
+        return URL(answer.headers["Location"], encoded=True)
+
+
+@pytest.fixture
+def back(unused_tcp_port: int) -> str:
+    return f"http://127.0.0.1:{unused_tcp_port}/callback"
+
+
+async def test_a_consent_in_a_browser_heals_a_running_proxy_within_five_seconds(
+    machine: Machine, app: ClientSession, back: str
+) -> None:
+    """No restart, no refresh token in anybody's hands, and the browser is told how it went."""
+    configuration(machine, back)
+    proxy = await machine.start(env=env(machine))
+    url = await proxy.url()
+    async with app.get(url + MEMBER) as dead:
+        assert dead.status == 503
+        assert "Retry-After" not in dead.headers
+        assert "Run `pandadoc-proxy login`" in (await dead.json(content_type=None))["detail"]
+    login = await machine.start("login", "--no-browser", env=env(machine), stdin=asyncio.subprocess.PIPE)
+    returned = await consent(app, await address_of(login))
+    async with app.get(returned) as page:
+        assert page.status == 200
+        assert page.headers["Referrer-Policy"] == "no-referrer"
+        shown = await page.text()
+    assert "Logged in to PandaDoc as Simulated Member &lt;member@example.com&gt;, workspace Simulator." in shown
+    assert await login.ended() == 0
+    assert any("its access token is good until" in line for line in login.out)
+
+    async def healed() -> bool:
+        return await status_of(app, url + MEMBER) == 200
+
+    await poll(healed, seconds=5)
+    proxy.signal(signal.SIGTERM)
+    assert await proxy.ended() == 0
+
+
+async def test_an_address_may_be_pasted_from_another_machine(machine: Machine, app: ClientSession) -> None:
+    """The browser there ends on an error page, for nothing listens at its loopback; its address has the code."""
+    configuration(machine, "https://app.example/callback")
+    login = await machine.start("login", env=env(machine), stdin=asyncio.subprocess.PIPE)
+    returned = await consent(app, await address_of(login))
+    await login.type("that did not work")
+    await login.said("There is no code in this")
+    await login.type(str(returned.update_query(state="another")))
+    await login.said("another login")
+    await login.type(str(returned))
+    assert await login.ended() == 0
+    assert any("as Simulated Member" in line for line in login.out)
+
+
+async def test_a_script_may_bring_the_code(machine: Machine, back: str) -> None:
+    configuration(machine, back)
+    machine.secrets.add(code := machine.simulator.issue_code())
+    assert (await machine.run("login", "--code", code, env=env(machine))).code == 0
+    again = await machine.run("login", "--code", code, env=env(machine))
+    assert again.code == 1
+    assert "refuses the code (invalid_grant): it was used already" in again.err
+    process = await machine.start("login", "--code", "-", env=env(machine), stdin=asyncio.subprocess.PIPE)
+    await process.type(machine.simulator.issue_code())
+    assert await process.ended() == 0
+
+
+async def test_a_wrong_state_is_refused_and_the_login_waits_on(machine: Machine, app: ClientSession, back: str) -> None:
+    """A page of somebody else's sends the browser to the callback with a code of its own account."""
+    configuration(machine, back)
+    login = await machine.start("login", "--no-browser", env=env(machine), stdin=asyncio.subprocess.PIPE)
+    address = await address_of(login)
+    for query in ({"code": machine.simulator.issue_code(), "state": "guessed"}, {"error": "access_denied"}):
+        async with app.get(URL(back).with_query(query)) as page:
+            assert page.status == 400
+            assert "Not logged in" in await page.text()
+    assert login.running
+    async with app.get(await consent(app, address)) as page:
+        assert page.status == 200
+    assert await login.ended() == 0
+
+
+async def test_a_declined_consent_changes_nothing(machine: Machine, app: ClientSession, back: str) -> None:
+    configuration(machine, back)
+    await machine.run("login", "--code", machine.simulator.issue_code(), env=env(machine))
+    before = (machine.folder / "grant.json").read_bytes()
+    login = await machine.start("login", "--no-browser", env=env(machine), stdin=asyncio.subprocess.PIPE)
+    async with app.get(await consent(app, await address_of(login), "deny")) as page:
+        assert page.status == 400
+        assert "declined" in await page.text()
+    assert await login.ended() == 1
+    assert (machine.folder / "grant.json").read_bytes() == before
+
+
+async def test_a_browser_that_was_closed_is_waited_for_no_longer_than_said(machine: Machine, back: str) -> None:
+    configuration(machine, back)
+    process = await machine.start("login", "--timeout", "1", env=env(machine), stdin=asyncio.subprocess.PIPE)
+    assert await process.ended() == 1
+    assert any("Nobody consented within 1 seconds" in line for line in process.err)
+
+
+async def test_a_busy_callback_port_leaves_the_pasting(machine: Machine, app: ClientSession) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        configuration(machine, f"http://127.0.0.1:{holder.getsockname()[1]}/callback")
+        login = await machine.start("login", env=env(machine), stdin=asyncio.subprocess.PIPE)
+        await login.said("Address already in use", "paste instead")
+        await login.type(str(await consent(app, await address_of(login))))
+        assert await login.ended() == 0
+
+
+async def test_without_a_terminal_and_a_callback_there_is_nothing_to_wait_for(machine: Machine) -> None:
+    configuration(machine, "https://app.example/callback")
+    ended = await machine.run("login", env=env(machine))
+    assert ended.code == 1
+    assert "Use --code." in ended.err
+
+
+async def test_a_redirect_uri_that_is_not_the_registered_one_is_named(machine: Machine, back: str) -> None:
+    """The code was given for another one: PandaDoc says invalid_grant, and we say what to compare."""
+    configuration(machine, back)
+    machine.simulator.redirect_uri = "http://127.0.0.1:1/registered"
+    async with aiohttp.ClientSession() as browser:
+        query = {"client_id": machine.simulator.client_id, "redirect_uri": "http://127.0.0.1:1/registered"}
+        address = URL(machine.simulator.url) / "oauth2/authorize"
+        returned = await consent(browser, address.with_query({**query, "response_type": "code"}))
+    machine.secrets.add(returned.query["code"])
+    ended = await machine.run("login", "--code", str(returned), env=env(machine))
+    assert ended.code == 1
+    assert f"redirect URI than {back}" in ended.err
+
+
+async def test_a_wrong_client_is_named(machine: Machine, back: str) -> None:
+    configuration(machine, back)
+    wrong = {"PANDADOC_CLIENT_SECRET": "wrong-secret"}
+    ended = await machine.run("login", "--code", machine.simulator.issue_code(), env=wrong)
+    assert ended.code == 1
+    assert "does not know this OAuth client (invalid_client)" in ended.err
+    assert "secret ($PANDADOC_CLIENT_SECRET)" in ended.err
+
+
+async def test_a_token_that_the_api_refuses_is_not_stored(machine: Machine, back: str) -> None:
+    """Token endpoint and API of two regions: the grant that is there must not be lost to such a mistake."""
+    configuration(machine, back)
+    await machine.run("login", "--code", machine.simulator.issue_code(), env=env(machine))
+    before = (machine.folder / "grant.json").read_bytes()
+    machine.simulator.faults.add(Fault(path=MEMBER, status=401))
+    ended = await machine.run("login", "--code", machine.simulator.issue_code(), env=env(machine))
+    assert ended.code == 1
+    assert "of another region" in ended.err
+    assert (machine.folder / "grant.json").read_bytes() == before
+
+
+async def test_an_api_that_does_not_answer_costs_no_consent(machine: Machine, back: str) -> None:
+    configuration(machine, back)
+    machine.simulator.faults.add(Fault(path=MEMBER, status=503))
+    ended = await machine.run("login", "--code", machine.simulator.issue_code(), env=env(machine))
+    assert ended.code == 0
+    assert "it is unproven" in ended.out
+
+
+async def test_a_proof_that_is_given_up_costs_no_consent(machine: Machine, back: str) -> None:
+    """Ctrl-C while PandaDoc does not answer: the code is spent, so the pair is stored."""
+    configuration(machine, back)
+    machine.simulator.faults.add(Fault(path=MEMBER, hang=True))
+    login = await machine.start("login", "--code", machine.simulator.issue_code(), env=env(machine))
+    await until(lambda: len(machine.simulator.api_calls()) == 1)
+    login.signal(signal.SIGINT)
+    assert await login.ended() == 1
+    status = await machine.run("token", "status", env=env(machine))
+    assert "generation         1" in status.out
+    assert status.code == 0
+
+
+async def test_nobody_is_asked_before_the_store_is_proven(machine: Machine, back: str) -> None:
+    configuration(machine, back)
+    (machine.folder / "grant.json").write_text("somebody else's")
+    ended = await machine.run("login", env=env(machine))
+    assert ended.code == 1
+    assert "left as it is" in ended.err
+    assert "Open this address" not in ended.out
+
+
+async def test_a_grant_in_memory_is_out_of_a_logins_reach(machine: Machine, back: str) -> None:
+    path = configuration(machine, back)
+    path.write_text(path.read_text().replace("{file: grant.json}", "{memory: true}"))
+    ended = await machine.run("login", env=env(machine))
+    assert ended.code == 1
+    assert "give it store: {file: …}" in ended.err
+
+
+async def test_the_credential_must_be_clear(machine: Machine, back: str) -> None:
+    path = configuration(machine, back)
+    path.write_text(
+        path.read_text() + "  other: {oauth2: {client_id: x, client_secret: {env: PANDADOC_CLIENT_SECRET}}}\n"
+    )
+    unclear = await machine.run("login", env=env(machine))
+    assert unclear.code == 2
+    assert "choose one with --credential: default, other" in unclear.err
+    wrong = await machine.run("login", "--credential", "third", env=env(machine))
+    assert wrong.code == 2
+    assert "there is no such credential" in wrong.err
+    none = await machine.run("login", env={"PANDADOC_API_KEY": "k" * 40}, cwd=machine.home)
+    assert none.code == 2
+    assert "has no OAuth credential" in none.err
+
+
+async def test_a_login_wins_over_what_is_stored_and_generations_go_on(
+    machine: Machine, app: ClientSession, back: str
+) -> None:
+    """Under load, in a running proxy: requests notice nothing."""
+    configuration(machine, back)
+    for _ in range(2):
+        await machine.run("login", "--code", machine.simulator.issue_code(), env=env(machine))
+    proxy = await machine.start(env=env(machine))
+    url = await proxy.url()
+    seen: list[int] = []
+    stop = asyncio.Event()
+
+    async def load() -> None:
+        while not stop.is_set():
+            seen.append(await status_of(app, url + MEMBER))
+
+    loads = [asyncio.create_task(load()) for _ in range(4)]
+    await until(lambda: len(seen) > 20)
+    await machine.run("login", "--code", machine.simulator.issue_code(), env=env(machine))
+    await until(lambda: any(line["generation"] == 3 for line in proxy.access))
+    stop.set()
+    with suppress(asyncio.CancelledError):
+        await asyncio.gather(*loads)
+    assert set(seen) == {200}
+    assert len({call.authorization for call in machine.simulator.api_calls()}) >= 2

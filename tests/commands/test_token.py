@@ -1,0 +1,192 @@
+"""`pandadoc-proxy token status` and `token refresh`, beside a running proxy and without one."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+from commands.process import MEMBER, Machine, status_of
+from rig import until
+
+from proxy.simulator import Fault
+from proxy.simulator.journal import TOKEN_PATH
+
+
+async def seeded(machine: Machine, **oauth2: object) -> dict[str, str]:
+    """Write a configuration with a seed; return the environment it needs."""
+    more = "".join(f"\n      {key}: {value}" for key, value in oauth2.items())
+    (machine.folder / "config.yaml").write_text(f"""\
+listeners: [{{bind: "127.0.0.1:0"}}]
+admin: null
+upstream: {machine.simulator.url}
+credentials:
+  default:
+    oauth2:
+      client_id: {{env: PANDADOC_CLIENT_ID}}
+      client_secret: {{env: PANDADOC_CLIENT_SECRET}}
+      refresh_token: {{env: PANDADOC_REFRESH_TOKEN}}
+      store: {{file: grant.json}}{more}
+""")
+    grant = machine.with_grant()
+    return {name: grant[name] for name in grant if not name.startswith("PANDADOC_PROXY__")}
+
+
+async def test_status_tells_people_and_scripts_the_same(machine: Machine) -> None:
+    env = await seeded(machine)
+    before = await machine.run("token", "status", env=env)
+    assert before.code == 0
+    assert before.out.startswith("default: healthy\n")
+    assert "state              none" in before.out
+    assert not machine.simulator.token_calls()  # looking redeems nothing
+    assert (await machine.run("token", "refresh", env=env)).code == 0
+    shown = await machine.run("token", "status", env=env)
+    assert "generation         1" in shown.out
+    assert "a configured refresh token (" in shown.out
+    (document,) = json.loads((await machine.run("token", "status", "--json", env=env)).out)
+    assert document["healthy"] is True
+    assert (document["generation"], document["last_result"], document["state"]) == (1, "refreshed", "fresh")
+    assert document["expires_at"].endswith("+00:00")
+    assert 31535000 < document["expires_in"] < 31536000
+
+
+async def test_status_of_every_credential_is_told_and_one_that_is_ill_shows_in_the_exit_code(
+    machine: Machine, tmp_path: Path
+) -> None:
+    env = await seeded(machine)
+    config = machine.folder / "config.yaml"
+    config.write_text(config.read_text() + f"  key: {{api_key: {{file: {tmp_path}/key}}}}\n")
+    seen = await machine.run("token", "status", env=env)
+    assert seen.code == 1
+    assert "default: healthy" in seen.out
+    assert "key: dead" in seen.out
+    assert "create or mount it" in seen.out
+    (tmp_path / "key").write_text("k" * 40)
+    assert (await machine.run("token", "status", "--credential", "key", env=env)).code == 0
+    assert (await machine.run("token", "status", "--credential", "third", env=env)).code == 2
+
+
+async def test_a_store_that_cant_be_read_is_told_and_left(machine: Machine) -> None:
+    env = await seeded(machine)
+    (machine.folder / "grant.json").write_text("garbage")
+    for command in (("token", "status"), ("token", "refresh"), ("token", "refresh", "--dry-run")):
+        ended = await machine.run(*command, env=env)
+        assert ended.code == 1
+        assert "left as it is" in ended.out + ended.err
+    assert (machine.folder / "grant.json").read_text() == "garbage"
+    assert not [call for call in machine.simulator.token_calls() if call.status == 200]
+
+
+async def test_a_refresh_beside_a_running_proxy_costs_nobody_a_request(machine: Machine, app: ClientSession) -> None:
+    """The old token dies at the redeem; the proxy adopts the new one at its first 401, or sooner."""
+    env = await seeded(machine)
+    process = await machine.start(env=env)
+    url = await process.url()
+    assert await status_of(app, url + MEMBER) == 200
+    ended = await machine.run("token", "refresh", env=env)
+    assert ended.code == 0
+    assert "Credential default is at generation 2; its access token is good until" in ended.out
+    assert await status_of(app, url + MEMBER) == 200
+    assert [line["generation"] for line in await process.accesses(2)] == [1, 2]
+    assert [call.status for call in machine.simulator.token_calls()] == [200, 200]
+
+
+async def test_a_refresh_waits_for_the_one_that_is_running_and_takes_what_it_brought(
+    machine: Machine, app: ClientSession
+) -> None:
+    """Through the same lock: one grant has one redeemer."""
+    env = await seeded(machine)
+    gate = asyncio.Event()
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    process = await machine.start(env=env)
+    await until(lambda: len(machine.simulator.token_calls()) == 1)
+    by_hand = await machine.start("token", "refresh", env=env)
+    status = await machine.run("token", "status", env=env)
+    assert "unfinished redeem" in status.out
+    gate.set()
+    assert await by_hand.ended() == 0
+    assert len(machine.simulator.token_calls()) == 1
+    assert await status_of(app, await process.url() + MEMBER) == 200
+
+
+async def test_a_refused_refresh_says_which_command_heals_it(machine: Machine) -> None:
+    env = await seeded(machine)
+    await machine.run("token", "refresh", env=env)
+    machine.simulator.revoke_grants()
+    ended = await machine.run("token", "refresh", env=env)
+    assert ended.code == 1
+    assert "invalid_grant" in ended.err
+    assert "Run `pandadoc-proxy login`" in ended.err
+    status = await machine.run("token", "status", env=env)
+    assert status.code == 1
+    assert "default: dead" in status.out
+    assert "Run `pandadoc-proxy login`" in status.out
+
+
+async def test_by_hand_a_token_in_doubt_is_tried_though_the_proxy_stops(machine: Machine) -> None:
+    """`unknown_outcome: stop` waits for a person; this is one."""
+    env = await seeded(machine, unknown_outcome="stop")
+    machine.simulator.rotate = False
+    machine.simulator.lose_token_replies()
+    lost = await machine.run("token", "refresh", env=env)
+    assert lost.code == 1
+    assert "the connection broke before the answer" in lost.err
+    process = await machine.start(env=env)
+    await process.said("unknown_outcome: stop", "`pandadoc-proxy token refresh`")
+    assert len(machine.simulator.token_calls()) == 1
+    assert (await machine.run("token", "refresh", env=env)).code == 0
+
+
+PROOFS = {
+    "all is well": ({}, 0, ["can be read, written and locked", "knows the client", "accepts the stored access token"]),
+    "a client nobody knows": (
+        {"PANDADOC_CLIENT_SECRET": "wrong-secret"},
+        1,
+        ["FAIL Credential default: PandaDoc does not"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "code", "words"), PROOFS.values(), ids=PROOFS)
+async def test_a_dry_run_proves_what_it_can_and_redeems_nothing(
+    machine: Machine, changes: dict[str, str], code: int, words: list[str]
+) -> None:
+    env = await seeded(machine)
+    await machine.run("token", "refresh", env=env)
+    before = machine.simulator.state()["redeemed"]
+    ended = await machine.run("token", "refresh", "--dry-run", env=env | changes)
+    assert ended.code == code
+    assert all(word in ended.out for word in words)
+    assert "Nothing was redeemed." in ended.out
+    assert machine.simulator.state()["redeemed"] == before
+    assert "generation         1" in (await machine.run("token", "status", env=env)).out
+
+
+async def test_a_dry_run_names_what_is_in_the_way(machine: Machine) -> None:
+    env = await seeded(machine)
+    await machine.run("token", "refresh", env=env)
+    await machine.simulator.stop()
+    ended = await machine.run("token", "refresh", "--dry-run", env=env)
+    assert ended.code == 1
+    assert "/oauth2/access_token: no connection" in ended.out
+    assert "did not say whether it accepts" in ended.out
+
+
+async def test_a_pair_that_cant_be_stored_is_shouted_about_and_tried_until_it_is(machine: Machine) -> None:
+    """The folder vanishes between the intent and the answer; the command does not end before the pair is safe."""
+    env = await seeded(machine)
+    config = machine.folder / "config.yaml"
+    config.write_text(config.read_text().replace("{file: grant.json}", "{file: folder/grant.json}"))
+    gate = asyncio.Event()
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    by_hand = await machine.start("token", "refresh", env=env)
+    await until(lambda: len(machine.simulator.token_calls()) == 1)
+    folder = machine.folder / "folder"
+    folder.rename(machine.folder / "elsewhere")
+    folder.write_text("a file where the folder should be")
+    gate.set()
+    await by_hand.said("generation 1 is NOT stored")
+    assert by_hand.running
+    folder.unlink()
+    assert await by_hand.ended() == 0
+    assert '"generation": 1' in (folder / "grant.json").read_text()

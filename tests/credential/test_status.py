@@ -1,0 +1,117 @@
+"""How a credential is, told from its ledger: tables."""
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.credential.advice import Advice
+from proxy.credential.credential import Credential
+from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
+from proxy.credential.status import Circumstances, Status, api_key_status, grant_status, table, unknown_status
+from proxy.secrets import Secret
+
+NOW = 1_790_000_000.0
+DAY = 86400.0
+ADVICE = Advice("acme", "$ID", "$SECRET", "$SEED")
+REFRESH = Secret("r" * 40)
+GRANT = Grant(
+    7, Lineage("login", "0123456789ab", NOW - 30 * DAY), REFRESH, Secret("a" * 40), NOW - DAY, NOW + 300 * DAY
+)
+AROUND = Circumstances(
+    now=NOW,
+    lent=Credential("Bearer x", 7, stale_at=NOW + 293 * DAY, expires_at=NOW + 300 * DAY),
+    seed_waits=False,
+    may_retry=True,
+    redeem_time=70.0,
+    store="/state/grant.json",
+)
+LEDGER = Ledger(GRANT, ("0123456789ab",), last=Attempt(NOW - DAY, "refreshed"))
+
+
+def judged(ledger: Ledger = LEDGER, **changes: object) -> Status:
+    return grant_status(ledger, replace(AROUND, **changes), ADVICE)  # type: ignore[arg-type]  # the cases name them
+
+
+def test_a_fresh_grant_is_healthy_and_everything_about_it_is_told() -> None:
+    status = judged()
+    assert (status.health, status.state, status.advice) == ("healthy", "fresh", "")
+    assert (
+        table(status, NOW)
+        == """\
+acme: healthy
+  kind               OAuth 2 grant
+  state              fresh
+  generation         7
+  obtained           2026-09-20 14:13 UTC, 24 hours ago
+  expires            2027-07-18 14:13 UTC, in 300 days
+  last refresh       refreshed at 2026-09-20 14:13 UTC, 24 hours ago
+  lineage            a login (0123456789ab) at 2026-08-22 14:13 UTC
+  kept in            /state/grant.json"""
+    )
+
+
+STALE = Credential("Bearer x", 7, stale_at=NOW - 1, expires_at=NOW + DAY)
+EXPIRED = Credential("Bearer x", 7, stale_at=NOW - DAY, expires_at=NOW - 1)
+FAILED = replace(LEDGER, last=Attempt(NOW - 60, "server_error"))
+DEAD = replace(LEDGER, last=Attempt(NOW - 60, "invalid_grant"))
+IN_DOUBT = replace(LEDGER, intent=Intent(REFRESH.fingerprint(), NOW - 600))
+
+CASES = {
+    "stale, and nothing is wrong": (LEDGER, {"lent": STALE}, "healthy", "stale", ""),
+    "stale, and a refresh has failed": (FAILED, {"lent": STALE}, "failing", "stale", "(server_error)"),
+    "fresh, and a refresh has failed": (FAILED, {}, "failing", "fresh", "token refresh --dry-run"),
+    "expired, and nobody has tried": (LEDGER, {"lent": EXPIRED}, "failing", "expired", "token refresh"),
+    "dead, though its token is good": (DEAD, {}, "dead", "dead", "pandadoc-proxy login --credential acme"),
+    "a client nobody knows": (replace(DEAD, last=Attempt(NOW, "invalid_client")), {}, "dead", "dead", "($SECRET)"),
+    "an old doubt": (IN_DOUBT, {}, "failing", "fresh", "began at 2026-09-21 14:03 UTC"),
+    "an old doubt that stops": (IN_DOUBT, {"may_retry": False}, "dead", "dead", "unknown_outcome: stop"),
+    "a redeem that may be running": (IN_DOUBT, {"redeem_time": 601.0}, "healthy", "fresh", ""),
+    "a login just now": (replace(LEDGER, last=Attempt(NOW, "login")), {}, "healthy", "fresh", ""),
+    "no access token yet": (
+        replace(LEDGER, grant=replace(GRANT, access_token=None)),
+        {"lent": None},
+        "failing",
+        "expired",
+        "",
+    ),
+    "nothing at all": (Ledger(), {"lent": None}, "dead", "dead", "has no refresh token"),
+    "a seed that waits": (Ledger(), {"lent": None, "seed_waits": True}, "healthy", "none", ""),
+    "a seed that was refused": (
+        Ledger(last=Attempt(NOW, "invalid_grant")),
+        {"lent": None, "seed_waits": True},
+        "dead",
+        "dead",
+        "used elsewhere or revoked",
+    ),
+}
+
+
+@pytest.mark.parametrize(("ledger", "changes", "health", "state", "words"), CASES.values(), ids=CASES)
+def test_health_is_told_with_what_to_do(
+    ledger: Ledger, changes: dict[str, object], health: str, state: str, words: str
+) -> None:
+    status = judged(ledger, **changes)
+    assert (status.health, status.state) == (health, state)
+    assert words in status.advice
+    assert (status.health == "healthy") == (status.advice == "")
+    assert table(status, NOW).startswith(f"acme: {health}\n")
+
+
+def test_a_store_that_cant_be_read_is_unknown() -> None:
+    status = unknown_status("acme", "The store is a folder.", "/state")
+    assert (status.health, status.state) == ("unknown", "unknown")
+    assert "what to do         The store is a folder." in table(status, NOW)
+
+
+def test_an_api_key_is_there_or_not() -> None:
+    assert api_key_status("k", "$KEY", None).health == "healthy"
+    dead = api_key_status("k", "file /key", "the file /key does not exist: create or mount it")
+    assert dead.health == "dead"
+    assert "create or mount it" in table(dead, NOW)
+    assert "API key" in table(dead, NOW)
+
+
+def test_no_status_shows_a_token() -> None:
+    shown = f"{judged()!r} {table(judged(), NOW)}"
+    assert "a" * 40 not in shown
+    assert "r" * 40 not in shown

@@ -1,0 +1,39 @@
+"""What a terminal sends: lines, whatever pieces they come in."""
+
+import os
+
+from proxy.login.arrivals import Arrivals
+
+
+async def lines(*pieces: bytes) -> list[str | None]:
+    """Return what arrives from a terminal that sends `pieces` and ends."""
+    reading, writing = os.pipe()
+    arrivals = Arrivals()
+    arrivals.listen(reading)
+    for piece in pieces:
+        os.write(writing, piece)
+    os.close(writing)
+    heard: list[str | None] = []
+    while True:
+        arrival = await arrivals.next()
+        heard.append(arrival and arrival.text)
+        if arrival is None:
+            os.close(reading)
+            return heard
+
+
+async def test_each_line_arrives_and_then_the_end() -> None:
+    assert await lines(b"one\ntw", b"o\n\n  \nthree") == ["one", "two", "three", None]
+
+
+async def test_a_character_in_two_pieces_is_one() -> None:
+    assert await lines(b"\xc3", b"\xa9\n", b"\xff\n") == ["é", "�", None]
+
+
+async def test_a_terminal_that_is_closed_has_ended() -> None:
+    arrivals = Arrivals()
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.close(writing)
+    arrivals.listen(reading)
+    assert await arrivals.next() is None

@@ -1,0 +1,107 @@
+"""The address of a consent, and what may come back: tables, without a network."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from proxy.login.consent import Declined, NotACode, consent_address, read_callback, read_pasted
+
+STATE = "the-state"
+AUTHORIZE = URL("https://app.pandadoc.com/oauth2/authorize")
+BACK = "http://127.0.0.1:8089/callback"
+
+
+def test_the_address_is_what_pandadoc_documents() -> None:
+    """`read+write` is literal there, and everything else is encoded."""
+    address = consent_address(AUTHORIZE, "an id&", BACK, None, STATE)
+    assert address.startswith("https://app.pandadoc.com/oauth2/authorize?")
+    assert address.endswith("&scope=read+write")
+    fields = parse_qs(urlsplit(address).query)
+    assert fields == {
+        "client_id": ["an id&"],
+        "redirect_uri": [BACK],
+        "response_type": ["code"],
+        "state": [STATE],
+        "scope": ["read write"],
+    }
+
+
+def test_a_configured_scope_and_a_query_of_the_address_are_kept() -> None:
+    address = consent_address(URL("http://127.0.0.1:1/a?tenant=7"), "id", BACK, "read", STATE)
+    assert address.startswith("http://127.0.0.1:1/a?tenant=7&client_id=id&")
+    assert address.endswith("&scope=read")
+
+
+def test_a_callback_with_its_state_brings_a_code() -> None:
+    assert read_callback(f"code=abc%2F123&state={STATE}", STATE).reveal() == "abc/123"
+
+
+@pytest.mark.parametrize("query", ["", "code=abcdef", "code=abcdef&state=", "code=abcdef&state=other", "state=%ff"])
+def test_a_callback_without_the_state_is_somebody_elses(query: str) -> None:
+    """A web page can send a browser there; it must not log us in to the page's own account, nor end the login."""
+    with pytest.raises(NotACode, match="not the answer to the login"):
+        read_callback(query, STATE)
+
+
+def test_somebody_elses_refusal_does_not_end_a_login() -> None:
+    with pytest.raises(NotACode):
+        read_callback("error=access_denied", STATE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abc-123/=",
+        "  abc-123/=\t",
+        "'abc-123/='",
+        f"{BACK}?code=abc-123%2F%3D",
+        f"{BACK}?code=abc-123%2F%3D&state={STATE}",
+        f"{BACK}?state={STATE}&code=abc-123%2F%3D#fragment",
+        "code=abc-123/%3D",
+        "https://elsewhere.example/x?a=b&code=abc-123/%3D",
+    ],
+)
+def test_a_person_may_paste_the_code_or_any_address_with_it(text: str) -> None:
+    """State is checked where it stands: PandaDoc returns it, but does not document that."""
+    assert read_pasted(text, STATE).reveal() == "abc-123/="
+
+
+@pytest.mark.parametrize("text", ["", "abc", "two words", "é" * 9, f"{BACK}?state={STATE}", "x" * 2049])
+def test_what_is_no_code_says_what_to_paste(text: str) -> None:
+    with pytest.raises(NotACode, match="There is no code in this"):
+        read_pasted(text, STATE)
+
+
+def test_an_address_of_another_login_is_refused() -> None:
+    with pytest.raises(NotACode, match="another login"):
+        read_pasted(f"{BACK}?code=abcdef&state=other", STATE)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("error=access_denied", "declined"),
+        ("error=invalid_scope", "PandaDoc answered invalid_scope. Check"),
+        ("error=<script>", "an error that can't be shown"),
+        ("error=access_denied&code=abcdef", "declined"),
+    ],
+)
+def test_a_refusal_ends_the_login_and_says_why(query: str, words: str) -> None:
+    for read in (lambda: read_callback(f"{query}&state={STATE}", STATE), lambda: read_pasted(f"?{query}", STATE)):
+        with pytest.raises(Declined, match=words):
+            read()
+
+
+@given(st.text(max_size=80))
+def test_whatever_comes_is_a_code_or_is_refused(text: str) -> None:
+    for read in (read_callback, read_pasted):
+        try:
+            code = read(text, STATE).reveal()
+        except (NotACode, Declined):
+            continue
+        assert code.isascii()
+        assert code.isprintable()
+        assert " " not in code
