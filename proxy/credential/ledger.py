@@ -128,15 +128,14 @@ def cooled(ledger: Ledger, lineage: Lineage, refusals: Refusals) -> Ledger | Non
 def merged(ours: Ledger, kept: Ledger) -> Ledger:
     """Compare what is in memory with what the store has: the newer grant with what belongs to it.
 
-    A person may log in while pairs of ours wait to be stored: then the stored one wins under the next
-    number, for ours may already be on its way in requests (law 2).
+    A person may log in while pairs of ours wait to be stored: then the stored one wins, under the number it
+    has there. Numbers order the pairs of a lineage, so they must be the same in every process.
     """
     if ours.grant is None:
         return replace(kept, intent=kept.intent or ours.intent)
     seeds = (*kept.seeds, *(seed for seed in ours.seeds if seed not in kept.seeds))
     if kept.grant is not None and _overtaken(ours.grant, kept):
-        generation = max(kept.generation, ours.generation + 1)
-        return replace(kept, grant=replace(kept.grant, generation=generation), seeds=seeds)
+        return replace(kept, seeds=seeds)
     return replace(ours, seeds=seeds, intent=kept.intent or ours.intent, last=kept.last or ours.last)
 
 

@@ -67,7 +67,7 @@ class Refresher:
     """Mints generation after generation, one refresh in flight at most.
 
     What changes, all of it on the event loop:
-    `credential`                      what is lent; `_publish`
+    `credential`, `_lent`             what is lent, and the grant it is from; `_publish`
     `seed_waits`                      whether a new seed waits to be redeemed; `look`, `_round`, `_fail_for_good`
     `in_flight`                       the one refresh; `start`
     `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`
@@ -108,6 +108,7 @@ class Refresher:
         self._clock = clock
         self._jitter = jitter
         self._tasks = tasks
+        self._lent: Grant | None = None
         self._held_back = False
         self._failures = 0
         self._dead: dict[str, str] = {}
@@ -270,15 +271,15 @@ class Refresher:
     def _adopt(self) -> bool:
         """Lend a stored token if it is newer than ours and still good; nothing is redeemed then (law 5)."""
         grant, ours = self.keeper.ledger.grant, self.credential
-        if grant is None or grant.access_token is None or self._clock.wall() >= grant.expires_at:
+        if grant is None or grant == self._lent:
             return False
-        if ours is not None and grant.generation <= ours.generation:
+        if grant.access_token is None or self._clock.wall() >= grant.expires_at:
             return False
         same = ours is not None and ours.authorization == f"Bearer {grant.access_token.reveal()}"
         if ours is not None and same and grant.expires_at <= ours.expires_at:
             return False  # a newer refresh token beside the same access token is nothing to replay with
-        self._publish(grant, grant.access_token)
-        log.info("credential %s: generation %d taken from the store", self.name, grant.generation)
+        generation = self._publish(grant, grant.access_token)
+        log.info("credential %s: generation %d taken from the store", self.name, generation)
         return True
 
     async def _is_dead_already(self, seeded: Grant) -> bool:
@@ -309,9 +310,8 @@ class Refresher:
         """Store the new pair, then lend it (law 4). Its life counts from before the request was sent (law 7)."""
         if reply.successor_unusable:
             log.critical("credential %s: the reply's refresh_token can't be used; the spent one is kept", self.name)
-        renewed = replace(
-            grant, generation=grant.generation + 1, refresh_token=reply.refresh_token or grant.refresh_token
-        )
+        generation = max(grant.generation, self.credential.generation if self.credential else 0) + 1
+        renewed = replace(grant, generation=generation, refresh_token=reply.refresh_token or grant.refresh_token)
         if reply.access_token is not None:
             expires_at = sent_at + reply.lifetime
             renewed = replace(renewed, access_token=reply.access_token, obtained_at=sent_at, expires_at=expires_at)
@@ -326,14 +326,14 @@ class Refresher:
         if kept is None or kept.access_token != reply.access_token:  # somebody has logged in meanwhile
             self._adopt()
             return
+        generation = self._publish(kept, reply.access_token)
         if order.refused is not None:
-            self.keeper.keep_refusals(self.keeper.refusals.minted(kept.generation))
-        self._publish(kept, reply.access_token)
+            self.keeper.keep_refusals(self.keeper.refusals.minted(generation))
         log.info(
             "credential %s: refreshed because %s; generation %d, good for %.0f s%s",
             self.name,
             order.because,
-            kept.generation,
+            generation,
             reply.lifetime,
             " (expires_in was missing or odd)" if reply.lifetime_guessed else "",
         )
@@ -347,9 +347,13 @@ class Refresher:
             expires_at=grant.expires_at,
         )
 
-    def _publish(self, grant: Grant, access_token: Secret) -> None:
-        self.credential = self._lent_as(grant, access_token)
+    def _publish(self, grant: Grant, access_token: Secret) -> int:
+        """Lend it; return its generation: the stored one, or the next, where a login has followed unstored pairs."""
+        generation = max(grant.generation, self.credential.generation + 1 if self.credential else 0)
+        self._lent = grant
+        self.credential = replace(self._lent_as(grant, access_token), generation=generation)
         self.trouble, self._failures, self.try_at = None, 0, 0.0
+        return generation
 
     # Failure
 
@@ -358,11 +362,12 @@ class Refresher:
 
         `alone`: no other process may be redeeming it.
         """
+        was = self.keeper.ledger.grant
         for look in range(1 if alone else SECOND_LOOKS):
             if look and await self._tasks.pause(POLL):
                 break
             await self.keeper.read_again(urgent=True)
-            if self.keeper.ledger.generation > grant.generation:
+            if self.keeper.ledger.grant != was:
                 return False
         doubt = self.keeper.ledger.doubt(grant.refresh_token)
         why = self._dead[self._fingerprint(client, grant)] = self.advice.dead(outcome.error, doubt)
