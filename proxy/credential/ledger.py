@@ -108,13 +108,20 @@ def renewed(ledger: Ledger, grant: Grant, refusals: Refusals, attempt: Attempt |
         return None
     if ledger.grant is not None and ledger.grant != grant:
         grant = replace(grant, generation=max(grant.generation, ledger.generation + 1))
-    seeds = _remembered(ledger.seeds, grant.lineage)
+    seeds = _remembered(ledger.seeds, grant.lineage.fingerprint)
     return Ledger(grant, seeds, replace(refusals, on_trial=None), last=attempt or ledger.last)
 
 
 def consented(ledger: Ledger, grant: Grant, now: float) -> Ledger:
-    """Take what a person has just agreed to, over whatever there is, as the next generation."""
-    seeds = _remembered(ledger.seeds, grant.lineage)
+    """Take what a person has just agreed to, over whatever there is, as the next generation.
+
+    A lineage that a redeem on its way is to begin has ended before it began: the reply comes later, and must
+    not win.
+    """
+    seeds, intent = ledger.seeds, ledger.intent
+    if intent is not None and not (ledger.grant and ledger.doubt(ledger.grant.refresh_token)):
+        seeds = _remembered(seeds, intent.fingerprint)
+    seeds = _remembered(seeds, grant.lineage.fingerprint)
     return Ledger(replace(grant, generation=ledger.generation + 1), seeds, last=Attempt(now, LOGIN))
 
 
@@ -149,5 +156,5 @@ def _overtaken(grant: Grant, ledger: Ledger) -> bool:
     return grant.lineage.fingerprint in ledger.seeds
 
 
-def _remembered(seeds: tuple[str, ...], lineage: Lineage) -> tuple[str, ...]:
-    return seeds if lineage.fingerprint in seeds else (*seeds, lineage.fingerprint)
+def _remembered(seeds: tuple[str, ...], fingerprint: str) -> tuple[str, ...]:
+    return seeds if fingerprint in seeds else (*seeds, fingerprint)

@@ -133,6 +133,16 @@ def test_a_login_wins_over_whatever_there_is_as_the_next_generation() -> None:
     assert ledger.consented(Ledger(), grant(0, SECOND), 90.0).generation == 1
 
 
+def test_a_login_ends_the_lineage_that_was_about_to_begin() -> None:
+    """A configured refresh token is on its way when a person agrees: its reply comes later, and does not count."""
+    seeded = Grant(0, FIRST, Secret("seed"))
+    there = ledger.begun(Ledger(), seeded, 40.0)
+    assert there is not None
+    after = ledger.consented(there, grant(1, SECOND), 90.0)
+    assert after.seeds == (FIRST.fingerprint, SECOND.fingerprint)
+    assert ledger.renewed(after, grant(1), Refusals(), DONE) is None
+
+
 def test_a_login_that_brings_a_known_token_again_is_followed() -> None:
     there = kept(grant(5, SECOND), seeds=(FIRST,))
     after = ledger.consented(there, grant(1, FIRST), 90.0)
@@ -344,5 +354,13 @@ STEPS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(ACTIONS)), max_siz
 def test_no_living_pair_is_ever_overwritten_by_a_dead_one(processes: int, steps: list[tuple[int, str]]) -> None:
     """Not even where the lease has failed and several processes redeem at once."""
     world = World(processes, leased=False)
+    for number, action in steps:
+        world.step(number, action)
+
+
+@given(st.integers(2, 3), STEPS)
+@example(2, [(0, "begin"), (1, "login"), (0, "redeem"), (0, "save")])
+def test_a_login_wins_over_every_redeem_that_began_before_it(processes: int, steps: list[tuple[int, str]]) -> None:
+    world = World(processes, leased=True)
     for number, action in steps:
         world.step(number, action)
