@@ -139,10 +139,12 @@ def merged(ours: Ledger, kept: Ledger) -> Ledger:
     has there. Numbers order the pairs of a lineage, so they must be the same in every process.
     """
     if ours.grant is None:
-        return replace(kept, intent=kept.intent or ours.intent)
+        return kept if kept.grant is not None else replace(kept, intent=kept.intent or ours.intent)
     seeds = (*kept.seeds, *(seed for seed in ours.seeds if seed not in kept.seeds))
     if kept.grant is not None and _overtaken(ours.grant, kept):
         return replace(kept, seeds=seeds)
+    if kept.grant != ours.grant:  # what is written there is about a pair before ours
+        return replace(ours, seeds=seeds)
     return replace(ours, seeds=seeds, intent=kept.intent or ours.intent, last=kept.last or ours.last)
 
 

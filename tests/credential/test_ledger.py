@@ -168,10 +168,22 @@ def test_an_intent_that_could_not_be_stored_is_remembered_while_there_is_no_gran
     assert ledger.merged(begun, Ledger(intent=Intent("newer", 6.0))).intent == Intent("newer", 6.0)
 
 
+def test_an_intent_is_forgotten_once_somebodys_grant_is_there() -> None:
+    """His redeem has ended it, also where the refresh token stays the same for ever (law 8)."""
+    begun = Ledger(intent=Intent(Secret("refresh-1").fingerprint(), 5.0))
+    assert ledger.merged(begun, kept(grant(1))).intent is None
+
+
 def test_the_same_grant_has_its_intent_from_either_side() -> None:
     doubt = intent_of(grant(3), 5.0)
     assert ledger.merged(kept(grant(3)), kept(grant(3), intent=doubt)).intent == doubt
     assert ledger.merged(kept(grant(3), intent=doubt), kept(grant(3))).intent == doubt
+
+
+def test_a_newer_pair_in_memory_stays_and_an_older_intent_does_not_come_back_to_it() -> None:
+    stored = replace(kept(grant(3), intent=intent_of(grant(3), 5.0)), last=Attempt(5.0, "timeout"))
+    ours = replace(kept(grant(4)), refusals=COOLING, last=DONE)
+    assert ledger.merged(ours, stored) == ours
 
 
 def test_a_newer_pair_in_the_store_is_taken_with_all_that_belongs_to_it() -> None:
