@@ -64,3 +64,39 @@ def test_a_name_in_unicode_is_refused_in_text_but_not_in_punycode() -> None:
     assert addresses.api_url("https://xn--tda.de").raw_host == "xn--tda.de"
     with pytest.raises(ValueError, match="expected a URL"):
         addresses.api_url("https://ü.de")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:8089/callback",
+        "https://App.Example/a%2Fb/",
+        "https://app.example/cb?x=%20y",
+        "https://app.example",
+        "http://app.example/cb",
+        "http://[::1]:8089/callback",
+    ],
+)
+def test_a_redirect_uri_stays_as_it_is_registered_to_the_letter(text: str) -> None:
+    """PandaDoc compares it as text (RFC 6749 §3.1.2.3)."""
+    assert str(addresses.redirect_uri(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("127.0.0.1:8089/callback", "expected a URL such as http://127"),
+        ("ftp://app.example/cb", "expected a URL"),
+        ("https:///cb", "expected a URL"),
+        ("https://app.example:0/cb", "expected a URL"),
+        ("https://app.example/c b", "expected a URL"),
+        ("https://app.example/cb#part", "must not hold a fragment"),
+        ("https://app.example/cb#", "must not hold a fragment"),
+        ("https://hush@app.example/cb", "user or password"),
+        ("https://u:hush@app.example/cb", "user or password"),
+    ],
+)
+def test_anything_else_is_no_redirect_uri(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refused:
+        addresses.redirect_uri(text)
+    assert "hush" not in str(refused.value)

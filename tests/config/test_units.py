@@ -38,6 +38,43 @@ def test_zero_is_not_positive() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-11-25T15:02:00Z", 1_795_618_920),
+        ("2026-11-25T16:02:00+01:00", 1_795_618_920),
+        ("2026-11-25 15:02:00.5+00:00", 1_795_618_920.5),
+        ("1795618920", 1_795_618_920),
+        ("1795618920.25", 1_795_618_920.25),
+    ],
+)
+def test_a_moment_is_read_in_seconds_since_1970(text: str, seconds: float) -> None:
+    assert units.moment(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["", "soon", "-1795618920", "12", "1795618920123", "1795618920s", "1e9", "15:02Z", "9" * 5000],
+        *["2026-11-25T25:00:00Z", "2026-11-25T15:02:00Z\n", "\u0661795618920"],
+    ],
+)
+def test_anything_else_is_no_moment(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^expected a moment such as .*, or seconds since 1970$"):
+        units.moment(text)
+
+
+@pytest.mark.parametrize("text", ["2026-11-25T15:02:00", "2026-11-25"])
+def test_a_moment_without_its_offset_is_not_guessed(text: str) -> None:
+    with pytest.raises(ValueError, match="the offset is missing, such as Z for UTC"):
+        units.moment(text)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_the_first_and_the_last_moment_there_is_are_read_too(text: str) -> None:
+    assert abs(units.moment(text)) < 1e12
+
+
+@pytest.mark.parametrize(
     ("text", "count"),
     [("64KiB", 65536), ("1MiB", 1048576), ("500KB", 500000), ("10mb", 10**7), ("123", 123), ("2GiB", 2**31), ("7B", 7)],
 )

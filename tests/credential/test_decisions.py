@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.credential import backoff
-from proxy.credential.credential import Credential, Freshness, stale_lead
+from proxy.credential.credential import YEAR, Credential, Freshness, alarm, stale_at, stale_lead
 from proxy.credential.probe import Probed, read_probe
 from proxy.credential.refusals import LONGEST, SHORTEST, Refusals, Verdict
 
-HOUR, DAY, YEAR = 3600.0, 86400.0, 31535999.0
+HOUR, DAY = 3600.0, 86400.0
 
 
 def test_a_credential_is_fresh_then_stale_then_expired() -> None:
@@ -53,6 +53,41 @@ def test_a_token_becomes_stale_early_enough_and_never_before_half_its_life(
     lifetime: float, refresh_before: float | None, lead: float
 ) -> None:
     assert stale_lead(lifetime, refresh_before) == lead
+
+
+@pytest.mark.parametrize(
+    ("max_age", "stale"),
+    [(None, 1000 + YEAR - 7 * DAY), (30 * DAY, 1000 + 30 * DAY), (YEAR, 1000 + YEAR - 7 * DAY), (1.0, 1001.0)],
+)
+def test_a_token_becomes_stale_at_its_largest_age_if_that_comes_first(max_age: float | None, stale: float) -> None:
+    assert stale_at(1000.0, 1000.0 + YEAR, None, max_age) == stale
+
+
+@given(st.floats(0, 4e9), st.floats(0, 10 * YEAR), st.none() | st.floats(0, YEAR), st.none() | st.floats(1, YEAR))
+def test_no_token_is_stale_after_its_expiry(
+    obtained_at: float, lifetime: float, refresh_before: float | None, max_age: float | None
+) -> None:
+    expires_at = obtained_at + lifetime
+    assert stale_at(obtained_at, expires_at, refresh_before, max_age) <= expires_at
+
+
+@pytest.mark.parametrize(
+    ("left", "loudness"),
+    [
+        (31 * DAY, 0),
+        (30 * DAY, 1),
+        (7 * DAY + 1, 1),
+        (7 * DAY, 2),
+        (DAY + 1, 2),
+        (DAY, 3),
+        (0, 3),
+        (-DAY, 3),
+    ],
+)
+def test_a_refresh_that_fails_is_told_louder_as_the_end_comes(left: float, loudness: int) -> None:
+    assert alarm(left, YEAR) == loudness
+    assert alarm(left, 4 * YEAR) == loudness
+    assert alarm(left / 4, YEAR / 4) == loudness
 
 
 def test_back_off_doubles_to_half_a_minute_with_jitter() -> None:

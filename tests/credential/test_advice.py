@@ -1,0 +1,77 @@
+"""What people are told of a dead grant: what happened, where to look, and which command heals it."""
+
+import pytest
+
+from proxy.credential.advice import Advice, lost_reply, moment, span
+from proxy.credential.ledger import Intent
+
+OURS = Advice("default", "$CLIENT_ID", "file /run/secret", "$REFRESH_TOKEN")
+OTHER = Advice("other", "$CLIENT_ID", "file /run/secret", None)
+DOUBT = Intent("0123456789ab", 1_795_618_920.0)
+MINUTE = "2026-11-25 15:02 UTC"
+
+
+def test_every_heal_is_named_with_the_credential_it_is_for() -> None:
+    assert OURS.login() == (
+        "Run `pandadoc-proxy login`, or set a new refresh token as"
+        " credentials.default.oauth2.refresh_token ($REFRESH_TOKEN)."
+    )
+    assert OTHER.login() == (
+        "Run `pandadoc-proxy login --credential other`, or set a new refresh token as"
+        " credentials.other.oauth2.refresh_token."
+    )
+    assert OURS.no_refresh_token().endswith(f"neither stored nor configured. {OURS.login()}")
+
+
+def test_a_refused_grant_says_when_a_reply_was_lost_and_how_to_log_in() -> None:
+    said = OURS.dead("invalid_grant", DOUBT)
+    assert "credential default (invalid_grant): it was used elsewhere or revoked." in said
+    assert f"began at {MINUTE} never had its answer stored" in said
+    assert said.endswith(OURS.login())
+
+
+def test_a_refused_grant_blames_no_lost_reply_where_there_was_none() -> None:
+    assert OURS.dead("invalid_grant", None).endswith(f"used elsewhere or revoked. {OURS.login()}")
+    assert lost_reply(None) == ""
+
+
+def test_an_unknown_client_is_told_where_its_id_and_secret_are_configured() -> None:
+    said = OURS.dead("invalid_client", DOUBT)
+    assert "id ($CLIENT_ID) and secret (file /run/secret)" in said
+    assert "login" not in said
+
+
+def test_any_other_refusal_names_the_configuration() -> None:
+    assert "(invalid_scope). Check credentials.other.oauth2, its scope" in OTHER.dead("invalid_scope", None)
+
+
+@pytest.mark.parametrize(("advice", "option"), [(OURS, ""), (OTHER, " --credential other")])
+def test_a_token_that_may_be_spent_waits_for_a_person(advice: Advice, option: str) -> None:
+    said = advice.stopped(DOUBT)
+    assert "(unknown_outcome: stop)" in said
+    assert MINUTE in said
+    assert f"`pandadoc-proxy token refresh{option}`. If PandaDoc refuses it: {advice.login()}" in said
+
+
+def test_a_moment_is_written_to_the_minute() -> None:
+    assert moment(DOUBT.at + 59) == MINUTE
+    assert moment(0) == "1970-01-01 00:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 seconds"),
+        (119, "119 seconds"),
+        (120, "2 minutes"),
+        (7199, "120 minutes"),
+        (7200, "2 hours"),
+        (2 * 86400 - 1, "48 hours"),
+        (2 * 86400, "2 days"),
+        (30 * 86400, "30 days"),
+        (-86400, "-24 hours"),
+        (-1, "-1 seconds"),
+    ],
+)
+def test_a_length_of_time_is_written_in_its_largest_fitting_unit(seconds: float, text: str) -> None:
+    assert span(seconds) == text
