@@ -15,6 +15,9 @@ from proxy.secrets import Secret
 FORMAT: Final = "pandadoc-proxy grant"
 VERSION: Final = 1
 
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading raises; the last for a file that is nested without end."""
+
 
 class Unreadable(ValueError):
     """Not a record that this version can read; says what it is instead."""
@@ -73,7 +76,7 @@ def decode(content: bytes, owner: str) -> Ledger:
         raise Unreadable("is empty")
     try:
         header = msgspec.json.decode(content, type=_Header)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         raise Unreadable("is not a grant of pandadoc-proxy, or was damaged") from None
     if header.format != FORMAT:
         raise Unreadable("is not a grant of pandadoc-proxy")
@@ -81,7 +84,7 @@ def decode(content: bytes, owner: str) -> Ledger:
         raise Unreadable(f"was written in format {header.version}, and this version of pandadoc-proxy reads {VERSION}")
     try:
         record = msgspec.json.decode(content, type=_Record)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         raise Unreadable("is a grant of pandadoc-proxy that was damaged") from None
     if record.owner not in {owner, None}:
         raise Unreadable("belongs to another OAuth client or token endpoint")

@@ -90,6 +90,7 @@ FOREIGN = {
     "a number": (b"1", "is not a grant"),
     "not text": (b"\xff\xfe\x00x", "is not a grant"),
     "not UTF-8 inside": (b'{"format": "\xff"}', "is not a grant"),
+    "nested without end": (b'{"x": ' + b"[" * 100_000, "is not a grant"),
     "somebody's tokens": (b'{"access_token": "hush-hush"}', "is not a grant"),
     "another format": (b'{"format": "hush-hush", "version": 1}', "is not a grant of pandadoc-proxy$"),
     "a later version": (altered(version=2), "was written in format 2, .* reads 1"),
