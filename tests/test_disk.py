@@ -1,0 +1,182 @@
+"""File work on its own thread: in order, within a limit, and what happens to what comes too late."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from rig import until
+
+from proxy.disk import Disk, DiskHangs
+
+SHORT = 0.02
+"""Seconds. A limit that is always reached, for the work of these tests ends only when it is told to."""
+
+
+class Stuck:
+    """Work that hangs, as on a dead NFS server, until it is released; a fixture does that at the latest."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.released = threading.Event()
+
+    def __call__(self) -> str:
+        self.begun.set()
+        self.released.wait(30)
+        return "late"
+
+
+@pytest.fixture
+async def stuck() -> AsyncIterator[Stuck]:
+    work = Stuck()
+    yield work
+    work.released.set()
+
+
+async def test_work_returns_and_raises_as_if_it_were_done_here() -> None:
+    def fails() -> None:
+        raise PermissionError(13, "no")
+
+    disk = Disk()
+    assert await disk.do(lambda: 42) == 42
+    with pytest.raises(PermissionError, match="no"):
+        await disk.do(fails)
+    assert await disk.do(lambda: 43) == 43
+
+
+async def test_an_interruption_of_the_work_is_the_askers_and_the_thread_goes_on() -> None:
+    def leaves() -> None:
+        raise SystemExit(3)
+
+    disk = Disk()
+    with pytest.raises(SystemExit):
+        await asyncio.wrap_future(disk.soon(leaves))
+    assert await disk.do(lambda: "still here") == "still here"
+
+
+async def test_a_time_out_of_the_works_own_is_not_the_limits() -> None:
+    """NFS says ETIMEDOUT, and Python makes the same class of it."""
+
+    def times_out() -> None:
+        raise TimeoutError(110, "the server's own")
+
+    with pytest.raises(TimeoutError, match="the server's own"):
+        await Disk().do(times_out)
+
+
+async def test_work_is_done_one_piece_at_a_time_in_the_order_it_was_asked_for() -> None:
+    disk, done = Disk(), list[int]()
+    jobs = [disk.soon(lambda number=number: done.append(number)) for number in range(50)]  # type: ignore[misc]
+    await asyncio.gather(*(asyncio.wrap_future(job) for job in jobs))
+    assert done == list(range(50))
+
+
+async def test_the_limit_ends_the_wait(stuck: Stuck) -> None:
+    with pytest.raises(DiskHangs, match=r"no answer within 0\.02 s"):
+        await Disk(SHORT).do(stuck)
+
+
+async def test_work_that_had_not_begun_by_the_limit_is_dropped(stuck: Stuck) -> None:
+    """An intent must not be written minutes after its redeem was given up."""
+    disk, done = Disk(SHORT), list[str]()
+    disk.soon(stuck)
+    with pytest.raises(DiskHangs):
+        await disk.do(lambda: done.append("too late"))
+    stuck.released.set()
+    await asyncio.wrap_future(disk.soon(lambda: done.append("next")))
+    assert done == ["next"]
+
+
+async def test_what_work_brings_after_the_limit_is_undone(stuck: Stuck) -> None:
+    """A lock that comes too late must not be held by nobody."""
+    undone: list[str] = []
+    with pytest.raises(DiskHangs):
+        await Disk(SHORT).do(stuck, undo=undone.append)
+    assert undone == []
+    stuck.released.set()
+    await until(lambda: undone == ["late"])
+
+
+async def test_what_work_brings_after_a_cancellation_is_undone(stuck: Stuck) -> None:
+    undone: list[str] = []
+    task = asyncio.create_task(Disk().do(stuck, undo=undone.append))
+    await until(stuck.begun.is_set)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    stuck.released.set()
+    await until(lambda: undone == ["late"])
+
+
+async def test_what_work_has_brought_already_when_the_cancellation_comes_is_undone_too() -> None:
+    undone: list[str] = []
+    disk = Disk()
+    task = asyncio.create_task(disk.do(lambda: "in time", undo=undone.append))
+    await asyncio.sleep(0)
+    disk.soon(lambda: None).result(10)  # the loop stands still: the work is done, and its asker does not know
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert undone == ["in time"]
+
+
+async def test_work_that_failed_or_was_dropped_leaves_nothing_to_undo(stuck: Stuck) -> None:
+    def fails() -> str:
+        raise OSError(5, "no")
+
+    undone: list[str] = []
+    disk = Disk(SHORT)
+    with pytest.raises(OSError, match="no"):
+        await Disk().do(fails, undo=undone.append)
+    disk.soon(stuck)
+    with pytest.raises(DiskHangs):
+        await disk.do(lambda: "dropped", undo=undone.append)
+    stuck.released.set()
+    await asyncio.wrap_future(disk.soon(lambda: None))
+    assert undone == []
+
+
+async def test_a_disk_shows_how_much_is_waiting(stuck: Stuck) -> None:
+    disk = Disk()
+    disk.soon(stuck)
+    await until(stuck.begun.is_set)
+    disk.soon(lambda: None)
+    assert repr(disk) == "<Disk 1 waiting>"
+
+
+ENDS = """
+import asyncio, threading
+from proxy.disk import Disk, DiskHangs
+
+async def main() -> None:
+    try:
+        await Disk(0.02).do(threading.Event().wait)
+    except DiskHangs:
+        print("it hangs")
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_whose_disk_hangs_still_ends() -> None:
+    """The loop's own executor would be joined at the end, for ever."""
+    root = Path(__file__).parent.parent
+    ended = subprocess.run(  # noqa: S603 - our own text
+        [sys.executable, "-c", ENDS], cwd=root, capture_output=True, text=True, timeout=20, check=True
+    )
+    assert ended.stdout == "it hangs\n"
+
+
+async def test_no_thread_is_begun_before_there_is_work() -> None:
+    """A proxy with an API key in its environment has no use for one."""
+
+    def threads() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name == "disk"]
+
+    before, disk = threads(), Disk()
+    assert threads() == before
+    await disk.do(lambda: 1)
+    assert len(threads()) == len(before) + 1
