@@ -21,7 +21,7 @@ class DiskHangs(OSError):
     """File work did not end within its limit. It may still end, some day."""
 
     def __init__(self, limit: float) -> None:
-        super().__init__(f"no answer within {limit:g} s: does the disk hang?")
+        super().__init__(f"no answer within {limit:g} s (does the disk hang?)")
 
 
 class Disk:
@@ -49,10 +49,10 @@ class Disk:
         try:
             async with bound:
                 return await asyncio.wrap_future(job)
-        except BaseException:
+        except BaseException as end:
             if undo is not None:
                 job.add_done_callback(lambda late: _undo(late, undo))
-            if bound.expired():
+            if isinstance(end, TimeoutError) and bound.expired():  # a cancellation in the same moment is one
                 raise DiskHangs(self._limit) from None
             raise
 

@@ -139,6 +139,15 @@ async def test_work_that_failed_or_was_dropped_leaves_nothing_to_undo(stuck: Stu
     assert undone == []
 
 
+async def test_a_cancellation_at_the_moment_of_the_limit_stays_a_cancellation(stuck: Stuck) -> None:
+    """A task that takes it for a disk that hangs goes on, and the drain that cancelled it waits for ever."""
+    task = asyncio.create_task(Disk(0).do(stuck))
+    await asyncio.sleep(0)  # the limit is due in the very next turn of the loop
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_disk_shows_how_much_is_waiting(stuck: Stuck) -> None:
     disk = Disk()
     disk.soon(stuck)
