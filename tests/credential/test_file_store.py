@@ -1,122 +1,559 @@
-"""The store that outlives the process: real files, and what may be wrong with them."""
+"""The store that outlives the process: real files, real processes, and what may be wrong with them."""
 
+import asyncio
+import errno
+import logging
+import os
 import resource
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from proxy.credential.file_store import FileStore, default_path
+from proxy.credential.file_store import LOCK_PATIENCE, ROOM, FileStore, Place, default_path, owner_of
+from proxy.credential.ledger import REFRESHED, Attempt, Grant, Intent, Ledger, Lineage
+from proxy.credential.record import decode, encode
 from proxy.credential.refusals import Refusals
-from proxy.credential.store import Grant, MemoryStore, StoreError
-from proxy.secrets import Secret
+from proxy.credential.store import MemoryStore, StoreError
+from proxy.secrets import Secret, SecretUnavailable
 
-GRANT = Grant(
-    generation=7,
-    refresh_token=Secret("r" * 40),
-    access_token=Secret("a" * 40),
-    obtained_at=1000.5,
-    expires_at=2000.5,
-    seeds=("0123456789ab",),
-    refusals=Refusals(until=50.0, length=30.0, spent=True),
+OWNER: Final = "0123456789abcdef"
+ROOT: Final = Path(__file__).parent.parent.parent
+LINEAGE: Final = Lineage("refresh_token", "0123456789ab", 10.0)
+STANDING: Final = {"grant.json", ".grant.json.lock"}
+"""What stands in the folder once a change is over."""
+
+
+def kept(generation: int, **more: object) -> Ledger:
+    grant = Grant(
+        generation, LINEAGE, Secret(f"refresh-{generation}-" * 5), Secret(f"access-{generation}-" * 5), 1.5, 9.5
+    )
+    return replace(Ledger(grant, ("0123456789ab",), Refusals(50.0, 30.0, spent=True)), **more)  # type: ignore[arg-type]
+
+
+def begun(ledger: Ledger) -> Ledger:
+    return replace(ledger, intent=Intent("0123456789ab", 77.0))
+
+
+def store_at(path: Path, owner: str = OWNER) -> FileStore:
+    return FileStore(lambda: Place(path, owner))
+
+
+def to(wanted: Ledger) -> Callable[[Ledger], Ledger]:
+    return lambda _kept: wanted
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "grant.json"
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    """Return the slot in which the next ledger is written."""
+    return tmp_path / ".grant.json.new"
+
+
+@pytest.fixture
+async def store(path: Path) -> FileStore:
+    """Return a store that has generation 7."""
+    ours = store_at(path)
+    await ours.update(to(kept(7)))
+    return ours
+
+
+# What is kept
+
+
+@pytest.mark.parametrize(
+    "ledger", [Ledger(), begun(Ledger()), kept(7), begun(kept(7))], ids=["empty", "bare", "7", "…"]
 )
+async def test_what_was_written_is_loaded_by_whoever_comes_next(tmp_path: Path, ledger: Ledger) -> None:
+    path = tmp_path / "new" / "folder" / "grant.json"
+    assert await store_at(path).update(to(ledger)) == ledger
+    assert await store_at(path).load() == ledger
 
 
-def store_at(path: Path) -> FileStore:
-    return FileStore(lambda: path)
+@pytest.mark.parametrize("kind", ["file", "memory"])
+async def test_a_change_is_made_to_what_is_kept_and_none_leaves_it_alone(path: Path, kind: str) -> None:
+    store = store_at(path) if kind == "file" else MemoryStore()
+    assert await store.load() == Ledger()
+    assert await store.update(lambda was: None if was == Ledger() else was) is None
+    assert await store.update(to(kept(1)), room=True) == kept(1)
+    assert await store.update(lambda was: replace(was, last=Attempt(5.0, REFRESHED))) == kept(
+        1, last=Attempt(5.0, REFRESHED)
+    )
+    assert await store.update(lambda _kept: None) is None
+    assert await store.load() == kept(1, last=Attempt(5.0, REFRESHED))
 
 
-@pytest.mark.parametrize("grant", [GRANT, Grant(0, Secret("r" * 40))], ids=["full", "bare"])
-async def test_what_was_saved_is_loaded(tmp_path: Path, grant: Grant) -> None:
-    await store_at(tmp_path / "new" / "folder" / "grant.json").save(grant)
-    assert await store_at(tmp_path / "new" / "folder" / "grant.json").load() == grant
-
-
-async def test_memory_keeps_what_was_saved_too() -> None:
+async def test_memory_is_shared_with_nobody_and_shows_its_generation() -> None:
     store = MemoryStore()
-    assert await store.load() is None
-    await store.prove_writable()
-    await store.save(GRANT)
-    assert await store.load() == GRANT
-    assert "7" in repr(store)
+    await store.update(to(kept(7)))
+    (await store.lease()).release()
+    assert repr(store) == "<MemoryStore generation 7>"
 
 
-async def test_nothing_stored_is_not_an_error(tmp_path: Path) -> None:
-    assert await store_at(tmp_path / "grant.json").load() is None
+async def test_nothing_stored_is_not_an_error_and_looking_leaves_nothing(path: Path) -> None:
+    assert await store_at(path).load() == Ledger()
+    assert names(path.parent) == set()
 
 
 async def test_only_the_owner_may_read_it_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
-    path = tmp_path / "state" / "grant.json"
+    folder = tmp_path / "state"
+    store = store_at(folder / "grant.json")
+    await store.update(to(begun(kept(7))), room=True)
+    await store.update(to(kept(8)))
+    await store.load()
+    lease = await store.lease()
+    assert lease is not None
+    lease.release()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert names(folder) == {*STANDING, ".grant.json.lease"}
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
+
+
+async def test_a_change_that_is_not_to_be_made_writes_nothing(store: FileStore, path: Path) -> None:
+    before = path.stat()
+    assert await store.update(lambda _kept: None, room=True) is None
+    assert path.stat().st_ino == before.st_ino
+    assert names(path.parent) == STANDING
+
+
+async def test_a_fault_of_the_changes_own_comes_back_and_frees_the_lock(store: FileStore) -> None:
+    def fails(_kept: Ledger) -> Ledger:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await store.update(fails)
+    assert await store.update(to(kept(8))) == kept(8)
+
+
+async def test_files_belong_to_whom_the_folder_belongs(path: Path) -> None:
+    """`sudo pandadoc-proxy login` and `docker exec` run as root; the proxy must read what they wrote."""
+    if os.geteuid() == 0:
+        os.chown(path.parent, 4321, 8765)
     store = store_at(path)
-    await store.prove_writable()
-    await store.save(GRANT)
-    await store.save(GRANT)
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert [file.name for file in path.parent.iterdir()] == ["grant.json"]
+    await store.update(to(kept(7)), room=True)
+    await store.lease()
+    folder = path.parent.stat()
+    assert len(names(path.parent)) == 4
+    assert {(file.stat().st_uid, file.stat().st_gid) for file in path.parent.iterdir()} == {
+        (folder.st_uid, folder.st_gid)
+    }
 
 
-FOREIGN = {
-    "empty": b"",
-    "half a file": b'{"format": "pandadoc-proxy grant", "version": 1, "gener',
-    "JSON of another kind": b'{"access_token": "x"}',
-    "another version": b'{"format": "pandadoc-proxy grant", "version": 2, "generation": 1}',
-    "a list": b"[]",
-    "not text": b"\xff\xfe\x00",
-}
+async def test_the_place_is_asked_for_until_it_has_answered_once(path: Path) -> None:
+    """It follows from the client's id, whose secret file may arrive after us."""
+    asked: list[str] = []
 
+    def locate() -> Place:
+        asked.append("where?")
+        if len(asked) == 1:
+            raise SecretUnavailable("the client's id can't be read yet")
+        return Place(path, OWNER)
 
-@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
-async def test_a_file_that_is_not_ours_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "grant.json"
-    path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"left as it is\. Move it away"):
-        await store_at(path).load()
-    assert path.read_bytes() == content
-
-
-async def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / "grant.json").mkdir()
-    store = store_at(tmp_path / "grant.json")
-    with pytest.raises(StoreError, match="can't be read"):
+    store = FileStore(locate)
+    assert repr(store) == "<FileStore nowhere yet>"
+    with pytest.raises(SecretUnavailable, match="can't be read yet"):
         await store.load()
-    with pytest.raises(StoreError, match="can't be written"):
-        await store.save(GRANT)
-    assert [file.name for file in tmp_path.iterdir()] == ["grant.json"]
+    await store.load()
+    await store.load()
+    assert len(asked) == 2
+    assert repr(store) == f"<FileStore {path}>"
 
 
-async def test_a_full_disk_loses_neither_the_old_pair_nor_leaves_half_of_the_new(tmp_path: Path) -> None:
-    """A limit on file size stands in for the disk: the same ENOSPC-like failure in the middle of a write."""
-    path = tmp_path / "grant.json"
-    store = store_at(path)
-    await store.save(GRANT)
-    before = path.read_bytes()
-    heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    try:
-        with pytest.raises(StoreError, match="can't be written"):
-            await store.prove_writable()
-        with pytest.raises(StoreError, match="can't be written"):
-            await store.save(GRANT)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, heard)
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["grant.json"]
-
-
-def test_another_client_or_region_is_another_file(tmp_path: Path) -> None:
-    paths = {
-        default_path(tmp_path, url, Secret(client))
+def test_another_client_or_region_is_another_owner_and_file(tmp_path: Path) -> None:
+    owners = {
+        owner_of(url, Secret(client))
         for url in ("https://api.pandadoc.com/oauth2/access_token", "https://api.pandadoc.eu/oauth2/access_token")
         for client in ("one", "two")
     }
+    paths = {default_path(tmp_path, owner) for owner in owners}
     assert len(paths) == 4
     assert all(path.parent == tmp_path / "pandadoc-proxy" for path in paths)
     assert not any("one" in path.name for path in paths)
 
 
-def test_no_repr_shows_a_token() -> None:
-    assert "a" * 40 not in repr(GRANT)
-    assert "r" * 40 not in repr(GRANT)
+# What a crash leaves
+
+
+async def test_a_pair_that_was_written_but_not_renamed_counts(store: FileStore, path: Path, second: Path) -> None:
+    """For a reader too, who changes nothing."""
+    second.write_bytes(encode(kept(8), OWNER))
+    assert await store.load() == kept(8)
+    assert decode(path.read_bytes(), OWNER) == kept(7)
+
+
+async def test_a_first_pair_that_was_written_but_not_renamed_counts(path: Path, second: Path) -> None:
+    second.write_bytes(encode(kept(1), OWNER))
+    assert await store_at(path).load() == kept(1)
+    assert await store_at(path).update(begun, room=True) == begun(kept(1))
+
+
+@pytest.mark.parametrize("generation", [6, 7])
+async def test_a_second_slot_that_is_no_newer_does_not_count(
+    store: FileStore, path: Path, second: Path, generation: int
+) -> None:
+    """Seven is the intent of a redeem that was never sent: the update that was to permit it has not returned."""
+    second.write_bytes(encode(begun(kept(generation)), OWNER))
+    assert await store.load() == kept(7)
+    assert await store.update(to(kept(8))) == kept(8)
+    assert names(path.parent) == STANDING
+
+
+async def test_half_of_a_second_slot_does_not_count_and_is_in_nobodys_way(
+    store: FileStore, path: Path, second: Path
+) -> None:
+    whole = encode(kept(8), OWNER)
+    for rest in (b"", bytes(ROOM)):
+        for length in range(0, len(whole) - 1, 7):
+            second.write_bytes(whole[:length] + rest)
+            assert await store.load() == kept(7)
+        assert await store.update(to(kept(7))) == kept(7)
+        assert names(path.parent) == STANDING
+
+
+async def test_a_crashed_change_becomes_the_first_slot_before_anything_is_written(
+    store: FileStore, path: Path, second: Path
+) -> None:
+    """Else the next write, into the very slot that has the only living pair, could end it."""
+    second.write_bytes(encode(kept(8), OWNER))
+    with files_of_at_most(64), pytest.raises(StoreError, match="can't be written"):
+        await store.update(to(kept(9)))
+    assert decode(path.read_bytes(), OWNER) == kept(8)
+    assert names(path.parent) == STANDING
+
+
+async def test_room_for_a_pair_is_not_taken_from_a_crashed_change(store: FileStore, path: Path, second: Path) -> None:
+    second.write_bytes(encode(kept(8), OWNER))
+    assert await store.update(begun, room=True) == begun(kept(8))
+    assert decode(path.read_bytes(), OWNER) == begun(kept(8))
+
+
+# Room
+
+
+async def test_room_is_kept_before_a_redeem_and_used_by_its_pair(store: FileStore, path: Path, second: Path) -> None:
+    """A disk that is filled while the redeem is on its way must not cost the pair."""
+    await store.update(begun, room=True)
+    room = second.stat()
+    assert room.st_blocks * 512 >= ROOM
+    assert second.read_bytes() == bytes(ROOM)
+    await store.update(to(kept(8)))
+    assert path.stat().st_ino == room.st_ino
+    assert path.stat().st_size == len(encode(kept(8), OWNER))
+    assert names(path.parent) == STANDING
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file grow beyond `size` bytes: like a full disk, in the middle of a write."""
+    heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, heard)
+
+
+async def test_a_full_disk_loses_neither_the_old_pair_nor_leaves_half_of_the_new(store: FileStore, path: Path) -> None:
+    await store.update(begun, room=True)
+    before = path.read_bytes()
+    with files_of_at_most(64), pytest.raises(StoreError, match="can't be written"):
+        await store.update(to(kept(8)))
+    assert path.read_bytes() == before
+    assert names(path.parent) == STANDING
+    assert await store.update(to(kept(8))) == kept(8)
+
+
+# What is not ours
+
+
+FOREIGN = {
+    "empty": (b"", "is empty"),
+    "zeros": (bytes(4096), "is empty"),
+    "half a file": (encode(kept(7), OWNER)[:200], "was damaged"),
+    "JSON of another kind": (b'{"access_token": "hush"}', "is not a grant"),
+    "another version": (b'{"format": "pandadoc-proxy grant", "version": 2, "generation": 1}', "in format 2"),
+    "not text": (b"\xff\xfe\x00", "is not a grant"),
+    "far too large": (b'{"x": "' + b"y" * (1024 * 1024), "is not a grant"),
+    "another client's": (encode(kept(7), "another"), "belongs to another OAuth client"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), FOREIGN.values(), ids=FOREIGN)
+async def test_a_file_that_is_not_ours_is_refused_and_never_overwritten(path: Path, content: bytes, said: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=rf"{said}.*left as it is\. .*move it away.*pandadoc-proxy login"):
+        await store_at(path).load()
+    with pytest.raises(StoreError, match=said) as refused:
+        await store_at(path).update(to(kept(8)), room=True)
+    assert "hush" not in str(refused.value)
+    assert path.read_bytes() == content
+    assert names(path.parent) == STANDING
+
+
+async def test_a_symbolic_link_is_refused_and_left(tmp_path: Path, path: Path) -> None:
+    """Renaming over it would leave the file that it names behind, with a spent token."""
+    await store_at(tmp_path / "real" / "grant.json").update(to(kept(7)))
+    path.symlink_to(tmp_path / "real" / "grant.json")
+    for work in (store_at(path).load(), store_at(path).update(to(kept(8)))):
+        with pytest.raises(StoreError, match="It is a symbolic link: name the file itself"):
+            await work
+    assert path.is_symlink()
+    assert await store_at(tmp_path / "real" / "grant.json").load() == kept(7)
+
+
+async def test_a_fifo_is_refused_at_once_and_left(path: Path) -> None:
+    os.mkfifo(path)
+    for work in (store_at(path).load(), store_at(path).update(to(kept(8)))):
+        with pytest.raises(StoreError, match="is not a regular file; it is left as it is"):
+            await work
+    assert path.is_fifo()
+
+
+async def test_a_folder_in_place_of_the_file_is_told(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreError, match=r"can't be read: Is a directory\. Name a file in that folder"):
+        await store_at(path).load()
+    with pytest.raises(StoreError, match="can't be written: Is a directory"):
+        await store_at(path).update(to(kept(8)))
+    assert path.is_dir()
+
+
+async def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("x")
+    with pytest.raises(StoreError, match="A file stands where its folder should be"):
+        await store_at(tmp_path / "state" / "grant.json").load()
+
+
+async def test_a_mode_that_lets_others_read_is_mended(store: FileStore, path: Path) -> None:
+    """A pod's fsGroup sets such modes at every start."""
+    path.chmod(0o640)
+    assert await store.load() == kept(7)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Be somebody without privileges; if we are that already, be ourselves."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Make a folder on the way to which everybody may go; pytest's own is closed to others."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+async def test_what_we_may_not_write_or_read_is_told_with_its_cure(open_folder: Path) -> None:
+    path = open_folder / "grant.json"
+    await store_at(path).update(to(kept(7)))
+    (open_folder / ".grant.json.lock").unlink()
+    path.chmod(0o000)
+    open_folder.chmod(0o555)
+    cure = r"Permission denied\. Give the folder and the file to this process's user"
+    with as_nobody():
+        for work, verb in (
+            (store_at(path).load(), "read"),
+            (store_at(path).update(to(kept(8))), "written"),
+            (store_at(path).lease(), "locked"),
+        ):
+            with pytest.raises(StoreError, match=f"can't be {verb}: {cure}"):
+                await work
+    path.chmod(0o600)
+    assert decode(path.read_bytes(), OWNER) == kept(7)
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "Mount a writable volume"),
+        (errno.EACCES, "Give the folder and the file"),
+        (errno.EPERM, "Give the folder and the file"),
+        (errno.EBUSY, "mount its folder instead"),
+        (errno.EXDEV, "mount its folder instead"),
+        (errno.ELOOP, "name the file itself"),
+        (errno.EISDIR, "Name a file in that folder"),
+        (errno.ENOTDIR, "A file stands where"),
+        (errno.ENAMETOOLONG, "Choose a shorter name"),
+        (errno.EIO, "Check that its folder exists"),
+    ],
+)
+async def test_whatever_the_disk_answers_the_message_names_a_cure(path: Path, number: int, cure: str) -> None:
+    def fails(_kept: Ledger) -> Ledger:
+        raise OSError(number, "not shown")
+
+    with pytest.raises(StoreError, match=cure) as told:
+        await store_at(path).update(fails)
+    assert str(told.value).startswith(f"The store {path} can't be written: {os.strerror(number)}. ")
+
+
+# Several processes
+
+
+async def test_one_of_two_has_the_lease(path: Path) -> None:
+    ours, other = store_at(path), store_at(path)
+    first = await ours.lease()
+    assert first is not None
+    assert await other.lease() is None
+    assert await ours.lease() is None  # not even we: it is held for one refresh
+    first.release()
+    await ours.load()  # what was asked for before is done by then
+    again = await other.lease()
+    assert again is not None
+    first.release()
+    await ours.load()
+    assert await ours.lease() is None  # releasing twice frees nobody else's
+
+
+async def test_a_change_needs_no_lease(path: Path) -> None:
+    """A login must be stored while a refresh is on its way."""
+    await store_at(path).lease()
+    assert await store_at(path).update(to(kept(7))) == kept(7)
+
+
+async def test_a_lease_whose_asker_has_gone_is_freed(path: Path) -> None:
+    """Cancelled while the disk was busy: nobody would ever release it."""
+    ours = store_at(path)
+    asking = asyncio.create_task(ours.lease())
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await ours.load()
+    assert await store_at(path).lease() is not None
+
+
+HOLD = """
+import fcntl, os, sys
+handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+fcntl.flock(handle, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+COUNT = """
+import asyncio, sys
+from dataclasses import replace
+from pathlib import Path
+from proxy.credential.file_store import FileStore, Place
+from proxy.credential.ledger import Grant, Ledger, Lineage
+from proxy.secrets import Secret
+
+def next_one(kept):
+    number = kept.generation + 1
+    return Ledger(Grant(number, Lineage("login", "ab", 0.0), Secret(f"refresh-{number}-" * 5)), ("ab",))
+
+async def main(path, turns):
+    store = FileStore(lambda: Place(path, "0123456789abcdef"))
+    for turn in range(turns):
+        await store.update(next_one, room=turn % 2 == 0)
+        print((await store.load()).generation, flush=True)
+
+asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+@contextmanager
+def process(program: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run a program until the block ends; by then it is dead, whatever it did."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    with subprocess.Popen(  # noqa: S603 - our own text
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def heard(child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    return child.stdout.readline().strip()
+
+
+async def test_the_lease_of_a_process_that_is_killed_is_free_at_once(path: Path) -> None:
+    with process(HOLD, path.with_name(".grant.json.lease")) as child:
+        assert heard(child) == "held"
+        assert await store_at(path).lease() is None
+        child.send_signal(signal.SIGSTOP)  # alive, and no answer to be had
+        assert await store_at(path).lease() is None
+        child.kill()
+        child.wait()
+        assert await store_at(path).lease() is not None
+
+
+async def test_a_process_that_is_stopped_with_the_lock_costs_a_bounded_wait(store: FileStore, path: Path) -> None:
+    with process(HOLD, path.with_name(".grant.json.lock")) as child:
+        assert heard(child) == "held"
+        child.send_signal(signal.SIGSTOP)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(StoreError, match=r"another process has had it locked for 1 s\. Is one stopped there\?"):
+            await store.update(to(kept(8)))
+        assert LOCK_PATIENCE <= asyncio.get_running_loop().time() - began < LOCK_PATIENCE + 1
+        assert await store.load() == kept(7)
+        child.kill()
+        child.wait()
+        assert await store.update(to(kept(8))) == kept(8)
+
+
+async def test_a_change_waits_for_another_process_to_end_its_own(store: FileStore, path: Path) -> None:
+    with process(HOLD, path.with_name(".grant.json.lock")) as child:
+        assert heard(child) == "held"
+        changing = asyncio.create_task(store.update(to(kept(8))))
+        await asyncio.sleep(0)
+        child.communicate("")  # the end of its input is the end of it
+        assert await changing == kept(8)
+
+
+async def test_a_process_killed_in_the_middle_of_its_changes_leaves_the_last_one_whole(path: Path) -> None:
+    for kill_after in (1, 4, 9):
+        with process(COUNT, path, 100_000) as child:
+            told = [int(heard(child)) for _ in range(kill_after)]
+            child.kill()
+            told += [int(line) for line in child.communicate()[0].split()]
+        assert told[-1] <= (await store_at(path).load()).generation <= told[-1] + 1
+        assert (await store_at(path).update(begun, room=True)) is not None
+    assert names(path.parent) == {*STANDING, ".grant.json.new"}
+
+
+async def test_a_file_system_without_locks_is_told_once(
+    store: FileStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_handle: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert await store.update(to(kept(8))) == kept(8)
+    assert await store.update(to(kept(9))) == kept(9)
+    assert [record.levelno for record in caplog.records if "no locks on the file system" in record.message] == [
+        logging.WARNING
+    ]
