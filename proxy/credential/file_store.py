@@ -142,8 +142,11 @@ class FileStore:
         return self.path.with_name(f".{self.path.name}.{kind}")
 
     def _newest(self) -> Ledger:
-        """Read both slots; return the ledger that counts."""
-        first, second = self._first_slot(), self._second_slot()
+        """Read both slots; return the ledger that counts.
+
+        The second comes first: it may become the first meanwhile, and must be seen in one of the two places.
+        """
+        second, first = self._second_slot(), self._first_slot()
         return second if second is not None and second.generation > first.generation else first
 
     def _first_slot(self) -> Ledger:

@@ -534,6 +534,17 @@ async def test_a_change_waits_for_another_process_to_end_its_own(store: FileStor
         assert await changing == kept(8)
 
 
+async def test_no_change_of_several_processes_is_lost_and_readers_always_see_a_whole(path: Path) -> None:
+    store, seen = store_at(path), [0]
+    with process(COUNT, path, 40) as one, process(COUNT, path, 40) as two:
+        while one.poll() is None or two.poll() is None:
+            seen.append((await store.load()).generation)
+    assert (one.returncode, two.returncode) == (0, 0)
+    assert seen == sorted(seen)
+    assert (await store.load()).generation == 80
+    assert names(path.parent) == STANDING
+
+
 async def test_a_process_killed_in_the_middle_of_its_changes_leaves_the_last_one_whole(path: Path) -> None:
     for kill_after in (1, 4, 9):
         with process(COUNT, path, 100_000) as child:
