@@ -195,7 +195,10 @@ class FileStore:
             newest = self._newest()
             wanted = change(newest)
             if wanted is not None:
-                self._put(wanted, keep=newest)
+                self._roll_forward(newest)
+                if room:
+                    self._keep_room()  # before anything changes: without room, an intent must not stay behind
+                self._put(wanted)
                 if room:
                     self._keep_room()
         return wanted
@@ -223,20 +226,29 @@ class FileStore:
             self._say(f"there are no locks on the file system of {self.path}: run one process on it")
         return lock
 
-    def _put(self, wanted: Ledger, *, keep: Ledger) -> None:
-        if keep == self._second_slot():  # of a process that died between writing and renaming
+    def _roll_forward(self, newest: Ledger) -> None:
+        """End the change of a process that died between writing and renaming; the second slot is free then."""
+        if newest == self._second_slot():
             with self._open_second() as handle:
                 os.fsync(handle)
             self._second.replace(self.path)
             self._sync_folder()
-        try:
+
+    def _put(self, wanted: Ledger) -> None:
+        with self._or_no_second():
             self._write_second(encode(wanted, self.place.owner))
             self._second.replace(self.path)
+        self._sync_folder()
+
+    @contextmanager
+    def _or_no_second(self) -> Iterator[None]:
+        """Leave nothing in the second slot after a failure; a disk that is full needs the space."""
+        try:
+            yield
         except OSError:
             with suppress(OSError):
                 self._second.unlink()
             raise
-        self._sync_folder()
 
     def _write_second(self, content: bytes) -> None:
         """Fill the second slot. It is empty or holds zeros by now, so that half of a write is never a whole."""
@@ -249,7 +261,7 @@ class FileStore:
 
     def _keep_room(self) -> None:
         """Make sure that the next ledger finds room, whoever fills the disk meanwhile."""
-        with self._open_second() as handle:
+        with self._or_no_second(), self._open_second() as handle:
             try:
                 os.posix_fallocate(handle, 0, ROOM)
             except OSError as fault:

@@ -271,6 +271,18 @@ def files_of_at_most(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, heard)
 
 
+@pytest.mark.parametrize("size", [64, 8192, ROOM - 1], ids=["the intent", "the room", "the last byte of it"])
+async def test_a_disk_without_room_for_a_redeem_is_found_out_before_it_and_nothing_has_changed(
+    store: FileStore, path: Path, size: int
+) -> None:
+    """Not even the intent, for nothing was sent: a doubt that is none could stop refreshing for good."""
+    before = path.read_bytes()
+    with files_of_at_most(size), pytest.raises(StoreError, match=r"can't be written: File too large\. Raise the limit"):
+        await store.update(begun, room=True)
+    assert path.read_bytes() == before
+    assert names(path.parent) == STANDING
+
+
 async def test_a_full_disk_loses_neither_the_old_pair_nor_leaves_half_of_the_new(store: FileStore, path: Path) -> None:
     await store.update(begun, room=True)
     before = path.read_bytes()
