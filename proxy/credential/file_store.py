@@ -235,14 +235,15 @@ class FileStore:
             self._sync_folder()
 
     def _put(self, wanted: Ledger) -> None:
+        """Write the second slot and make it the first. Where only that fails, a new pair counts where it is."""
         with self._or_no_second():
             self._write_second(encode(wanted, self.place.owner))
-            self._second.replace(self.path)
+        self._second.replace(self.path)
         self._sync_folder()
 
     @contextmanager
     def _or_no_second(self) -> Iterator[None]:
-        """Leave nothing in the second slot after a failure; a disk that is full needs the space."""
+        """Leave no half in the second slot after a failure: a disk that is full needs the space."""
         try:
             yield
         except OSError:
