@@ -1,78 +1,389 @@
-"""Keeping the newest grant: in which order, over whom, and how often (laws 2 and 4)."""
+"""Keeping the newest grant: in which order, over whom, and how often (laws 2, 4 and 6)."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from proxy.credential.file_store import FileStore
+import pytest
+from rig import TurnedClock
+
+from proxy.credential.file_store import FileStore, Place
 from proxy.credential.grant_keeper import GrantKeeper
+from proxy.credential.grant_secrets import Seed
+from proxy.credential.ledger import REFRESHED, Attempt, Grant, Ledger, Lineage, consented
 from proxy.credential.refusals import Refusals
-from proxy.credential.store import Grant, MemoryStore, Store, StoreError
-from proxy.secrets import Secret
+from proxy.credential.store import Lease, MemoryStore, Store, StoreError
+from proxy.secrets import Secret, SecretUnavailable
 from proxy.tasks import Tasks
 
 COOLING = Refusals(until=100.0, length=30.0)
+LINEAGE = Lineage("refresh_token", Secret("seed").fingerprint(), 10.0)
+LOGIN = Lineage("login", Secret("consent").fingerprint(), 20.0)
+DONE = Attempt(500.0, REFRESHED)
 
 
-def grant(generation: int) -> Grant:
-    return Grant(generation, Secret(f"refresh-{generation}"), Secret(f"access-{generation}"), 0.0, 9e9)
+def grant(generation: int, lineage: Lineage = LINEAGE) -> Grant:
+    token = f"{lineage.origin}-{generation}"
+    return Grant(generation, lineage, Secret(f"refresh-{token}"), Secret(f"access-{token}"), 0.0, 9e9)
 
 
-def keeper(store: Store, tasks: Tasks) -> GrantKeeper:
-    return GrantKeeper("default", store=store, seed=lambda: None, jitter=lambda: 0.0, tasks=tasks)
+def kept(newest: Grant, **more: object) -> Ledger:
+    seeds = (LINEAGE.fingerprint,) if newest.lineage == LINEAGE else (LINEAGE.fingerprint, LOGIN.fingerprint)
+    return replace(Ledger(newest, seeds, last=DONE), **more)  # type: ignore[arg-type]
 
 
-async def test_a_cool_down_saved_late_never_brings_an_older_generation_back() -> None:
-    """Its task was begun for generation 1 and runs after generation 2 was kept."""
-    store, tasks = MemoryStore(), Tasks()
-    ours = keeper(store, tasks)
-    await ours.keep(grant(1))
-    ours.keep_refusals(COOLING)
-    await ours.keep(grant(2))
-    await tasks.drain(1)
-    kept = await store.load()
-    assert ours.newest == grant(2)
-    assert kept is not None
-    assert kept.generation == 2
-    assert kept.refusals == COOLING
+async def no_seed() -> Seed | None:
+    return None
+
+
+@dataclass
+class Configured:
+    """What the configuration has for a seed; a test changes it."""
+
+    seed: Seed | None = None
+    missing: bool = False
+
+    async def __call__(self) -> Seed | None:
+        if self.missing:
+            raise SecretUnavailable("the file is not there yet")
+        return self.seed
+
+
+class FailingStore(MemoryStore):
+    """A store that can't be written, or not even read, while it is told so; it counts what it wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = False
+        self.gone = False
+        self.writes = 0
+
+    async def load(self) -> Ledger:
+        if self.gone:
+            raise StoreError("The disk is gone.")
+        return await super().load()
+
+    async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
+        if self.full or self.gone:
+            raise StoreError("The disk is full.")
+        self.writes += 1
+        return await super().update(change, room=room)
+
+    async def lease(self) -> Lease:
+        if self.gone:
+            raise StoreError("The disk is gone.")
+        return await super().lease()
+
+    async def has(self, ledger: Ledger) -> None:
+        """Put `ledger` there as another process does, or an administrator."""
+        await MemoryStore.update(self, lambda _kept: ledger)
+
+
+@dataclass
+class Ground:
+    """A keeper with what it stands on."""
+
+    store: FailingStore = field(default_factory=FailingStore)
+    seed: Configured = field(default_factory=Configured)
+    tasks: Tasks = field(default_factory=Tasks)
+    clock: TurnedClock = field(default_factory=TurnedClock)
+
+    def __post_init__(self) -> None:
+        self.keeper = GrantKeeper(
+            "default", store=self.store, seed=self.seed, clock=self.clock, jitter=lambda: 0.0, tasks=self.tasks
+        )
+
+
+@pytest.fixture
+async def ground() -> Ground:
+    return Ground()
+
+
+@pytest.fixture
+async def lending() -> Ground:
+    """Return a keeper whose memory and store have generation 1."""
+    ground = Ground()
+    await ground.store.has(kept(grant(1)))
+    await ground.keeper.read_again()
+    return ground
+
+
+def keeper_of(store: Store, tasks: Tasks) -> GrantKeeper:
+    return GrantKeeper("default", store=store, seed=no_seed, clock=TurnedClock(), jitter=lambda: 0.0, tasks=tasks)
+
+
+# Reading again
+
+
+async def test_what_another_process_has_stored_is_taken_with_its_cool_down(lending: Ground) -> None:
+    await lending.store.has(kept(grant(2), refusals=COOLING))
+    await lending.keeper.read_again()
+    assert lending.keeper.ledger == kept(grant(2), refusals=COOLING)
+
+
+async def test_a_store_that_can_not_be_read_is_told_unless_memory_must_do(
+    lending: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    lending.store.gone = True
+    with pytest.raises(StoreError, match="gone"):
+        await lending.keeper.read_again()
+    await lending.keeper.read_again(urgent=True)
+    assert "CRITICAL" in caplog.text
+    assert "from and into memory only. The disk is gone." in caplog.text
+    assert lending.keeper.ledger == kept(grant(1))
+
+
+async def test_memory_without_a_grant_does_not_do(ground: Ground) -> None:
+    """The store may have one: a seed must not be redeemed beside it."""
+    ground.store.gone = True
+    with pytest.raises(StoreError, match="gone"):
+        await ground.keeper.read_again(urgent=True)
+
+
+# A new lineage
+
+
+@pytest.mark.parametrize("seen", [True, False])
+async def test_a_configured_refresh_token_begins_one_lineage(lending: Ground, seen: bool) -> None:  # noqa: FBT001 - a column
+    token = Secret("seed" if seen else "another seed")
+    lending.seed.seed = Seed(token)
+    fresh = await lending.keeper.new_lineage()
+    if seen:
+        assert fresh is None
+        return
+    assert fresh is not None
+    assert (fresh.generation, fresh.refresh_token, fresh.access_token) == (1, token, None)
+    assert (fresh.lineage.origin, fresh.lineage.fingerprint) == ("refresh_token", token.fingerprint())
+
+
+async def test_nothing_configured_begins_nothing(ground: Ground) -> None:
+    assert await ground.keeper.new_lineage() is None
+
+
+@pytest.mark.parametrize(("left", "good"), [(60.0, True), (0.0, False), (-60.0, False)])
+async def test_an_access_token_beside_it_is_the_next_generation_while_it_is_good(
+    lending: Ground,
+    left: float,
+    good: bool,  # noqa: FBT001 - a column
+) -> None:
+    now = lending.clock.wall()
+    lending.seed.seed = Seed(Secret("another seed"), Secret("access"), now + left)
+    fresh = await lending.keeper.new_lineage()
+    assert fresh is not None
+    assert fresh.generation == (2 if good else 1)
+    assert fresh.access_token == (Secret("access") if good else None)
+    assert not good or (fresh.obtained_at >= now and fresh.expires_at == now + left)
+
+
+async def test_a_seed_that_can_not_be_read_matters_where_there_is_nothing_else(ground: Ground) -> None:
+    ground.seed.missing = True
+    with pytest.raises(SecretUnavailable, match="not there yet"):
+        await ground.keeper.new_lineage()
+    await ground.keeper.keep(grant(1), DONE)
+    assert await ground.keeper.new_lineage() is None
+
+
+# Around a redeem
+
+
+async def test_the_intent_is_written_before_a_redeem(lending: Ground) -> None:
+    now = lending.clock.wall()
+    assert await lending.keeper.begin(grant(1), urgent=False)
+    written = await lending.store.load()
+    assert lending.keeper.ledger == written
+    assert written.intent is not None
+    assert written.intent.fingerprint == grant(1).refresh_token.fingerprint()
+    assert written.intent.at >= now
+
+
+@pytest.mark.parametrize("there", [kept(grant(2)), kept(grant(2, LOGIN))], ids=["a later pair", "a login"])
+async def test_a_redeem_is_not_begun_where_the_store_has_moved_on(lending: Ground, there: Ledger) -> None:
+    await lending.store.has(there)
+    assert not await lending.keeper.begin(grant(1), urgent=True)
+    assert await lending.store.load() == there
+    assert lending.keeper.ledger.intent is None
+
+
+async def test_a_store_that_can_not_be_written_is_found_out_before_the_redeem(
+    lending: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    lending.store.full = True
+    with pytest.raises(StoreError, match="full"):
+        await lending.keeper.begin(grant(1), urgent=False)
+    assert lending.keeper.ledger.intent is None
+    assert await lending.keeper.begin(grant(1), urgent=True)
+    assert lending.keeper.ledger.doubt(grant(1).refresh_token) is not None
+    assert "from and into memory only. The disk is full." in caplog.text
+
+
+async def test_an_urgent_refresh_does_without_the_lock_of_a_store_that_is_gone(
+    lending: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    lending.store.gone = True
+    with pytest.raises(StoreError, match="gone"):
+        await lending.keeper.lease(urgent=False)
+    lease = await lending.keeper.lease(urgent=True)
+    assert lease is not None
+    lease.release()
+    assert "refreshing without the store's lock. The disk is gone." in caplog.text
+
+
+@pytest.mark.parametrize("proven", [True, False])
+async def test_a_redeem_that_brought_nothing_leaves_a_doubt_unless_it_is_proven(
+    lending: Ground,
+    proven: bool,  # noqa: FBT001 - a column
+) -> None:
+    await lending.keeper.begin(grant(1), urgent=False)
+    failed = Attempt(600.0, "a word for it")
+    await lending.keeper.failed(grant(1), None, failed, proven=proven)
+    written = await lending.store.load()
+    assert written == lending.keeper.ledger
+    assert written.last == failed
+    assert (written.doubt(grant(1).refresh_token) is None) is proven
+
+
+async def test_a_failure_that_can_not_be_written_down_is_known_all_the_same(
+    lending: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    lending.store.full = True
+    await lending.keeper.failed(grant(1), None, Attempt(600.0, "timeout"), proven=False)
+    assert lending.keeper.ledger.last == Attempt(600.0, "timeout")
+    assert "a failed refresh is not written down. The disk is full." in caplog.text
+
+
+# Keeping a pair
+
+
+async def test_a_new_pair_is_in_memory_and_in_the_store_and_ends_the_doubt(lending: Ground) -> None:
+    await lending.keeper.begin(grant(1), urgent=False)
+    await lending.keeper.keep(grant(2), Attempt(600.0, REFRESHED))
+    assert lending.keeper.ledger == await lending.store.load() == kept(grant(2), last=Attempt(600.0, REFRESHED))
+    assert lending.keeper.stored
+
+
+async def test_a_trial_in_memory_outlives_a_new_pair(lending: Ground) -> None:
+    lending.keeper.keep_refusals(Refusals(on_trial=1))
+    await lending.keeper.keep(grant(2), DONE)
+    assert lending.keeper.refusals.on_trial == 1
+
+
+async def test_a_pair_that_a_login_has_overtaken_in_the_store_is_dropped(lending: Ground) -> None:
+    await lending.store.has(kept(grant(2, LOGIN)))
+    await lending.keeper.keep(grant(2), DONE)
+    assert lending.keeper.ledger == await lending.store.load() == kept(grant(2, LOGIN))
+    assert lending.keeper.stored
+
+
+async def test_a_pair_that_a_login_has_overtaken_in_memory_is_dropped_and_told(
+    lending: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    await lending.store.has(kept(grant(2, LOGIN)))
+    await lending.keeper.read_again()
+    await lending.keeper.keep(grant(2), DONE)
+    assert lending.keeper.ledger.grant == grant(2, LOGIN)
+    assert "a newer grant has come during a refresh; its pair is dropped" in caplog.text
 
 
 async def test_an_older_process_never_writes_over_a_newer_ones_pair(tmp_path: Path) -> None:
     """The old pod learns of a cool-down while it drains; the new one has rotated meanwhile."""
-    tasks = Tasks()
-    old, new = (keeper(FileStore(lambda: tmp_path / "grant.json"), tasks) for _ in range(2))
-    await old.keep(grant(1))
-    await new.read_again(urgent=False)
-    await new.keep(grant(2))
+    tasks, place = Tasks(), Place(tmp_path / "grant.json", "ab")
+    old, new = (keeper_of(FileStore(lambda: place), tasks) for _ in range(2))
+    await old.keep(grant(1), DONE)
+    await new.read_again()
+    await new.keep(grant(2), DONE)
     old.keep_refusals(COOLING)
     await tasks.drain(1)
-    kept = await FileStore(lambda: tmp_path / "grant.json").load()
-    assert kept is not None
-    assert kept.generation == 2
+    written = await FileStore(lambda: place).load()
+    assert written.grant == grant(2)
+    assert written.refusals == COOLING
 
 
-class FullStore(MemoryStore):
-    """A store that fails until it is told otherwise, and counts."""
+async def test_a_login_is_taken_while_pairs_wait_to_be_stored(lending: Ground) -> None:
+    lending.store.full = True
+    await lending.keeper.keep(grant(2), DONE)
+    await lending.keeper.keep(grant(3), DONE)
+    await lending.store.has(consented(await lending.store.load(), grant(0, LOGIN), 700.0))
+    lending.store.full = False
+    await lending.tasks.drain(1)
+    stored = await lending.store.load()
+    assert stored.grant is not None
+    assert stored.grant.lineage == LOGIN
+    assert lending.keeper.ledger.grant == stored.grant
+    assert lending.keeper.stored
 
-    full = True
-    saves = 0
 
-    async def save(self, grant: Grant) -> None:
-        if self.full:
-            raise StoreError("The disk is full.")
-        self.saves += 1
-        await super().save(grant)
+async def test_one_task_at_most_waits_to_store_a_grant(lending: Ground, caplog: pytest.LogCaptureFixture) -> None:
+    lending.store.full = True
+    for generation in range(2, 20):
+        await lending.keeper.keep(grant(generation), DONE)
+        assert f"generation {generation} is NOT stored. The disk is full." in caplog.text
+    assert "NOT stored" in repr(lending.keeper)
+    lending.store.full = False
+    await lending.tasks.drain(1)
+    assert lending.store.writes == 1
+    assert (await lending.store.load()).grant == grant(19)
+    assert lending.keeper.stored
 
 
-async def test_one_task_at_most_waits_to_store_a_grant() -> None:
-    store, tasks = FullStore(), Tasks()
-    ours = keeper(store, tasks)
-    await ours.keep(grant(1))
-    for number in range(20):
-        ours.keep_refusals(Refusals(until=100.0 + number, length=30.0))
-        await asyncio.sleep(0)
-    store.full = False
-    await tasks.drain(1)
-    assert store.saves == 1
+async def test_a_pair_that_was_never_stored_ends_the_process_with_an_outcry(
+    lending: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    lending.store.full = True
+    await lending.keeper.keep(grant(2), DONE)
+    await lending.tasks.drain(1)
+    assert "generation 2 is still not stored. The disk is full." in caplog.text
+    assert "generation 2 was NEVER stored and ends with this process" in caplog.text
+    assert "a new login will be needed" in caplog.text
+
+
+# What is known of 401s
+
+
+async def test_a_cool_down_saved_late_never_brings_an_older_generation_back(lending: Ground) -> None:
+    """Its task was begun for generation 1 and runs after generation 2 was kept."""
+    lending.keeper.keep_refusals(COOLING)
+    await lending.keeper.keep(grant(2), DONE)
+    await lending.tasks.drain(1)
+    written = await lending.store.load()
+    assert lending.keeper.ledger.grant == written.grant == grant(2)
+    assert written.refusals == COOLING
+
+
+async def test_a_cool_down_is_not_written_to_another_lineage(lending: Ground) -> None:
+    await lending.store.has(kept(grant(2, LOGIN)))
+    lending.keeper.keep_refusals(COOLING)
+    await lending.tasks.drain(1)
+    assert await lending.store.load() == kept(grant(2, LOGIN))
+
+
+async def test_only_what_a_restart_must_know_is_written(lending: Ground) -> None:
+    """A trial changes with every refresh, and ends with the process."""
+    lending.keeper.keep_refusals(Refusals(on_trial=1))
+    await lending.tasks.drain(1)
+    assert lending.store.writes == 0
+    assert lending.keeper.refusals == Refusals(on_trial=1)
+
+
+async def test_a_cool_down_without_any_grant_is_in_memory_only(ground: Ground) -> None:
+    ground.keeper.keep_refusals(COOLING)
+    await ground.tasks.drain(1)
+    assert ground.store.writes == 0
+
+
+async def test_a_cool_down_that_can_not_be_stored_is_told(lending: Ground, caplog: pytest.LogCaptureFixture) -> None:
+    lending.store.full = True
+    lending.keeper.keep_refusals(COOLING)
+    await lending.tasks.drain(1)
+    assert "a cool-down is not stored: a restart ends it. The disk is full." in caplog.text
+    assert lending.keeper.refusals == COOLING
+
+
+async def test_no_repr_shows_a_token(lending: Ground) -> None:
+    shown = repr(lending.keeper)
+    assert "refresh-refresh_token-1" not in shown
+    assert "access-refresh_token-1" not in shown
+    assert "generation=1" in shown
 
 
 async def test_what_a_task_begins_at_its_end_is_finished_by_a_drain_too() -> None:
