@@ -159,11 +159,15 @@ class GrantKeeper:
         return not self._unstored
 
     async def _save(self) -> None:
-        """Store the pair that is in memory, unless the store has moved on: then take that. Raises StoreError."""
+        """Store the pair that is in memory, unless the store has moved on: then take that. Raises StoreError.
+
+        With it goes what belongs to it: a redeem of it may have begun meanwhile.
+        """
         ours = self.ledger
 
         def change(kept: Ledger) -> Ledger | None:
-            return ledger.renewed(kept, ours.grant, ours.refusals, ours.last) if ours.grant else None
+            after = ledger.renewed(kept, ours.grant, ours.refusals, ours.last) if ours.grant else None
+            return after and ledger.merged(ours, after)
 
         kept = await self._store.update(change)
         if kept is None:

@@ -326,6 +326,18 @@ async def test_one_task_at_most_waits_to_store_a_grant(lending: Ground, caplog: 
     assert lending.keeper.stored
 
 
+async def test_what_waits_to_be_stored_does_not_end_the_intent_of_a_redeem_on_its_way(lending: Ground) -> None:
+    """A crash in that redeem must leave its minute behind."""
+    lending.store.full = True
+    await lending.keeper.keep(grant(2), DONE)
+    lending.store.full = False
+    assert await lending.keeper.begin(grant(2), urgent=True)
+    await lending.tasks.drain(1)
+    written = await lending.store.load()
+    assert written.grant == grant(2)
+    assert written.doubt(grant(2).refresh_token) is not None
+
+
 async def test_a_pair_that_was_never_stored_ends_the_process_with_an_outcry(
     lending: Ground, caplog: pytest.LogCaptureFixture
 ) -> None:
