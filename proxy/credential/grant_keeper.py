@@ -25,7 +25,7 @@ class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `keep` and `_keep_later`; `_saving`, the last task to store one late, by `keep`.
+    not in the store, by `_store_now` and `_keep_later`; `_saving`, the last task to store one late, by `_store_now`.
     """
 
     def __init__(
@@ -56,6 +56,8 @@ class GrantKeeper:
     async def read_again(self, *, urgent: bool = False) -> None:
         """Take what the store has if it is newer: another process or a restart may have been there (law 6).
 
+        Give it what it has lost: it was moved away, or an older copy was restored.
+
         Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant.
         """
         try:
@@ -64,6 +66,10 @@ class GrantKeeper:
             self._or_from_memory(fault, urgent=urgent and self.ledger.grant is not None)
             return
         self.ledger = ledger.merged(self.ledger, kept)
+        if self.ledger.grant != kept.grant and not self._unstored:
+            text = "credential %s: the store has lost generation %d; it is written there again"
+            log.warning(text, self._name, self.ledger.generation)
+            await self._store_now()
 
     async def new_lineage(self) -> Grant | None:
         """Return the grant that the configured refresh token begins, if it was never seen here.
@@ -142,21 +148,26 @@ class GrantKeeper:
             log.warning("credential %s: a newer grant has come during a refresh; its pair is dropped", self._name)
             return
         self.ledger = replace(ours, refusals=self.ledger.refusals)
-        try:
-            await self._save()
-        except StoreError as fault:
-            log.critical("credential %s: generation %d is NOT stored. %s", self._name, grant.generation, fault)
-            if not self._unstored:
-                self._unstored = True
-                self._saving = self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
-        else:
-            self._unstored = False
+        await self._store_now()
 
     async def settled(self) -> bool:
         """Wait until the newest pair is stored, or was given up on at the end of the process; tell which."""
         if self._saving is not None:
             await asyncio.wait({self._saving})
         return not self._unstored
+
+    async def _store_now(self) -> None:
+        """Store the pair that is in memory, or begin to try until that is possible."""
+        self._unstored = True
+        try:
+            await self._save()
+        except StoreError as fault:
+            log.critical("credential %s: generation %d is NOT stored. %s", self._name, self.ledger.generation, fault)
+            self._unstored = True
+            if self._saving is None or self._saving.done():
+                self._saving = self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
+        else:
+            self._unstored = False
 
     async def _save(self) -> None:
         """Store the pair that is in memory, unless the store has moved on: then take that. Raises StoreError.

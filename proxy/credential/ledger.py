@@ -140,9 +140,9 @@ def merged(ours: Ledger, kept: Ledger) -> Ledger:
     """
     if ours.grant is None:
         return kept if kept.grant is not None else replace(kept, intent=kept.intent or ours.intent)
-    seeds = (*kept.seeds, *(seed for seed in ours.seeds if seed not in kept.seeds))
     if kept.grant is not None and _overtaken(ours.grant, kept):
-        return replace(kept, seeds=seeds)
+        return replace(kept, seeds=_before(kept.seeds, ours.seeds))
+    seeds = _before(ours.seeds, kept.seeds)
     if kept.grant != ours.grant:  # what is written there is about a pair before ours
         return replace(ours, seeds=seeds)
     return replace(ours, seeds=seeds, intent=kept.intent or ours.intent, last=kept.last or ours.last)
@@ -156,6 +156,11 @@ def _overtaken(grant: Grant, ledger: Ledger) -> bool:
     if kept.lineage.fingerprint == grant.lineage.fingerprint:
         return kept.generation >= grant.generation
     return grant.lineage.fingerprint in ledger.seeds
+
+
+def _before(seeds: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    """Remember what others have seen; what began last stays last."""
+    return (*(seed for seed in others if seed not in seeds), *seeds)
 
 
 def _remembered(seeds: tuple[str, ...], fingerprint: str) -> tuple[str, ...]:

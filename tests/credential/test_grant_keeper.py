@@ -141,6 +141,34 @@ async def test_memory_without_a_grant_does_not_do(ground: Ground) -> None:
         await ground.keeper.read_again(urgent=True)
 
 
+async def test_a_store_that_has_lost_its_grant_gets_it_again(lending: Ground, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that can't be read is to be moved away, for a proxy that lends has the newest grant in memory."""
+    await lending.keeper.keep(grant(2, LOGIN), DONE)
+    await lending.store.has(Ledger())
+    await lending.keeper.read_again()
+    assert await lending.store.load() == kept(grant(2, LOGIN))
+    assert "the store has lost generation 2; it is written there again" in caplog.text
+
+
+async def test_a_copy_from_before_gets_the_newest_grant_again(lending: Ground) -> None:
+    """Somebody has restored a backup, whose refresh token is spent."""
+    await lending.keeper.keep(grant(2), DONE)
+    await lending.store.has(kept(grant(1)))
+    await lending.keeper.read_again()
+    assert (await lending.store.load()).grant == grant(2)
+
+
+async def test_what_a_store_has_lost_and_can_not_take_is_tried_again(lending: Ground) -> None:
+    await lending.store.has(Ledger())
+    lending.store.full = True
+    await lending.keeper.read_again()
+    assert "NOT stored" in repr(lending.keeper)
+    lending.store.full = False
+    await lending.tasks.drain(1)
+    assert lending.keeper.stored
+    assert await lending.store.load() == kept(grant(1))
+
+
 # A new lineage
 
 

@@ -197,12 +197,12 @@ def test_a_login_in_the_store_wins_over_pairs_that_wait_to_be_stored() -> None:
     assert ledger.merged(kept(grant(9)), stored).grant == stored.grant
 
 
-def test_the_seeds_of_both_sides_are_remembered() -> None:
-    ours = Ledger(grant(9, THIRD), ("a", THIRD.fingerprint))
-    assert ledger.merged(ours, Ledger(grant(3), ("b", FIRST.fingerprint))).seeds == (
-        *("b", FIRST.fingerprint),
-        *("a", THIRD.fingerprint),
-    )
+def test_the_seeds_of_both_sides_are_remembered_and_the_winners_last() -> None:
+    early = Ledger(grant(3), ("a", FIRST.fingerprint))
+    late = Ledger(grant(9, THIRD), ("b", FIRST.fingerprint, THIRD.fingerprint))
+    everything = ("a", "b", FIRST.fingerprint, THIRD.fingerprint)
+    assert ledger.merged(early, late).seeds == everything
+    assert ledger.merged(late, early).seeds == everything
 
 
 def test_no_repr_shows_a_token() -> None:
