@@ -1,118 +1,522 @@
-"""The one refresh, with a store that the test holds open: what happens in which order."""
+"""The one refresh: what happens in which order, before a real simulator and beside other processes."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import aiohttp
 import pytest
-from rig import TurnedClock
+from rig import TurnedClock, assert_silent, until
 from yarl import URL
 
 from proxy.credential.credential import Credential
+from proxy.credential.file_store import FileStore, Place
 from proxy.credential.grant_keeper import GrantKeeper
+from proxy.credential.grant_secrets import GrantSecrets
+from proxy.credential.ledger import SEEDED, Grant, Ledger, Lineage, begun, consented, renewed
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.probe import Probed
-from proxy.credential.refresh import GrantSecrets, Refresher
-from proxy.credential.store import Grant, StoreError
+from proxy.credential.refresh import Policy, Refresher
+from proxy.credential.refusals import Refusals
+from proxy.credential.store import Lease, MemoryStore, Store, StoreError, Unshared
 from proxy.credential.token_endpoint import TokenEndpoint
+from proxy.errors import CredentialUnavailable, OperatorError
+from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretReference
-from proxy.simulator import Simulator
+from proxy.simulator import Fault, Simulator
 from proxy.tasks import Tasks
+
+TOKEN_PATH = "/oauth2/access_token"
+
+
+class ScriptedStore(MemoryStore):
+    """A store whose writes wait for a gate and fail while it is full, and whose lease others may have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.writing = asyncio.Event()
+        self.full = False
+        self.fault: Exception | None = None
+        self.lease_is_taken = False
+
+    async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
+        self.writing.set()
+        await self.gate.wait()
+        if self.full:
+            raise StoreError("The disk is full.")
+        return await super().update(change, room=room)
+
+    async def lease(self) -> Lease:
+        if self.fault is not None:
+            raise self.fault
+        return None if self.lease_is_taken else Unshared()  # type: ignore[return-value] # as a file's
+
+    async def change(self, change: Callable[[Ledger], Ledger | None]) -> Ledger:
+        """Change it as another process does."""
+        await MemoryStore.update(self, change)
+        return await self.load()
+
+    @property
+    def kept(self) -> Ledger:
+        return self._ledger
 
 
 @dataclass
-class GatedStore:
-    """A store whose saves wait for a gate, and fail as often as they are told to."""
+class Town:
+    """A simulator, a store and a clock, on which refreshers are built as processes are started."""
 
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-    saving: asyncio.Event = field(default_factory=asyncio.Event)
-    failures: int = 0
-    kept: Grant | None = None
+    simulator: Simulator
+    session: aiohttp.ClientSession
+    clock: TurnedClock
+    store: ScriptedStore = field(default_factory=ScriptedStore)
+    tasks: Tasks = field(default_factory=Tasks)
+    environ: dict[str, str] = field(default_factory=dict)
 
-    def stored(self) -> bool:
-        return self.kept is not None
+    def __post_init__(self) -> None:
+        self.environ |= {"ID": self.simulator.client_id, "SECRET": self.simulator.client_secret}
+        self.environ["SEED"] = self.simulator.issue_refresh_token()
 
-    async def load(self) -> Grant | None:
-        return self.kept
+    def refresher(
+        self, policy: Policy | None = None, store: Store | None = None, *, seeded_for: float | None = None
+    ) -> Refresher:
+        """Start a process; `seeded_for`: its configuration has an access token too, good for so many seconds."""
+        references = {name: SecretReference.env(name, self.environ) for name in ("ID", "SECRET", "SEED", "ACCESS")}
+        secrets = GrantSecrets(
+            SecretReader(),
+            references["ID"],
+            references["SECRET"],
+            references["SEED"],
+            references["ACCESS"] if seeded_for is not None else None,
+            self.clock.wall() + seeded_for if seeded_for is not None else None,
+        )
+        keeper = GrantKeeper(
+            "default",
+            store=store or self.store,
+            seed=secrets.seed,
+            clock=self.clock,
+            jitter=lambda: 0.0,
+            tasks=self.tasks,
+        )
+        return Refresher(
+            "default",
+            secrets=secrets,
+            endpoint=TokenEndpoint(
+                self.session,
+                URL(self.simulator.url) / TOKEN_PATH[1:],
+                clock=self.clock,
+                scope=None,
+                redeem_timeout=5,
+                connect_timeout=5,
+                proxy=None,
+            ),
+            keeper=keeper,
+            policy=policy or Policy(),
+            clock=self.clock,
+            jitter=lambda: 0.0,
+            tasks=self.tasks,
+        )
 
-    async def save(self, grant: Grant) -> None:
-        self.saving.set()
-        await self.gate.wait()
-        if self.failures:
-            self.failures -= 1
-            raise StoreError("The disk is full.")
-        self.kept = grant
+    @property
+    def redeems(self) -> int:
+        return len(self.simulator.token_calls())
 
-    async def prove_writable(self) -> None:
-        return
+    def login(self) -> Grant:
+        """Return the grant of a consent that was just given."""
+        token = SecretReference.literal(self.simulator.issue_refresh_token(), "the consent").read()
+        return Grant(0, Lineage("login", token.fingerprint(), self.clock.wall()), token)
 
 
-def refresher(simulator: Simulator, session: aiohttp.ClientSession, store: GatedStore, tasks: Tasks) -> Refresher:
-    environ = {"ID": simulator.client_id, "SECRET": simulator.client_secret, "SEED": simulator.issue_refresh_token()}
+@pytest.fixture
+async def town(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Town]:
+    caplog.set_level("DEBUG", "proxy")
     clock = TurnedClock()
-    secrets = GrantSecrets(*(SecretReference.env(name, environ) for name in ("ID", "SECRET", "SEED")))
-    keeper = GrantKeeper("default", store=store, seed=secrets.seed, jitter=lambda: 0.0, tasks=tasks)
-    return Refresher(
-        "default",
-        secrets=secrets,
-        endpoint=TokenEndpoint(
-            session,
-            URL(simulator.url) / "oauth2/access_token",
-            clock=clock,
-            scope=None,
-            redeem_timeout=5,
-            connect_timeout=5,
-            proxy=None,
-        ),
-        keeper=keeper,
-        refresh_before=None,
-        clock=clock,
-        jitter=lambda: 0.0,
-        tasks=tasks,
-    )
+    async with Simulator(clock=clock.wall) as simulator, aiohttp.ClientSession() as session:
+        town = Town(simulator, session, clock)
+        yield town
+        town.store.gate.set()
+        await town.tasks.drain(1)
+        assert_silent(set(simulator.minted), [caplog.text])
+
+
+async def refreshed(ours: Refresher, *, refused: int | None = None) -> Refresher:
+    """Refresh once, to the end."""
+    refresh = ours.start(because="the test wants it", refused=refused)
+    assert refresh is not None
+    await refresh
+    return ours
 
 
 def lent(ours: Refresher) -> str | None:
     return ours.credential.authorization if ours.credential else None
 
 
-async def test_the_pair_is_stored_before_its_access_token_is_lent() -> None:
+def generation(ours: Refresher) -> int | None:
+    return ours.credential.generation if ours.credential else None
+
+
+def told(ours: Refresher) -> str:
+    """Return what is wrong, in the proxy's words."""
+    return ours.trouble.detail if ours.trouble else ""
+
+
+def no_answer(times: int = 1) -> Fault:
+    return Fault(path=TOKEN_PATH, reset=True, times=times)
+
+
+# The order of a refresh
+
+
+async def test_the_pair_is_stored_before_its_access_token_is_lent(town: Town) -> None:
     """A crash between the two must not leave an app with a token whose successor nobody has (law 4)."""
-    store, tasks = GatedStore(), Tasks()
-    async with Simulator() as simulator, aiohttp.ClientSession() as session:
-        ours = refresher(simulator, session, store, tasks)
-        refresh = ours.start(because="the test wants it")
-        assert refresh is not None
-        await store.saving.wait()
-        assert lent(ours) is None
-        assert not refresh.done()
-        store.gate.set()
-        await refresh
-        assert store.kept is not None
-        assert store.kept.access_token is not None
-        assert lent(ours) == f"Bearer {store.kept.access_token.reveal()}"
-        await tasks.drain(1)
+    ours, answering = town.refresher(), asyncio.Event()
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering))
+    refresh = ours.start(because="the test wants it")
+    assert refresh is not None
+    await until(lambda: town.redeems == 1)
+    town.store.gate.clear()
+    town.store.writing.clear()
+    answering.set()
+    await town.store.writing.wait()
+    assert lent(ours) is None
+    assert not refresh.done()
+    town.store.gate.set()
+    await refresh
+    assert town.store.kept.grant is not None
+    assert town.store.kept.grant.access_token is not None
+    assert lent(ours) == f"Bearer {town.store.kept.grant.access_token.reveal()}"
 
 
-async def test_a_pair_that_could_not_be_stored_is_lent_and_stored_later(caplog: pytest.LogCaptureFixture) -> None:
-    store, tasks = GatedStore(failures=2), Tasks()
-    store.gate.set()
-    async with Simulator() as simulator, aiohttp.ClientSession() as session:
-        ours = refresher(simulator, session, store, tasks)
-        refresh = ours.start(because="the test wants it")
-        assert refresh is not None
-        await refresh
-        assert lent(ours) is not None
-        assert not store.stored()
-        async with asyncio.timeout(10):
-            while not store.stored():  # noqa: ASYNC110 - the store has no word for it
-                await asyncio.sleep(0.01)
-        await tasks.drain(1)
+async def test_the_intent_is_stored_before_anything_is_sent_and_ends_with_the_pair(town: Town) -> None:
+    ours, answering = town.refresher(), asyncio.Event()
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering))
+    refresh = ours.start(because="the test wants it")
+    assert refresh is not None
+    await until(lambda: town.redeems == 1)
+    while_it_is_sent = town.store.kept
+    assert while_it_is_sent.intent is not None
+    assert while_it_is_sent.grant is None
+    answering.set()
+    await refresh
+    assert town.store.kept.intent is None
+    assert town.store.kept.last is not None
+    assert town.store.kept.last.result == "refreshed"
+
+
+async def test_a_pair_that_could_not_be_stored_is_lent_and_stored_later(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, answering = town.refresher(), asyncio.Event()
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering))
+    refresh = ours.start(because="the test wants it")
+    assert refresh is not None
+    await until(lambda: town.redeems == 1)
+    town.store.full = True
+    answering.set()
+    await refresh
+    assert generation(ours) == 1
+    assert town.store.kept.grant is None
     assert "generation 1 is NOT stored" in caplog.text
-    assert "still not stored" in caplog.text
+    town.store.full = False
+    await town.tasks.drain(5)
+    assert town.store.kept.grant is not None
 
 
-async def test_a_probes_result_is_never_taken_for_another_generations() -> None:
+# What the store has decides
+
+
+async def test_a_stored_token_that_is_good_is_lent_without_a_redeem(town: Town) -> None:
+    first = await refreshed(town.refresher())
+    after_a_restart = await refreshed(town.refresher())
+    assert lent(after_a_restart) == lent(first)
+    assert town.redeems == 1
+
+
+async def test_two_processes_with_one_file_cost_one_redeem(town: Town, tmp_path: Path) -> None:
+    """However many start at once: the others adopt what the first one stored."""
+    stores = [FileStore(lambda: Place(tmp_path / "grant.json", "ab")) for _ in range(4)]
+    several = await asyncio.gather(*(refreshed(town.refresher(store=store)) for store in stores))
+    assert len({lent(each) for each in several}) == 1
+    assert lent(several[0]) is not None
+    assert town.redeems == 1
+
+
+async def test_a_process_that_waits_for_the_lease_takes_what_its_holder_stored(town: Town) -> None:
+    town.store.lease_is_taken = True
+    ours = town.refresher()
+    refresh = ours.start(because="the test wants it")
+    assert refresh is not None
+    seed = await ours.keeper.new_lineage()
+    assert seed is not None
+    theirs = replace(seed, generation=1, access_token=town.login().refresh_token, expires_at=9e12)
+    await town.store.change(lambda kept: renewed(kept, theirs, Refusals(), None))
+    await refresh
+    assert generation(ours) == 1
+    assert town.redeems == 0
+
+
+async def test_a_lease_that_is_held_beyond_any_redeem_is_not_waited_for(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its holder is stopped, or the lock's server has forgotten that it died."""
+    town.store.lease_is_taken = True
+    ours = town.refresher()
+    refresh = ours.start(because="the test wants it")
+    assert refresh is not None
+    await asyncio.sleep(0)
+    town.clock.pass_(60)
+    await refresh
+    assert generation(ours) == 1
+    assert "another process holds the refresh for too long; going on" in caplog.text
+
+
+async def test_a_process_that_ends_does_not_go_on_waiting_for_a_lease(town: Town) -> None:
+    town.store.lease_is_taken = True
+    ours = town.refresher()
+    ours.start(because="the test wants it")
+    await town.tasks.drain(5)
+    assert town.redeems == 0
+    assert isinstance(ours.trouble, CredentialUnavailable)
+    assert "this one is ending" in ours.trouble.detail
+
+
+async def test_a_refusal_without_the_lease_is_believed_only_after_its_holder_had_time_to_store(town: Town) -> None:
+    """He has redeemed the same token a moment before, and is writing (law 6)."""
+    ours = await refreshed(town.refresher())
+    stored = town.store.kept.grant
+    assert stored is not None
+    theirs = replace(town.login(), generation=2, lineage=stored.lineage)
+    theirs = replace(theirs, access_token=theirs.refresh_token, expires_at=9e12)
+    town.simulator.revoke_grants()
+    town.store.lease_is_taken = True
+    refresh = ours.start(because="the test wants it", refused=1)
+    assert refresh is not None
+    await asyncio.sleep(0)
+    town.clock.pass_(60)
+    await until(lambda: town.redeems == 2)
+    await town.store.change(lambda kept: renewed(kept, theirs, Refusals(), None))
+    await refresh
+    assert generation(ours) == 2
+    assert ours.trouble is None
+
+
+async def test_a_login_is_lent_under_a_later_number_than_pairs_that_were_never_stored(town: Town) -> None:
+    """A request that went up with one of them may still come back with a 401 (law 2)."""
+    ours = await refreshed(town.refresher())
+    town.store.full = True
+    await refreshed(ours, refused=1)
+    await refreshed(ours, refused=2)
+    assert generation(ours) == 3
+    consent = replace(town.login(), access_token=town.login().refresh_token, expires_at=9e12)
+    stored = await town.store.change(lambda kept: consented(kept, consent, 1.0))
+    assert stored.generation == 2
+    await refreshed(ours, refused=3)
+    assert generation(ours) == 4
+    town.store.full = False
+    await refreshed(ours, refused=4)
+    assert generation(ours) == town.store.kept.generation == 5
+    assert town.store.kept.grant is not None
+    assert town.store.kept.grant.lineage == consent.lineage
+
+
+async def test_a_pair_that_another_process_refreshed_since_a_login_is_never_written_over(town: Town) -> None:
+    ours = await refreshed(town.refresher())
+    town.store.full = True
+    for refused in (1, 2, 3):
+        await refreshed(ours, refused=refused)
+    town.store.full = False
+    await town.store.change(lambda kept: consented(kept, town.login(), 1.0))
+    await ours.look()
+    await refreshed(town.refresher())  # another process
+    theirs = town.store.kept.grant
+    await town.tasks.drain(5)
+    assert town.store.kept.grant == theirs
+    await refreshed(ours, refused=4)
+    assert ours.trouble is None
+    assert town.store.kept.grant == theirs
+    assert theirs is not None
+    assert theirs.access_token is not None
+    assert lent(ours) == f"Bearer {theirs.access_token.reveal()}"
+
+
+# Seeds
+
+
+async def test_a_seed_with_an_access_token_is_lent_without_a_redeem(town: Town) -> None:
+    """So that the first start need not kill a token that others still use."""
+    town.environ["ACCESS"] = town.simulator.issue_refresh_token()
+    ours = await refreshed(town.refresher(seeded_for=1000.0))
+    assert lent(ours) == f"Bearer {town.environ['ACCESS']}"
+    assert town.redeems == 0
+    assert town.store.kept.last is not None
+    assert town.store.kept.last.result == SEEDED
+    await refreshed(ours, refused=1)
+    assert generation(ours) == 2
+    assert town.redeems == 1
+
+
+async def test_a_seed_with_an_access_token_that_has_expired_is_redeemed(town: Town) -> None:
+    town.environ["ACCESS"] = town.simulator.issue_refresh_token()
+    ours = await refreshed(town.refresher(seeded_for=0.0))
+    assert generation(ours) == 1
+    assert town.redeems == 1
+
+
+async def test_a_seed_is_never_redeemed_into_memory(town: Town) -> None:
+    """A refresh token that was never redeemed is not spent where its successor can't be stored: it keeps."""
+    town.store.full = True
+    ours = await refreshed(town.refresher())
+    assert town.redeems == 0
+    assert isinstance(ours.trouble, OperatorError)
+    assert "The disk is full." in ours.trouble.detail
+    assert ours.results == {"store_unavailable": 1}
+    town.store.full = False
+    town.clock.pass_(3)
+    await refreshed(ours)
+    assert generation(ours) == 1
+
+
+async def test_a_login_while_a_seed_is_on_its_way_is_what_is_lent(town: Town) -> None:
+    ours, answering = town.refresher(), asyncio.Event()
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering, times=1))
+    refresh = ours.start(because="the test wants it")
+    assert refresh is not None
+    await until(lambda: town.redeems == 1)
+    consent = replace(town.login(), access_token=town.login().refresh_token, expires_at=9e12)
+    await town.store.change(lambda kept: consented(kept, consent, 1.0))
+    answering.set()
+    await refresh
+    assert consent.access_token is not None
+    assert lent(ours) == f"Bearer {consent.access_token.reveal()}"
+    assert town.store.kept.grant is not None
+    assert town.store.kept.grant.lineage == consent.lineage
+
+
+# A store that can't be written
+
+
+async def test_nothing_is_redeemed_while_the_token_is_good_and_the_store_is_full(town: Town) -> None:
+    ours = await refreshed(town.refresher(Policy(max_age=100)))
+    town.store.full = True
+    town.clock.pass_(200)
+    await refreshed(ours)
+    assert town.redeems == 1
+    assert generation(ours) == 1
+    await refreshed(ours, refused=1)  # now it is refused, and no pause keeps us
+    assert town.redeems == 2
+    assert generation(ours) == 2
+
+
+async def test_a_command_that_ends_at_once_redeems_nothing_into_its_memory(town: Town) -> None:
+    await refreshed(town.refresher())
+    town.store.full = True
+    by_hand = await refreshed(town.refresher(Policy(from_memory=False)))
+    await refreshed(by_hand, refused=1)
+    assert town.redeems == 1
+    assert by_hand.trouble is not None
+    assert "The disk is full." in by_hand.trouble.detail
+
+
+# An outcome that nobody knows
+
+
+async def test_a_lost_reply_leaves_its_minute_and_the_token_is_tried_again(town: Town) -> None:
+    ours = await refreshed(town.refresher())
+    town.simulator.faults.add(no_answer())
+    before = town.clock.wall()
+    await refreshed(ours, refused=1)
+    stored = town.store.kept
+    assert stored.intent is not None
+    assert stored.intent.at >= before
+    assert stored.last is not None
+    assert stored.last.result == "connection_lost"
+    town.clock.pass_(5)
+    await refreshed(ours, refused=1)
+    assert generation(ours) == 2
+    assert town.store.kept.intent is None
+
+
+async def test_a_token_that_may_be_spent_is_not_tried_again_where_that_is_to_stop(town: Town) -> None:
+    """Also not by the process that comes after a crash: the intent is in the store."""
+    policy = Policy(retry_unknown=False)
+    await refreshed(town.refresher(policy))
+    stored = town.store.kept.grant
+    assert stored is not None
+    await town.store.change(lambda kept: begun(kept, stored, 1_795_618_920.0))
+    ours = await refreshed(town.refresher(policy))
+    await refreshed(ours, refused=1)
+    assert town.redeems == 1
+    assert isinstance(ours.trouble, OperatorError)
+    assert "2026-11-25 15:02 UTC" in ours.trouble.detail
+    by_hand = await refreshed(town.refresher())
+    await refreshed(by_hand, refused=1)
+    assert generation(by_hand) == 2
+    town.clock.pass_(5)
+    await refreshed(ours, refused=1)
+    assert generation(ours) == 2
+    assert told(ours) == ""
+
+
+async def test_a_refused_grant_is_not_sent_again_and_names_the_reply_that_was_lost(town: Town) -> None:
+    ours = await refreshed(town.refresher())
+    town.simulator.faults.add(no_answer())
+    await refreshed(ours, refused=1)
+    town.simulator.revoke_grants()
+    for _ in range(3):
+        town.clock.pass_(60)
+        await refreshed(ours, refused=1)
+    assert town.redeems == 3
+    assert isinstance(ours.trouble, OperatorError)
+    assert "never had its answer stored" in ours.trouble.detail
+    await town.store.change(lambda kept: consented(kept, town.login(), 1.0))
+    town.clock.pass_(60)
+    await refreshed(ours, refused=1)
+    assert told(ours) == ""
+    assert generation(ours) == 3
+
+
+async def test_a_proof_that_nothing_was_redeemed_leaves_no_doubt(town: Town) -> None:
+    ours = await refreshed(town.refresher())
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, status=429, times=1))
+    await refreshed(ours, refused=1)
+    assert town.store.kept.intent is None
+    assert town.store.kept.last is not None
+    assert town.store.kept.last.result == "throttled"
+
+
+async def test_a_fault_of_ours_is_told_and_not_tried_again_at_once(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    town.store.fault = ZeroDivisionError()
+    ours = await refreshed(town.refresher())
+    assert "a fault of ours in the refresh of credential default" in caplog.text
+    assert isinstance(ours.trouble, CredentialUnavailable)
+    assert ours.start(because="the test wants it") is None
+
+
+async def test_a_token_becomes_stale_at_its_largest_age(town: Town) -> None:
+    ours = await refreshed(town.refresher(Policy(max_age=100.0)))
+    assert ours.credential is not None
+    await ours.look()
+    assert ours.in_flight is None
+    town.clock.pass_(101)
+    await ours.look()
+    await until(lambda: ours.in_flight is None)
+    assert generation(ours) == 2
+
+
+async def test_what_is_shown_has_no_token_in_it(town: Town) -> None:
+    ours = await refreshed(town.refresher())
+    assert_silent({*town.simulator.minted, town.environ["SEED"]}, [repr(ours), repr(ours.keeper.ledger)])
+    assert "generation=1" in repr(ours)
+
+
+# Probes
+
+
+async def test_a_probes_result_is_never_taken_for_another_generations(town: Town) -> None:
     """A revoked token's REFUSED must not condemn its fresh successor (law 3)."""
     gate, asked = asyncio.Event(), list[int]()
 
@@ -122,15 +526,11 @@ async def test_a_probes_result_is_never_taken_for_another_generations() -> None:
             await gate.wait()
         return Probed.REFUSED if credential.generation == 1 else Probed.ACCEPTED
 
-    tasks = Tasks()
-    async with Simulator() as simulator, aiohttp.ClientSession() as session:
-        ours = refresher(simulator, session, GatedStore(), tasks)
-        lent = RefreshingCredential(ours, probe=probe, wait=5, clock=TurnedClock(), tasks=tasks)
-        ask = lent._ask  # noqa: SLF001 - the law is about this very step
-        old, new = (asyncio.create_task(ask(probe, Credential("Bearer x", generation))) for generation in (1, 2))
-        await asyncio.sleep(0)
-        gate.set()
-        assert await old is Probed.REFUSED
-        assert await new is Probed.ACCEPTED
-        assert asked == [1, 2]
-        await tasks.drain(1)
+    lending = RefreshingCredential(town.refresher(), probe=probe, wait=5, clock=TurnedClock(), tasks=town.tasks)
+    ask = lending._ask  # noqa: SLF001 - the law is about this very step
+    old, new = (asyncio.create_task(ask(probe, Credential("Bearer x", generation))) for generation in (1, 2))
+    await asyncio.sleep(0)
+    gate.set()
+    assert await old is Probed.REFUSED
+    assert await new is Probed.ACCEPTED
+    assert asked == [1, 2]
