@@ -103,10 +103,12 @@ def unresolved(ledger: Ledger, attempt: Attempt) -> Ledger:
 
 
 def renewed(ledger: Ledger, grant: Grant, refusals: Refusals, attempt: Attempt | None) -> Ledger | None:
-    """Take a new pair, unless the ledger has moved on meanwhile."""
+    """Take a new pair, unless the ledger has moved on meanwhile. One that is there already leaves all as it is."""
     if _overtaken(grant, ledger):
         return None
-    if ledger.grant is not None and ledger.grant != grant:
+    if ledger.grant == grant:
+        return ledger
+    if ledger.grant is not None:
         grant = replace(grant, generation=max(grant.generation, ledger.generation + 1))
     seeds = _remembered(ledger.seeds, grant.lineage.fingerprint)
     return Ledger(grant, seeds, replace(refusals, on_trial=None), last=attempt or ledger.last)
