@@ -115,6 +115,8 @@ class GrantKeeper:
 
         Tell whether it is written; else the store has moved on. Raises StoreError, unless it is `urgent`.
         """
+        if self._unstored:  # what can be stored by now must be, before it is spent
+            await self._store_now()
         begun = ledger.begun(self.ledger, grant, self._clock.wall())
         try:
             kept = await self._store.update(

@@ -366,6 +366,18 @@ async def test_what_waits_to_be_stored_does_not_end_the_intent_of_a_redeem_on_it
     assert written.doubt(grant(2).refresh_token) is not None
 
 
+async def test_a_pair_that_waits_to_be_stored_is_stored_before_it_is_redeemed(lending: Ground) -> None:
+    """Else a crash would lose it, with a redeem that has perhaps not even been sent."""
+    lending.store.full = True
+    await lending.keeper.keep(grant(2), DONE)
+    lending.store.full = False
+    assert await lending.keeper.begin(grant(2), urgent=True)
+    written = await lending.store.load()
+    assert written.grant == grant(2)
+    assert written.doubt(grant(2).refresh_token) is not None
+    assert lending.keeper.stored
+
+
 async def test_a_pair_that_was_never_stored_ends_the_process_with_an_outcry(
     lending: Ground, caplog: pytest.LogCaptureFixture
 ) -> None:

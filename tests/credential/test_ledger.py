@@ -299,6 +299,7 @@ class World:
             if any(other.redeeming for other in self.processes):
                 return
             self._read(process)
+        self._save(process)
         chosen = self._choose(process)
         begun = chosen and ledger.begun(self.store, chosen, self.now)
         if chosen and begun:
