@@ -152,11 +152,16 @@ class GrantKeeper:
         self.ledger = replace(ours, refusals=self.ledger.refusals)
         await self._store_now()
 
+    @property
+    def stored(self) -> bool:
+        """Whether the store has the newest pair, as far as we know."""
+        return not self._unstored
+
     async def settled(self) -> bool:
         """Wait until the newest pair is stored, or was given up on at the end of the process; tell which."""
         if self._saving is not None:
             await asyncio.wait({self._saving})
-        return not self._unstored
+        return self.stored
 
     async def _store_now(self) -> None:
         """Store the pair that is in memory, or begin to try until that is possible."""

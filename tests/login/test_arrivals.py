@@ -16,7 +16,7 @@ async def lines(*pieces: bytes) -> list[str | None]:
     heard: list[str | None] = []
     while True:
         arrival = await arrivals.next()
-        heard.append(arrival and arrival.text)
+        heard.append(arrival.text if arrival is not None else None)
         if arrival is None:
             os.close(reading)
             return heard

@@ -104,5 +104,5 @@ async def keep_picture(page: Page, name: str) -> None:
     """Save what a person would see, light and dark, where PICTURES says."""
     if folder := os.environ.get("PICTURES"):
         for scheme in ("light", "dark"):
-            await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # both are among its words
+            await page.emulate_media(color_scheme=scheme)
             await page.screenshot(path=f"{folder}/{name}-{scheme}.png")
