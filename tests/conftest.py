@@ -36,7 +36,10 @@ async def api_key_house(stack: AsyncExitStack, tmp_path: Path) -> HouseMaker:
 
 @pytest.fixture
 async def oauth_house(stack: AsyncExitStack, tmp_path: Path) -> HouseMaker:
-    """Make a house whose credential is an OAuth grant with an empty store and a seed."""
+    """Make a house whose credential is an OAuth grant with an empty store and a seed.
+
+    `seed_life`: seconds for which the seed's access token is good, if it is to have one.
+    """
 
     async def make(
         settings: Mapping[str, Any] | None = None,
@@ -47,7 +50,11 @@ async def oauth_house(stack: AsyncExitStack, tmp_path: Path) -> HouseMaker:
         upstream = Simulator(**{"clock": clock.wall, **(simulator or {})})
         await upstream.start()
         store = credential.pop("store", {"file": str(tmp_path / "grant.json")})
+        seed_life = credential.pop("seed_life", None)
+        if seed_life is not None:
+            credential |= {"access_token": "${ACCESS_TOKEN}", "expires_at": str(int(clock.wall() + seed_life))}
         grant, environ = oauth(upstream, store, **credential)
+        environ["ACCESS_TOKEN"] = upstream.issue_access_token()
         merged = merge(ground(upstream), grant, settings or {})
         house = House(upstream, tmp_path, merged, environ, clock=clock, secrets={upstream.client_secret})
         return await stack.enter_async_context(house)

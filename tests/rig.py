@@ -17,7 +17,9 @@ import msgspec
 import yaml
 
 from proxy.app import Proxy
-from proxy.config import Config, load
+from proxy.compose_credentials import place
+from proxy.config import Config, OAuth2Credential, load
+from proxy.credential.file_store import FileStore
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.refresh import Refresher
 from proxy.simulator import Simulator
@@ -123,13 +125,35 @@ class House:
     async def look(self) -> None:
         """Have the proxy look behind the traffic, as it does every two seconds, and let what it began end."""
         await self.proxy.look()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let the refreshes in flight end."""
         await until(lambda: not any(refresher.in_flight for refresher in self.refreshers))
 
     @property
-    def refreshers(self) -> list[Refresher]:
+    def credential(self) -> RefreshingCredential:
+        """The first OAuth credential."""
         assert self.proxy._snapshot is not None  # noqa: SLF001 - nothing else shows what a credential knows
         sources = self.proxy._snapshot.sources  # noqa: SLF001 - the same
+        return next(source for source in sources if isinstance(source, RefreshingCredential))
+
+    @property
+    def refreshers(self) -> list[Refresher]:
+        assert self.proxy._snapshot is not None  # noqa: SLF001 - the same
+        sources = self.proxy._snapshot.sources  # noqa: SLF001 - the same
         return [source._refresher for source in sources if isinstance(source, RefreshingCredential)]  # noqa: SLF001
+
+    @property
+    def refresher(self) -> Refresher:
+        """The first OAuth credential's."""
+        return self.refreshers[0]
+
+    def store(self) -> FileStore:
+        """Open the first OAuth credential's store, as another process does."""
+        configured = self.config().credentials["default"]
+        assert isinstance(configured, OAuth2Credential)
+        return FileStore(lambda: place(configured, self.folder / "state"))
 
     async def restart(self) -> None:
         """End the proxy as SIGTERM does, and start another on what it stored."""

@@ -448,7 +448,8 @@ async def test_a_stored_token_that_is_good_is_lent_whatever_a_new_seed_turns_out
     assert (await house.get()).status == 200
     assert house.ear.fields[-1]["generation"] == 1
     assert (await house.get()).status == 200  # the seed is tried behind it: 503
-    await until(lambda: len(house.simulator.token_calls()) == 2)
+    await house.settle()
+    assert len(house.simulator.token_calls()) == 2
     house.clock.pass_(60)
     assert (await house.get()).status == 200  # and again: invalid_grant
     await until(lambda: house.ear.heard("ERROR", "invalid_grant"))
