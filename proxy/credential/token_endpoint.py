@@ -11,12 +11,8 @@ import aiohttp
 from yarl import URL
 
 from proxy.clock import Clock
-from proxy.credential.token_reply import Cause, NotRedeemed, Outcome, Unknown, read_reply
+from proxy.credential.token_reply import REPLY_LIMIT, Cause, NotRedeemed, Outcome, Unknown, read_reply
 from proxy.secrets import Secret
-
-REPLY_LIMIT: Final = 64 * 1024
-"""Bytes of a token reply that are read; PandaDoc's has about two hundred."""
-
 
 TLS_PAUSE: Final = 30.0
 """Seconds between tries while the endpoint's certificate is not trusted: a person must act, somewhere."""

@@ -7,6 +7,7 @@ no text of it leaves this module but tokens.
 
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,12 @@ from math import isfinite
 from typing import Final
 
 from proxy.secrets import Secret
+
+REPLY_LIMIT: Final = 64 * 1024
+"""Bytes of a token reply that are read, compressed or not; PandaDoc's has about two hundred."""
+
+CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+"""Content codings (RFC 9110 §8.4.1) that are undone. Nobody asked for one, but a pair may be inside."""
 
 DEFAULT_LIFETIME: Final = 3600.0
 LONGEST_LIFETIME: Final = 10 * 366 * 86400.0
@@ -113,7 +120,7 @@ Outcome = Redeemed | Refused | NotRedeemed | Unknown
 def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Outcome:
     """Tell what an answer means; `now` is the wall clock, for a Retry-After that is a date."""
     retry_after = read_retry_after(headers.get("Retry-After"), now)
-    document = _json_object(body)
+    document = _json_object(_plain(body, headers.get("Content-Encoding")))
     if status == 200:  # noqa: PLR2004 - RFC 6749 §5.1: a token comes with 200 and nothing else
         return _no_tokens(headers) if document is None else _tokens(document)
     if status == 429:  # noqa: PLR2004 - RFC 6585 §4
@@ -193,9 +200,24 @@ def _token(value: object, form: re.Pattern[str]) -> Secret | None:
     return Secret(value) if isinstance(value, str) and form.fullmatch(value) else None
 
 
-def _json_object(body: bytes) -> Mapping[str, object] | None:
+def _plain(body: bytes, coding: str | None) -> bytes:
+    """Undo a content coding, up to REPLY_LIMIT: a bomb ends there, and is no JSON."""
+    if coding is None or coding.strip().lower() not in CODINGS:
+        return body
     try:
-        document = json.loads(body)
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, REPLY_LIMIT)  # 32: gzip or zlib, as it begins
+    except zlib.error:
+        return body
+
+
+def _json_object(body: bytes) -> Mapping[str, object] | None:
+    """Read leniently: by now the old refresh token is spent, and nothing odd may cost the new one (law 4).
+
+    Odd bytes become U+FFFD, which no token has; a number of any length is a float.
+    """
+    try:
+        text = body.decode(json.detect_encoding(body), "replace")
+        document = json.loads(text, strict=False, parse_int=float)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
