@@ -116,8 +116,10 @@ class RefreshingCredential:
         credential, trouble = self._refresher.credential, self._refresher.trouble
         grant = self._keeper.ledger.grant
         now = self._clock.wall()
-        if credential is None or grant is None or trouble is None or not credential.stale_at <= now < grant.expires_at:
+        if credential is None or grant is None or trouble is None or now >= grant.expires_at:
             return
+        if min(now, self._refresher.failed_at) < credential.stale_at:
+            return  # none is due, or none has failed since
         loudness = alarm(credential.expires_at - now, grant.expires_at - grant.obtained_at)
         if (credential.generation, loudness) > self._alarmed:
             self._alarmed = (credential.generation, loudness)

@@ -71,6 +71,7 @@ class Refresher:
     `seed_waits`                      whether a new seed waits to be redeemed; `look`, `_round`, `_fail_for_good`
     `in_flight`                       the one refresh; `start`
     `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`
+    `failed_at`                       when the last refresh failed, by the wall; `_fail`
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`, `_fail_for_good`
     `_dead`                           the latch: what PandaDoc refused for good, and why; `_fail_for_good`
     `results`                         how often refreshes ended how, by Cause; `_count`
@@ -95,6 +96,7 @@ class Refresher:
         self.in_flight: asyncio.Task[None] | None = None
         self.trouble: ProxyError | None = None
         self.try_at = 0.0  # monotonic
+        self.failed_at = 0.0
         self.results: Counter[str] = Counter()
         self.advice = Advice(
             name,
@@ -388,6 +390,7 @@ class Refresher:
         news = self.trouble is None or self.trouble.detail != trouble.detail
         self._failures += 1
         self.trouble = trouble
+        self.failed_at = self._clock.wall()
         seconds = backoff.pause(self._failures, self._jitter()) if pause is None else pause
         self.try_at = self._clock.monotonic() + seconds
         level = logging.ERROR if isinstance(trouble, OperatorError) else logging.WARNING
