@@ -25,7 +25,8 @@ class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `_store_now` and `_keep_later`; `_saving`, the last task to store one late, by `_store_now`.
+    not in the store, by `_store_now` and `_keep_later`; `_saving`, the last task to store one late, by `_store_now`;
+    `_noticed`, what was said of an unreadable seed, by `new_lineage`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class GrantKeeper:
         self._tasks = tasks
         self._unstored = False
         self._saving: asyncio.Task[None] | None = None
+        self._noticed = ""
 
     def __repr__(self) -> str:
         stored = "NOT stored" if self._unstored else "stored"
@@ -75,14 +77,18 @@ class GrantKeeper:
         """Return the grant that the configured refresh token begins, if it was never seen here.
 
         An access token beside it makes it the next generation already, while that is good. Raises
-        SecretUnavailable where there is nothing else to go on with.
+        SecretUnavailable where there is nothing else to go on with; else it is only told, once.
         """
         try:
             seed = await self._seed()
-        except SecretUnavailable:
+        except SecretUnavailable as fault:
             if self.ledger.grant is None:
                 raise
+            if self._noticed != (text := str(fault)):
+                self._noticed = text
+                log.warning("credential %s: the configured refresh token is passed over. %s", self._name, text)
             return None
+        self._noticed = ""
         if seed is None or seed.refresh_token.fingerprint() in self.ledger.seeds:
             return None
         now = self._clock.wall()

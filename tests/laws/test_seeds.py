@@ -1,0 +1,232 @@
+"""What is configured beside a store: seeds, the client's secret, an API key; also while the proxy runs.
+
+A seed never seen begins a new lineage and wins; one that was seen says nothing any more.
+"""
+
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from conftest import HouseMaker
+from rig import House
+
+from proxy.credential.oauth2 import State
+from proxy.secrets import Secret
+
+HOUR = 3600
+INVALID = "holds a line break or a NUL inside: the secret must be one line, alone"
+
+
+def redeemed(house: House) -> list[str]:
+    """Return every refresh token that was sent, in order."""
+    return [call.form["refresh_token"] for call in house.simulator.token_calls()]
+
+
+async def begin_with(house: House, seed: str) -> None:
+    """Start anew with `seed`, and let what that begins end."""
+    house.environ = {**house.environ, "REFRESH_TOKEN": seed}
+    await house.restart()
+    await house.look()
+    assert (await house.get()).status == 200
+
+
+def mount(folder: Path, name: str, content: str) -> None:
+    """Publish a secret as the kubelet does: a new folder, and a `..data` link that is swapped in one step."""
+    fresh = folder / f"..{len(list(folder.iterdir()))}"
+    fresh.mkdir()
+    (fresh / name).write_text(content)
+    (folder / "..data_tmp").symlink_to(fresh.name)
+    (folder / "..data_tmp").replace(folder / "..data")
+    if not (folder / name).exists():
+        (folder / name).symlink_to(Path("..data") / name)
+
+
+async def test_a_seed_fills_an_empty_store_and_is_remembered(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    await house.look()
+    ledger = await house.store().load()
+    seed = Secret(house.environ["REFRESH_TOKEN"])
+    assert ledger.seeds == (seed.fingerprint(),)
+    assert ledger.grant is not None
+    assert ledger.grant.lineage.fingerprint == seed.fingerprint()
+    assert ledger.grant.lineage.origin == "refresh_token"
+    assert ledger.grant.refresh_token != seed
+    assert (await house.get()).status == 200
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+async def test_each_seed_wins_once_in_whatever_order_they_come_back(
+    oauth_house: HouseMaker, order: tuple[int, ...]
+) -> None:
+    """An old manifest that is applied again must not bring a spent token back."""
+    house = await oauth_house()
+    seeds = [house.environ["REFRESH_TOKEN"], *(house.simulator.issue_refresh_token() for _ in range(2))]
+    for seed in seeds:
+        await begin_with(house, seed)
+    assert redeemed(house) == seeds
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200  # rotated away, all three
+    for number in order * 2:
+        await begin_with(house, seeds[number])
+    assert len(redeemed(house)) == 4
+    assert house.ear.fields[-1]["generation"] == 4
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    assert redeemed(house)[-1] not in seeds
+
+
+async def test_another_client_keeps_its_grant_in_another_file(oauth_house: HouseMaker, tmp_path: Path) -> None:
+    """By default: where no file is named."""
+    house = await oauth_house()
+    house.settings["credentials"]["default"]["oauth2"]["store"] = None
+    await house.restart()
+    assert (await house.get()).status == 200
+    ours = dict(house.environ)
+    house.environ = {**ours, "CLIENT_ID": "another"}
+    await house.restart()
+    assert "invalid_client" in (await house.get()).json["detail"]  # nothing of ours was lent
+    house.environ = ours
+    await house.restart()
+    assert (await house.get()).status == 200
+    assert redeemed(house) == [ours["REFRESH_TOKEN"]] * 2
+    assert len(list((tmp_path / "state/pandadoc-proxy").glob("grant-*.json"))) == 2
+
+
+@pytest.mark.parametrize("other", ["client", "token endpoint"])
+async def test_a_named_file_of_another_client_or_token_endpoint_is_refused(
+    oauth_house: HouseMaker, tmp_path: Path, other: str
+) -> None:
+    """Its tokens would be sent where they do not belong."""
+    house = await oauth_house()
+    assert (await house.get()).status == 200
+    before = (tmp_path / "grant.json").read_bytes()
+    if other == "client":
+        house.environ = {**house.environ, "CLIENT_ID": "another"}
+    else:
+        elsewhere = house.simulator.url.replace("127.0.0.1", "localhost") + "/oauth2/access_token"
+        house.settings["credentials"]["default"]["oauth2"]["token_url"] = elsewhere
+    await house.restart()
+    await house.look()
+    seen = await house.get()
+    assert seen.status == 503
+    assert "belongs to another OAuth client or token endpoint; it is left as it is" in seen.json["detail"]
+    assert "Retry-After" not in seen.headers
+    assert len(redeemed(house)) == 1
+    assert (tmp_path / "grant.json").read_bytes() == before
+
+
+# An access token beside the seed
+
+
+async def test_a_seeds_access_token_is_lent_first_and_refreshed_in_its_time(oauth_house: HouseMaker) -> None:
+    """Redeeming at once would kill a token that others use."""
+    house = await oauth_house(seed_life=HOUR)
+    await house.look()
+    assert (await house.get()).status == 200
+    await house.restart()
+    assert (await house.get()).status == 200
+    assert not redeemed(house)
+    assert house.simulator.api_calls()[-1].authorization == (f"Bearer {house.environ['ACCESS_TOKEN']}",)
+    house.clock.pass_(HOUR * 0.95)
+    await house.look()
+    assert redeemed(house) == [house.environ["REFRESH_TOKEN"]]
+    assert (await house.get()).status == 200
+    assert house.ear.fields[-1]["generation"] == 2
+
+
+async def test_a_seeds_access_token_that_is_refused_is_replaced_at_once(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(seed_life=HOUR)
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    assert redeemed(house) == [house.environ["REFRESH_TOKEN"]]
+
+
+@pytest.mark.parametrize("life", [-HOUR, 0])
+async def test_a_seeds_access_token_that_has_expired_is_ignored(oauth_house: HouseMaker, life: int) -> None:
+    house = await oauth_house(seed_life=life)
+    assert (await house.get()).status == 200
+    assert redeemed(house) == [house.environ["REFRESH_TOKEN"]]
+    assert [call.status for call in house.simulator.api_calls()] == [200]
+
+
+# Files that change while we run
+
+
+async def test_a_seed_that_arrives_by_a_swapped_link_wins_within_a_look(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """As Kubernetes publishes it, and with the newline that editors leave."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    house = await oauth_house(refresh_token={"file": str(folder / "seed")})
+    seeds = [house.simulator.issue_refresh_token() for _ in range(3)]
+    for number, seed in enumerate(seeds, 1):
+        mount(folder, "seed", seed + ("\n", "\r\n", "")[number % 3])
+        await house.look()
+        assert redeemed(house) == seeds[:number]
+        assert (await house.get()).status == 200
+        assert house.ear.fields[-1]["generation"] == number
+
+
+@pytest.mark.parametrize("breaks", ["first\nsecond", "first\rsecond", "first\n\n"])
+async def test_a_seed_of_two_lines_is_refused_and_says_so(oauth_house: HouseMaker, tmp_path: Path, breaks: str) -> None:
+    """With an empty store, to the callers; beside a grant that lives, in the log, once."""
+    path = tmp_path / "seed"
+    path.write_text(breaks)
+    house = await oauth_house(refresh_token={"file": str(path)})
+    seen = await house.get()
+    assert seen.status == 503
+    assert f"file {path} {INVALID}" in seen.json["detail"]
+    path.write_text(house.environ["REFRESH_TOKEN"])
+    house.clock.pass_(3)
+    assert (await house.get()).status == 200
+    known = len(house.ear.lines)
+    path.write_text(breaks)
+    for _ in range(5):
+        await house.look()
+    said = [line for line in house.ear.lines[known:] if INVALID in line]
+    assert len(said) == 1
+    assert said[0].startswith("WARNING")
+    assert (await house.get()).status == 200
+
+
+@pytest.mark.parametrize("age", [0, HOUR * 0.95, HOUR + 1], ids=["at the start", "stale", "expired"])
+async def test_a_client_secret_that_is_corrected_heals_within_a_look(
+    oauth_house: HouseMaker, tmp_path: Path, age: float
+) -> None:
+    path = tmp_path / "secret"
+    path.write_text("mistyped")
+    house = await oauth_house(client_secret={"file": str(path)}, seed_life=HOUR if age else -1)
+    await house.look()
+    house.clock.pass_(age)
+    await house.look()
+    assert house.credential.state is State.DEAD
+    for _ in range(5):
+        house.clock.pass_(3)
+        await house.look()
+        await house.get()
+    assert len(redeemed(house)) == 1  # not hammered
+    path.write_text(house.simulator.client_secret + "\n")
+    house.clock.pass_(3)
+    await house.look()
+    assert house.credential.state is State.FRESH
+    assert len(redeemed(house)) == 2
+    assert (await house.get()).status == 200
+
+
+async def test_an_api_key_that_is_swapped_is_lent_without_a_401(api_key_house: HouseMaker, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    house = await api_key_house({"credentials": {"default": {"api_key": {"file": str(path)}}}})
+    keys = [house.simulator.issue_api_key() for _ in range(2)]
+    path.write_text(keys[0])
+    assert (await house.get()).status == 200
+    (tmp_path / "new").write_text(keys[1] + "\n")
+    (tmp_path / "new").replace(path)
+    await house.proxy.look()
+    assert (await house.get()).status == 200
+    assert [call.authorization for call in house.simulator.api_calls()] == [(f"API-Key {key}",) for key in keys]
+    path.write_text("two\nlines")
+    for _ in range(3):
+        await house.proxy.look()
+    assert len([line for line in house.ear.lines if INVALID in line]) == 1
+    assert (await house.get()).status == 200
