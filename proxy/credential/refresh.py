@@ -263,6 +263,7 @@ class Refresher:
         self._count(outcome.cause)
         if isinstance(outcome, Refused):
             return await self._refused(outcome, grant, client, order, alone=lease is not None)
+        self._doubt(grant)  # there is one now if its outcome is unknown, and that may have to stop us
         trouble = self._waiting_helps(f"The token endpoint failed: {outcome.detail}")
         self._fail(trouble, backoff.pause(self._failures + 1, self._jitter(), outcome.retry_after))
         return True
