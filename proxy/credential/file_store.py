@@ -86,11 +86,11 @@ class FileStore:
     `_said` are the oddities that were told already; the disk's thread adds to them.
     """
 
-    def __init__(self, locate: Callable[[], Place]) -> None:
+    def __init__(self, locate: Callable[[], Place], *, disk: Disk | None = None) -> None:
         """`locate` may raise SecretUnavailable and do file I/O; it is asked until it has answered once."""
         self._locate = locate
         self._place: Place | None = None
-        self._disk = Disk()
+        self._disk = disk or Disk()
         self._said: set[str] = set()
 
     def __repr__(self) -> str:

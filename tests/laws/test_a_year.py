@@ -27,7 +27,7 @@ async def well(house: House, number: int = 20) -> None:
 async def test_a_year_of_hourly_looks_costs_one_refresh_a_week_ahead(oauth_house: HouseMaker) -> None:
     house = await oauth_house()
     await house.look()
-    refreshed = []
+    refreshed: list[int] = []
     for hour in range(1, LIFE // HOUR + 100):
         house.clock.pass_(HOUR)
         await house.look()
@@ -43,7 +43,7 @@ async def test_a_year_of_hourly_looks_costs_one_refresh_a_week_ahead(oauth_house
 async def test_with_a_max_age_a_token_is_refreshed_that_often_and_never_more(oauth_house: HouseMaker, age: str) -> None:
     house = await oauth_house(max_age=age)
     await house.look()
-    refreshed = []
+    refreshed: list[float] = []
     for quarter in range(1, 4 * 200):
         house.clock.pass_(DAY / 4)
         await house.look()

@@ -10,7 +10,6 @@ import pytest
 from conftest import HouseMaker
 from rig import House
 
-from proxy.credential.oauth2 import State
 from proxy.secrets import Secret
 
 HOUR = 3600
@@ -200,7 +199,7 @@ async def test_a_client_secret_that_is_corrected_heals_within_a_look(
     await house.look()
     house.clock.pass_(age)
     await house.look()
-    assert house.credential.state is State.DEAD
+    assert house.credential.state.value == "dead"
     for _ in range(5):
         house.clock.pass_(3)
         await house.look()
@@ -209,7 +208,7 @@ async def test_a_client_secret_that_is_corrected_heals_within_a_look(
     path.write_text(house.simulator.client_secret + "\n")
     house.clock.pass_(3)
     await house.look()
-    assert house.credential.state is State.FRESH
+    assert house.credential.state.value == "fresh"
     assert len(redeemed(house)) == 2
     assert (await house.get()).status == 200
 
