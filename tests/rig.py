@@ -19,9 +19,11 @@ import yaml
 from proxy.app import Proxy
 from proxy.compose_credentials import place
 from proxy.config import Config, OAuth2Credential, load
+from proxy.credential import ledger
 from proxy.credential.file_store import FileStore
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.refresh import Refresher
+from proxy.secrets import Secret
 from proxy.simulator import Simulator
 
 PROXY_LOGGER: Final = logging.getLogger("proxy")
@@ -154,6 +156,19 @@ class House:
         configured = self.config().credentials["default"]
         assert isinstance(configured, OAuth2Credential)
         return FileStore(lambda: place(configured, self.folder / "state"))
+
+    def redeemed(self) -> list[str]:
+        """Return every refresh token that was sent to the simulator, in order."""
+        return [call.parse_form()["refresh_token"] for call in self.simulator.token_calls()]
+
+    async def log_in(self, life: float = 3600) -> Secret:
+        """Store a new pair as the command `login` does, from another process; return its refresh token."""
+        access, refresh = self.simulator.issue_access_token(), Secret(self.simulator.issue_refresh_token())
+        now = self.clock.wall()
+        lineage = ledger.Lineage("login", refresh.fingerprint(), now)
+        grant = ledger.Grant(0, lineage, refresh, Secret(access), now, now + life)
+        await self.store().update(lambda kept: ledger.consented(kept, grant, now))
+        return refresh
 
     async def restart(self) -> None:
         """End the proxy as SIGTERM does, and start another on what it stored."""

@@ -24,7 +24,7 @@ from proxy.errors import OperatorError
 from proxy.tasks import Tasks
 
 HOUR = 3600
-PATIENCE = 0.1
+PATIENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

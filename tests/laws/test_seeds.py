@@ -16,11 +16,6 @@ HOUR = 3600
 INVALID = "holds a line break or a NUL inside: the secret must be one line, alone"
 
 
-def redeemed(house: House) -> list[str]:
-    """Return every refresh token that was sent, in order."""
-    return [call.form["refresh_token"] for call in house.simulator.token_calls()]
-
-
 async def begin_with(house: House, seed: str) -> None:
     """Start anew with `seed`, and let what that begins end."""
     house.environ = {**house.environ, "REFRESH_TOKEN": seed}
@@ -62,16 +57,16 @@ async def test_each_seed_wins_once_in_whatever_order_they_come_back(
     seeds = [house.environ["REFRESH_TOKEN"], *(house.simulator.issue_refresh_token() for _ in range(2))]
     for seed in seeds:
         await begin_with(house, seed)
-    assert redeemed(house) == seeds
+    assert house.redeemed() == seeds
     house.simulator.revoke_access_tokens()
     assert (await house.get()).status == 200  # rotated away, all three
     for number in order * 2:
         await begin_with(house, seeds[number])
-    assert len(redeemed(house)) == 4
+    assert len(house.redeemed()) == 4
     assert house.ear.fields[-1]["generation"] == 4
     house.simulator.revoke_access_tokens()
     assert (await house.get()).status == 200
-    assert redeemed(house)[-1] not in seeds
+    assert house.redeemed()[-1] not in seeds
 
 
 async def test_another_client_keeps_its_grant_in_another_file(oauth_house: HouseMaker, tmp_path: Path) -> None:
@@ -87,7 +82,7 @@ async def test_another_client_keeps_its_grant_in_another_file(oauth_house: House
     house.environ = ours
     await house.restart()
     assert (await house.get()).status == 200
-    assert redeemed(house) == [ours["REFRESH_TOKEN"]] * 2
+    assert house.redeemed() == [ours["REFRESH_TOKEN"]] * 2
     assert len(list((tmp_path / "state/pandadoc-proxy").glob("grant-*.json"))) == 2
 
 
@@ -110,7 +105,7 @@ async def test_a_named_file_of_another_client_or_token_endpoint_is_refused(
     assert seen.status == 503
     assert "belongs to another OAuth client or token endpoint; it is left as it is" in seen.json["detail"]
     assert "Retry-After" not in seen.headers
-    assert len(redeemed(house)) == 1
+    assert len(house.redeemed()) == 1
     assert (tmp_path / "grant.json").read_bytes() == before
 
 
@@ -124,11 +119,11 @@ async def test_a_seeds_access_token_is_lent_first_and_refreshed_in_its_time(oaut
     assert (await house.get()).status == 200
     await house.restart()
     assert (await house.get()).status == 200
-    assert not redeemed(house)
+    assert not house.redeemed()
     assert house.simulator.api_calls()[-1].authorization == (f"Bearer {house.environ['ACCESS_TOKEN']}",)
     house.clock.pass_(HOUR * 0.95)
     await house.look()
-    assert redeemed(house) == [house.environ["REFRESH_TOKEN"]]
+    assert house.redeemed() == [house.environ["REFRESH_TOKEN"]]
     assert (await house.get()).status == 200
     assert house.ear.fields[-1]["generation"] == 2
 
@@ -137,14 +132,14 @@ async def test_a_seeds_access_token_that_is_refused_is_replaced_at_once(oauth_ho
     house = await oauth_house(seed_life=HOUR)
     house.simulator.revoke_access_tokens()
     assert (await house.get()).status == 200
-    assert redeemed(house) == [house.environ["REFRESH_TOKEN"]]
+    assert house.redeemed() == [house.environ["REFRESH_TOKEN"]]
 
 
 @pytest.mark.parametrize("life", [-HOUR, 0])
 async def test_a_seeds_access_token_that_has_expired_is_ignored(oauth_house: HouseMaker, life: int) -> None:
     house = await oauth_house(seed_life=life)
     assert (await house.get()).status == 200
-    assert redeemed(house) == [house.environ["REFRESH_TOKEN"]]
+    assert house.redeemed() == [house.environ["REFRESH_TOKEN"]]
     assert [call.status for call in house.simulator.api_calls()] == [200]
 
 
@@ -162,7 +157,7 @@ async def test_a_seed_that_arrives_by_a_swapped_link_wins_within_a_look(
     for number, seed in enumerate(seeds, 1):
         mount(folder, "seed", seed + ("\n", "\r\n", "")[number % 3])
         await house.look()
-        assert redeemed(house) == seeds[:number]
+        assert house.redeemed() == seeds[:number]
         assert (await house.get()).status == 200
         assert house.ear.fields[-1]["generation"] == number
 
@@ -204,12 +199,12 @@ async def test_a_client_secret_that_is_corrected_heals_within_a_look(
         house.clock.pass_(3)
         await house.look()
         await house.get()
-    assert len(redeemed(house)) == 1  # not hammered
+    assert len(house.redeemed()) == 1  # not hammered
     path.write_text(house.simulator.client_secret + "\n")
     house.clock.pass_(3)
     await house.look()
     assert house.credential.state.value == "fresh"
-    assert len(redeemed(house)) == 2
+    assert len(house.redeemed()) == 2
     assert (await house.get()).status == 200
 
 
