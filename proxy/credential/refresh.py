@@ -68,12 +68,12 @@ class Refresher:
 
     What changes, all of it on the event loop:
     `credential`, `_lent`             what is lent, and the grant it is from; `_publish`
-    `seed_waits`                      whether a new seed waits to be redeemed; `look`, `_round`, `_fail_for_good`
+    `seed_waits`                      whether a new seed waits to be redeemed; `look`, `_round`, `_keep`, `_refused`
     `in_flight`                       the one refresh; `start`
-    `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`
+    `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`
     `failed_at`                       when the last refresh failed, by the wall; `_fail`
-    `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`, `_fail_for_good`
-    `_dead`                           the latch: what PandaDoc refused for good, and why; `_fail_for_good`
+    `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
+    `_dead`                           the latch: what PandaDoc refused for good, and why; `_refused`
     `results`                         how often refreshes ended how, by Cause; `_count`
     """
 
@@ -375,11 +375,13 @@ class Refresher:
         doubt = self.keeper.ledger.doubt(grant.refresh_token)
         why = self._dead[self._fingerprint(client, grant)] = self.advice.dead(outcome.error, doubt)
         self.seed_waits = False
-        self._fail(OperatorError(why), backoff.DEAD_LOOK)
         stored = self.keeper.ledger.grant
-        another = stored is not None and not self._is_dead(client, stored)
-        self._held_back = another and not self._urgent(order)
-        return not (another and self._urgent(order))
+        if stored is not None and not self._is_dead(client, stored):  # it was a seed's, and the grant lives on
+            log.error("%s", why)
+            self.trouble = None
+            return not self._urgent(order)
+        self._fail(OperatorError(why), backoff.DEAD_LOOK)
+        return True
 
     def _waiting_helps(self, cause: str) -> CredentialUnavailable:
         return CredentialUnavailable(

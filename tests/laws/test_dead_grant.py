@@ -136,6 +136,26 @@ async def test_a_login_is_kept_while_a_seeds_pair_waits_to_be_stored(oauth_house
     assert kept.grant.refresh_token == consented
 
 
+async def test_a_dead_seed_beside_a_grant_that_lives_is_no_trouble_of_the_grants(oauth_house: HouseMaker) -> None:
+    """It is said once. The credential is well, and its state says so."""
+    house = await oauth_house(simulator={"expires_in": HOUR})
+    await house.get()
+    house.environ = {**house.environ, "REFRESH_TOKEN": "mistyped"}
+    await house.restart()
+    for _ in range(10):
+        await house.look()
+        assert (await house.get()).status == 200
+        house.clock.pass_(60)
+    assert len([line for line in house.ear.lines if line.startswith("ERROR") and "invalid_grant" in line]) == 1
+    assert house.credential.state.value == "fresh"
+    assert len(house.redeemed()) == 2
+    house.clock.pass_(HOUR * 0.8)
+    await house.look()
+    assert house.credential.state.value == "fresh"
+    assert (await house.get()).status == 200
+    assert house.ear.fields[-1]["generation"] == 2
+
+
 async def test_a_new_seed_heals_a_dead_grant(oauth_house: HouseMaker, tmp_path: Path) -> None:
     path = tmp_path / "seed"
     house = await oauth_house(simulator={"expires_in": HOUR}, refresh_token={"file": str(path)})
