@@ -70,7 +70,7 @@ class GrantKeeper:
         self.ledger = ledger.merged(self.ledger, kept)
         if self.ledger.grant != kept.grant and not self._unstored:
             text = "credential %s: the store has lost generation %d; it is written there again"
-            log.warning(text, self._name, self.ledger.generation)
+            log.error(text, self._name, self.ledger.generation)
             await self._store_now()
 
     async def new_lineage(self) -> Grant | None:

@@ -106,6 +106,8 @@ async def test_a_login_that_comes_during_a_redeem_is_kept(oauth_house: HouseMake
     consented = await house.log_in()
     gate.set()
     assert (await slow).status == 200
+    await house.look()
+    assert not house.ear.heard("ERROR")
     await house.restart()
     await house.look()
     kept = await house.store().load()

@@ -1,12 +1,11 @@
-"""Several proxies on one store, and a store that is broken, held or hung (laws 1, 2 and 4).
+"""Several proxies on one store, and a lease that another process holds (laws 1 and 2).
 
 They share a folder and a grant, as replicas do; each has tasks, locks and a disk of its own.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import pytest
 from conftest import HouseMaker
@@ -157,90 +156,3 @@ async def test_a_lease_that_is_never_given_back_is_waited_for_as_long_as_a_redee
     assert (await house.get()).status == 200
     assert house.ear.heard("WARNING", "holds the refresh for too long; going on")
     lease.release()
-
-
-# A store that is broken
-
-
-def linked(path: Path) -> None:
-    path.rename(path.with_name("g" * 250))
-    path.symlink_to("g" * 250)
-
-
-def corrupt(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-def directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def foreign(path: Path) -> None:
-    path.write_text('{"format": "another program", "version": 1}')
-
-
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def from_the_future(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 2'))
-
-
-BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a symbolic link": (linked, "It is a symbolic link: name the file itself"),
-    "corrupt": (corrupt, "is not a grant of pandadoc-proxy, or was damaged; it is left as it is"),
-    "a directory": (directory, "Name a file in that folder"),
-    "another program's": (foreign, "is not a grant of pandadoc-proxy; it is left as it is"),
-    "empty": (emptied, "is empty; it is left as it is"),
-    "a later version's": (from_the_future, "was written in format 2, and this version of pandadoc-proxy reads 1"),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-async def test_a_broken_store_costs_no_token_and_no_answer(oauth_house: HouseMaker, tmp_path: Path, name: str) -> None:
-    """While the token is good nothing is redeemed; afterwards into memory, and stored as soon as that goes."""
-    broken, phrase = BROKEN[name]
-    house = await oauth_house(simulator={"expires_in": HOUR})
-    await house.get()
-    path = tmp_path / "grant.json"
-    broken(path)
-    await house.look()
-    assert house.ear.heard("WARNING", phrase)
-    house.clock.pass_(HOUR * 0.95)
-    for _ in range(3):
-        assert {answer.status for answer in await house.many(20)} == {200}
-        await house.look()
-        house.clock.pass_(3)
-    assert len(house.simulator.token_calls()) == 1
-    assert house.refresher.results["store_unavailable"]
-    assert house.credential.state is State.DEAD
-    house.clock.pass_(HOUR)
-    assert (await house.get()).status == 200
-    assert house.ear.heard("CRITICAL", "generation 2 is NOT stored", phrase)
-    house.clock.pass_(HOUR)
-    assert (await house.get()).status == 200
-    assert len(house.simulator.token_calls()) == 3
-    path.rename(tmp_path / "moved away")
-    await until(path.is_file)
-    await house.restart()
-    assert (await house.get()).status == 200
-    assert len(house.simulator.token_calls()) == 3
-    assert house.ear.fields[-1]["generation"] == 3
-
-
-async def test_a_start_on_a_broken_store_redeems_nothing_and_says_so(oauth_house: HouseMaker, tmp_path: Path) -> None:
-    """It may hold a newer grant than the seed, which may be spent."""
-    house = await oauth_house()
-    (tmp_path / "grant.json").write_text("damaged")
-    seen = await house.get()
-    assert seen.status == 503
-    assert "is not a grant of pandadoc-proxy, or was damaged" in seen.json["detail"]
-    assert "Restore a copy of it, or move it away" in seen.json["detail"]
-    assert "Retry-After" not in seen.headers
-    assert not house.simulator.token_calls()
-    (tmp_path / "grant.json").unlink()
-    house.clock.pass_(3)
-    await house.look()
-    assert (await house.get()).status == 200
