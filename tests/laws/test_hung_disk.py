@@ -93,7 +93,7 @@ async def test_a_good_token_is_lent_at_once_though_the_disk_hangs(oauth_house: H
             assert lent.done()
             assert lent.result().generation == 1
         await looking
-        await until(lambda: house.ear.heard("ERROR", f"no answer within {PATIENCE:g} s: does the disk hang?"))
+        await until(lambda: house.ear.heard("ERROR", f"no answer within {PATIENCE:g} s (does the disk hang?)"))
         assert ours.credential.state is State.DEAD
         assert len(house.simulator.token_calls()) == 1
 
