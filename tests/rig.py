@@ -167,7 +167,8 @@ class House:
         now = self.clock.wall()
         lineage = ledger.Lineage("login", refresh.fingerprint(), now)
         grant = ledger.Grant(0, lineage, refresh, Secret(access), now, now + life)
-        await self.store().update(lambda kept: ledger.consented(kept, grant, now))
+        seed = Secret(self.environ["REFRESH_TOKEN"])
+        await self.store().update(lambda kept: ledger.consented(kept, grant, now, configured=seed))
         return refresh
 
     async def restart(self) -> None:

@@ -39,7 +39,7 @@ class Advice:
         """Say why a refresh token that may be spent is not tried again (`unknown_outcome: stop`)."""
         return (
             f"Credential {self.name} is not refreshed (unknown_outcome: stop).{lost_reply(doubt)} Try it once more"
-            f" with `pandadoc-proxy token refresh{self._option()}`. If PandaDoc refuses it: {self.login()}"
+            f" with `pandadoc-proxy token refresh{self._option()}`, or begin anew. {self.login()}"
         )
 
     def unfinished(self, doubt: Intent) -> str:

@@ -114,15 +114,17 @@ def renewed(ledger: Ledger, grant: Grant, refusals: Refusals, attempt: Attempt |
     return Ledger(grant, seeds, replace(refusals, on_trial=None), last=attempt or ledger.last)
 
 
-def consented(ledger: Ledger, grant: Grant, now: float) -> Ledger:
+def consented(ledger: Ledger, grant: Grant, now: float, *, configured: Secret | None = None) -> Ledger:
     """Take what a person has just agreed to, over whatever there is, as the next generation.
 
     A lineage that a redeem on its way is to begin has ended before it began: the reply comes later, and must
-    not win.
+    not win. So has the one that a `configured` refresh token would begin.
     """
     seeds, intent = ledger.seeds, ledger.intent
     if intent is not None and not (ledger.grant and ledger.doubt(ledger.grant.refresh_token)):
         seeds = _remembered(seeds, intent.fingerprint)
+    if configured is not None:
+        seeds = _remembered(seeds, configured.fingerprint())
     seeds = _remembered(seeds, grant.lineage.fingerprint)
     return Ledger(replace(grant, generation=ledger.generation + 1), seeds, last=Attempt(now, LOGIN))
 

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
@@ -22,7 +23,7 @@ from proxy.credential.advice import Advice
 from proxy.credential.credential import Credential, Freshness, stale_at
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
-from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Intent
+from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant
 from proxy.credential.store import Lease, StoreError
 from proxy.credential.token_endpoint import Client, TokenEndpoint
 from proxy.credential.token_reply import Cause, Redeemed, Refused, Unknown
@@ -150,6 +151,7 @@ class Refresher:
             seeded = await self.keeper.new_lineage()
             self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
             self._adopt()
+            await self._forget_trouble()
         finally:
             because = self._due()
             if because is not None and (self.seed_waits or not self._short_lived()):
@@ -184,6 +186,16 @@ class Refresher:
         if freshness is Freshness.FRESH:
             return "a new refresh token is configured" if self.seed_waits else None
         return "it expires soon" if freshness is Freshness.STALE else "it has expired"
+
+    async def _forget_trouble(self) -> None:
+        """Forget what was in the way while nothing is due: the store is back, or a secret was corrected."""
+        grant = self.keeper.ledger.grant
+        if isinstance(self.trouble, OperatorError) and self._due() is None and grant is not None:
+            if self._is_dead(await self._secrets.client(), grant):
+                return
+            with suppress(OperatorError):
+                self._stop_in_doubt(grant)
+                self.trouble = None
 
     def _short_lived(self) -> bool:
         grant = self.keeper.ledger.grant
@@ -250,7 +262,8 @@ class Refresher:
             return True
         client = await self._secrets.client()
         grant = self._alive(client, seeded)
-        before = self._doubt(grant)
+        self._stop_in_doubt(grant)
+        before = self.keeper.ledger.intent
         if not await self.keeper.begin(grant, urgent=self._from_memory(order) and grant is not seeded):
             return False
         sent_at = self._clock.wall()
@@ -263,7 +276,7 @@ class Refresher:
         self._count(outcome.cause)
         if isinstance(outcome, Refused):
             return await self._refused(outcome, grant, client, order, alone=lease is not None)
-        self._doubt(grant)  # there is one now if its outcome is unknown, and that may have to stop us
+        self._stop_in_doubt(grant)  # there is one now if its outcome is unknown, and that may have to stop us
         trouble = self._waiting_helps(f"The token endpoint failed: {outcome.detail}")
         self._fail(trouble, backoff.pause(self._failures + 1, self._jitter(), outcome.retry_after))
         return True
@@ -302,12 +315,11 @@ class Refresher:
                 return grant
         raise OperatorError(self._dead[self._fingerprint(client, grants[0])])
 
-    def _doubt(self, grant: Grant) -> Intent | None:
-        """Return the redeem of this token that nobody knows the end of. Raises OperatorError if that is to stop us."""
+    def _stop_in_doubt(self, grant: Grant) -> None:
+        """Raise OperatorError if nobody knows the end of a redeem of this token, and that is to stop us."""
         doubt = self.keeper.ledger.doubt(grant.refresh_token)
         if doubt is not None and not self._policy.retry_unknown:
             raise OperatorError(self.advice.stopped(doubt))
-        return doubt
 
     async def _keep(self, grant: Grant, reply: Redeemed, sent_at: float, order: _Order) -> None:
         """Store the new pair, then lend it (law 4). Its life counts from before the request was sent (law 7)."""

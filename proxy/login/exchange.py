@@ -5,6 +5,7 @@ until the new pair is known to be good, or can't be known to be bad.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,7 @@ from proxy.credential.probe import Member, Probed, UpstreamProbe
 from proxy.credential.store import Store, StoreError
 from proxy.credential.token_endpoint import TokenEndpoint
 from proxy.credential.token_reply import NotRedeemed, Outcome, Redeemed, Refused
-from proxy.secrets import Secret
+from proxy.secrets import Secret, SecretUnavailable
 
 STORE_TRIES: Final = 4
 STORE_PAUSE: Final = 1.0
@@ -78,9 +79,12 @@ class Exchange:
 
     async def _store(self, grant: Grant) -> Grant:
         """Store it as the next generation. A disk that hangs for a moment must not cost a consent: try for a while."""
+        seed = None
+        with suppress(SecretUnavailable):  # what can't be read now is the refresh's to judge, if it comes
+            seed = await self.secrets.seed()
 
         def change(kept: Ledger) -> Ledger:
-            return ledger.consented(kept, grant, self.clock.wall())
+            return ledger.consented(kept, grant, self.clock.wall(), configured=seed.refresh_token if seed else None)
 
         kept = None
         for tries_left in range(STORE_TRIES, -1, -1):

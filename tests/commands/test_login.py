@@ -283,3 +283,15 @@ async def test_a_login_wins_over_what_is_stored_and_generations_go_on(
         await asyncio.gather(*loads)
     assert set(seen) == {200}
     assert len({call.authorization for call in machine.simulator.api_calls()}) >= 2
+
+
+async def test_a_login_ends_what_a_configured_seed_would_begin(machine: Machine, app: ClientSession, back: str) -> None:
+    """The seed was never redeemed, and is older than the consent: the next start must not put it in its place."""
+    configuration(machine, back, refresh_token="{env: PANDADOC_REFRESH_TOKEN}")
+    seeded = {**env(machine), "PANDADOC_REFRESH_TOKEN": machine.simulator.issue_refresh_token()}
+    assert (await machine.run("login", "--code", machine.simulator.issue_code(), env=seeded)).code == 0
+    proxy = await machine.start(env=seeded)
+    assert await status_of(app, await proxy.url() + MEMBER) == 200
+    proxy.signal(signal.SIGTERM)
+    assert await proxy.ended() == 0
+    assert len(machine.simulator.token_calls()) == 1

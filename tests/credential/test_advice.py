@@ -50,7 +50,7 @@ def test_a_token_that_may_be_spent_waits_for_a_person(advice: Advice, option: st
     said = advice.stopped(DOUBT)
     assert "(unknown_outcome: stop)" in said
     assert MINUTE in said
-    assert f"`pandadoc-proxy token refresh{option}`. If PandaDoc refuses it: {advice.login()}" in said
+    assert f"`pandadoc-proxy token refresh{option}`, or begin anew. {advice.login()}" in said
 
 
 def test_a_moment_is_written_to_the_minute() -> None:

@@ -126,3 +126,19 @@ async def test_told_to_stop_a_crash_stops_it_before_anything_is_sent(oauth_house
     assert seen.status == 503
     assert "unknown_outcome: stop" in seen.json["detail"]
     assert not house.redeemed()
+
+
+async def test_a_seed_that_is_refused_leaves_the_stored_tokens_own_doubt(oauth_house: HouseMaker) -> None:
+    """Its minute must still be named, and `stop` must still hold, when the stored token's turn comes."""
+    house = await oauth_house(simulator={"expires_in": HOUR}, unknown_outcome="stop")
+    await house.get()
+    house.clock.pass_(HOUR + 1)
+    house.simulator.lose_token_replies()
+    minute = moment(house.clock.wall())
+    await house.get()
+    house.environ = {**house.environ, "REFRESH_TOKEN": "mistyped"}
+    await house.restart()
+    seen = await house.get()
+    assert [token == "mistyped" for token in house.redeemed()] == [False, False, True]
+    assert f"A redeem that began at {minute} never had its answer stored" in seen.json["detail"]
+    assert "unknown_outcome: stop" in seen.json["detail"]

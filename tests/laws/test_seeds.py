@@ -10,7 +10,9 @@ import pytest
 from conftest import HouseMaker
 from rig import House
 
+from proxy.credential.oauth2 import State
 from proxy.secrets import Secret
+from proxy.simulator import Fault
 
 HOUR = 3600
 INVALID = "holds a line break or a NUL inside: the secret must be one line, alone"
@@ -182,6 +184,26 @@ async def test_a_seed_of_two_lines_is_refused_and_says_so(oauth_house: HouseMake
     assert len(said) == 1
     assert said[0].startswith("WARNING")
     assert (await house.get()).status == 200
+
+
+async def test_a_corrected_client_secret_is_noticed_though_nothing_is_due(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """A 401 that needed no refresh after all has shown that the client is unknown; the token is good."""
+    path = tmp_path / "secret"
+    house = await oauth_house(client_secret={"file": str(path)})
+    path.write_text(house.simulator.client_secret)
+    await house.get()
+    path.write_text("mistyped")
+    house.simulator.faults.add(Fault(path="/public/v1/documents", status=401, times=1))
+    assert (await house.get("/public/v1/documents")).status == 401
+    assert house.credential.state is State.DEAD
+    await house.look()
+    assert house.credential.state is State.DEAD
+    path.write_text(house.simulator.client_secret)
+    await house.look()
+    assert house.credential.state is State.FRESH
+    assert len(house.redeemed()) == 2
 
 
 @pytest.mark.parametrize("age", [0, HOUR * 0.95, HOUR + 1], ids=["at the start", "stale", "expired"])
