@@ -110,6 +110,10 @@ class Grants:
             case _:
                 return _refuse("unsupported_grant_type")
 
+    @property
+    def refresh_tokens(self) -> frozenset[str]:
+        return frozenset(self._access_token_of)
+
     def state(self) -> dict[str, object]:
         """Count what is alive; values are never told."""
         now = self._clock()

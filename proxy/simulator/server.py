@@ -200,6 +200,11 @@ class Simulator:
         """Every credential ever issued, dead or alive: what no log may show."""
         return frozenset(self._grants.minted)
 
+    @property
+    def refresh_tokens(self) -> frozenset[str]:
+        """Every refresh token that lives: who holds none of them has lost the grant."""
+        return self._grants.refresh_tokens
+
     def token_calls(self) -> list[Received]:
         return [received for received in self.journal if received.path == TOKEN_PATH]
 

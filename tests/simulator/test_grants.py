@@ -52,6 +52,15 @@ def test_a_used_refresh_token_is_answered_with_invalid_grant() -> None:
     assert (again.status, json.loads(again.body)) == (400, {"error": "invalid_grant"})
 
 
+def test_the_refresh_tokens_that_live_are_told() -> None:
+    """Whether a grant is lost is PandaDoc's to say: a proxy may only have a token that is no good."""
+    grants = _grants([0.0])
+    first = grants.issue_refresh_token()
+    assert grants.refresh_tokens == {first}
+    _, second = _tokens(_refresh(grants, first))
+    assert grants.refresh_tokens == {second}
+
+
 def test_a_reused_refresh_token_does_not_kill_its_successor() -> None:
     grants = _grants([0.0])
     first = grants.issue_refresh_token()
