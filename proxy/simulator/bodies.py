@@ -14,7 +14,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Body:
-    """The body of one request, to be read at most once.
+    """The body of one request, whose content can be had once.
 
     Reading changes the journal's entry, chunk by chunk, and tells `progress` each time.
     """
@@ -25,8 +25,9 @@ class Body:
         self._progress = progress
 
     async def drain(self) -> None:
-        """Read what nobody parses."""
-        await self._read(lambda _chunk: None)
+        """Read what nobody parses, unless all has been read."""
+        if not self.received.body_sha256:
+            await self._read(lambda _chunk: None)
 
     async def content(self) -> Content:
         """Read what the operation will parse, and drain the rest."""

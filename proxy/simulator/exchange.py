@@ -69,6 +69,8 @@ class Exchange:
         self.journal.append(received)
         self._pulse()
         fault = self.faults.take(received.method, received.path) or Fault()
+        if received.path == TOKEN_PATH and not fault.early:
+            await body.drain()  # so that a caller who leaves while its answer is held has been heard all the same
         played = await self._play(fault, body)
         if played is not None:
             return played

@@ -75,6 +75,20 @@ async def test_a_refused_token_request_is_no_reply_to_lose(simulator: Simulator)
         await _refresh(simulator, simulator.issue_refresh_token())
 
 
+async def test_a_redeem_that_is_held_is_made_though_its_caller_has_left(simulator: Simulator) -> None:
+    """So is a grant lost with a process that dies between its request and the answer."""
+    gate = asyncio.Event()
+    simulator.faults.add(Fault(path="/oauth2/access_token", gate=gate))
+    refresh_token = simulator.issue_refresh_token()
+    asking = asyncio.create_task(_refresh(simulator, refresh_token))
+    await simulator.until(lambda: bool(simulator.token_calls() and simulator.token_calls()[0].body))
+    asking.cancel()
+    await asyncio.wait({asking})
+    gate.set()
+    await simulator.until(lambda: simulator.token_calls()[0].status == 200)
+    assert refresh_token not in simulator.refresh_tokens
+
+
 async def test_a_request_without_a_credential_is_401_after_its_body_was_read(simulator: Simulator) -> None:
     async with (
         ClientSession(simulator.url) as session,
