@@ -180,7 +180,7 @@ class Machine:
     processes: list[Process] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -260,11 +260,12 @@ class Machine:
         return Ended(code, "\n".join(process.out), "\n".join(process.err))
 
     def all_secrets(self) -> set[str]:
-        """Return every secret that a process here was given, was sent, or has stored."""
+        """Return every secret that a process here was given, was sent, has stored, or may have been told."""
         found = set(self.secrets)
         for received in self.simulator.journal:
             found.update(value.split(" ", 1)[-1] for value in received.authorization)
             found.update(received.form.get(name, "") for name in ("client_secret", "refresh_token", "code"))
+        found.update(self.simulator.minted)
         for path in self.stored():
             record = json.loads(path.read_text())
             found.update(str(record.get(name) or "") for name in ("access_token", "refresh_token"))
