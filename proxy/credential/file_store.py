@@ -166,9 +166,13 @@ class FileStore:
     def _second_slot(self) -> Ledger | None:
         """Return what a process that died had begun to write, if it is whole."""
         try:
-            return decode(self._read(self._second), self.place.owner)
+            return decode(self._second_content(), self.place.owner)
         except (FileNotFoundError, Unreadable):
             return None
+
+    def _second_content(self) -> bytes:
+        """Read the second slot, without the room behind it: a writer may have died before it was cut off."""
+        return self._read(self._second).rstrip(b"\0")
 
     def _read(self, path: Path) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -230,6 +234,7 @@ class FileStore:
         """End the change of a process that died between writing and renaming; the second slot is free then."""
         if newest == self._second_slot():
             with self._open_second() as handle:
+                os.ftruncate(handle, len(self._second_content()))
                 os.fsync(handle)
             self._second.replace(self.path)
             self._sync_folder()

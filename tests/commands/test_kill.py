@@ -25,6 +25,7 @@ HARMLESS: Final = {
     "before the intent counts": Order("replace second", 1),
     "before room is kept for the pair": Order("posix_fallocate second", 1),
     "before the request is sent": Order("close lock", 1),
+    "when the pair is in the second slot, with room behind it": Order("ftruncate second", 2),
     "when the pair is in the second slot": Order("fsync second", 2),
     "before the pair is renamed": Order("replace second", 2),
     "after the pair was renamed": Order("fsync folder", 2),
