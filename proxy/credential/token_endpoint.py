@@ -4,6 +4,9 @@ The form carries the client's credentials in its body, as PandaDoc documents. No
 followed, at most 64 KiB are read, and neither form nor reply is ever logged.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +16,10 @@ from yarl import URL
 from proxy.clock import Clock
 from proxy.credential.token_reply import REPLY_LIMIT, Cause, NotRedeemed, Outcome, Unknown, read_reply
 from proxy.secrets import Secret
+
+LATE: Final = 0.1
+LAST_LOOK: Final = 0.25
+"""Seconds. A timer that is later than LATE was held up with the whole process: what came meanwhile is read first."""
 
 TLS_PAUSE: Final = 30.0
 """Seconds between tries while the endpoint's certificate is not trusted: a person must act, somewhere."""
@@ -46,7 +53,7 @@ class TokenEndpoint:
         self._clock = clock
         self._scope = scope
         self._proxy = proxy
-        self._timeout = aiohttp.ClientTimeout(total=redeem_timeout, sock_connect=connect_timeout)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)  # the whole has its own limit
 
     async def redeem(self, refresh_token: Secret, client: Client) -> Outcome:
         """Redeem `refresh_token` once; never raises for what the network or the endpoint does (RFC 6749 §6)."""
@@ -68,9 +75,12 @@ class TokenEndpoint:
             return Unknown(Cause.CONNECTION_LOST, f"the connection broke before the answer ({type(fault).__name__})")
 
     async def _post(self, form: dict[str, str]) -> Outcome:
-        async with self._session.post(
-            self.url, data=form, allow_redirects=False, timeout=self._timeout, proxy=self._proxy
-        ) as answer:
+        async with (
+            _time_limit(self.redeem_timeout),
+            self._session.post(
+                self.url, data=form, allow_redirects=False, timeout=self._timeout, proxy=self._proxy
+            ) as answer,
+        ):
             body = await read_at_most(answer.content, REPLY_LIMIT)
             if body is None:
                 return Unknown(Cause.REPLY_TOO_LARGE, "a reply larger than 64 KiB")
@@ -79,6 +89,28 @@ class TokenEndpoint:
     def _fields_of_all(self, client: Client) -> dict[str, str]:
         fields = {"client_id": client.client_id.reveal(), "client_secret": client.client_secret.reveal()}
         return fields if self._scope is None else {**fields, "scope": self._scope}
+
+
+@asynccontextmanager
+async def _time_limit(seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError after `seconds`, but never before an answer is read that has come in time.
+
+    A process that was stopped (a paused container, SIGSTOP) wakes up with its timers due and the answer in its
+    socket; that one may be the only copy of a grant.
+    """
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+    async with asyncio.timeout(None) as limit:
+
+        def over() -> None:
+            now = loop.time()
+            limit.reschedule(now + LAST_LOOK if now > due + LATE else now)
+
+        timer = loop.call_at(due, over)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _unreached(fault: Exception) -> NotRedeemed:

@@ -1,6 +1,7 @@
 """One call to the token endpoint, against raw bytes: what is sent, and what each fault proves (law 6)."""
 
 import ssl
+import time
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qsl
 
@@ -68,6 +69,20 @@ async def test_a_refused_connection_proves_that_nothing_was_redeemed(
 ) -> None:
     outcome = await endpoint(session, f"http://127.0.0.1:{unused_tcp_port}").redeem(Secret("old"), CLIENT)
     assert isinstance(outcome, NotRedeemed)
+
+
+async def answer_and_stall(stage: Stage) -> None:
+    """Answer, and let the whole process stand still until the time limit is over: so does a paused container."""
+    await stage.request()
+    await stage.say(GOOD)
+    time.sleep(0.8)  # noqa: ASYNC251 - that the loop stands still is the point
+
+
+async def test_an_answer_that_came_in_time_is_read_though_the_process_stood_still(
+    session: aiohttp.ClientSession,
+) -> None:
+    """It may be the only copy of a grant, and when the process goes on, its timers are due as well."""
+    assert isinstance(await redeem(session, answer_and_stall, seconds=0.5), Redeemed)
 
 
 async def reset(stage: Stage) -> None:
