@@ -17,6 +17,7 @@ from typing import Final
 import aiohttp
 import pytest
 from aiohttp import ClientSession
+from commands.oracle import read_stored
 from commands.process import MEMBER, PATIENCE, Machine, status_of, until_closed, until_unready
 from rig import until
 from yarl import URL
@@ -216,15 +217,19 @@ async def test_a_refresh_in_flight_at_sigterm_is_stored_before_the_process_ends(
     machine: Machine, app: ClientSession
 ) -> None:
     """A redeem that is cut off is a lost grant: nobody waits for this one any more, and still it ends."""
-    machine.simulator.faults.add(Fault(path=TOKEN_PATH, delay=0.3, times=1))
+    gate = asyncio.Event()
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
     env = machine.with_grant()
     process = await machine.start(env=env)
     asking = asyncio.create_task(status_of(app, await process.url() + MEMBER))
     await until(lambda: bool(machine.simulator.token_calls()))
     asking.cancel()
     process.signal(signal.SIGTERM)
+    await until_unready(app, await process.admin_url())
+    gate.set()
     assert await process.ended() == 0
-    assert len(machine.stored()) == 1
+    assert process.records[-1]["message"] == "drained"
+    assert read_stored(machine).generation == 1
     process = await machine.start(env=env)
     assert await status_of(app, await process.url() + MEMBER) == 200
     assert len(machine.simulator.token_calls()) == 1
