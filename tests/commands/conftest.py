@@ -5,6 +5,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from commands.danger import Danger
 from commands.process import Machine
 
 from proxy.simulator import Simulator
@@ -27,3 +28,9 @@ async def app() -> AsyncIterator[aiohttp.ClientSession]:
     """Open an app's session: it has no credential, keeps its connections, and gives up after a while."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
         yield session
+
+
+@pytest.fixture
+def danger(machine: Machine, app: aiohttp.ClientSession) -> Danger:
+    """Put one grant on the machine, of which a process may die."""
+    return Danger(machine, app, machine.with_grant())

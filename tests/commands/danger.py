@@ -19,6 +19,27 @@ YEAR: Final = 31535999
 SEED: Final = "PANDADOC_REFRESH_TOKEN"
 
 
+HARMLESS: Final = {
+    "before the lease": Order("open lease", 1),
+    "before the intent is written": Order("pwrite second", 1),
+    "before the intent counts": Order("replace second", 1),
+    "before room is kept for the pair": Order("posix_fallocate second", 1),
+    "before the request is sent": Order("close lock", 1),
+    "when the pair is in the second slot, with room behind it": Order("ftruncate second", 2),
+    "when the pair is in the second slot": Order("fsync second", 2),
+    "before the pair is renamed": Order("replace second", 2),
+    "after the pair was renamed": Order("fsync folder", 2),
+    "before the lease is freed": Order("close lease", 1),
+}
+"""Moments at which nothing was redeemed yet, or the pair is on the disk."""
+
+FATAL: Final = {
+    "when the answer has come": Order("open lock", 2),
+    "before the pair is written": Order("pwrite second", 2),
+}
+"""Moments between the two: what PandaDoc has answered is known to nobody but the process that dies."""
+
+
 @dataclass(frozen=True)
 class Danger:
     """A machine with one grant, before a PandaDoc that rotates refresh tokens and kills old ones at once."""
@@ -49,12 +70,16 @@ class Danger:
         self.machine.simulator.expires_in = SOON
         process = await self.doomed()
         await until(lambda: ENDED in process.out)
-        stored = read_stored(self.machine).first
+        await self.until_expired()
+        arm()
+        return process
+
+    async def until_expired(self) -> None:
+        """Wait until the stored token is of no use; the next one lives long."""
+        stored = read_stored(self.machine).newest
         assert stored is not None
         await until(lambda: time.time() > stored["expires_at"])
         self.machine.simulator.expires_in = YEAR
-        arm()
-        return process
 
     async def assert_survived(self) -> Verdict:
         """Start a proxy on what a dead one left: it goes on where that is possible, and else says what was lost."""

@@ -70,6 +70,13 @@ class Process:
     def running(self) -> bool:
         return self._child.returncode is None
 
+    @property
+    def resident(self) -> int:
+        """Bytes of memory in use now (proc(5))."""
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self._child.pid}/status").read_text())
+        assert found is not None
+        return int(found[1]) * 1024
+
     def signal(self, number: signal.Signals) -> None:
         self._child.send_signal(number)
 

@@ -7,34 +7,15 @@ those between which something changes.
 
 import asyncio
 import signal
-from typing import Final
 
 import pytest
-from aiohttp import ClientSession
-from commands.danger import REFRESHES, Danger, Refresh, killed_at
+from commands.danger import FATAL, HARMLESS, REFRESHES, Danger, Refresh, killed_at
 from commands.killable import Order
 from commands.oracle import answered
-from commands.process import Machine, Process
+from commands.process import Process
 
 from proxy.simulator import Fault
 from proxy.simulator.journal import TOKEN_PATH
-
-HARMLESS: Final = {
-    "before the lease": Order("open lease", 1),
-    "before the intent is written": Order("pwrite second", 1),
-    "before the intent counts": Order("replace second", 1),
-    "before room is kept for the pair": Order("posix_fallocate second", 1),
-    "before the request is sent": Order("close lock", 1),
-    "when the pair is in the second slot, with room behind it": Order("ftruncate second", 2),
-    "when the pair is in the second slot": Order("fsync second", 2),
-    "before the pair is renamed": Order("replace second", 2),
-    "after the pair was renamed": Order("fsync folder", 2),
-    "before the lease is freed": Order("close lease", 1),
-}
-FATAL: Final = {
-    "when the answer has come": Order("open lock", 2),
-    "before the pair is written": Order("pwrite second", 2),
-}
 
 
 async def killed_while_it_redeems(danger: Danger, process: Process) -> None:
@@ -48,11 +29,6 @@ async def killed_while_it_redeems(danger: Danger, process: Process) -> None:
 
 
 every_refresh = pytest.mark.parametrize("refresh", REFRESHES.values(), ids=REFRESHES)
-
-
-@pytest.fixture
-def danger(machine: Machine, app: ClientSession) -> Danger:
-    return Danger(machine, app, machine.with_grant())
 
 
 @every_refresh

@@ -2,30 +2,14 @@
 
 import asyncio
 import signal
-from functools import partial
-from typing import Final
 
 import pytest
-from aiohttp import ClientSession
-from commands.crowd import crowd, lent
+from commands.crowd import REDEEM_TIMEOUT, assert_both_lend, crowd, stopped_while_it_redeems, two_that_lend
 from commands.danger import YEAR, Danger
 from commands.killable import Order
-from commands.oracle import answered, assert_spent_once, read_stored
-from commands.process import MEMBER, Machine, Process, poll, status_of
+from commands.oracle import assert_spent_once, read_stored
+from commands.process import MEMBER, status_of
 from rig import until
-
-from proxy.simulator import Fault
-from proxy.simulator.journal import TOKEN_PATH
-
-SETTING: Final = "PANDADOC_PROXY__CREDENTIALS__DEFAULT__OAUTH2__"
-REDEEM_TIMEOUT: Final = 1.0
-IMPATIENT: Final = {f"{SETTING}REDEEM_TIMEOUT": f"{REDEEM_TIMEOUT:g}s", f"{SETTING}WAIT": "18s"}
-"""So that another's lease is respected for 11 s, and a caller waits for longer than that."""
-
-
-@pytest.fixture
-def danger(machine: Machine, app: ClientSession) -> Danger:
-    return Danger(machine, app, machine.with_grant())
 
 
 async def test_processes_that_share_a_store_redeem_once_for_all_of_them(danger: Danger) -> None:
@@ -59,37 +43,6 @@ async def test_processes_go_on_when_one_of_them_is_killed_in_its_refresh(danger:
     assert set(processes.statuses) == {200}
     assert [call.status for call in simulator.token_calls()] == [200] * 3
     assert read_stored(danger.machine).generation == 3
-
-
-async def stopped_while_it_redeems(danger: Danger, process: Process, gate: asyncio.Event) -> asyncio.Task[int | None]:
-    """Make `process` refresh and stop it while PandaDoc holds the answer; return the request that waits for it."""
-    simulator = danger.machine.simulator
-    simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
-    simulator.expire_access_tokens()
-    asking = asyncio.create_task(answered(danger.app, await process.url()))
-    await simulator.until(lambda: simulator.token_calls()[-1].status == 0)
-    process.signal(signal.SIGSTOP)
-    return asking
-
-
-async def two_that_lend(danger: Danger) -> tuple[Process, Process]:
-    env = danger.env | IMPATIENT
-    pair = await danger.machine.start(env=env), await danger.machine.start(env=env)
-    for process in pair:
-        assert await status_of(danger.app, await process.url() + MEMBER) == 200
-    return pair
-
-
-async def assert_both_lend(danger: Danger, generation: int, *processes: Process) -> None:
-    for process in processes:
-        await poll(partial(lends, danger, process, generation))
-    assert read_stored(danger.machine).generation == generation
-    assert_spent_once(danger.machine)
-
-
-async def lends(danger: Danger, process: Process, generation: int) -> bool:
-    """Ask once more; tell whether this generation did it."""
-    return await status_of(danger.app, await process.url() + MEMBER) == 200 and lent(process) == generation
 
 
 async def test_a_process_that_stands_still_in_its_refresh_holds_the_others_up_for_a_bounded_time(
