@@ -18,7 +18,6 @@ SOON: Final = 0.2
 YEAR: Final = 31535999
 SEED: Final = "PANDADOC_REFRESH_TOKEN"
 
-
 HARMLESS: Final = {
     "before the lease": Order("open lease", 1),
     "before the intent is written": Order("pwrite second", 1),
@@ -42,7 +41,10 @@ FATAL: Final = {
 
 @dataclass(frozen=True)
 class Danger:
-    """A machine with one grant, before a PandaDoc that rotates refresh tokens and kills old ones at once."""
+    """A machine with one grant, before a PandaDoc that rotates refresh tokens and kills old ones at once.
+
+    `env`, what proxies are started with, changes when a person brings a new refresh token: a test does that.
+    """
 
     machine: Machine
     app: ClientSession
