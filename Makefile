@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+BROWSING := $(VENV)/.browsing
 # Modules that call themselves pure: every branch of theirs is tested. tests/test_imports.py keeps this list.
 PURE   := proxy/config/addresses.py,proxy/config/completion.py,proxy/config/describe.py,proxy/config/faults.py,proxy/config/nodes.py,proxy/config/reader.py,proxy/config/references.py,proxy/config/rules.py,proxy/config/scalars.py,proxy/config/sections.py,proxy/config/syntax.py,proxy/config/units.py,proxy/credential/advice.py,proxy/credential/backoff.py,proxy/credential/credential.py,proxy/credential/ledger.py,proxy/credential/record.py,proxy/credential/refusals.py,proxy/credential/status.py,proxy/credential/token_reply.py,proxy/errors.py,proxy/forward/guard.py,proxy/forward/headers.py,proxy/hosts.py,proxy/login/consent.py,proxy/login/pages.py
 .DEFAULT_GOAL := help
@@ -16,6 +17,10 @@ $(READY): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BROWSING): $(READY) requirements/torture.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/torture.txt
 	@touch $@
 
 .PHONY: demo
@@ -39,7 +44,7 @@ race: $(READY) ## every test of something that races, twenty times over (TURNS=3
 	for turn in $$(seq $(or $(TURNS),20)); do $(BIN)/python -m pytest -x --numprocesses auto tests/laws tests/test_app.py tests/forward/test_handler.py tests/commands/test_drain.py tests/commands/test_kill.py tests/commands/test_shared_store.py || exit 1; done
 
 .PHONY: torture
-torture: $(READY) ## the laws at full size, kills by the hundred (BOUNDED=1: as much as CI has time for; SEED=… replays)
+torture: $(READY) $(BROWSING) ## the laws at full size, as root, with chromium (BOUNDED=1: as much as CI has time for; SEED=… replays)
 	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/torture
 
 .PHONY: check

@@ -48,6 +48,7 @@ class Exchange:
     store: Store
     redirect_uri: str
     clock: Clock
+    store_pause: float = STORE_PAUSE
 
     async def prepare(self) -> None:
         """Prove that a grant could be stored. Raises StoreError or SecretUnavailable."""
@@ -94,7 +95,7 @@ class Exchange:
             except StoreError:
                 if not tries_left:
                     raise
-                await asyncio.sleep(STORE_PAUSE)
+                await asyncio.sleep(self.store_pause)
         assert kept is not None  # noqa: S101 - a consent is always wanted
         assert kept.grant is not None  # noqa: S101 - the same
         return kept.grant

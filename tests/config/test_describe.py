@@ -96,3 +96,22 @@ only once"""
 def test_the_default_store_and_no_file_are_told(loaded: Loaded) -> None:
     config = loaded("", {"PANDADOC_CLIENT_ID": "i", "PANDADOC_CLIENT_SECRET": "s"})
     assert "kept in file (the default one, in the XDG state folder)" in describe(config)
+
+
+def test_what_is_special_about_a_grant_is_told(loaded: Loaded) -> None:
+    text = """
+credentials:
+  default:
+    oauth2:
+      client_id: i
+      client_secret: {env: S}
+      refresh_token: {env: S}
+      access_token: {env: S}
+      expires_at: 2027-11-25T15:02:00Z
+      max_age: 30d
+      unknown_outcome: stop
+"""
+    told = describe(loaded(text, {"S": "secret"}))
+    assert "first access token from $S" in told
+    assert "and 30d after the last refresh at the latest" in told
+    assert "not tried again by itself after a redeem whose outcome is unknown" in told
