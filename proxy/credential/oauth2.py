@@ -193,15 +193,27 @@ class RefreshingCredential:
     # What the upstream's answers teach (laws 2 and 3)
 
     async def replacement(self, refused: Credential) -> Credential | None:
-        try:
+        with suppress(CredentialUnavailable, TimeoutError):
             async with asyncio.timeout(self._wait):
                 for _ in range(2):  # the first may have joined a refresh that was begun for another reason
                     if not self._superseded(refused):
                         await self._join(self._heal(refused))
                 newest = await self.current()
-        except (ProxyError, TimeoutError):
-            return None
-        return newest if newest.generation > refused.generation else None
+                if newest.generation > refused.generation:
+                    return newest
+                await self._say_if_dead(refused)
+        return None
+
+    async def _say_if_dead(self, refused: Credential) -> None:
+        """Raise OperatorError where a person must act: no refresh can help, and a probe shows that the token is dead.
+
+        PandaDoc kills the old token when it redeems; if that reply was lost, its 401 would hide the reason.
+        """
+        trouble, probe = self._refresher.trouble, self._probe
+        if probe is None or not isinstance(trouble, OperatorError):
+            return
+        if await self._ask(probe, refused) is Probed.REFUSED:
+            raise self._afresh(trouble)
 
     def renew_behind(self, refused: Credential) -> None:
         """Refresh at once only a token that was not accepted lately: no replay will show whether it helped (law 3)."""

@@ -28,7 +28,10 @@ class CredentialSource(Protocol):
         ...
 
     async def replacement(self, refused: Credential) -> Credential | None:
-        """Answer a 401 for `refused`: a newer credential to replay with, or None to relay the 401."""
+        """Answer a 401 for `refused`: a newer credential to replay with, or None to relay the 401.
+
+        Raises OperatorError where the credential is known to be dead, and only a person can help.
+        """
         ...
 
     def renew_behind(self, refused: Credential) -> None:

@@ -174,7 +174,11 @@ async def _ask(errand: _Errand) -> Answer:
         source.renew_behind(credential)
         return answer
     answer = await hold(answer, HELD_401)
-    newer = await source.replacement(credential)
+    try:
+        newer = await source.replacement(credential)
+    except ProxyError:  # our reason says more than the upstream's
+        await answer.close()
+        raise
     if newer is None or not (body is None or body.replayable):
         errand.exchange.fault = "PandaDoc's 401 is relayed: there is no newer credential to replay with"
         return answer

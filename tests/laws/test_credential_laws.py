@@ -594,7 +594,9 @@ async def test_a_new_seed_begins_a_new_lineage_and_wins(oauth_house: HouseMaker)
     await house.get()
     house.simulator.revoke_grants()
     house.simulator.revoke_access_tokens()
-    assert (await house.get()).status == 401  # the upstream's own
+    seen = await house.get()
+    assert seen.status == 503
+    assert "invalid_grant" in seen.json["detail"]
     house.environ = {**house.environ, "REFRESH_TOKEN": house.simulator.issue_refresh_token()}
     await house.restart()
     assert (await house.get()).status == 200

@@ -80,6 +80,33 @@ async def test_a_good_access_token_is_lent_until_it_expires_though_its_grant_is_
 # How it heals
 
 
+async def test_a_token_that_pandadoc_has_killed_is_told_by_our_reason_not_by_its_401(oauth_house: HouseMaker) -> None:
+    """The redeem whose reply was lost has killed it, a year before its time: an app would never learn why."""
+    house = await oauth_house()
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    house.simulator.lose_token_replies()
+    assert (await house.get("/public/v1/documents")).status == 401  # nothing is known yet
+    house.clock.pass_(2)
+    seen = await house.get("/public/v1/documents")
+    assert seen.status == 503
+    assert "never had its answer stored" in seen.json["detail"]
+    assert LOGIN in seen.json["detail"]
+    assert "Retry-After" not in seen.headers
+
+
+async def test_what_a_good_token_may_not_do_stays_a_401_though_its_grant_is_dead(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    await house.get()
+    house.simulator.faults.add(Fault(path=TOKENS, status=400, body=b'{"error": "invalid_grant"}'))
+    house.simulator.faults.add(Fault(path="/public/v1/forbidden", status=401))
+    for _ in range(3):
+        assert (await house.get("/public/v1/forbidden")).status == 401
+        house.clock.pass_(6)
+    assert house.credential.state is State.DEAD
+    assert (await house.get()).status == 200
+
+
 async def test_a_login_heals_a_dead_grant_without_a_redeem(oauth_house: HouseMaker) -> None:
     house = await dead(oauth_house)
     calls = len(house.redeemed())
