@@ -11,7 +11,7 @@
     secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed
     errors.py                       what we say ourselves, by who must act
     outbound.py hosts.py            sessions that leave the machine; which names mean this one
-    logs.py admin.py                what operators see
+    logs.py notice.py admin.py      what operators see
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
     disk.py                         file work that stalls nothing else
     simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI

@@ -19,8 +19,9 @@ from proxy.credential.file_store import Place, default_path, owner_of
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.oauth2 import RefreshingCredential
+from proxy.credential.policy import Policy
 from proxy.credential.probe import UpstreamProbe
-from proxy.credential.refresh import Policy, Refresher
+from proxy.credential.refresh import Refresher
 from proxy.credential.source import CredentialSource
 from proxy.credential.store import MemoryStore, Store
 from proxy.credential.token_endpoint import TokenEndpoint

@@ -57,7 +57,7 @@ async def _status(parts: CredentialParts, name: str) -> Status:
         return unknown_status(name, str(fault), store)
     around = Circumstances(
         now=parts.clock.wall(),
-        lent=refresher.stored(),
+        lent=refresher.stored,
         seed_waits=seed is not None,
         may_retry=credential.unknown_outcome == "retry",
         redeem_time=credential.redeem_timeout + LEASE_SLACK,
@@ -123,7 +123,7 @@ async def _proofs(parts: CredentialParts, name: str, credential: OAuth2Credentia
         yield await _client_proof(parts, credential, refresher)
     except SecretUnavailable as fault:
         yield False, str(fault)
-    if (lent := refresher.stored()) is not None:
+    if (lent := refresher.stored) is not None:
         yield await _token_proof(parts, credential, lent)
 
 

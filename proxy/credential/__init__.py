@@ -11,6 +11,9 @@
     refresh.py         the one refresh (laws 1, 5, 6, 7, 8)
     grant_keeper.py    the ledger, in memory and in the store (law 4)
     ledger.py          what is written down of a grant, and how that may change
+    policy.py          what the operator decides about refreshing
+    latch.py           what PandaDoc has refused for good (law 6)
+    expiry_alarm.py    the end that comes near, announced louder
     grant_secrets.py   where a grant's secrets and its seed are found
     advice.py          what people are told, and which command heals it
     status.py          how a credential is, told from its store
@@ -20,7 +23,7 @@
     token_reply.py     what its answer means (laws 4, 6, 7, 8)
     probe.py           does PandaDoc still accept this token?
     store.py           where the ledger is kept; the memory store
-    file_store.py      the store that outlives the process: record.py its JSON, file_lock.py its locks
+    file_store.py      the store that outlives the process: slots.py, record.py its JSON, file_lock.py its locks
 
 Never here: a request of the app's. This package does not know `forward`.
 """

@@ -4,6 +4,7 @@ import logging
 
 from proxy.credential.credential import Credential
 from proxy.errors import OperatorError
+from proxy.notice import Notice
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretReference, SecretUnavailable
 
@@ -16,8 +17,7 @@ class ApiKey:
     `_credential` is None until the key could be read once (a secret's file may arrive after us). It is read
     again on a 401, and every few seconds where it is a file, for keys are rotated while we run. `_read` alone
     sets it.
-    `_doubted` asks the next request to do so; `_warned_of` is the key whose refusal was logged, `_noticed`
-    what was said of the file.
+    `_doubted` asks the next request to do so; `_warned_of` is the key whose refusal was logged.
     """
 
     def __init__(self, name: str, key: SecretReference, reader: SecretReader) -> None:
@@ -27,7 +27,7 @@ class ApiKey:
         self._credential: Credential | None = None
         self._doubted = False
         self._warned_of: Credential | None = None
-        self._noticed = ""
+        self._notice = Notice(log)
 
     def __repr__(self) -> str:
         return f"<ApiKey {self.name} from {self._key.describe()} {self._credential}>"
@@ -69,15 +69,14 @@ class ApiKey:
 
     async def look(self) -> None:
         """Take a key that has changed in its file; while a new one can't be read, the old one is lent."""
-        noticed = ""
-        if self._key.kind == "file":
-            try:
-                await self._read()
-            except OperatorError as fault:
-                noticed = fault.detail
-        if noticed and noticed != self._noticed:
-            log.warning("%s", noticed)
-        self._noticed = noticed
+        if self._key.kind != "file":
+            return
+        try:
+            await self._read()
+        except OperatorError as fault:
+            self._notice.say(fault.detail)
+        else:
+            self._notice.say("")
 
     async def _read(self) -> Credential:
         try:

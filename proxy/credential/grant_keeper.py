@@ -15,6 +15,7 @@ from proxy.credential.grant_secrets import Seed
 from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
 from proxy.credential.refusals import Refusals
 from proxy.credential.store import Lease, Store, StoreError, Unshared
+from proxy.notice import Notice
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
@@ -25,8 +26,7 @@ class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `_store_now` and `_keep_later`; `_saving`, the last task to store one late, by `_store_now`;
-    `_noticed`, what was said of an unreadable seed, by `new_lineage`.
+    not in the store, by `_store_now` and `_keep_later`; `_saving`, the last task to store one late, by `_store_now`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class GrantKeeper:
         self._tasks = tasks
         self._unstored = False
         self._saving: asyncio.Task[None] | None = None
-        self._noticed = ""
+        self._notice = Notice(log)
 
     def __repr__(self) -> str:
         stored = "NOT stored" if self._unstored else "stored"
@@ -84,11 +84,9 @@ class GrantKeeper:
         except SecretUnavailable as fault:
             if self.ledger.grant is None:
                 raise
-            if self._noticed != (text := str(fault)):
-                self._noticed = text
-                log.warning("credential %s: the configured refresh token is passed over. %s", self._name, text)
+            self._notice.say(f"credential {self._name}: the configured refresh token is passed over. {fault}")
             return None
-        self._noticed = ""
+        self._notice.say("")
         if seed is None or seed.refresh_token.fingerprint() in self.ledger.seeds:
             return None
         now = self._clock.wall()

@@ -17,13 +17,14 @@ from typing import Final
 from cachetools import TLRUCache
 
 from proxy.clock import Clock
-from proxy.credential.advice import span
-from proxy.credential.credential import Credential, Freshness, alarm
+from proxy.credential.credential import Credential, Freshness
+from proxy.credential.expiry_alarm import ExpiryAlarm
 from proxy.credential.probe import Probe, Probed
 from proxy.credential.refresh import Refresher
 from proxy.credential.refusals import Verdict
 from proxy.credential.store import StoreError
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
+from proxy.notice import Notice
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
@@ -34,10 +35,6 @@ ACCEPTED_LATELY: Final = 30.0
 
 PROBE_PAUSE: Final = 5.0
 """Seconds for which a probe's result holds: a revocation in a cool-down heals this soon (law 3)."""
-
-
-LOUDNESS: Final = (logging.DEBUG, logging.WARNING, logging.ERROR, logging.CRITICAL)
-"""How the end of a token that can't be refreshed is logged, by its alarm."""
 
 
 class State(Enum):
@@ -64,7 +61,6 @@ class RefreshingCredential:
     `_healing`                    the one probe-and-refresh in flight (law 3); `_heal`
     `_probing`, `_last_probe`     the one probe in flight, and the last one's result; `_ask`
     `_accepted`, `_accepted_at`   the token last accepted by the upstream, and when; `accepted`
-    `_noticed`, `_alarmed`        what was said of the store, and of which generation's end how loudly; `look`
     """
 
     def __init__(self, refresher: Refresher, *, probe: Probe | None, wait: float, clock: Clock, tasks: Tasks) -> None:
@@ -83,8 +79,8 @@ class RefreshingCredential:
         self._last_probe: _LastProbe | None = None
         self._accepted: Credential | None = None
         self._accepted_at = 0.0  # monotonic
-        self._noticed = ""
-        self._alarmed = (0, 0)
+        self._notice = Notice(log)
+        self._alarm = ExpiryAlarm(self.name)
 
     def __repr__(self) -> str:
         busy = "healing" if self._healing else "probing" if self._probing else "idle"
@@ -101,30 +97,22 @@ class RefreshingCredential:
     # Behind the traffic
 
     async def look(self) -> None:
-        noticed = ""
         try:
             await self._refresher.look()
         except (StoreError, SecretUnavailable) as fault:
-            noticed = str(fault)
-        if noticed and noticed != self._noticed:
-            log.warning("credential %s: %s", self.name, noticed)
-        self._noticed = noticed
+            self._notice.say(f"credential {self.name}: {fault}")
+        else:
+            self._notice.say("")
         self._sound_alarm()
 
     def _sound_alarm(self) -> None:
-        """Say that the end is near, louder as it comes, once a refresh that was due has failed."""
+        """Say that the end is near, once a refresh that was due has failed."""
         credential, trouble = self._refresher.credential, self._refresher.trouble
-        grant = self._keeper.ledger.grant
-        now = self._clock.wall()
-        if credential is None or grant is None or trouble is None or now >= grant.expires_at:
+        grant, now = self._keeper.ledger.grant, self._clock.wall()
+        if credential is None or grant is None or trouble is None or now >= credential.expires_at:
             return
-        if min(now, self._refresher.failed_at) < credential.stale_at:
-            return  # none is due, or none has failed since
-        loudness = alarm(credential.expires_at - now, grant.expires_at - grant.obtained_at)
-        if (credential.generation, loudness) > self._alarmed:
-            self._alarmed = (credential.generation, loudness)
-            text = "credential %s: its access token expires in %s, and no refresh has come through. %s"
-            log.log(LOUDNESS[loudness], text, self.name, span(credential.expires_at - now), trouble.detail)
+        if min(now, self._refresher.failed_at) >= credential.stale_at:
+            self._alarm.sound(credential, grant.expires_at - grant.obtained_at, now, trouble.detail)
 
     # Lending
 

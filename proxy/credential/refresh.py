@@ -14,21 +14,22 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Final
 
 from proxy.clock import Clock
 from proxy.credential import backoff
 from proxy.credential.advice import Advice
-from proxy.credential.credential import Credential, Freshness, stale_at
+from proxy.credential.credential import Credential, Freshness
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
+from proxy.credential.latch import Latch
 from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant
+from proxy.credential.policy import Policy
 from proxy.credential.store import Lease, StoreError
 from proxy.credential.token_endpoint import Client, TokenEndpoint
 from proxy.credential.token_reply import Cause, Redeemed, Refused, Unknown
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
-from proxy.secrets import Secret, SecretUnavailable
+from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -44,16 +45,6 @@ SHORT_LIFE: Final = 60.0
 
 SECOND_LOOKS: Final = 20
 """Looks at the store before an invalid_grant is believed that came without the lease: its holder may be storing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the operator decides about refreshing. Times are seconds."""
-
-    refresh_before: float | None = None  # None: auto
-    max_age: float | None = None  # None: none
-    retry_unknown: bool = True  # whether a refresh token that may be spent is tried again by itself
-    from_memory: bool = True  # whether law 4's memory path is open: not for a command that ends at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +65,6 @@ class Refresher:
     `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`
     `failed_at`                       when the last refresh failed, by the wall; `_fail`
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
-    `_dead`                           the latch: what PandaDoc refused for good, and why; `_refused`
     `results`                         how often refreshes ended how, by Cause; `_count`
     """
 
@@ -114,7 +104,7 @@ class Refresher:
         self._lent: Grant | None = None
         self._held_back = False
         self._failures = 0
-        self._dead: dict[str, str] = {}
+        self._latch = Latch()
 
     def __repr__(self) -> str:
         state = "refreshing" if self.in_flight else f"trouble={self.trouble!r}"
@@ -132,10 +122,11 @@ class Refresher:
             await refresh
         return self.trouble.detail if self.trouble else None
 
+    @property
     def stored(self) -> Credential | None:
-        """Return what the stored grant would be lent as, expired or not."""
+        """What the stored grant would be lent as, expired or not."""
         grant = self.keeper.ledger.grant
-        return None if grant is None or grant.access_token is None else self._lent_as(grant, grant.access_token)
+        return None if grant is None else self._policy.lend(grant)
 
     # When
 
@@ -191,7 +182,7 @@ class Refresher:
         """Forget what was in the way while nothing is due: the store is back, or a secret was corrected."""
         grant = self.keeper.ledger.grant
         if isinstance(self.trouble, OperatorError) and self._due() is None and grant is not None:
-            if self._is_dead(await self._secrets.client(), grant):
+            if self._latch.closed(await self._secrets.client(), grant):
                 return
             with suppress(OperatorError):
                 self._stop_in_doubt(grant)
@@ -287,19 +278,19 @@ class Refresher:
     def _adopt(self) -> bool:
         """Lend a stored token if it is newer than ours and still good; nothing is redeemed then (law 5)."""
         grant, ours = self.keeper.ledger.grant, self.credential
-        if grant is None or grant == self._lent:
+        if grant is None or grant == self._lent or (newer := self._policy.lend(grant)) is None:
             return False
-        if grant.access_token is None or self._clock.wall() >= grant.expires_at:
+        if newer.freshness(self._clock.wall()) is Freshness.EXPIRED:
             return False
-        same = ours is not None and ours.authorization == f"Bearer {grant.access_token.reveal()}"
-        if ours is not None and same and grant.expires_at <= ours.expires_at:
+        same = ours is not None and ours.authorization == newer.authorization
+        if ours is not None and same and newer.expires_at <= ours.expires_at:
             return False  # a newer refresh token beside the same access token is nothing to replay with
-        generation = self._publish(grant, grant.access_token)
+        generation = self._publish(grant, newer)
         log.info("credential %s: generation %d taken from the store", self.name, generation)
         return True
 
     async def _is_dead_already(self, seeded: Grant) -> bool:
-        return bool(self._dead) and self._is_dead(await self._secrets.client(), seeded)
+        return bool(self._latch) and self._latch.closed(await self._secrets.client(), seeded)
 
     def _alive(self, client: Client, seeded: Grant | None) -> Grant:
         """Choose what to redeem: a new seed before the stored grant, and nothing that is known to be dead.
@@ -311,9 +302,9 @@ class Refresher:
             self._count("no_refresh_token")
             raise OperatorError(self.advice.no_refresh_token())
         for grant in grants:
-            if not self._is_dead(client, grant):
+            if not self._latch.closed(client, grant):
                 return grant
-        raise OperatorError(self._dead[self._fingerprint(client, grants[0])])
+        raise OperatorError(self._latch.why(client, grants[0]))
 
     def _stop_in_doubt(self, grant: Grant) -> None:
         """Raise OperatorError if nobody knows the end of a redeem of this token, and that is to stop us."""
@@ -338,10 +329,11 @@ class Refresher:
             self._fail(self._waiting_helps(f"The token endpoint answered 200 with {reply.fault}"))
             return
         kept = self.keeper.ledger.grant
-        if kept is None or kept.access_token != reply.access_token:  # somebody has logged in meanwhile
-            self._adopt()
+        lent = self._policy.lend(kept) if kept is not None else None
+        if kept is None or lent is None or kept.access_token != reply.access_token:
+            self._adopt()  # somebody has logged in meanwhile
             return
-        generation = self._publish(kept, reply.access_token)
+        generation = self._publish(kept, lent)
         if order.refused is not None:
             self.keeper.keep_refusals(self.keeper.refusals.minted(generation))
         log.info(
@@ -353,20 +345,11 @@ class Refresher:
             " (expires_in was missing or odd)" if reply.lifetime_guessed else "",
         )
 
-    def _lent_as(self, grant: Grant, access_token: Secret) -> Credential:
-        policy = self._policy
-        return Credential(
-            f"Bearer {access_token.reveal()}",
-            generation=grant.generation,
-            stale_at=stale_at(grant.obtained_at, grant.expires_at, policy.refresh_before, policy.max_age),
-            expires_at=grant.expires_at,
-        )
-
-    def _publish(self, grant: Grant, access_token: Secret) -> int:
+    def _publish(self, grant: Grant, credential: Credential) -> int:
         """Lend it; return its generation: the stored one, or the next, where a login has followed unstored pairs."""
         generation = max(grant.generation, self.credential.generation + 1 if self.credential else 0)
         self._lent = grant
-        self.credential = replace(self._lent_as(grant, access_token), generation=generation)
+        self.credential = replace(credential, generation=generation)
         self.trouble, self._failures, self.try_at = None, 0, 0.0
         return generation
 
@@ -385,10 +368,11 @@ class Refresher:
             if self.keeper.ledger.grant != was:
                 return False
         doubt = self.keeper.ledger.doubt(grant.refresh_token)
-        why = self._dead[self._fingerprint(client, grant)] = self.advice.dead(outcome.error, doubt)
+        why = self.advice.dead(outcome.error, doubt)
+        self._latch.close(client, grant, why)
         self.seed_waits = False
         stored = self.keeper.ledger.grant
-        if stored is not None and not self._is_dead(client, stored):  # it was a seed's, and the grant lives on
+        if stored is not None and not self._latch.closed(client, stored):  # it was a seed's, and the grant lives on
             log.error("%s", why)
             self.trouble = None
             return not self._urgent(order)
@@ -413,12 +397,3 @@ class Refresher:
 
     def _count(self, result: str) -> None:
         self.results[result] += 1
-
-    def _is_dead(self, client: Client, grant: Grant) -> bool:
-        return self._fingerprint(client, grant) in self._dead
-
-    def _fingerprint(self, client: Client, grant: Grant) -> str:
-        """Tell apart what is sent to the token endpoint: a dead grant opens when any of it changes (law 6)."""
-        secrets = (client.client_id, client.client_secret, grant.refresh_token)
-        parts = (str(self._endpoint.url), *(secret.reveal() for secret in secrets))
-        return sha256("\n".join(parts).encode()).hexdigest()

@@ -16,8 +16,9 @@ from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.ledger import SEEDED, Grant, Ledger, Lineage, begun, consented, renewed
 from proxy.credential.oauth2 import RefreshingCredential
+from proxy.credential.policy import Policy
 from proxy.credential.probe import Probed
-from proxy.credential.refresh import Policy, Refresher
+from proxy.credential.refresh import Refresher
 from proxy.credential.refusals import Refusals
 from proxy.credential.store import Lease, MemoryStore, Store, StoreError, Unshared
 from proxy.credential.token_endpoint import TokenEndpoint

@@ -51,7 +51,7 @@ async def test_a_process_that_stands_still_with_its_answer_in_the_socket_heals_a
     gate.set()
     await simulator.until(lambda: simulator.token_calls()[-1].status == 200)
     dead = asyncio.create_task(other.said('"level":"error"', "invalid_grant"))
-    assert await answered(danger.app, await other.url()) == 401
+    assert await answered(danger.app, await other.url()) == 503
     await dead
     still.signal(signal.SIGCONT)
     assert await asking == 200
