@@ -81,7 +81,7 @@ async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Crede
         return 1
     refresher = parts.refresher(name, credential, by_hand=True)
     try:
-        trouble = await refresher.by_hand()
+        trouble = await refresher.by_hand(lambda text: click.echo(text, err=True))
     except (StoreError, SecretUnavailable) as fault:
         trouble = str(fault)
     if trouble is not None:

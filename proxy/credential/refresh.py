@@ -43,6 +43,9 @@ POLL: Final = 0.1
 SHORT_LIFE: Final = 60.0
 """Seconds. A token that lives for less is refreshed by traffic alone: when idle, it would be for ever."""
 
+SILENCE: Final = 1.0
+"""Seconds that a person waits without a word."""
+
 SECOND_LOOKS: Final = 20
 """Looks at the store before an invalid_grant is believed that came without the lease: its holder may be storing."""
 
@@ -110,15 +113,16 @@ class Refresher:
         state = "refreshing" if self.in_flight else f"trouble={self.trouble!r}"
         return f"<Refresher {self.name} {self.credential} {state} {dict(self.results)} {self.keeper}>"
 
-    async def by_hand(self) -> str | None:
+    async def by_hand(self, say: Callable[[str], object]) -> str | None:
         """Refresh once, for a person, whatever is left of the token; return what is in the way, if anything.
 
-        Raises StoreError or SecretUnavailable.
+        `say` is told why it takes long. Raises StoreError or SecretUnavailable.
         """
         await self.keeper.read_again()
         self._adopt()
         refresh = self.start(because="a person asked for it", refused=self.keeper.ledger.generation)
-        if refresh is not None:
+        if refresh is not None and not (await asyncio.wait({refresh}, timeout=SILENCE))[0]:
+            say("Waiting: PandaDoc has not answered yet, or another process is refreshing, and its pair will do.")
             await refresh
         return self.trouble.detail if self.trouble else None
 

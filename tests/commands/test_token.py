@@ -103,6 +103,7 @@ async def test_a_refresh_waits_for_the_one_that_is_running_and_takes_what_it_bro
     by_hand = await machine.start("token", "refresh", env=env)
     status = await machine.run("token", "status", env=env)
     assert "unfinished redeem" in status.out
+    await by_hand.said("another process is refreshing, and its pair will do")
     gate.set()
     assert await by_hand.ended() == 0
     assert len(machine.simulator.token_calls()) == 1
