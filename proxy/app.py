@@ -17,7 +17,8 @@ from proxy import __version__
 from proxy.admin import Probes
 from proxy.clock import Clock, SystemClock
 from proxy.compose import Snapshot, build
-from proxy.config import Config, OAuth2Credential, TcpBind, UnixBind
+from proxy.compose_credentials import longest_redeem
+from proxy.config import Config, TcpBind, UnixBind
 from proxy.credential.source import CredentialSource
 from proxy.forward.handler import Handler, InFlight, Lane
 from proxy.forward.server import Server
@@ -112,7 +113,7 @@ class Proxy:
                 await self._in_flight.none()
         await asyncio.gather(*(server.shutdown(CUT_OFF) for server in self._servers))
         # A sent redeem that is cut off is a lost grant: it has its own time.
-        await self._tasks.drain(_longest_redeem(self._config) + CUT_OFF)
+        await self._tasks.drain(longest_redeem(self._config) + CUT_OFF)
         await self.stop()
         log.info("drained")
 
@@ -123,7 +124,7 @@ class Proxy:
             server.cut()
         for runner in self._runners:
             await runner.cleanup()
-        await self._tasks.drain(0)
+        await self._tasks.drain(CUT_OFF)
         if self._snapshot is not None:
             await self._snapshot.close()
 
@@ -200,11 +201,6 @@ def _site(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseSite:
     if isinstance(bind, UnixBind):
         return web.UnixSite(runner, bind.path, backlog=BACKLOG)
     return web.TCPSite(runner, bind.host, bind.port, backlog=BACKLOG)
-
-
-def _longest_redeem(config: Config) -> float:
-    oauth = (each for each in config.credentials.values() if isinstance(each, OAuth2Credential))
-    return max((each.redeem_timeout for each in oauth), default=0.0)
 
 
 def _url(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> str:

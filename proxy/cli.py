@@ -196,6 +196,7 @@ def _by_hand(
     from proxy import logs
     from proxy.compose_credentials import for_a_person
     from proxy.config import OAuth2Credential
+    from proxy.signals import end_by_cancelling
 
     config = _composable(path)
     grants = {each: item for each, item in config.credentials.items() if isinstance(item, OAuth2Credential)}
@@ -208,6 +209,7 @@ def _by_hand(
     chosen, credential = name, grants[name]
 
     async def run() -> int:
+        end_by_cancelling()
         async with for_a_person(config, _state_home()) as parts:
             return await work(parts, chosen, credential)
 

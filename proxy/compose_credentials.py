@@ -12,7 +12,7 @@ from yarl import URL
 
 from proxy import outbound
 from proxy.clock import Clock, SystemClock
-from proxy.config import ApiKeyCredential, BadConfig, Config, Fault, FileStore, OAuth2Credential
+from proxy.config import MEMBER, ApiKeyCredential, BadConfig, Config, Fault, FileStore, OAuth2Credential
 from proxy.credential.api_key import ApiKey
 from proxy.credential.file_store import FileStore as GrantFile
 from proxy.credential.file_store import Place, default_path, owner_of
@@ -29,12 +29,8 @@ from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
-MEMBER: Final = "/public/v1/members/current"
-"""The cheapest proof that a credential works."""
-
-
 LAST_WORK: Final = 30.0
-"""Seconds that a command gives a pair that it can't store yet."""
+"""Seconds that a command gives a pair to be stored, after its redeem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +77,7 @@ class CredentialParts:
                 refresh_before=credential.refresh_before,
                 max_age=credential.max_age,
                 retry_unknown=by_hand or credential.unknown_outcome == "retry",
-                from_memory=not by_hand,
+                goes_on=not by_hand,
             ),
             clock=self.clock,
             jitter=random.random,
@@ -126,6 +122,11 @@ class CredentialParts:
         except SecretUnavailable:
             return "a file named after the client's id, which can't be read"
 
+    def takes_over(self, credential: OAuth2Credential) -> str:
+        """Say who will see what was stored, for people."""
+        store = self.store_text(credential)
+        return f"Kept in {store}. A running proxy on this store takes it over within a few seconds."
+
     def store(self, credential: OAuth2Credential) -> Store:
         if not isinstance(credential.store, FileStore):
             return MemoryStore()
@@ -140,8 +141,14 @@ async def for_a_person(config: Config, state_home: Path) -> AsyncIterator[Creden
     try:
         yield CredentialParts(config, state_home, SystemClock(), tasks, session)
     finally:
-        await tasks.drain(LAST_WORK)
+        await tasks.drain(longest_redeem(config) + LAST_WORK)
         await session.close()
+
+
+def longest_redeem(config: Config) -> float:
+    """Seconds that a redeem may take, which must not be cut off once it is sent."""
+    oauth = (each for each in config.credentials.values() if isinstance(each, OAuth2Credential))
+    return max((each.redeem_timeout for each in oauth), default=0.0)
 
 
 def place(credential: OAuth2Credential, state_home: Path) -> Place:

@@ -57,10 +57,11 @@ class Disk:
             raise
 
     def soon(self, work: Callable[[], T]) -> Future[T]:
-        """Have `work` done in its turn, without waiting for it."""
+        """Have `work` done in its turn, without waiting for it. Raises RuntimeError if no thread is to be had."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="disk", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._serve, name="disk", daemon=True)
+            thread.start()  # RuntimeError where there may be no more threads: then the next call tries again
+            self._thread = thread
         job: Future[T] = Future()
         self._jobs.put((job, work))
         return job

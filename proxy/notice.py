@@ -6,8 +6,9 @@ import logging
 class Notice:
     """What was said last; `say` alone changes it."""
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self, log: logging.Logger, level: int = logging.WARNING) -> None:
         self._log = log
+        self._level = level
         self._said = ""
 
     def __repr__(self) -> str:
@@ -16,5 +17,5 @@ class Notice:
     def say(self, text: str) -> None:
         """Warn of `text`, unless that is what was said last; "" is the end of it."""
         if text and text != self._said:
-            self._log.warning("%s", text)
+            self._log.log(self._level, "%s", text)
         self._said = text

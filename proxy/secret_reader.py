@@ -19,5 +19,5 @@ class SecretReader:
             return reference.read()
         try:
             return await self._disk.do(reference.read)
-        except DiskHangs as fault:
+        except (DiskHangs, RuntimeError) as fault:  # the latter: no thread was to be had
             raise SecretUnavailable(f"{reference.describe()} can't be read: {fault}") from fault

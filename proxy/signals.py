@@ -21,6 +21,14 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
     os._exit(0)  # nothing is bound, sent or stored yet
 
 
+def end_by_cancelling() -> None:
+    """Have SIGTERM and a terminal that goes away (SIGHUP) cancel the current task, as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - it is called from one
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
 class Signals:
     """Catches the signals for the current task. `_first` is set by the first one."""
 

@@ -16,13 +16,18 @@ import msgspec
 from proxy.compose_credentials import CredentialParts, for_a_person
 from proxy.config import ApiKeyCredential, Config, FileStore, OAuth2Credential
 from proxy.credential.advice import moment, span
-from proxy.credential.credential import Credential
+from proxy.credential.credential import Credential, Freshness
 from proxy.credential.probe import Probed
 from proxy.credential.refresh import LEASE_SLACK, Refresher
 from proxy.credential.status import Circumstances, Status, api_key_status, grant_status, table, unknown_status
 from proxy.credential.store import StoreError
 from proxy.credential.token_reply import NotRedeemed, Refused, Unknown
 from proxy.secrets import Secret, SecretUnavailable
+
+IN_MEMORY: Final = (
+    "Credential {} keeps its grant in the running proxy's memory, where nothing else can see it."
+    " Give it store: {{file: …}}."
+)
 
 MOMENTS: Final = frozenset({"obtained_at", "expires_at", "last_refresh_at", "lineage_began_at", "unfinished_since"})
 
@@ -48,8 +53,10 @@ async def _status(parts: CredentialParts, name: str) -> Status:
         except SecretUnavailable as fault:
             flaw = str(fault)
         return api_key_status(name, credential.api_key.describe(), flaw)
-    refresher = parts.refresher(name, credential, by_hand=True)
     store = parts.store_text(credential)
+    if not isinstance(credential.store, FileStore):
+        return unknown_status(name, IN_MEMORY.format(name), store)
+    refresher = parts.refresher(name, credential, by_hand=True)
     try:
         await refresher.keeper.read_again()
         seed = await refresher.keeper.new_lineage()
@@ -77,7 +84,7 @@ def _document(status: Status) -> dict[str, object]:
 async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
     """Refresh the grant once, whatever is left of its token; return 0 if that brought one."""
     if not isinstance(credential.store, FileStore):
-        click.echo(f"credential {name} keeps its grant in memory, where nothing else can reach it", err=True)
+        click.echo(IN_MEMORY.format(name), err=True)
         return 1
     refresher = parts.refresher(name, credential, by_hand=True)
     try:
@@ -91,13 +98,16 @@ async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Crede
     assert grant is not None  # noqa: S101 - without trouble there is one
     click.echo(
         f"Credential {name} is at generation {grant.generation}; its access token is good until"
-        f" {moment(grant.expires_at)}, for {span(grant.expires_at - now)}."
+        f" {moment(grant.expires_at)}, for {span(grant.expires_at - now)}.\n{parts.takes_over(credential)}"
     )
     return 0 if await refresher.keeper.settled() else 1
 
 
 async def rehearse(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
     """Prove what can be proven without redeeming anything; return 0 if nothing is in the way."""
+    if not isinstance(credential.store, FileStore):
+        click.echo(IN_MEMORY.format(name), err=True)
+        return 1
     good = True
     async for holds, text in _proofs(parts, name, credential):
         click.echo(f"{'ok  ' if holds else 'FAIL'} {text}")
@@ -110,7 +120,7 @@ async def _proofs(parts: CredentialParts, name: str, credential: OAuth2Credentia
     refresher = parts.refresher(name, credential, by_hand=True)
     try:
         yield await _store_proof(parts, credential, refresher)
-    except StoreError as fault:
+    except (StoreError, SecretUnavailable) as fault:
         yield False, str(fault)
     try:
         seed = await refresher.keeper.new_lineage()
@@ -123,7 +133,7 @@ async def _proofs(parts: CredentialParts, name: str, credential: OAuth2Credentia
         yield await _client_proof(parts, credential, refresher)
     except SecretUnavailable as fault:
         yield False, str(fault)
-    if (lent := refresher.stored) is not None:
+    if (lent := refresher.stored) is not None and lent.freshness(parts.clock.wall()) is not Freshness.EXPIRED:
         yield await _token_proof(parts, credential, lent)
 
 
@@ -160,4 +170,4 @@ async def _token_proof(parts: CredentialParts, credential: OAuth2Credential, len
         Probed.REFUSED: "PandaDoc refuses the stored access token: a refresh would replace it",
         Probed.UNCLEAR: f"{probe.url} did not say whether it accepts the stored access token",
     }
-    return result is not Probed.UNCLEAR, words[result]
+    return result is Probed.ACCEPTED, words[result]

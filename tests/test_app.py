@@ -251,3 +251,20 @@ async def test_a_key_written_with_its_scheme_is_told_and_healed_by_the_next_requ
     assert "Give the key alone" in seen.json["detail"]
     key.write_text(house.environ["KEY"])
     assert (await house.get()).status == 200
+
+
+async def test_a_pair_that_is_only_in_memory_is_stored_even_when_the_end_is_at_once(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """A second signal ends everything that can be begun again; this can't."""
+    folder = tmp_path / "folder"
+    house = await oauth_house(store={"file": str(folder / "grant.json")})
+    await house.get()
+    folder.rename(tmp_path / "aside")
+    folder.write_text("a file where the store's folder should be")
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    folder.unlink()
+    (tmp_path / "aside").rename(folder)
+    await house.proxy.stop()
+    assert '"generation": 2' in (folder / "grant.json").read_text()

@@ -189,3 +189,15 @@ async def test_no_thread_is_begun_before_there_is_work() -> None:
     assert threads() == before
     await disk.do(lambda: 1)
     assert len(threads()) == len(before) + 1
+
+
+async def test_a_thread_that_was_not_to_be_had_is_asked_for_again(tmp_path: Path) -> None:
+    """A limit on processes that is met for a moment must not cost the store for good."""
+    disk = Disk()
+    usual = threading.stack_size(2**46)  # more than there is: no thread can be made
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await disk.do(tmp_path.exists)
+    finally:
+        threading.stack_size(usual)
+    assert await disk.do(tmp_path.exists)

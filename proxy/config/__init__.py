@@ -20,6 +20,7 @@ from proxy.config.describe import describe
 from proxy.config.faults import BadConfig, Fault
 from proxy.config.loader import DEFAULT_SEARCH, load
 from proxy.config.sections import (
+    MEMBER,
     Admin,
     ApiKeyCredential,
     Config,
@@ -37,6 +38,7 @@ from proxy.config.sections import (
 
 __all__ = [
     "DEFAULT_SEARCH",
+    "MEMBER",
     "Admin",
     "ApiKeyCredential",
     "BadConfig",

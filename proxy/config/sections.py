@@ -76,6 +76,8 @@ Count: TypeAlias = Annotated[int, Reads(_count)]
 
 MIB = 2**20
 
+MEMBER = "/public/v1/members/current"  # the cheapest proof that a credential works
+
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A mapping in config.yaml."""
@@ -139,7 +141,7 @@ class OAuth2Credential(Section, frozen=True, kw_only=True):
     unknown_outcome: Literal["retry", "stop"] = "retry"
     wait: Seconds = 10.0  # how long callers wait for a refresh
     redeem_timeout: Seconds = 60.0
-    probe: UrlPath | None = "/public/v1/members/current"
+    probe: UrlPath | None = MEMBER
     store: Store = FileStore()
 
 

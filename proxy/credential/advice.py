@@ -35,6 +35,14 @@ class Advice:
             " its scope above all."
         )
 
+    def dead_seed(self, error: str) -> str:
+        """Say that a newly configured refresh token is worth nothing, and that nobody is hurt."""
+        where = f"credentials.{self.name}.oauth2.refresh_token"
+        return (
+            f"PandaDoc refuses the configured refresh token of credential {self.name} ({error}); the stored grant goes"
+            f" on. Remove {where} ({self.refresh_token}), or set a new one."
+        )
+
     def stopped(self, doubt: Intent) -> str:
         """Say why a refresh token that may be spent is not tried again (`unknown_outcome: stop`)."""
         return (
@@ -44,12 +52,12 @@ class Advice:
 
     def unfinished(self, doubt: Intent) -> str:
         """Say that a redeem's end is not known, and that nobody need act yet."""
-        return f"{lost_reply(doubt).strip()} A running proxy tries it again by itself."
+        return f"{lost_reply(doubt).strip()} A running proxy tries it again when a token is needed."
 
     def failing(self, result: str) -> str:
         """Say that the last refresh failed for a reason that may pass."""
         return (
-            f"The last refresh failed ({result}). A running proxy tries again by itself; to see why it fails, run"
+            f"The last refresh failed ({result}). A running proxy tries again; to see why it fails, run"
             f" `pandadoc-proxy token refresh --dry-run{self._option()}`."
         )
 

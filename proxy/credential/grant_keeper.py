@@ -26,7 +26,8 @@ class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `_store_now` and `_keep_later`; `_saving`, the last task to store one late, by `_store_now`.
+    not in the store, by `_store_now` and `_keep_later`; `_saving`, the last task to store one late, by `_store_now`;
+    `_unsent`, an intent that was given up and may still be written, by `begin` and `read_again`.
     """
 
     def __init__(
@@ -49,7 +50,10 @@ class GrantKeeper:
         self._tasks = tasks
         self._unstored = False
         self._saving: asyncio.Task[None] | None = None
+        self._unsent: Intent | None = None
         self._notice = Notice(log)
+        self._lockless = Notice(log)
+        self._memory_only = Notice(log, logging.CRITICAL)
 
     def __repr__(self) -> str:
         stored = "NOT stored" if self._unstored else "stored"
@@ -64,6 +68,8 @@ class GrantKeeper:
         """
         try:
             kept = await self._store.load()
+            if self._unsent is not None:
+                kept = await self._drop_unsent(kept, self._unsent)
         except StoreError as fault:
             self._or_from_memory(fault, urgent=urgent and self.ledger.grant is not None)
             return
@@ -111,7 +117,7 @@ class GrantKeeper:
         except StoreError as fault:
             if not urgent:
                 raise
-            log.warning("credential %s: refreshing without the store's lock. %s", self._name, fault)
+            self._lockless.say(f"credential {self._name}: refreshing without the store's lock. {fault}")
             return Unshared()
 
     async def begin(self, grant: Grant, *, urgent: bool) -> bool:
@@ -121,25 +127,35 @@ class GrantKeeper:
         """
         if self._unstored:  # what can be stored by now must be, before it is spent
             await self._store_now()
-        begun = ledger.begun(self.ledger, grant, self._clock.wall())
+        known, now = self.ledger.seeds, self._clock.wall()
+        begun = ledger.begun(self.ledger, grant, known, now)
         try:
-            kept = await self._store.update(
-                lambda kept: ledger.begun(kept, grant, self._clock.wall()),
-                room=True,
-            )
+            kept = await self._store.update(lambda kept: ledger.begun(kept, grant, known, now), room=True)
         except StoreError as fault:
+            if not urgent:  # nothing is sent, and yet a slow disk may still write that it was
+                self._unsent = Intent(grant.refresh_token.fingerprint(), now)
             self._or_from_memory(fault, urgent=urgent)
             kept = begun
+        else:
+            self._lockless.say("")
+            self._memory_only.say("")
         if kept is None:
             return False
         self.ledger = replace(self.ledger, intent=kept.intent)
         return True
 
+    async def _drop_unsent(self, kept: Ledger, unsent: Intent) -> Ledger:
+        """Take back an intent that was written after it had been given up. Raises StoreError."""
+        if kept.intent == unsent:
+            kept = await self._store.update(lambda now: replace(now, intent=None)) or kept
+        self._unsent = None
+        return kept
+
     async def failed(self, grant: Grant, before: Intent | None, attempt: Attempt, *, proven: bool) -> None:
         """Write down that no pair came of it; `proven`: and that nothing was redeemed."""
 
         def change(kept: Ledger) -> Ledger:
-            return ledger.refused(kept, grant, before, attempt) if proven else ledger.unresolved(kept, attempt)
+            return ledger.refused(kept, grant, before, attempt) if proven else ledger.unresolved(kept, grant, attempt)
 
         self.ledger = change(self.ledger)
         try:
@@ -149,7 +165,7 @@ class GrantKeeper:
 
     async def keep(self, grant: Grant, attempt: Attempt) -> None:
         """Keep a new pair: in memory, then in the store, however long that takes to be possible."""
-        ours = ledger.renewed(self.ledger, grant, self.ledger.refusals, attempt)
+        ours = ledger.renewed(self.ledger, grant, self.ledger.seeds, self.ledger.refusals, attempt)
         if ours is None:
             log.warning("credential %s: a newer grant has come during a refresh; its pair is dropped", self._name)
             return
@@ -188,7 +204,9 @@ class GrantKeeper:
         ours = self.ledger
 
         def change(kept: Ledger) -> Ledger | None:
-            after = ledger.renewed(kept, ours.grant, ours.refusals, ours.last) if ours.grant else None
+            if ours.grant is None:
+                return None
+            after = ledger.renewed(kept, ours.grant, ours.seeds, ours.refusals, ours.last)
             return after and ledger.merged(ours, after)
 
         kept = await self._store.update(change)
@@ -242,4 +260,4 @@ class GrantKeeper:
     def _or_from_memory(self, fault: StoreError, *, urgent: bool) -> None:
         if not urgent:
             raise fault
-        log.critical("credential %s: refreshing from and into memory only. %s", self._name, fault)
+        self._memory_only.say(f"credential {self._name}: refreshing from and into memory only. {fault}")

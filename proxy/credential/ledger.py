@@ -58,7 +58,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How the last refresh ended: REFRESHED, or the word for what was wrong."""
+    """How the last one ended: REFRESHED, SEEDED, LOGIN, or the word for what was wrong."""
 
     at: float
     result: str
@@ -84,9 +84,12 @@ class Ledger:
         return self.intent if ours else None
 
 
-def begun(ledger: Ledger, grant: Grant, now: float) -> Ledger | None:
-    """Write down that `grant`'s refresh token is about to be redeemed; an older doubt about it keeps its minute."""
-    if _overtaken(grant, ledger):
+def begun(ledger: Ledger, grant: Grant, known: tuple[str, ...], now: float) -> Ledger | None:
+    """Write down that `grant`'s refresh token is about to be redeemed; an older doubt about it keeps its minute.
+
+    `known` are the lineages that whoever redeems has heard of.
+    """
+    if _overtaken(grant, known, ledger):
         return None
     return replace(ledger, intent=ledger.doubt(grant.refresh_token) or Intent(grant.refresh_token.fingerprint(), now))
 
@@ -94,17 +97,23 @@ def begun(ledger: Ledger, grant: Grant, now: float) -> Ledger | None:
 def refused(ledger: Ledger, grant: Grant, before: Intent | None, attempt: Attempt) -> Ledger:
     """Note that the redeem of `grant` is proven to have changed nothing: only the doubt from `before` is left."""
     mine = ledger.doubt(grant.refresh_token) is not None
-    return replace(ledger, intent=before if mine else ledger.intent, last=attempt)
+    return replace(unresolved(ledger, grant, attempt), intent=before if mine else ledger.intent)
 
 
-def unresolved(ledger: Ledger, attempt: Attempt) -> Ledger:
-    """Note a redeem whose outcome nobody knows."""
-    return replace(ledger, last=attempt)
+def unresolved(ledger: Ledger, grant: Grant, attempt: Attempt) -> Ledger:
+    """Note how a redeem of `grant` ended without a pair; of a seed's, the grant that is there knows nothing."""
+    beside = ledger.grant is not None and ledger.grant.lineage.fingerprint != grant.lineage.fingerprint
+    return ledger if beside else replace(ledger, last=attempt)
 
 
-def renewed(ledger: Ledger, grant: Grant, refusals: Refusals, attempt: Attempt | None) -> Ledger | None:
-    """Take a new pair, unless the ledger has moved on meanwhile. One that is there already leaves all as it is."""
-    if _overtaken(grant, ledger):
+def renewed(
+    ledger: Ledger, grant: Grant, known: tuple[str, ...], refusals: Refusals, attempt: Attempt | None
+) -> Ledger | None:
+    """Take a new pair, unless the ledger has moved on meanwhile. One that is there already leaves all as it is.
+
+    `known` are the lineages that whoever brings it has heard of.
+    """
+    if _overtaken(grant, known, ledger):
         return None
     if ledger.grant == grant:
         return ledger
@@ -144,7 +153,7 @@ def merged(ours: Ledger, kept: Ledger) -> Ledger:
     """
     if ours.grant is None:
         return kept if kept.grant is not None else replace(kept, intent=kept.intent or ours.intent)
-    if kept.grant is not None and _overtaken(ours.grant, kept):
+    if kept.grant is not None and _overtaken(ours.grant, ours.seeds, kept):
         return replace(kept, seeds=_before(kept.seeds, ours.seeds))
     seeds = _before(ours.seeds, kept.seeds)
     if kept.grant != ours.grant:  # what is written there is about a pair before ours
@@ -152,14 +161,17 @@ def merged(ours: Ledger, kept: Ledger) -> Ledger:
     return replace(ours, seeds=seeds, intent=kept.intent or ours.intent, last=kept.last or ours.last)
 
 
-def _overtaken(grant: Grant, ledger: Ledger) -> bool:
-    """Tell whether the ledger has a later refresh of the same lineage, or a lineage that began later."""
+def _overtaken(grant: Grant, known: tuple[str, ...], ledger: Ledger) -> bool:
+    """Tell whether the ledger has a later refresh of the same lineage, or a lineage that began later.
+
+    One that nobody here has heard of came from elsewhere, with a file that a person has put there.
+    """
     kept = ledger.grant
     if kept is None or kept == grant:
         return False
     if kept.lineage.fingerprint == grant.lineage.fingerprint:
         return kept.generation >= grant.generation
-    return grant.lineage.fingerprint in ledger.seeds
+    return grant.lineage.fingerprint in ledger.seeds or kept.lineage.fingerprint not in known
 
 
 def _before(seeds: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:

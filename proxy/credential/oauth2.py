@@ -283,7 +283,10 @@ class RefreshingCredential:
                 return last.result
             if self._probing is None:  # else it may be another generation's: look again when it is over
                 self._probing = self._tasks.start(self._probe_now(probe, credential), f"probe {self.name}")
-            await asyncio.wait({self._probing})
+            probing = self._probing
+            await asyncio.wait({probing})
+            if probing.cancelled() or probing.exception() is not None:  # a fault of ours; Tasks has logged it
+                return Probed.UNCLEAR
 
     async def _probe_now(self, probe: Probe, credential: Credential) -> Probed:
         try:

@@ -13,7 +13,7 @@ class Policy:
     refresh_before: float | None = None  # None: auto
     max_age: float | None = None  # None: none
     retry_unknown: bool = True  # whether a refresh token that may be spent is tried again by itself
-    from_memory: bool = True  # whether law 4's memory path is open: not for a command that ends at once
+    goes_on: bool = True  # whether the process outlives this refresh: else law 4's memory path is closed
 
     def lend(self, grant: Grant) -> Credential | None:
         """Return what `grant` is lent as, expired or not; None without an access token."""

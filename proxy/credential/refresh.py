@@ -68,7 +68,8 @@ class Refresher:
     `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`
     `failed_at`                       when the last refresh failed, by the wall; `_fail`
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
-    `results`                         how often refreshes ended how, by Cause; `_count`
+    `results`                         how often refreshes ended how: REFRESHED, a Cause, an OAuth error, or what kept
+                                      one from beginning; `_count`
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class Refresher:
         refresh = self.start(because="a person asked for it", refused=self.keeper.ledger.generation)
         if refresh is not None and not (await asyncio.wait({refresh}, timeout=SILENCE))[0]:
             say("Waiting: PandaDoc has not answered yet, or another process is refreshing, and its pair will do.")
-            await refresh
+            await asyncio.wait({refresh})  # being cancelled here leaves it running
         return self.trouble.detail if self.trouble else None
 
     @property
@@ -216,9 +217,9 @@ class Refresher:
         except ProxyError as trouble:
             self._fail(trouble, backoff.DEAD_LOOK)
         except (StoreError, SecretUnavailable) as fault:
-            self._count("store_unavailable" if isinstance(fault, StoreError) else "secret_unavailable")
             self._held_back = isinstance(fault, StoreError) and not self._urgent(order)
-            self._fail(OperatorError(f"Credential {self.name} can't be refreshed: {fault}"), backoff.DEAD_LOOK)
+            word = "store_unavailable" if isinstance(fault, StoreError) else "secret_unavailable"
+            self._fail(OperatorError(f"Credential {self.name} can't be refreshed: {fault}"), backoff.DEAD_LOOK, word)
         except Exception:  # a fault of ours must not be tried again at once, by every request
             log.exception("a fault of ours in the refresh of credential %s", self.name)
             self._fail(self._waiting_helps("A fault of the proxy's own; its log says more"))
@@ -277,7 +278,7 @@ class Refresher:
         return True
 
     def _from_memory(self, order: _Order) -> bool:
-        return self._policy.from_memory and self._urgent(order)
+        return self._policy.goes_on and self._urgent(order)
 
     def _adopt(self) -> bool:
         """Lend a stored token if it is newer than ours and still good; nothing is redeemed then (law 5)."""
@@ -303,12 +304,11 @@ class Refresher:
         """
         grants = [grant for grant in (seeded, self.keeper.ledger.grant) if grant is not None]
         if not grants:
-            self._count("no_refresh_token")
             raise OperatorError(self.advice.no_refresh_token())
         for grant in grants:
             if not self._latch.closed(client, grant):
                 return grant
-        raise OperatorError(self._latch.why(client, grants[0]))
+        raise OperatorError(self._latch.why(client, grants[-1]))
 
     def _stop_in_doubt(self, grant: Grant) -> None:
         """Raise OperatorError if nobody knows the end of a redeem of this token, and that is to stop us."""
@@ -371,26 +371,26 @@ class Refresher:
             await self.keeper.read_again(urgent=True)
             if self.keeper.ledger.grant != was:
                 return False
-        doubt = self.keeper.ledger.doubt(grant.refresh_token)
-        why = self.advice.dead(outcome.error, doubt)
+        why = self.advice.dead(outcome.error, self.keeper.ledger.doubt(grant.refresh_token))
         self._latch.close(client, grant, why)
         self.seed_waits = False
         stored = self.keeper.ledger.grant
-        if stored is not None and not self._latch.closed(client, stored):  # it was a seed's, and the grant lives on
-            log.error("%s", why)
+        if stored is not None and not self._latch.closed(client, stored):
+            log.error("%s", self.advice.dead_seed(outcome.error))
             self.trouble = None
             return not self._urgent(order)
         self._fail(OperatorError(why), backoff.DEAD_LOOK)
         return True
 
     def _waiting_helps(self, cause: str) -> CredentialUnavailable:
-        return CredentialUnavailable(
-            f"Credential {self.name} can't be refreshed yet. {cause}. It is tried again by itself."
-        )
+        again = "It is tried again by itself." if self._policy.goes_on else "Try again."
+        return CredentialUnavailable(f"Credential {self.name} can't be refreshed yet. {cause}. {again}")
 
-    def _fail(self, trouble: ProxyError, pause: float | None = None) -> None:
-        """Remember why, and when to try again. The same text is logged once, not at every look."""
+    def _fail(self, trouble: ProxyError, pause: float | None = None, word: str | None = None) -> None:
+        """Remember why, and when to try again. The same is logged, and counted as `word`, once, not at every look."""
         news = self.trouble is None or self.trouble.detail != trouble.detail
+        if news and word is not None:
+            self._count(word)
         self._failures += 1
         self.trouble = trouble
         self.failed_at = self._clock.wall()

@@ -96,11 +96,11 @@ def _judged(ledger: Ledger, around: Circumstances, advice: Advice) -> tuple[Heal
             if around.may_retry
             else ("dead", "dead", advice.stopped(doubt))
         )
+    if state == Freshness.FRESH.value:  # whatever has failed, it was not due
+        return "healthy", state, ""
     if failed is not None:
         return "failing", state, advice.failing(failed)
-    if state == Freshness.EXPIRED.value:
-        return "failing", state, advice.expired()
-    return "healthy", state, ""
+    return ("failing", state, advice.expired()) if state == Freshness.EXPIRED.value else ("healthy", state, "")
 
 
 def _failure(ledger: Ledger) -> str | None:

@@ -8,6 +8,7 @@ import asyncio
 import os
 import secrets
 import sys
+import threading
 import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,6 +31,13 @@ from proxy.secrets import Secret, SecretUnavailable
 TERMINAL: Final = 0
 """Standard input."""
 
+BOTH_WAYS: Final = """\
+Waiting for the browser to come back to this machine. On another one, or if it shows an error at the end:
+paste the address it ended on here and press Enter."""
+
+PASTING_ALONE: Final = """\
+Then paste the address on which the browser ended here, even if it shows an error, and press Enter."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -44,7 +52,7 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
     """Log in; return the exit code."""
     if not isinstance(credential.store, FileStore):
         _say_to_operator(
-            f"credential {name} keeps its grant in memory, where a login can't reach it: give it store: {{file: …}}"
+            f"Credential {name} keeps its grant in memory, where a login can't reach it: give it store: {{file: …}}"
         )
         return 1
     exchange = Exchange(
@@ -56,48 +64,86 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
         redirect_uri=str(credential.redirect_uri),
         clock=parts.clock,
     )
+    login = _Login(parts, credential, exchange)
     try:
         await exchange.prepare()
         if options.code is not None:
-            logged_in = await exchange.finish(read_pasted(options.code.reveal(), state=""))
-        else:
-            logged_in = await _ask_a_person(exchange, credential, options)
+            return await login.conclude(read_pasted(options.code.reveal(), state=None))
+        return await _ask_a_person(login, options)
     except (LoginFailed, Declined, NotACode, StoreError, SecretUnavailable) as fault:
         _say_to_operator(str(fault))
         return 1
-    for line in _tidings(logged_in, exchange, parts.clock.wall()):
-        click.echo(line)
-    return 0
 
 
-async def _ask_a_person(exchange: Exchange, credential: OAuth2Credential, options: Options) -> LoggedIn:
-    state = secrets.token_urlsafe(24)
-    client_id = (await exchange.secrets.client()).client_id
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """What the conversation is about."""
+
+    parts: CredentialParts
+    credential: OAuth2Credential
+    exchange: Exchange
+
+    async def conclude(self, code: Secret, page: "asyncio.Future[pages.Page] | None" = None) -> int:
+        """Exchange `code`, and say how that went; return the exit code.
+
+        A person who leaves meanwhile changes nothing: a code that was sent is spent.
+        """
+        concluding = self.parts.tasks.start(self._conclude(code, page), "login", finish=True)
+        try:
+            await asyncio.wait({concluding})
+        except asyncio.CancelledError:
+            _say_to_operator("Interrupted: what was begun is finished first. Once more, and it is lost.")
+            raise
+        return concluding.result()
+
+    async def _conclude(self, code: Secret, page: "asyncio.Future[pages.Page] | None") -> int:
+        try:
+            tidings = self._tidings(await self.exchange.finish(code))
+        except (LoginFailed, StoreError, SecretUnavailable) as fault:
+            _say_to_operator(str(fault))
+            exit_code, shown = 1, pages.failed(str(fault))
+        else:
+            click.echo("\n".join(tidings))
+            exit_code, shown = 0, pages.done(*tidings)
+        if page is not None:
+            page.set_result(shown)
+        return exit_code
+
+    def _tidings(self, logged_in: LoggedIn) -> list[str]:
+        grant, left = logged_in.grant, logged_in.grant.expires_at - self.parts.clock.wall()
+        whom = f" as {logged_in.member}" if logged_in.member else ""
+        proof = "" if logged_in.proven else " PandaDoc did not answer the first question asked with it: it is unproven."
+        until = "there is no access token yet"
+        if grant.access_token is not None:
+            until = f"its access token is good until {moment(grant.expires_at)}, for {span(left)}"
+        return [
+            f"Logged in to PandaDoc{whom}.{proof}",
+            f"Credential {self.exchange.name} is at generation {grant.generation}; {until}.",
+            self.parts.takes_over(self.credential),
+        ]
+
+
+async def _ask_a_person(login: _Login, options: Options) -> int:
+    credential, state = login.credential, secrets.token_urlsafe(24)
+    client_id = (await login.exchange.secrets.client()).client_id
     address = consent_address(
-        credential.authorize_url, client_id.reveal(), exchange.redirect_uri, credential.scope, state
+        credential.authorize_url, client_id.reveal(), login.exchange.redirect_uri, credential.scope, state
     )
     arrivals = Arrivals()
     async with _callback(Callback(credential.redirect_uri, arrivals)) as listening:
         click.echo(
             f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n"
         )
-        if options.browser or (options.browser is None and _has_browser()):
-            await asyncio.to_thread(webbrowser.open, address)
-        ways = (
-            "Waiting for the browser to come back to this machine. On another one, or if it shows an error at the end"
-        )
-        click.echo(
-            f"{ways}:\npaste the address it ended on here and press Enter."
-            if listening
-            else "Then paste the address on which the browser ended here, even if it shows an error, and press Enter."
-        )
+        click.echo(BOTH_WAYS if listening else PASTING_ALONE)
         arrivals.listen(TERMINAL)
+        if options.browser or (options.browser is None and _has_browser()):
+            _open_browser(address)
         try:
             async with asyncio.timeout(options.timeout):
                 arrival, code = await _first_code(arrivals, state, listening=listening)
         except TimeoutError:
             raise LoginFailed(f"Nobody consented within {span(options.timeout)}. Log in again.") from None
-        return await _finish(arrival, exchange, code)
+        return await login.conclude(code, arrival.page)
 
 
 async def _first_code(arrivals: Arrivals, state: str, *, listening: bool) -> tuple[Arrival, Secret]:
@@ -112,31 +158,12 @@ async def _first_code(arrivals: Arrivals, state: str, *, listening: bool) -> tup
         try:
             return arrival, read(arrival.text, state)
         except NotACode as flaw:
-            _answer(arrival, pages.failed(str(flaw)))
+            if arrival.pasted:
+                _say_to_operator(str(flaw))
+            arrival.page.set_result(pages.failed(str(flaw)))
         except Declined as flaw:
-            _answer(arrival, pages.failed(str(flaw), "Nothing that is stored was changed."))
+            arrival.page.set_result(pages.failed(str(flaw), "Nothing that is stored was changed."))
             raise
-
-
-async def _finish(arrival: Arrival, exchange: Exchange, code: Secret) -> LoggedIn:
-    """Finish the login, and tell the browser how it went."""
-    page = pages.failed("The terminal says why.")
-    try:
-        logged_in = await exchange.finish(code)
-        page = pages.done(*_tidings(logged_in, exchange, exchange.clock.wall()))
-    except (LoginFailed, StoreError, SecretUnavailable) as fault:
-        page = pages.failed(str(fault))
-        raise
-    finally:
-        _answer(arrival, page)
-    return logged_in
-
-
-def _answer(arrival: Arrival, page: pages.Page) -> None:
-    if arrival.pasted and not page.good:
-        _say_to_operator("\n".join(page.paragraphs))
-    if not arrival.page.done():
-        arrival.page.set_result(page)
 
 
 @asynccontextmanager
@@ -155,18 +182,9 @@ async def _callback(callback: Callback) -> AsyncIterator[bool]:
         await callback.stop()
 
 
-def _tidings(logged_in: LoggedIn, exchange: Exchange, now: float) -> list[str]:
-    grant = logged_in.grant
-    whom = f" as {logged_in.member}" if logged_in.member else ""
-    proof = "" if logged_in.proven else " PandaDoc did not answer the first question asked with it, so it is unproven."
-    until = "there is no access token yet"
-    if grant.access_token is not None:
-        until = f"its access token is good until {moment(grant.expires_at)}, for {span(grant.expires_at - now)}"
-    return [
-        f"Logged in to PandaDoc{whom}.{proof}",
-        f"Credential {exchange.name} is at generation {grant.generation}; {until}.",
-        "A running proxy takes it over within a few seconds.",
-    ]
+def _open_browser(address: str) -> None:
+    """Open one without waiting: a text browser, or what BROWSER names, may go on for as long as it likes."""
+    threading.Thread(target=webbrowser.open, args=(address,), name="browser", daemon=True).start()
 
 
 def _has_browser() -> bool:

@@ -46,13 +46,16 @@ def read_callback(query: str, state: str) -> Secret:
     return _code(fields)
 
 
-def read_pasted(text: str, state: str) -> Secret:
-    """Take the code from what a person pasted: the code, or the whole address. Raises NotACode or Declined."""
+def read_pasted(text: str, state: str | None) -> Secret:
+    """Take the code from what a person pasted: the code, or the whole address. Raises NotACode or Declined.
+
+    `state` is None for a consent that another run has asked for.
+    """
     text = text.strip().strip("\"'")
     if not any(mark in text for mark in ("?", "code=", "error=")):
         return _code({"code": text})
     fields = _fields(text.partition("#")[0].rpartition("?")[2])
-    if not _same(fields.get("state", state), state):
+    if state is not None and not _same(fields.get("state", state), state):
         raise NotACode("This address belongs to another login: its `state` is another. Open the address shown above.")
     return _code(fields)
 

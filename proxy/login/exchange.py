@@ -60,12 +60,7 @@ class Exchange:
         began = self.clock.wall()
         outcome = await self.endpoint.exchange(code, self.redirect_uri, await self.secrets.client())
         grant = self._grant(outcome, began)
-        probed, member = Probed.UNCLEAR, None
-        try:
-            probed, member = await self._prove(grant)
-        except asyncio.CancelledError:  # a person gave up on the proof: the code is spent, so the pair is kept
-            await self._store(grant)
-            raise
+        probed, member = await self._prove(grant)
         if probed is Probed.REFUSED:
             raise LoginFailed(
                 f"PandaDoc gave a token, and then refused it at {self.probe.url}. Is upstream.url of another region"

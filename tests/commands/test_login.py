@@ -213,13 +213,17 @@ async def test_an_api_that_does_not_answer_costs_no_consent(machine: Machine, ba
 
 
 async def test_a_proof_that_is_given_up_costs_no_consent(machine: Machine, back: str) -> None:
-    """Ctrl-C while PandaDoc does not answer: the code is spent, so the pair is stored."""
+    """Ctrl-C while PandaDoc does not answer: the code is spent, so what was begun is finished first."""
     configuration(machine, back)
-    machine.simulator.faults.add(Fault(path=MEMBER, hang=True))
+    gate = asyncio.Event()
+    machine.simulator.faults.add(Fault(path=MEMBER, gate=gate))
     login = await machine.start("login", "--code", machine.simulator.issue_code(), env=env(machine))
     await until(lambda: len(machine.simulator.api_calls()) == 1)
     login.signal(signal.SIGINT)
+    await login.said("Interrupted: what was begun is finished first")
+    gate.set()
     assert await login.ended() == 1
+    assert any("Credential default is at generation 1" in line for line in login.out)
     status = await machine.run("token", "status", env=env(machine))
     assert "generation         1" in status.out
     assert status.code == 0
@@ -295,3 +299,30 @@ async def test_a_login_ends_what_a_configured_seed_would_begin(machine: Machine,
     proxy.signal(signal.SIGTERM)
     assert await proxy.ended() == 0
     assert len(machine.simulator.token_calls()) == 1
+
+
+async def test_an_address_of_an_earlier_run_may_be_brought_by_hand(machine: Machine, app: ClientSession) -> None:
+    """The login has timed out meanwhile; its `state` is known to nobody any more, and a person vouches for it."""
+    configuration(machine, "https://app.example/callback")
+    login = await machine.start("login", "--timeout", "1", env=env(machine), stdin=asyncio.subprocess.PIPE)
+    returned = await consent(app, await address_of(login))
+    assert await login.ended() == 1
+    machine.secrets.add(returned.query["code"])
+    ended = await machine.run("login", "--code", str(returned), env=env(machine))
+    assert ended.code == 0
+    assert f"Kept in {machine.folder / 'grant.json'}." in ended.out.replace(
+        "Kept in grant", f"Kept in {machine.folder}/grant"
+    )
+
+
+async def test_a_browser_that_never_ends_keeps_nobody_waiting(machine: Machine, app: ClientSession, back: str) -> None:
+    """A text browser, or whatever BROWSER names."""
+    configuration(machine, back)
+    slow = machine.folder / "slow-browser"
+    slow.write_text("#!/bin/sh\nexec >/dev/null 2>&1\nsleep 5\n")
+    slow.chmod(0o700)
+    with_browser = {**env(machine), "BROWSER": f"{slow} %s"}
+    login = await machine.start("login", "--browser", env=with_browser, stdin=asyncio.subprocess.PIPE)
+    async with app.get(await consent(app, await address_of(login))) as page:
+        assert page.status == 200
+    assert await login.ended(3) == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,56 @@ async def test_a_pair_that_cant_be_stored_is_shouted_about_and_tried_until_it_is
     folder.unlink()
     assert await by_hand.ended() == 0
     assert '"generation": 1' in (folder / "grant.json").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+async def test_a_person_who_leaves_in_the_middle_of_a_redeem_loses_nothing(
+    machine: Machine, number: signal.Signals
+) -> None:
+    """Ctrl-C, a terminal that goes away, or the end of the pod: the pair that is on its way is stored first."""
+    env = await seeded(machine)
+    gate = asyncio.Event()
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    by_hand = await machine.start("token", "refresh", env=env)
+    await by_hand.said("Waiting: PandaDoc has not answered yet")
+    by_hand.signal(number)
+    gate.set()
+    assert await by_hand.ended() == 1
+    assert "generation         1" in (await machine.run("token", "status", env=env)).out
+    assert len(machine.simulator.token_calls()) == 1
+
+
+async def test_a_grant_in_memory_is_out_of_sight(machine: Machine) -> None:
+    env = await seeded(machine)
+    config = machine.folder / "config.yaml"
+    config.write_text(config.read_text().replace("{file: grant.json}", "{memory: true}"))
+    for command in (("token", "status"), ("token", "refresh"), ("token", "refresh", "--dry-run")):
+        ended = await machine.run(*command, env=env)
+        assert ended.code == 1
+        assert "in the running proxy's memory, where nothing else can see it" in ended.out + ended.err
+
+
+async def test_a_client_id_that_is_not_there_yet_is_told_without_a_traceback(machine: Machine) -> None:
+    env = await seeded(machine)
+    config = machine.folder / "config.yaml"
+    config.write_text(
+        config.read_text().replace("{env: PANDADOC_CLIENT_ID}", "{file: ./id}").replace("{file: grant.json}", "null")
+    )
+    for command in (("token", "status"), ("token", "refresh"), ("token", "refresh", "--dry-run")):
+        ended = await machine.run(*command, env=env)
+        assert ended.code == 1
+        assert "create or mount it" in ended.out + ended.err
+
+
+async def test_a_stale_seed_beside_a_healthy_grant_leaves_its_health_as_it_is(
+    machine: Machine, app: ClientSession
+) -> None:
+    """A variable that nobody has removed: told once, and no reason to log in."""
+    env = await seeded(machine)
+    await machine.run("token", "refresh", env=env)
+    process = await machine.start(env={**env, "PANDADOC_REFRESH_TOKEN": "stale-refresh-token"})
+    assert await status_of(app, await process.url() + MEMBER) == 200
+    await process.said("refuses the configured refresh token", "the stored grant goes on")
+    status = await machine.run("token", "status", env={**env, "PANDADOC_REFRESH_TOKEN": "stale-refresh-token"})
+    assert status.code == 0
+    assert "default: healthy" in status.out

@@ -100,3 +100,14 @@ def test_anything_else_is_no_redirect_uri(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as refused:
         addresses.redirect_uri(text)
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "x." + "a" * 64, "a..b", ".a", "-a.example"])
+def test_a_name_that_no_resolver_takes_is_refused(host: str) -> None:
+    """It would fail at every call, and not as a connection does."""
+    with pytest.raises(ValueError, match="expected a URL"):
+        addresses.api_url(f"https://{host}")
+
+
+def test_the_longest_label_and_a_final_dot_pass() -> None:
+    assert addresses.api_url(f"https://{'a' * 63}.example.").host == f"{'a' * 63}.example."

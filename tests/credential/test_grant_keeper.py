@@ -452,3 +452,53 @@ async def test_what_a_task_begins_at_its_end_is_finished_by_a_drain_too() -> Non
     tasks.start(first(), "first", finish=True)
     await tasks.drain(5)
     assert done.is_set()
+
+
+async def test_what_a_broken_store_makes_of_each_try_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """It is tried every two seconds, for as long as it takes somebody to come."""
+    store, tasks = FailingStore(), Tasks()
+    ours = keeper_of(store, tasks)
+    await ours.keep(grant(1), DONE)
+    store.gone = True
+    for _ in range(5):
+        await ours.lease(urgent=True)
+        await ours.read_again(urgent=True)
+    assert caplog.text.count("refreshing without the store's lock") == 1
+    assert caplog.text.count("refreshing from and into memory only") == 1
+    store.gone = False
+    assert await ours.begin(grant(1), urgent=True)
+    store.gone = True
+    await ours.lease(urgent=True)
+    assert caplog.text.count("refreshing without the store's lock") == 2
+    await tasks.drain(1)
+
+
+async def test_an_intent_that_was_given_up_and_written_all_the_same_is_taken_back() -> None:
+    """A slow disk: nothing was sent, so it must not be taken for a redeem whose reply was lost."""
+
+    class SlowStore(MemoryStore):
+        """Writes, and says that it has not."""
+
+        slow = False
+
+        async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
+            written = await super().update(change, room=room)
+            if self.slow:
+                raise StoreError("no answer within 2 s")
+            return written
+
+    store, tasks = SlowStore(), Tasks()
+    ours = keeper_of(store, tasks)
+    await ours.keep(grant(1), DONE)
+    store.slow = True
+    with pytest.raises(StoreError):
+        await ours.begin(grant(1), urgent=False)
+    store.slow = False
+    assert (await store.load()).intent is not None
+    await ours.read_again()
+    assert (await store.load()).intent is None
+    assert ours.ledger.intent is None
+    assert await ours.begin(grant(1), urgent=False)
+    await ours.read_again()
+    assert (await store.load()).intent is not None
+    await tasks.drain(1)

@@ -34,6 +34,8 @@ def intent_of(redeemed: Grant, at: float) -> Intent:
     return Intent(redeemed.refresh_token.fingerprint(), at)
 
 
+KNOWN = tuple(lineage.fingerprint for lineage in (FIRST, SECOND, THIRD))
+
 MAY_BE_WRITTEN = {
     "onto nothing": (Ledger(), grant(1), True),
     "the same again": (kept(grant(3)), grant(3), True),
@@ -53,19 +55,27 @@ def test_what_has_moved_on_is_neither_redeemed_nor_written_over(
     wanted: Grant,
     may: bool,  # noqa: FBT001 - a column
 ) -> None:
-    assert (ledger.begun(there, wanted, 1.0) is not None) is may
-    assert (ledger.renewed(there, wanted, Refusals(), DONE) is not None) is may
+    assert (ledger.begun(there, wanted, KNOWN, 1.0) is not None) is may
+    assert (ledger.renewed(there, wanted, KNOWN, Refusals(), DONE) is not None) is may
+
+
+def test_a_lineage_that_nobody_has_heard_of_came_with_a_file_that_a_person_put_there() -> None:
+    """A login elsewhere, copied over the store of a proxy that runs: it must not be written over."""
+    there, ours = kept(grant(1, SECOND)), kept(grant(9))
+    assert ledger.begun(there, grant(9), ours.seeds, 1.0) is None
+    assert ledger.renewed(there, grant(9), ours.seeds, Refusals(), DONE) is None
+    assert ledger.merged(ours, there).grant == grant(1, SECOND)
 
 
 def test_an_intent_changes_nothing_but_itself() -> None:
     there = Ledger(grant(3), ("a", FIRST.fingerprint), COOLING, last=DONE)
-    assert ledger.begun(there, grant(3), 77.0) == replace(there, intent=intent_of(grant(3), 77.0))
+    assert ledger.begun(there, grant(3), KNOWN, 77.0) == replace(there, intent=intent_of(grant(3), 77.0))
 
 
 def test_a_doubt_keeps_the_minute_in_which_it_began() -> None:
     """Whoever tries the same token again must not hide when a reply was lost first."""
     there = kept(grant(3), intent=intent_of(grant(3), 50.0))
-    again = ledger.begun(there, grant(3), 99.0)
+    again = ledger.begun(there, grant(3), KNOWN, 99.0)
     assert again is not None
     assert again.intent == intent_of(grant(3), 50.0)
 
@@ -102,30 +112,38 @@ def test_a_redeem_that_is_proven_not_to_be_one_leaves_only_an_older_doubt(
 def test_a_redeem_whose_end_nobody_knows_stays_written_down() -> None:
     there = kept(grant(3), intent=intent_of(grant(3), 50.0))
     failed = Attempt(60.0, "timeout")
-    assert ledger.unresolved(there, failed) == replace(there, last=failed)
+    assert ledger.unresolved(there, grant(3), failed) == replace(there, last=failed)
+
+
+def test_how_a_seeds_redeem_ended_is_not_said_of_the_grant_beside_it() -> None:
+    """A stale seed must not make a healthy grant look dead for the rest of its year."""
+    there = replace(kept(grant(3), intent=intent_of(grant(9, THIRD), 50.0)), last=DONE)
+    refused = Attempt(60.0, "invalid_grant")
+    assert ledger.refused(there, grant(9, THIRD), None, refused) == replace(there, intent=None)
+    assert ledger.unresolved(there, grant(9, THIRD), refused) == there
 
 
 def test_a_new_pair_ends_the_doubt_and_the_trial() -> None:
     there = kept(grant(3), intent=intent_of(grant(3), 50.0))
-    after = ledger.renewed(there, grant(4), replace(COOLING, on_trial=4), DONE)
+    after = ledger.renewed(there, grant(4), KNOWN, replace(COOLING, on_trial=4), DONE)
     assert after == Ledger(grant(4), (FIRST.fingerprint,), COOLING, None, DONE)
 
 
 def test_a_pair_that_is_there_already_leaves_the_redeem_that_somebody_has_begun_with_it() -> None:
     """The write of it hung and came through after all; whoever tries again must not hide the other's intent."""
     there = kept(grant(3), intent=intent_of(grant(3), 50.0))
-    assert ledger.renewed(there, grant(3), COOLING, DONE) == there
+    assert ledger.renewed(there, grant(3), KNOWN, COOLING, DONE) == there
 
 
 def test_a_pair_without_an_attempt_leaves_the_last_one() -> None:
     there = replace(kept(grant(3)), last=DONE)
-    after = ledger.renewed(there, grant(4), Refusals(), None)
+    after = ledger.renewed(there, grant(4), KNOWN, Refusals(), None)
     assert after is not None
     assert after.last == DONE
 
 
 def test_a_new_lineage_counts_on_from_what_is_there() -> None:
-    after = ledger.renewed(kept(grant(7)), grant(1, THIRD), Refusals(), DONE)
+    after = ledger.renewed(kept(grant(7)), grant(1, THIRD), KNOWN, Refusals(), DONE)
     assert after is not None
     assert after.generation == 8
     assert after.seeds == (FIRST.fingerprint, THIRD.fingerprint)
@@ -142,11 +160,11 @@ def test_a_login_wins_over_whatever_there_is_as_the_next_generation() -> None:
 def test_a_login_ends_the_lineage_that_was_about_to_begin() -> None:
     """A configured refresh token is on its way when a person agrees: its reply comes later, and does not count."""
     seeded = Grant(0, FIRST, Secret("seed"))
-    there = ledger.begun(Ledger(), seeded, 40.0)
+    there = ledger.begun(Ledger(), seeded, KNOWN, 40.0)
     assert there is not None
     after = ledger.consented(there, grant(1, SECOND), 90.0)
     assert after.seeds == (FIRST.fingerprint, SECOND.fingerprint)
-    assert ledger.renewed(after, grant(1), Refusals(), DONE) is None
+    assert ledger.renewed(after, grant(1), KNOWN, Refusals(), DONE) is None
 
 
 def test_a_login_that_brings_a_known_token_again_is_followed() -> None:
@@ -301,7 +319,7 @@ class World:
             self._read(process)
         self._save(process)
         chosen = self._choose(process)
-        begun = chosen and ledger.begun(self.store, chosen, self.now)
+        begun = chosen and ledger.begun(self.store, chosen, process.memory.seeds, self.now)
         if chosen and begun:
             process.before = process.memory.doubt(chosen.refresh_token)
             self._write(begun)
@@ -326,7 +344,7 @@ class World:
             self._write(ledger.refused(self.store, grant, process.before, failed))
             return
         pair = replace(grant, generation=grant.generation + 1, refresh_token=successor)
-        renewed = ledger.renewed(process.memory, pair, Refusals(), Attempt(self.now, REFRESHED))
+        renewed = ledger.renewed(process.memory, pair, process.memory.seeds, Refusals(), Attempt(self.now, REFRESHED))
         if renewed is not None:
             process.memory, process.unsaved = renewed, True
 
@@ -335,7 +353,7 @@ class World:
         if not process.unsaved or ours.grant is None:
             return
         process.unsaved = False
-        after = ledger.renewed(self.store, ours.grant, ours.refusals, ours.last)
+        after = ledger.renewed(self.store, ours.grant, ours.seeds, ours.refusals, ours.last)
         if after is None:
             self._read(process)
             return

@@ -252,7 +252,7 @@ async def test_a_process_that_waits_for_the_lease_takes_what_its_holder_stored(t
     seed = await ours.keeper.new_lineage()
     assert seed is not None
     theirs = replace(seed, generation=1, access_token=town.login().refresh_token, expires_at=9e12)
-    await town.store.change(lambda kept: renewed(kept, theirs, Refusals(), None))
+    await town.store.change(lambda kept: renewed(kept, theirs, kept.seeds, Refusals(), None))
     await refresh
     assert generation(ours) == 1
     assert town.redeems == 0
@@ -297,7 +297,7 @@ async def test_a_refusal_without_the_lease_is_believed_only_after_its_holder_had
     await asyncio.sleep(0)
     town.clock.pass_(60)
     await until(lambda: town.redeems == 2)
-    await town.store.change(lambda kept: renewed(kept, theirs, Refusals(), None))
+    await town.store.change(lambda kept: renewed(kept, theirs, kept.seeds, Refusals(), None))
     await refresh
     assert generation(ours) == 2
     assert ours.trouble is None
@@ -413,7 +413,7 @@ async def test_nothing_is_redeemed_while_the_token_is_good_and_the_store_is_full
 async def test_a_command_that_ends_at_once_redeems_nothing_into_its_memory(town: Town) -> None:
     await refreshed(town.refresher())
     town.store.full = True
-    by_hand = await refreshed(town.refresher(Policy(from_memory=False)))
+    by_hand = await refreshed(town.refresher(Policy(goes_on=False)))
     await refreshed(by_hand, refused=1)
     assert town.redeems == 1
     assert by_hand.trouble is not None
@@ -445,7 +445,7 @@ async def test_a_token_that_may_be_spent_is_not_tried_again_where_that_is_to_sto
     await refreshed(town.refresher(policy))
     stored = town.store.kept.grant
     assert stored is not None
-    await town.store.change(lambda kept: begun(kept, stored, 1_795_618_920.0))
+    await town.store.change(lambda kept: begun(kept, stored, kept.seeds, 1_795_618_920.0))
     ours = await refreshed(town.refresher(policy))
     await refreshed(ours, refused=1)
     assert town.redeems == 1
@@ -535,3 +535,18 @@ async def test_a_probes_result_is_never_taken_for_another_generations(town: Town
     assert await old is Probed.REFUSED
     assert await new is Probed.ACCEPTED
     assert asked == [1, 2]
+
+
+async def test_a_probe_that_fails_for_a_fault_of_ours_is_not_asked_again_at_once(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = list[int]()
+
+    async def probe(credential: Credential) -> Probed:
+        asked.append(credential.generation)
+        raise UnicodeError("label too long")
+
+    lending = RefreshingCredential(town.refresher(), probe=probe, wait=5, clock=TurnedClock(), tasks=town.tasks)
+    assert await lending._ask(probe, Credential("Bearer x", 1)) is Probed.UNCLEAR  # noqa: SLF001 - the same
+    assert asked == [1]
+    assert "a fault of ours in probe default" in caplog.text

@@ -59,7 +59,8 @@ IN_DOUBT = replace(LEDGER, intent=Intent(REFRESH.fingerprint(), NOW - 600))
 CASES = {
     "stale, and nothing is wrong": (LEDGER, {"lent": STALE}, "healthy", "stale", ""),
     "stale, and a refresh has failed": (FAILED, {"lent": STALE}, "failing", "stale", "(server_error)"),
-    "fresh, and a refresh has failed": (FAILED, {}, "failing", "fresh", "token refresh --dry-run"),
+    "fresh, and a refresh that was not due has failed": (FAILED, {}, "healthy", "fresh", ""),
+    "expired, and a refresh has failed": (FAILED, {"lent": EXPIRED}, "failing", "expired", "token refresh --dry-run"),
     "expired, and nobody has tried": (LEDGER, {"lent": EXPIRED}, "failing", "expired", "token refresh"),
     "dead, though its token is good": (DEAD, {}, "dead", "dead", "pandadoc-proxy login --credential acme"),
     "a client nobody knows": (replace(DEAD, last=Attempt(NOW, "invalid_client")), {}, "dead", "dead", "($SECRET)"),

@@ -81,7 +81,7 @@ async def crashed(house: House, seed: Secret) -> None:
     """Leave a store as a process does that was killed while its redeem was on its way."""
     now = house.clock.wall()
     grant = Grant(0, Lineage("refresh_token", seed.fingerprint(), now), seed)
-    await house.store().update(lambda kept: ledger.begun(kept, grant, now))
+    await house.store().update(lambda kept: ledger.begun(kept, grant, kept.seeds, now))
 
 
 async def test_after_a_crash_that_redeemed_nothing_one_retry_makes_all_well(oauth_house: HouseMaker) -> None:

@@ -6,6 +6,7 @@ They share a folder and a grant, as replicas do; each has tasks, locks and a dis
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from conftest import HouseMaker
@@ -162,3 +163,21 @@ async def test_a_lease_that_is_never_given_back_is_waited_for_as_long_as_a_redee
     assert (await house.get()).status == 200
     assert house.ear.heard("WARNING", "holds the refresh for too long; going on")
     lease.release()
+
+
+async def test_a_file_with_a_login_from_elsewhere_is_taken_over_and_not_written_over(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """Somebody has logged in on his laptop and copied the file over the server's."""
+    house = await oauth_house()
+    await house.get()
+    house.settings["credentials"]["default"]["oauth2"]["store"] = {"file": str(tmp_path / "laptop.json")}
+    consented = await house.log_in()
+    (tmp_path / "laptop.json").replace(tmp_path / "grant.json")
+    await house.look()
+    house.settings["credentials"]["default"]["oauth2"]["store"] = {"file": str(tmp_path / "grant.json")}
+    kept = (await house.store().load()).grant
+    assert kept is not None
+    assert kept.refresh_token == consented
+    assert (await house.get()).status == 200
+    assert house.ear.fields[-1]["generation"] == 2

@@ -1,6 +1,5 @@
 """A code becomes a stored grant, or a reason: against the simulator, with what may go wrong in between."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -140,16 +139,6 @@ async def test_a_refresh_token_alone_is_a_grant_too(exchange: Exchange, simulato
     assert logged_in.grant.access_token is None
     assert not logged_in.proven
     assert not simulator.api_calls()
-
-
-async def test_a_proof_that_is_cancelled_leaves_the_pair_in_the_store(exchange: Exchange, simulator: Simulator) -> None:
-    simulator.faults.add(Fault(path="/public/**", hang=True))
-    finishing = asyncio.create_task(finish(exchange, simulator))
-    await simulator.until(lambda: len(simulator.api_calls()) == 1)
-    finishing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await finishing
-    assert (await exchange.store.load()).generation == 1
 
 
 async def test_a_configured_seed_is_outranked_if_it_can_be_read(
