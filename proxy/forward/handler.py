@@ -17,7 +17,7 @@ from proxy.errors import AnswerBroken, CallerError, CallerStalled, Overloaded, P
 from proxy.forward import guard
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.exchange import Exchange
-from proxy.forward.headers import Origin, to_caller, to_upstream, values
+from proxy.forward.headers import Fields, Origin, to_caller, to_upstream, values, without_credential
 from proxy.forward.problem import problem
 from proxy.forward.relay import RelayedResponse, cut, hold, relay
 from proxy.forward.server import Incoming
@@ -126,9 +126,10 @@ class Handler:
             )
         body = request.body(lane.body_limits, lane.kept_bytes)
         try:
-            answer = await _ask(_Errand(request.head, admitted.target, body, lane, exchange))
+            answer, lent = await _ask(_Errand(request.head, admitted.target, body, lane, exchange))
             try:
-                return await _relay(request, admitted, lane, answer, exchange)
+                fields = to_caller(answer.fields, lane.origin, b"http://" + admitted.host)
+                return await _relay(request, lane, answer, _unleaked(fields, lent, exchange), exchange)
             finally:
                 await answer.close()
         finally:
@@ -160,8 +161,11 @@ class _Errand:
             exchange.answered()
 
 
-async def _ask(errand: _Errand) -> Answer:
-    """Return the answer to relay: the first, or after a 401 and with a newer credential the second (law 11)."""
+async def _ask(errand: _Errand) -> tuple[Answer, Credential]:
+    """Return the answer to relay: the first, or after a 401 and with a newer credential the second (law 11).
+
+    With it comes the credential that was lent for it.
+    """
     source, body = errand.lane.source, errand.body
     keepable = body is None or body.surely_replayable
     credential = await (source.current() if keepable else source.proven())
@@ -169,10 +173,10 @@ async def _ask(errand: _Errand) -> Answer:
     if answer.status != UNAUTHORIZED:
         if answer.status < LEAST_ERROR:
             source.accepted(credential)
-        return answer
+        return answer, credential
     if body is not None and not body.replayable:
         source.renew_behind(credential)
-        return answer
+        return answer, credential
     answer = await hold(answer, HELD_401)
     try:
         newer = await source.replacement(credential)
@@ -181,19 +185,27 @@ async def _ask(errand: _Errand) -> Answer:
         raise
     if newer is None or not (body is None or body.replayable):
         errand.exchange.fault = "PandaDoc's 401 is relayed: there is no newer credential to replay with"
-        return answer
+        return answer, credential
     await answer.close()
     errand.exchange.replayed = True
     answer = await errand.attempt(newer, replay=True)
     if answer.status not in SAYS_NOTHING:
         source.replayed(newer, refused=answer.status == UNAUTHORIZED)
-    return answer
+    return answer, newer
+
+
+def _unleaked(fields: Fields, lent: Credential, exchange: Exchange) -> Fields:
+    """Drop what would tell the caller the credential, and say that it happened."""
+    kept, leaks = without_credential(fields, lent.authorization)
+    if leaks:
+        text = "the upstream's answer to request %s held the credential in %d fields, which are dropped"
+        log.warning(text, exchange.request_id, leaks)
+    return kept
 
 
 async def _relay(
-    request: Incoming, admitted: guard.Admitted, lane: Lane, answer: Answer, exchange: Exchange
+    request: Incoming, lane: Lane, answer: Answer, fields: Fields, exchange: Exchange
 ) -> web.StreamResponse:
-    fields = to_caller(answer.fields, lane.origin, b"http://" + admitted.host)
     response = RelayedResponse(answer, fields)
     if not (lane.ready() and request.content.is_eof()):
         response.force_close()  # we are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6)

@@ -38,6 +38,17 @@ NOT_FROM_CALLER: Final = HOP_BY_HOP | {
     b"x-rewrite-url",
 }
 
+NOT_TO_CALLER: Final = HOP_BY_HOP | {
+    b"alt-svc",  # would lead the caller past the proxy (RFC 7838)
+    b"nel",  # the reports would be about localhost
+    b"report-to",
+    b"strict-transport-security",  # would make the caller refuse http://localhost (RFC 6797)
+}
+"""What an upstream says to whoever reached it at its own name; the caller has reached us."""
+
+SHORTEST_SECRET: Final = 16
+"""Bytes. A shorter credential may stand in a field by chance; PandaDoc's have forty."""
+
 END_TO_END: Final = frozenset(
     {
         b"authorization",
@@ -77,12 +88,24 @@ def to_upstream(fields: Fields, authorization: str) -> Fields:
 
 def to_caller(fields: Fields, origin: "Origin", here: bytes) -> Fields:
     """Return the upstream's fields that cross, with a Location on its own origin turned to ours (law 15)."""
-    dropped = HOP_BY_HOP | nominated(fields)
+    dropped = NOT_TO_CALLER | nominated(fields)
     return tuple(
         (name, origin.as_seen_here(value, here) if name.lower() == b"location" else value)
         for name, value in fields
         if name.lower() not in dropped
     )
+
+
+def without_credential(fields: Fields, authorization: str) -> tuple[Fields, int]:
+    """Return the fields that do not hold the credential that was lent, and how many do.
+
+    An upstream, or a debugging proxy on the way, may echo what it was sent; the caller must not learn it.
+    """
+    secret = authorization.rpartition(" ")[2].encode("ascii")
+    if len(secret) < SHORTEST_SECRET:
+        return fields, 0
+    kept = tuple(field for field in fields if secret not in field[0] and secret not in field[1])
+    return kept, len(fields) - len(kept)
 
 
 class Origin:

@@ -12,6 +12,7 @@ from wire import OK, Message, Stage, answering, caller, converse, upstream
 
 from proxy.errors import CallerError
 from proxy.forward.guard import hands_out_credentials
+from proxy.forward.headers import without_credential
 
 TARGETS = [
     b"/public/v1/documents?upload",
@@ -346,3 +347,37 @@ async def test_the_access_line_shows_no_query(api_key_house: HouseMaker) -> None
     await house.get("/public/v1/documents?q=hush")
     assert house.ear.heard("/public/v1/documents", "200")
     assert not house.ear.heard("hush")
+
+
+async def test_what_an_upstream_says_to_whoever_reached_it_at_its_own_name_stops_here(
+    api_key_house: HouseMaker,
+) -> None:
+    """An HSTS field would make the app refuse http://localhost; Alt-Svc would lead it past the proxy."""
+    said = (b'Alt-Svc: h3=":443"', b"strict-transport-security: max-age=1", b"NEL: {}", b"Report-To: {}", b"X-Kept: 1")
+    answer = b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(said) + b"\r\nContent-Length: 0\r\n\r\n"
+    async with upstream(answering(answer)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert [name for name, _ in seen.fields if name.lower() not in {b"date", b"content-length"}] == [b"X-Kept"]
+
+
+async def test_an_answer_that_echoes_the_credential_tells_the_caller_nothing(api_key_house: HouseMaker) -> None:
+    """An upstream that debugs, or a proxy on the way that shows what it was sent."""
+
+    async def script(stage: Stage) -> None:
+        request = await stage.request()
+        lent = request.values(b"authorization")[0]
+        echo = b"X-Echo: " + lent + b"\r\nX-Inside: a=" + lent.split(b" ")[1] + b";b\r\nX-Kept: API-Key\r\n"
+        await stage.say(b"HTTP/1.1 200 OK\r\n" + echo + b"Content-Length: 0\r\n\r\n")
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert house.environ["KEY"].encode() not in seen.head
+        assert seen.values(b"x-kept") == [b"API-Key"]
+        assert house.ear.heard("WARNING", "held the credential in 2 fields")
+
+
+def test_a_short_credential_stands_in_a_field_by_chance() -> None:
+    fields = ((b"X-Page", b"12345"),)
+    assert without_credential(fields, "API-Key 12345") == (fields, 0)
