@@ -126,6 +126,8 @@ class Slots:
         with self._or_no_second(), self._open_second() as handle:
             try:
                 os.posix_fallocate(handle, 0, ROOM)
+            except AttributeError:  # macOS has no such call
+                _write(handle, bytes(ROOM))
             except OSError as fault:
                 if fault.errno not in NOT_SUPPORTED:
                     raise
