@@ -17,6 +17,11 @@ class Arrival:
     pasted: bool
     page: "asyncio.Future[Page]"
 
+    def show(self, page: Page) -> None:
+        """Answer the browser, if it is still there: one that leaves cancels what it waits for."""
+        if not self.page.done():
+            self.page.set_result(page)
+
 
 class Arrivals:
     """Queues what comes back. `_queue` grows in `browser` and from the terminal's thread."""

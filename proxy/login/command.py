@@ -83,12 +83,12 @@ class _Login:
     credential: OAuth2Credential
     exchange: Exchange
 
-    async def conclude(self, code: Secret, page: "asyncio.Future[pages.Page] | None" = None) -> int:
+    async def conclude(self, code: Secret, arrival: Arrival | None = None) -> int:
         """Exchange `code`, and say how that went; return the exit code.
 
         A person who leaves meanwhile changes nothing: a code that was sent is spent.
         """
-        concluding = self.parts.tasks.start(self._conclude(code, page), "login", finish=True)
+        concluding = self.parts.tasks.start(self._conclude(code, arrival), "login", finish=True)
         try:
             await asyncio.wait({concluding})
         except asyncio.CancelledError:
@@ -96,7 +96,7 @@ class _Login:
             raise
         return concluding.result()
 
-    async def _conclude(self, code: Secret, page: "asyncio.Future[pages.Page] | None") -> int:
+    async def _conclude(self, code: Secret, arrival: Arrival | None) -> int:
         try:
             tidings = self._tidings(await self.exchange.finish(code))
         except (LoginFailed, StoreError, SecretUnavailable) as fault:
@@ -105,8 +105,8 @@ class _Login:
         else:
             click.echo("\n".join(tidings))
             exit_code, shown = 0, pages.done(*tidings)
-        if page is not None:
-            page.set_result(shown)
+        if arrival is not None:
+            arrival.show(shown)
         return exit_code
 
     def _tidings(self, logged_in: LoggedIn) -> list[str]:
@@ -143,7 +143,7 @@ async def _ask_a_person(login: _Login, options: Options) -> int:
                 arrival, code = await _first_code(arrivals, state, listening=listening)
         except TimeoutError:
             raise LoginFailed(f"Nobody consented within {span(options.timeout)}. Log in again.") from None
-        return await login.conclude(code, arrival.page)
+        return await login.conclude(code, arrival)
 
 
 async def _first_code(arrivals: Arrivals, state: str, *, listening: bool) -> tuple[Arrival, Secret]:
@@ -160,9 +160,9 @@ async def _first_code(arrivals: Arrivals, state: str, *, listening: bool) -> tup
         except NotACode as flaw:
             if arrival.pasted:
                 _say_to_operator(str(flaw))
-            arrival.page.set_result(pages.failed(str(flaw)))
+            arrival.show(pages.failed(str(flaw)))
         except Declined as flaw:
-            arrival.page.set_result(pages.failed(str(flaw), "Nothing that is stored was changed."))
+            arrival.show(pages.failed(str(flaw), "Nothing that is stored was changed."))
             raise
 
 

@@ -13,9 +13,11 @@ import pytest
 from aiohttp import ClientSession
 from commands.process import MEMBER, Machine, Process, poll, status_of
 from rig import until
+from wire import caller
 from yarl import URL
 
 from proxy.simulator import Fault
+from proxy.simulator.journal import TOKEN_PATH
 
 ADDRESS = re.compile(r"http://\S+/oauth2/authorize\?\S+")
 
@@ -326,3 +328,21 @@ async def test_a_browser_that_never_ends_keeps_nobody_waiting(machine: Machine, 
     async with app.get(await consent(app, await address_of(login))) as page:
         assert page.status == 200
     assert await login.ended(3) == 0
+
+
+async def test_a_browser_that_leaves_before_its_page_costs_no_consent(
+    machine: Machine, app: ClientSession, back: str
+) -> None:
+    """It is closed while the code is being exchanged."""
+    configuration(machine, back)
+    login = await machine.start("login", "--no-browser", env=env(machine), stdin=asyncio.subprocess.PIPE)
+    returned = await consent(app, await address_of(login))
+    gate = asyncio.Event()
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    machine.secrets.add(returned.query["code"])
+    async with caller(returned.port or 0) as browser:
+        await browser.send(f"GET {returned.raw_path_qs} HTTP/1.1\r\nHost: {returned.authority}\r\n\r\n".encode())
+        await until(lambda: len(machine.simulator.token_calls()) == 1)
+    gate.set()
+    assert await login.ended() == 0
+    assert any("Logged in to PandaDoc as Simulated Member" in line for line in login.out)

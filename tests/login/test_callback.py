@@ -37,7 +37,7 @@ async def test_a_browser_waits_for_the_page_that_says_how_it_went(unused_tcp_por
         assert arrival.text == "code=abcdef&state=s"
         assert not arrival.pasted
         assert "abcdef" not in repr(arrival)
-        arrival.page.set_result(pages.done("Logged in as you."))
+        arrival.show(pages.done("Logged in as you."))
         seen = await browser
         assert seen.start == b"HTTP/1.1 200 OK"
         assert b"Logged in as you." in seen.body
@@ -50,7 +50,7 @@ async def test_a_page_on_its_way_leaves_before_the_listener_is_gone(unused_tcp_p
         browser = asyncio.create_task(get(unused_tcp_port, "/callback?x"))
         arrival = await arrivals.next()
         assert arrival is not None
-        arrival.page.set_result(pages.done())
+        arrival.show(pages.done())
     assert (await browser).start == b"HTTP/1.1 200 OK"
 
 
