@@ -16,7 +16,7 @@ from proxy.credential.ledger import Grant, Ledger, Lineage
 from proxy.credential.probe import Member, Probed, UpstreamProbe
 from proxy.credential.store import Store, StoreError
 from proxy.credential.token_endpoint import TokenEndpoint
-from proxy.credential.token_reply import NotRedeemed, Outcome, Redeemed, Refused
+from proxy.credential.token_reply import NotRedeemed, Outcome, Redeemed, Refused, Unknown
 from proxy.secrets import Secret, SecretUnavailable
 
 STORE_TRIES: Final = 4
@@ -109,13 +109,13 @@ class Exchange:
             return grant
         return Grant(0, lineage, outcome.refresh_token, outcome.access_token, began, began + outcome.lifetime)
 
-    def _why(self, outcome: Outcome) -> str:
+    def _why(self, outcome: Refused | NotRedeemed | Unknown) -> str:
         if isinstance(outcome, Refused):
             return self._refusal(outcome.error)
-        detail = getattr(outcome, "detail", "")
+        exchanged = f"exchanged at {self.endpoint.url}: {outcome.detail}."
         if isinstance(outcome, NotRedeemed):
-            return f"The code was not exchanged at {self.endpoint.url}: {detail}. It is not spent: log in again."
-        return f"Nobody knows whether the code was exchanged at {self.endpoint.url}: {detail}. Log in again."
+            return f"The code was not {exchanged} It is not spent: log in again."
+        return f"Nobody knows whether the code was {exchanged} Log in again."
 
     def _refusal(self, error: str) -> str:
         if error == "invalid_grant":
