@@ -29,7 +29,7 @@ from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
-LAST_WORK: Final = 30.0
+LAST_WORK: Final = 45.0
 """Seconds that a command gives a pair to be stored, after its redeem."""
 
 

@@ -22,11 +22,15 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 def end_by_cancelling() -> None:
-    """Have SIGTERM and a terminal that goes away (SIGHUP) cancel the current task, as Ctrl-C does."""
-    task = asyncio.current_task()
+    """Have SIGTERM and a terminal that goes away (SIGHUP) cancel the current task, as Ctrl-C does.
+
+    SIGHUP does so once, for it comes twice where a shell passes it on, and not at all under nohup.
+    """
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None  # noqa: S101 - it is called from one
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, lambda: task.cancelling() or task.cancel())
 
 
 class Signals:

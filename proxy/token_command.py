@@ -94,13 +94,15 @@ async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Crede
     if trouble is not None:
         click.echo(trouble, err=True)
         return 1
+    stored = await refresher.keeper.settled()
     grant, now = refresher.keeper.ledger.grant, parts.clock.wall()
     assert grant is not None  # noqa: S101 - without trouble there is one
     click.echo(
         f"Credential {name} is at generation {grant.generation}; its access token is good until"
-        f" {moment(grant.expires_at)}, for {span(grant.expires_at - now)}.\n{parts.takes_over(credential)}"
+        f" {moment(grant.expires_at)}, for {span(grant.expires_at - now)}."
     )
-    return 0 if await refresher.keeper.settled() else 1
+    click.echo(parts.takes_over(credential) if stored else "It could NOT be stored, and is lost: log in again.")
+    return 0 if stored else 1
 
 
 async def rehearse(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
@@ -122,6 +124,7 @@ async def _proofs(parts: CredentialParts, name: str, credential: OAuth2Credentia
         yield await _store_proof(parts, credential, refresher)
     except (StoreError, SecretUnavailable) as fault:
         yield False, str(fault)
+        return
     try:
         seed = await refresher.keeper.new_lineage()
         yield (

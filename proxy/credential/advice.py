@@ -35,12 +35,12 @@ class Advice:
             " its scope above all."
         )
 
-    def dead_seed(self, error: str) -> str:
-        """Say that a newly configured refresh token is worth nothing, and that nobody is hurt."""
+    def dead_seed(self, doubt: Intent | None) -> str:
+        """Say that a newly configured refresh token is worth nothing (invalid_grant), and that nobody is hurt."""
         where = f"credentials.{self.name}.oauth2.refresh_token"
         return (
-            f"PandaDoc refuses the configured refresh token of credential {self.name} ({error}); the stored grant goes"
-            f" on. Remove {where} ({self.refresh_token}), or set a new one."
+            f"PandaDoc refuses the configured refresh token of credential {self.name} (invalid_grant); the stored grant"
+            f" goes on.{lost_reply(doubt)} Remove {where} ({self.refresh_token}), or set a new one."
         )
 
     def stopped(self, doubt: Intent) -> str:

@@ -27,7 +27,7 @@ class GrantKeeper:
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
     not in the store, by `_store_now` and `_keep_later`; `_saving`, the last task to store one late, by `_store_now`;
-    `_unsent`, an intent that was given up and may still be written, by `begin` and `read_again`.
+    `_given_up`, intents that were never sent and may still be written, by `begin`.
     """
 
     def __init__(
@@ -50,10 +50,11 @@ class GrantKeeper:
         self._tasks = tasks
         self._unstored = False
         self._saving: asyncio.Task[None] | None = None
-        self._unsent: Intent | None = None
+        self._given_up: set[Intent] = set()
         self._notice = Notice(log)
         self._lockless = Notice(log)
-        self._memory_only = Notice(log, logging.CRITICAL)
+        self._unreadable = Notice(log, logging.CRITICAL)
+        self._unwritable = Notice(log, logging.CRITICAL)
 
     def __repr__(self) -> str:
         stored = "NOT stored" if self._unstored else "stored"
@@ -67,11 +68,11 @@ class GrantKeeper:
         Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant.
         """
         try:
-            kept = await self._store.load()
-            if self._unsent is not None:
-                kept = await self._drop_unsent(kept, self._unsent)
+            kept = self._without_given_up(await self._store.load())
         except StoreError as fault:
-            self._or_from_memory(fault, urgent=urgent and self.ledger.grant is not None)
+            if not (urgent and self.ledger.grant is not None):
+                raise
+            self._unreadable.say(f"credential {self._name}: refreshing from memory only. {fault}")
             return
         self.ledger = ledger.merged(self.ledger, kept)
         if self.ledger.grant != kept.grant and not self._unstored:
@@ -129,27 +130,33 @@ class GrantKeeper:
             await self._store_now()
         known, now = self.ledger.seeds, self._clock.wall()
         begun = ledger.begun(self.ledger, grant, known, now)
+
+        def change(kept: Ledger) -> Ledger | None:
+            return ledger.begun(self._without_given_up(kept), grant, known, now)
+
         try:
-            kept = await self._store.update(lambda kept: ledger.begun(kept, grant, known, now), room=True)
+            kept = await self._store.update(change, room=True)
         except StoreError as fault:
-            if not urgent:  # nothing is sent, and yet a slow disk may still write that it was
-                self._unsent = Intent(grant.refresh_token.fingerprint(), now)
-            self._or_from_memory(fault, urgent=urgent)
+            if not urgent:
+                self._given_up.add(Intent(grant.refresh_token.fingerprint(), now))
+                raise
+            self._unwritable.say(f"credential {self._name}: refreshing into memory only. {fault}")
             kept = begun
         else:
-            self._lockless.say("")
-            self._memory_only.say("")
+            self._store_is_well()
+        self._given_up.clear()  # from here on an intent stands for what is sent
         if kept is None:
             return False
         self.ledger = replace(self.ledger, intent=kept.intent)
         return True
 
-    async def _drop_unsent(self, kept: Ledger, unsent: Intent) -> Ledger:
-        """Take back an intent that was written after it had been given up. Raises StoreError."""
-        if kept.intent == unsent:
-            kept = await self._store.update(lambda now: replace(now, intent=None)) or kept
-        self._unsent = None
-        return kept
+    def _without_given_up(self, kept: Ledger) -> Ledger:
+        """Look past an intent that a slow disk has written after it had been given up: nothing was sent."""
+        return replace(kept, intent=None) if kept.intent in self._given_up else kept
+
+    def _store_is_well(self) -> None:
+        for notice in (self._unreadable, self._unwritable, self._lockless):
+            notice.say("")
 
     async def failed(self, grant: Grant, before: Intent | None, attempt: Attempt, *, proven: bool) -> None:
         """Write down that no pair came of it; `proven`: and that nothing was redeemed."""
@@ -195,6 +202,7 @@ class GrantKeeper:
                 self._saving = self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
         else:
             self._unstored = False
+            self._store_is_well()
 
     async def _save(self) -> None:
         """Store the pair that is in memory, unless the store has moved on: then take that. Raises StoreError.
@@ -229,6 +237,7 @@ class GrantKeeper:
                 log.log(level, text, self._name, self.ledger.generation, fault)
             else:
                 self._unstored = False
+                self._store_is_well()
                 log.info("credential %s: generation %d is stored now", self._name, self.ledger.generation)
         if self._unstored:
             log.critical(
@@ -256,8 +265,3 @@ class GrantKeeper:
             await self._store.update(lambda kept: ledger.cooled(kept, lineage, self.ledger.refusals))
         except StoreError as fault:
             log.warning("credential %s: a cool-down is not stored: a restart ends it. %s", self._name, fault)
-
-    def _or_from_memory(self, fault: StoreError, *, urgent: bool) -> None:
-        if not urgent:
-            raise fault
-        self._memory_only.say(f"credential {self._name}: refreshing from and into memory only. {fault}")

@@ -92,10 +92,11 @@ def decode(content: bytes, owner: str) -> Ledger:
 
 
 def _ledger(record: _Record) -> Ledger:
-    cooldown = record.cooldown
+    cooldown, grant = record.cooldown, _grant(record)
+    own = () if grant is None or grant.lineage.fingerprint in record.seeds else (grant.lineage.fingerprint,)
     return Ledger(
-        grant=_grant(record),
-        seeds=record.seeds,
+        grant=grant,
+        seeds=(*record.seeds, *own),  # an edited file may lack it
         refusals=Refusals(until=cooldown.until, length=cooldown.length, spent=cooldown.spent),
         intent=record.intent,
         last=record.last,

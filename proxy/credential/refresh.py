@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Final
 
 from proxy.clock import Clock
@@ -45,6 +46,9 @@ SHORT_LIFE: Final = 60.0
 
 SILENCE: Final = 1.0
 """Seconds that a person waits without a word."""
+
+QUICK_TURNS: Final = 3
+"""Looks at a store that has moved on, before there are pauses between them."""
 
 SECOND_LOOKS: Final = 20
 """Looks at the store before an invalid_grant is believed that came without the lease: its holder may be storing."""
@@ -227,24 +231,29 @@ class Refresher:
     async def _take_turns(self, order: _Order) -> None:
         """Refresh when the lease is ours, or has been another's for longer than a redeem may take."""
         patience = self._clock.monotonic() + self._endpoint.redeem_timeout + LEASE_SLACK
-        while True:
+        for turn in count():
             lease = await self.keeper.lease(urgent=self._from_memory(order))
             if lease is None and self._clock.monotonic() < patience:
                 await self.keeper.read_again(urgent=self._from_memory(order))
                 self._adopt()
                 if self._needless(order):
                     return
-                if await self._tasks.pause(POLL):
-                    raise self._waiting_helps("Another process is refreshing it, and this one is ending")
+            elif await self._with_lease(order, lease):
+                return
+            elif turn < QUICK_TURNS:
                 continue
-            if lease is None:
-                log.warning("credential %s: another process holds the refresh for too long; going on", self.name)
-            try:
-                if await self._round(order, lease):
-                    return
-            finally:
-                if lease is not None:
-                    lease.release()
+            if await self._tasks.pause(POLL):
+                raise self._waiting_helps("Another process is refreshing it, and this one is ending")
+
+    async def _with_lease(self, order: _Order, lease: Lease | None) -> bool:
+        """Have a round, and give the lease back; None stands for one that another process keeps for too long."""
+        if lease is None:
+            log.warning("credential %s: another process holds the refresh for too long; going on", self.name)
+        try:
+            return await self._round(order, lease)
+        finally:
+            if lease is not None:
+                lease.release()
 
     async def _round(self, order: _Order, lease: Lease | None) -> bool:
         """Adopt or redeem; tell whether that settled it, or the store has moved on and wants another look."""
@@ -371,12 +380,13 @@ class Refresher:
             await self.keeper.read_again(urgent=True)
             if self.keeper.ledger.grant != was:
                 return False
-        why = self.advice.dead(outcome.error, self.keeper.ledger.doubt(grant.refresh_token))
+        doubt = self.keeper.ledger.doubt(grant.refresh_token)
+        why = self.advice.dead(outcome.error, doubt)
         self._latch.close(client, grant, why)
         self.seed_waits = False
         stored = self.keeper.ledger.grant
         if stored is not None and not self._latch.closed(client, stored):
-            log.error("%s", self.advice.dead_seed(outcome.error))
+            log.error("%s", self.advice.dead_seed(doubt) if outcome.error == "invalid_grant" else why)
             self.trouble = None
             return not self._urgent(order)
         self._fail(OperatorError(why), backoff.DEAD_LOOK)

@@ -6,7 +6,7 @@ from typing import Literal
 from proxy.credential.advice import Advice, moment, span
 from proxy.credential.credential import Credential, Freshness
 from proxy.credential.ledger import LOGIN, REFRESHED, SEEDED, Ledger
-from proxy.credential.token_reply import PERMANENT
+from proxy.credential.token_reply import PERMANENT, Cause
 
 Health = Literal["healthy", "failing", "dead", "unknown"]
 
@@ -87,7 +87,7 @@ def _judged(ledger: Ledger, around: Circumstances, advice: Advice) -> tuple[Heal
     if grant is None and not around.seed_waits:
         return "dead", "dead", advice.no_refresh_token()
     state = "none" if grant is None else _freshness(around)
-    doubt = ledger.intent
+    doubt = ledger.doubt(grant.refresh_token) if grant is not None else ledger.intent
     if failed in PERMANENT:
         return "dead", "dead", advice.dead(failed, doubt)
     if doubt is not None and around.now - doubt.at > around.redeem_time:
@@ -96,7 +96,7 @@ def _judged(ledger: Ledger, around: Circumstances, advice: Advice) -> tuple[Heal
             if around.may_retry
             else ("dead", "dead", advice.stopped(doubt))
         )
-    if state == Freshness.FRESH.value:  # whatever has failed, it was not due
+    if state == Freshness.FRESH.value and failed != Cause.NO_ACCESS_TOKEN:  # else the redeem has killed the token
         return "healthy", state, ""
     if failed is not None:
         return "failing", state, advice.failing(failed)

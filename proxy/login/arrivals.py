@@ -24,11 +24,12 @@ class Arrival:
 
 
 class Arrivals:
-    """Queues what comes back. `_queue` grows in `browser` and from the terminal's thread."""
+    """Queues what comes back. `_queue` grows in `browser` and from the terminal's thread; `_last` is set by `end`."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Arrival | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
+        self._last: Page | None = None
 
     def __repr__(self) -> str:
         return f"<Arrivals {self._queue.qsize()} waiting>"
@@ -39,9 +40,18 @@ class Arrivals:
 
     async def browser(self, query: str) -> Page:
         """Queue what a browser brought; return the page to show it once it was judged."""
+        if self._last is not None:
+            return self._last
         arrival = Arrival(query, pasted=False, page=self._loop.create_future())
         self._queue.put_nowait(arrival)
         return await arrival.page
+
+    def end(self, page: Page) -> None:
+        """Answer whoever still waits, and whoever comes later, with `page`: somebody may have reloaded his."""
+        self._last = page
+        while not self._queue.empty():
+            if (waiting := self._queue.get_nowait()) is not None:
+                waiting.show(page)
 
     def listen(self, terminal: int) -> None:
         """Read lines from a file descriptor, in a daemon thread: a terminal can't be waited for in any other way.

@@ -10,7 +10,7 @@ import secrets
 import sys
 import threading
 import webbrowser
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -83,12 +83,12 @@ class _Login:
     credential: OAuth2Credential
     exchange: Exchange
 
-    async def conclude(self, code: Secret, arrival: Arrival | None = None) -> int:
+    async def conclude(self, code: Secret, show: Callable[[pages.Page], None] | None = None) -> int:
         """Exchange `code`, and say how that went; return the exit code.
 
         A person who leaves meanwhile changes nothing: a code that was sent is spent.
         """
-        concluding = self.parts.tasks.start(self._conclude(code, arrival), "login", finish=True)
+        concluding = self.parts.tasks.start(self._conclude(code, show), "login", finish=True)
         try:
             await asyncio.wait({concluding})
         except asyncio.CancelledError:
@@ -96,18 +96,17 @@ class _Login:
             raise
         return concluding.result()
 
-    async def _conclude(self, code: Secret, arrival: Arrival | None) -> int:
+    async def _conclude(self, code: Secret, show: Callable[[pages.Page], None] | None) -> int:
+        show = show or (lambda _page: None)
         try:
             tidings = self._tidings(await self.exchange.finish(code))
         except (LoginFailed, StoreError, SecretUnavailable) as fault:
+            show(pages.failed(str(fault)))  # first, for the terminal may be gone
             _say_to_operator(str(fault))
-            exit_code, shown = 1, pages.failed(str(fault))
-        else:
-            click.echo("\n".join(tidings))
-            exit_code, shown = 0, pages.done(*tidings)
-        if arrival is not None:
-            arrival.show(shown)
-        return exit_code
+            return 1
+        show(pages.done(*tidings))
+        click.echo("\n".join(tidings))
+        return 0
 
     def _tidings(self, logged_in: LoggedIn) -> list[str]:
         grant, left = logged_in.grant, logged_in.grant.expires_at - self.parts.clock.wall()
@@ -143,7 +142,12 @@ async def _ask_a_person(login: _Login, options: Options) -> int:
                 arrival, code = await _first_code(arrivals, state, listening=listening)
         except TimeoutError:
             raise LoginFailed(f"Nobody consented within {span(options.timeout)}. Log in again.") from None
-        return await login.conclude(code, arrival)
+
+        def show(page: pages.Page) -> None:
+            arrival.show(page)
+            arrivals.end(page)
+
+        return await login.conclude(code, show)
 
 
 async def _first_code(arrivals: Arrivals, state: str, *, listening: bool) -> tuple[Arrival, Secret]:

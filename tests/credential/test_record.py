@@ -131,3 +131,12 @@ def test_no_repr_shows_a_token() -> None:
     shown = repr(decode(encode(FULL, OWNER), OWNER))
     assert REFRESH not in shown
     assert ACCESS not in shown
+
+
+def test_a_record_whose_seeds_lack_its_own_lineage_is_completed() -> None:
+    """Somebody has edited it; a lineage that nobody has heard of would be waited for, for ever."""
+    edited = json.loads(encode(FULL, OWNER))
+    edited["seeds"] = []
+    grant = FULL.grant
+    assert grant is not None
+    assert decode(json.dumps(edited).encode(), OWNER).seeds == (grant.lineage.fingerprint,)

@@ -60,6 +60,13 @@ CASES = {
     "stale, and nothing is wrong": (LEDGER, {"lent": STALE}, "healthy", "stale", ""),
     "stale, and a refresh has failed": (FAILED, {"lent": STALE}, "failing", "stale", "(server_error)"),
     "fresh, and a refresh that was not due has failed": (FAILED, {}, "healthy", "fresh", ""),
+    "fresh, but its redeem has killed it": (
+        replace(LEDGER, last=Attempt(NOW, "no_access_token")),
+        {},
+        "failing",
+        "fresh",
+        "(no_access_token)",
+    ),
     "expired, and a refresh has failed": (FAILED, {"lent": EXPIRED}, "failing", "expired", "token refresh --dry-run"),
     "expired, and nobody has tried": (LEDGER, {"lent": EXPIRED}, "failing", "expired", "token refresh"),
     "dead, though its token is good": (DEAD, {}, "dead", "dead", "pandadoc-proxy login --credential acme"),

@@ -1,8 +1,10 @@
 """What a terminal sends: lines, whatever pieces they come in."""
 
+import asyncio
 import os
 
 from proxy.login.arrivals import Arrivals
+from proxy.login.pages import done
 
 
 async def lines(*pieces: bytes) -> list[str | None]:
@@ -37,3 +39,12 @@ async def test_a_terminal_that_is_closed_has_ended() -> None:
     os.close(writing)
     arrivals.listen(reading)
     assert await arrivals.next() is None
+
+
+async def test_whoever_still_waits_or_comes_later_gets_the_last_page() -> None:
+    """A person has reloaded the page while the code was being exchanged."""
+    arrivals = Arrivals()
+    reloaded = asyncio.create_task(arrivals.browser("code=abcdef"))
+    await asyncio.sleep(0)
+    arrivals.end(done("Logged in as you."))
+    assert await reloaded == await arrivals.browser("code=abcdef") == done("Logged in as you.")
