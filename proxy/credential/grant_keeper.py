@@ -144,9 +144,9 @@ class GrantKeeper:
             kept = begun
         else:
             self._store_is_well()
-        self._given_up.clear()  # from here on an intent stands for what is sent
         if kept is None:
             return False
+        self._given_up.clear()  # from here on an intent stands for what is sent
         self.ledger = replace(self.ledger, intent=kept.intent)
         return True
 

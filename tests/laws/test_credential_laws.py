@@ -406,6 +406,27 @@ async def test_an_expired_token_is_never_lent_and_the_503_says_when_to_come_back
     assert len(house.simulator.api_calls()) == 2
 
 
+async def test_a_start_with_an_expired_token_while_the_endpoint_is_down_heals_without_another(
+    oauth_house: HouseMaker,
+) -> None:
+    """It lives, says when to come back, and recovers by itself, whether anybody asks or not."""
+    house = await oauth_house(simulator={"expires_in": 3600})
+    await house.get()
+    house.clock.pass_(3601)
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=503))
+    await house.restart()
+    seen = await house.get()
+    assert seen.status == 503
+    assert "Retry-After" in seen.headers
+    assert (await house.get("/healthz")).status == 200
+    house.simulator.faults.clear()
+    house.clock.pass_(31)
+    await house.look()
+    assert len(house.simulator.api_calls()) == 1
+    assert (await house.get()).status == 200
+    assert [call.status for call in house.simulator.token_calls()] == [200, 503, 200]
+
+
 async def test_a_dead_grant_is_not_hammered_and_says_what_to_do(oauth_house: HouseMaker) -> None:
     """No Retry-After: SDKs would sleep on it for nothing (law 14)."""
     house = await oauth_house(simulator={"expires_in": 3600})
