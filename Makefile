@@ -7,7 +7,7 @@ BROWSING := $(VENV)/.browsing
 # One more than there are cores: many tests wait for processes that they have started.
 WORKERS = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 # Modules that call themselves pure: every branch of theirs is tested. tests/test_imports.py keeps this list.
-PURE   := proxy/config/addresses.py,proxy/config/completion.py,proxy/config/describe.py,proxy/config/faults.py,proxy/config/nodes.py,proxy/config/reader.py,proxy/config/references.py,proxy/config/rules.py,proxy/config/scalars.py,proxy/config/sections.py,proxy/config/syntax.py,proxy/config/units.py,proxy/credential/advice.py,proxy/credential/backoff.py,proxy/credential/credential.py,proxy/credential/ledger.py,proxy/credential/policy.py,proxy/credential/record.py,proxy/credential/refusals.py,proxy/credential/status.py,proxy/credential/token_reply.py,proxy/errors.py,proxy/forward/guard.py,proxy/forward/headers.py,proxy/hosts.py,proxy/login/consent.py,proxy/login/pages.py
+PURE   := proxy/config/addresses.py,proxy/config/completion.py,proxy/config/describe.py,proxy/config/faults.py,proxy/config/nodes.py,proxy/config/reader.py,proxy/config/references.py,proxy/config/rules.py,proxy/config/scalars.py,proxy/config/sections.py,proxy/config/syntax.py,proxy/config/units.py,proxy/credential/advice.py,proxy/credential/backoff.py,proxy/credential/credential.py,proxy/credential/ledger.py,proxy/credential/policy.py,proxy/credential/record.py,proxy/credential/refusals.py,proxy/credential/status.py,proxy/credential/token_reply.py,proxy/errors.py,proxy/forward/guard.py,proxy/forward/headers.py,proxy/hosts.py,proxy/login/consent.py,proxy/login/pages.py,proxy/policy/profiles.py
 .DEFAULT_GOAL := help
 
 .PHONY: help
