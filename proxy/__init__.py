@@ -4,11 +4,14 @@
                     compose.py   the tree → a frozen Snapshot of parts; compose_credentials.py those of credentials
                     app.py       start, drain, stop
     token's way     credential/  store ─► RefreshingCredential ─ current() ─► Credential ─► "Bearer …"
-    request's way   forward/     listener ─► guard ─► credential ─► headers ─► upstream ─► 401? replay once ─► relay
+    request's way   forward/     listener ─► guard ─► client ─► policy ─► credential ─► headers ─► upstream
+                                 ─► 401? replay once ─► relay
+                    policy/      rules of methods and paths; compose_policy.py makes them from the tree
 
     cli.py healthcheck.py demo.py   the commands
     login/ token_command.py         those by which people look after a grant
     secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed
+    keyring.py                      which client a key belongs to
     errors.py                       what we say ourselves, by who must act
     outbound.py hosts.py            sessions that leave the machine; which names mean this one
     logs.py notice.py admin.py      what operators see

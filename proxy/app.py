@@ -18,10 +18,12 @@ from proxy.admin import Probes
 from proxy.clock import Clock, SystemClock
 from proxy.compose import Snapshot, build
 from proxy.compose_credentials import longest_redeem
-from proxy.config import Config, TcpBind, UnixBind
+from proxy.config import Config, Listener, TcpBind, UnixBind
 from proxy.credential.source import CredentialSource
-from proxy.forward.handler import Handler, InFlight, Lane
+from proxy.forward.handler import Handler, Lane
+from proxy.forward.places import InFlight
 from proxy.forward.server import Server
+from proxy.keyring import Keyring
 from proxy.signals import Signals
 from proxy.tasks import Tasks
 
@@ -99,7 +101,9 @@ class Proxy:
     async def look(self) -> None:
         """Look behind the traffic, once: what was stored or changed by others, and what is due."""
         assert self._snapshot is not None  # noqa: S101 - `start` has set it
-        await asyncio.gather(*(_look(source) for source in self._snapshot.sources))
+        looks = [_look(f"credential {source.name}", source) for source in self._snapshot.sources]
+        looks += [_look("the clients' keys", keyring) for keyring in self._snapshot.keyrings]
+        await asyncio.gather(*looks)
 
     async def drain(self) -> None:
         """Become unready, accept for `shutdown.grace` more, finish what is in flight, end (law 17)."""
@@ -114,6 +118,8 @@ class Proxy:
         await asyncio.gather(*(server.shutdown(CUT_OFF) for server in self._servers))
         # A sent redeem that is cut off is a lost grant: it has its own time.
         await self._tasks.drain(longest_redeem(self._config) + CUT_OFF)
+        if self._snapshot is not None:
+            self._snapshot.tally.tell()
         await self.stop()
         log.info("drained")
 
@@ -159,7 +165,7 @@ class Proxy:
         for warning in self._config.warnings:
             log.warning("%s", warning)
         for url, listener in zip(self.urls, self._config.listeners, strict=True):
-            log.info("%s lends credential %s for %s", url, listener.credential, self._config.upstream.url)
+            log.info("%s lends %s for %s", url, _lent(listener), self._config.upstream.url)
         if self.admin_url is not None:
             log.info("%s answers probes", self.admin_url)
         log.info("pandadoc-proxy %s is ready", __version__)
@@ -178,11 +184,18 @@ async def serve(config: Config, state_home: Path) -> int:
     return 0
 
 
-async def _look(source: CredentialSource) -> None:
+def _lent(listener: Listener) -> str:
+    if not listener.clients:
+        return f"credential {listener.credential}"
+    pairs = (f"{name} {client.credential or listener.credential}" for name, client in listener.clients.items())
+    return f"to clients by their keys ({', '.join(pairs)})"
+
+
+async def _look(what: str, at: CredentialSource | Keyring) -> None:
     try:
-        await source.look()
-    except Exception:  # the next look may do better, and other credentials go on
-        log.exception("a fault of ours while looking after credential %s", source.name)
+        await at.look()
+    except Exception:  # the next look may do better, and the others go on
+        log.exception("a fault of ours while looking after %s", what)
 
 
 async def _bound(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseRunner:

@@ -4,7 +4,7 @@ A request takes the snapshot's lane for its listener and keeps it to its end, so
 put another snapshot in its place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,19 @@ import aiohttp
 from proxy import outbound
 from proxy.clock import Clock
 from proxy.compose_credentials import CredentialParts
+from proxy.compose_policy import policy_of_all, policy_of_client
 from proxy.config import Config, Listener, TcpBind
 from proxy.credential.source import CredentialSource
 from proxy.forward.body import BodyLimits, KeptBytes
+from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.guard import Gate
 from proxy.forward.handler import Lane
 from proxy.forward.headers import Origin
+from proxy.forward.places import Places
 from proxy.forward.session_upstream import SessionUpstream
+from proxy.forward.tally import Tally
 from proxy.hosts import is_wildcard
+from proxy.keyring import ClientKey, Keyring
 from proxy.tasks import Tasks
 
 
@@ -30,7 +35,9 @@ class Snapshot:
 
     lanes: tuple[Lane, ...]  # as config.listeners
     sources: tuple[CredentialSource, ...]
+    keyrings: tuple[Keyring, ...]
     sessions: tuple[aiohttp.ClientSession, ...]
+    tally: Tally
 
     async def close(self) -> None:
         for session in self.sessions:
@@ -50,22 +57,50 @@ def build(config: Config, *, state_home: Path, clock: Clock, tasks: Tasks, ready
         proxy=config.upstream.proxy,
     )
     sources = {name: parts.source(name) for name in config.credentials}
-    kept_bytes = KeptBytes(config.replay.max_total)
+    kept_bytes, tally = KeptBytes(config.replay.max_total), Tally()
+    keyrings = {number: _keyring(each, parts) for number, each in enumerate(config.listeners) if each.clients}
     lanes = tuple(
         Lane(
             gate=_gate(listener, config),
-            source=sources[listener.credential],
+            clients=_clients(listener, config, sources, keyrings.get(number)),
+            placeholder=listener.token_endpoint == "placeholder",  # noqa: S105 - a choice, no secret
             upstream=upstream,
             origin=_origin(config),
             body_limits=BodyLimits(config.limits.max_body, config.replay.max_body, config.upstream.idle_timeout),
             kept_bytes=kept_bytes,
-            max_requests=config.limits.max_requests,
+            places=Places(config.limits.max_requests, "limits.max_requests"),
+            cookies=listener.cookies == "pass",
             health=listener.health,
+            tally=tally,
             ready=ready,
         )
-        for listener in config.listeners
+        for number, listener in enumerate(config.listeners)
     )
-    return Snapshot(lanes, tuple(sources.values()), (parts.session, *forwarding))
+    sessions = (parts.session, *forwarding)
+    return Snapshot(lanes, tuple(sources.values()), tuple(keyrings.values()), sessions, tally)
+
+
+def _keyring(listener: Listener, parts: CredentialParts) -> Keyring:
+    keys = {name: ClientKey(client.key, client.overlap) for name, client in listener.clients.items()}
+    return Keyring(keys, parts.reader, parts.clock.monotonic)
+
+
+def _clients(
+    listener: Listener, config: Config, sources: Mapping[str, CredentialSource], keyring: Keyring | None
+) -> Anyone | Named:
+    whole = policy_of_all(config)
+    if keyring is None:
+        return Anyone(Client("", sources[listener.credential], whole, Places(None, "")))
+    clients = {
+        name: Client(
+            name,
+            sources[client.credential or listener.credential],
+            whole + policy_of_client(client, name),
+            Places(client.max_requests, f"max_requests of client {name}"),
+        )
+        for name, client in listener.clients.items()
+    }
+    return Named(clients, keyring)
 
 
 def _gate(listener: Listener, config: Config) -> Gate:
@@ -73,7 +108,7 @@ def _gate(listener: Listener, config: Config) -> Gate:
     return Gate(
         allowed_hosts=listener.allowed_hosts,
         bound_to=bind.host if isinstance(bind, TcpBind) and not is_wildcard(bind.host) else None,
-        prefix=_origin(config).prefix,
+        prefix=_seen(_origin(config).prefix),
         max_head=config.limits.max_head,
         max_headers=config.limits.max_headers,
     )
@@ -82,3 +117,12 @@ def _gate(listener: Listener, config: Config) -> Gate:
 def _origin(config: Config) -> Origin:
     url = config.upstream.url
     return Origin(str(url.origin()), url.raw_path.rstrip("/"))
+
+
+def _seen(prefix: str) -> str:
+    """Tell what PandaDoc sees of the upstream's path prefix: its paths begin with /public; before it stands a gateway.
+
+    Of `/public/v1` that is all, of `/gateway/pandadoc` nothing.
+    """
+    _, public, rest = prefix.partition("/public")
+    return public + rest if public and rest[:1] in {"", "/"} else ""

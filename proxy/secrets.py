@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # The largest secret known is a JWT of some KiB; the limit keeps a wrong path (a disk, a log) out of memory.
 MAX_FILE_BYTES = 64 * 1024
 
+# Characters. A client's key guards the credential itself; shorter ones are guessed, or are no keys at all.
+SHORTEST_CLIENT_KEY = 16
+
 # Names that look like names. Others may be a secret written where a variable's name belongs: never echoed.
 _PLAINLY_A_NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*|[a-z]+(_[a-z0-9]+)+")
 

@@ -13,6 +13,7 @@ ROOT = Path(proxy.__file__).parent
 IMPURE = {"asyncio", "aiohttp", "time", "os", "logging", "socket", "ssl", "random"}
 
 MAY_NOT_KNOW = {
+    "proxy.policy": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.cli", "proxy.simulator", "proxy.config"},
     "proxy.credential": {"proxy.forward", "proxy.app", "proxy.cli", "proxy.simulator", "proxy.config"},
     "proxy.forward": {"proxy.app", "proxy.cli", "proxy.simulator", "proxy.config", "proxy.secrets"},
     "proxy.config": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.cli", "proxy.simulator"},

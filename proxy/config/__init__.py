@@ -23,6 +23,7 @@ from proxy.config.sections import (
     MEMBER,
     Admin,
     ApiKeyCredential,
+    Client,
     Config,
     Credential,
     FileStore,
@@ -31,9 +32,11 @@ from proxy.config.sections import (
     Log,
     MemoryStore,
     OAuth2Credential,
+    Policy,
     Replay,
     Shutdown,
     Upstream,
+    WholePolicy,
 )
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "Admin",
     "ApiKeyCredential",
     "BadConfig",
+    "Client",
     "Config",
     "Credential",
     "Fault",
@@ -51,11 +55,13 @@ __all__ = [
     "Log",
     "MemoryStore",
     "OAuth2Credential",
+    "Policy",
     "Replay",
     "Shutdown",
     "TcpBind",
     "UnixBind",
     "Upstream",
+    "WholePolicy",
     "describe",
     "load",
 ]

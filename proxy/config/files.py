@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from proxy.config.document import MAX_CHARACTERS, Unreadable
 from proxy.config.faults import join
 from proxy.config.nodes import Place
-from proxy.config.rules import Finding
+from proxy.config.rules import Finding, clients
 from proxy.config.sections import ApiKeyCredential
 from proxy.secrets import SecretUnavailable
 
@@ -59,11 +59,17 @@ def _flaw_of_ca_file(path: Path) -> str | None:
 def warnings(config: Config) -> Iterator[Finding]:
     """Yield the secret files that can't be read yet: they may be mounted later, so the start goes on."""
     for path, secret in secrets(config):
-        if secret.kind == "file":
-            try:
-                secret.read()
-            except SecretUnavailable as error:
-                yield Finding(path, f"{error}; until then its credential can't be lent")
+        yield from _unreadable(path, secret, "its credential can't be lent")
+    for path, secret in client_keys(config):
+        yield from _unreadable(path, secret, "nobody can be this client")
+
+
+def _unreadable(path: str, secret: SecretReference, until_then: str) -> Iterator[Finding]:
+    if secret.kind == "file":
+        try:
+            secret.read()
+        except SecretUnavailable as error:
+            yield Finding(path, f"{error}; until then {until_then}")
 
 
 def secrets(config: Config) -> Iterator[tuple[str, SecretReference]]:
@@ -77,3 +83,9 @@ def secrets(config: Config) -> Iterator[tuple[str, SecretReference]]:
             secret = getattr(item, key)
             if secret is not None:
                 yield f"{path}.oauth2.{key}", secret
+
+
+def client_keys(config: Config) -> Iterator[tuple[str, SecretReference]]:
+    """Yield the keys of all listeners' clients, with their paths."""
+    for path, client in clients(config):
+        yield f"{path}.key", client.key

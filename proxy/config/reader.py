@@ -30,6 +30,8 @@ from proxy.config.sections import (
     Section,
     Store,
 )
+from proxy.policy.pattern import Pattern
+from proxy.policy.policy import Rule
 from proxy.secrets import SecretReference
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Reader:
             SecretReference: self._secret,
             Store: self._store,
             Credential: self._credential,
+            Rule: self._rule,
         }
 
     def section(self, node: Node, cls: type[msgspec.Struct], path: str) -> Any:
@@ -152,6 +155,14 @@ class Reader:
             return self._leaf(below, join(path, way), _memory_store)
         return FAULTY
 
+    def _rule(self, node: Node, path: str) -> Any:
+        way, below = self._one_of(node, path, ("allow", "deny"))
+        if not way:
+            return FAULTY
+        return self._leaf(
+            below, join(path, way), lambda node: Rule(way == "allow", scalars.parsed(node, Pattern.parse))
+        )
+
     def _credential(self, node: Node, path: str) -> Any:
         way, below = self._one_of(node, path, ("api_key", "oauth2"))
         if way == "oauth2":
@@ -188,7 +199,9 @@ def _left_out(node: Node, field: FieldInfo) -> bool:
     if not is_nothing(node) or get_origin(field.type) in (Union, UnionType):
         return False
     marks = (mark for mark in get_args(field.type) if isinstance(mark, Reads))
-    return isinstance(field.default, (tuple, frozenset, Section)) or any(mark.null_is_default for mark in marks)
+    return isinstance(field.default, (tuple, frozenset, Mapping, Section)) or any(
+        mark.null_is_default for mark in marks
+    )
 
 
 def _memory_store(node: Node) -> MemoryStore:

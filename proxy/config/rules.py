@@ -13,14 +13,16 @@ import msgspec
 
 from proxy.config.addresses import TcpBind
 from proxy.config.faults import join, shown, suggestion
-from proxy.config.sections import FileStore, MemoryStore, OAuth2Credential
+from proxy.config.sections import CREDENTIAL_OPERATIONS, Client, FileStore, MemoryStore, OAuth2Credential
 from proxy.hosts import is_wildcard
+from proxy.secrets import SHORTEST_CLIENT_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from proxy.config.addresses import UnixBind
-    from proxy.config.sections import Config, Listener
+    from proxy.config.sections import Config, Listener, Policy
+    from proxy.secrets import Secret
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -47,10 +49,40 @@ def _some_listener(config: Config) -> Iterator[Finding]:
 
 
 def _known_credentials(config: Config) -> Iterator[Finding]:
-    for path, listener in _listeners(config):
-        if listener.credential not in config.credentials:
-            near = suggestion(listener.credential, config.credentials)
+    named = ((path, client.credential) for path, client in clients(config) if client.credential is not None)
+    lent = ((path, listener.credential) for path, listener in _listeners(config) if _lends_its_own(listener))
+    for path, credential in (*lent, *named):
+        if credential not in config.credentials:
+            near = suggestion(credential, config.credentials)
             yield Finding(f"{path}.credential", f"no credential has this name{near}", ("credentials",))
+
+
+def _lends_its_own(listener: Listener) -> bool:
+    """Whether anybody is lent the listener's credential: it need not exist where every client names another."""
+    return not listener.clients or any(client.credential is None for _, client in _whole(listener.clients))
+
+
+def _keys_of_their_own(config: Config) -> Iterator[Finding]:
+    """Find client keys that tell nobody apart. Files are judged when they are read: they may come later."""
+    for path, listener in _listeners(config):
+        holders: dict[Secret, str] = {}
+        for name, client in _whole(listener.clients):
+            if client.key.kind == "file":
+                continue
+            key, where = client.key.read(), f"{join(f'{path}.clients', name)}.key"
+            if len(key.reveal()) < SHORTEST_CLIENT_KEY:
+                advice = "such as `openssl rand -hex 20` makes"
+                yield Finding(where, f"a client's key has {SHORTEST_CLIENT_KEY} characters at least, {advice}")
+            elif holders.setdefault(key, name) != name:
+                yield Finding(where, f"is the key of client {shown(holders[key])} too: give each its own")
+
+
+def _rules_that_matter(config: Config) -> Iterator[Finding]:
+    for path, policy in _policies(config):
+        if policy.otherwise == "allow" and policy.rules and policy.rules[-1].allows:
+            message = "changes nothing, for what fits no rule is allowed: write `otherwise: deny` beside the rules"
+            last = f"{path}.rules.{len(policy.rules) - 1}"
+            yield Finding(last, f"{message}, or take it out", (f"{path}.otherwise", f"{path}.rules"))
 
 
 def _one_socket_each(config: Config) -> Iterator[Finding]:
@@ -61,10 +93,17 @@ def _one_socket_each(config: Config) -> Iterator[Finding]:
 
 def _loopback_or_anyone(config: Config) -> Iterator[Finding]:
     for path, listener in _listeners(config):
-        if _is_exposed(listener) and not listener.anyone:
+        if _is_exposed(listener) and not listener.anyone and not listener.clients:
             risk = f"{listener.bind} is open to other machines, and whoever reaches it may use the credential"
-            cure = "bind 127.0.0.1, or say `anyone: true`"
-            yield Finding(f"{path}.bind", f"{risk}: {cure}", (f"{path}.anyone",))
+            cure = "bind 127.0.0.1, name its clients, or say `anyone: true`"
+            yield Finding(f"{path}.bind", f"{risk}: {cure}", (f"{path}.anyone", f"{path}.clients"))
+
+
+def _anyone_or_clients(config: Config) -> Iterator[Finding]:
+    for path, listener in _listeners(config):
+        if listener.anyone and listener.clients:
+            message = "contradicts clients, of whom each must present its key: take one of the two out"
+            yield Finding(f"{path}.anyone", message, (f"{path}.clients",))
 
 
 def _replay_fits(config: Config) -> Iterator[Finding]:
@@ -111,7 +150,7 @@ def _whole_seeds(config: Config) -> Iterator[Finding]:
 
 def _exposed_listeners(config: Config) -> Iterator[Finding]:
     for path, listener in _listeners(config):
-        if _is_exposed(listener) and listener.anyone:
+        if _is_exposed(listener) and listener.anyone and not listener.clients:
             yield Finding(f"{path}.anyone", f"whoever reaches {listener.bind} may use the credential")
 
 
@@ -120,6 +159,26 @@ def _unchecked_hosts(config: Config) -> Iterator[Finding]:
         if "*" in listener.allowed_hosts:
             message = 'with "*" any Host passes: a web page can reach the listener by DNS rebinding'
             yield Finding(f"{path}.allowed_hosts", message)
+
+
+def _keys_in_the_clear(config: Config) -> Iterator[Finding]:
+    for path, listener in _listeners(config):
+        if _is_exposed(listener) and listener.clients:
+            message = f"clients send their keys to {listener.bind} in plain http, where others may read them"
+            yield Finding(f"{path}.clients", message)
+
+
+def _lenient_policies(config: Config) -> Iterator[Finding]:
+    for path, policy in _policies(config):
+        if policy.mode == "warn":
+            yield Finding(f"{path}.mode", "what this policy would refuse passes, and is counted")
+
+
+def _open_credential_operations(config: Config) -> Iterator[Finding]:
+    left_out = [str(each) for each in CREDENTIAL_OPERATIONS if each not in config.policy.credential_operations]
+    if left_out:
+        message = f"apps can be handed credentials of their own, for these pass: {', '.join(left_out)}"
+        yield Finding("policy.credential_operations", message)
 
 
 def _lost_grants(config: Config) -> Iterator[Finding]:
@@ -133,7 +192,10 @@ _FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _some_listener,
     _known_credentials,
     _one_socket_each,
+    _keys_of_their_own,
     _loopback_or_anyone,
+    _anyone_or_clients,
+    _rules_that_matter,
     _replay_fits,
     _no_loop,
     _proxy_for_https,
@@ -143,12 +205,33 @@ _FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
 _WARNINGS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _exposed_listeners,
     _unchecked_hosts,
+    _keys_in_the_clear,
+    _lenient_policies,
+    _open_credential_operations,
     _lost_grants,
 )
 
 
 def _listeners(config: Config) -> Iterator[tuple[str, Listener]]:
     return ((f"listeners.{index}", listener) for index, listener in enumerate(config.listeners))
+
+
+def clients(config: Config) -> Iterator[tuple[str, Client]]:
+    """Yield every listener's clients, with their paths."""
+    for path, listener in _listeners(config):
+        for name, client in _whole(listener.clients):
+            yield join(f"{path}.clients", name), client
+
+
+def _whole(clients: Mapping[str, Client]) -> Iterator[tuple[str, Client]]:
+    """Leave out what the reader could not read; its faults are known."""
+    return ((name, client) for name, client in clients.items() if isinstance(client, Client))  # type: ignore[redundant-expr]
+
+
+def _policies(config: Config) -> Iterator[tuple[str, Policy]]:
+    yield "policy", config.policy
+    for path, client in clients(config):
+        yield f"{path}.policy", client.policy
 
 
 def _binds(config: Config) -> Iterator[tuple[str, TcpBind | UnixBind]]:

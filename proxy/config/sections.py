@@ -7,6 +7,7 @@ text a value; the reader does the rest by the types. Never here: files, the envi
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -14,6 +15,8 @@ from yarl import URL
 
 from proxy.config import addresses, units
 from proxy.config.addresses import TcpBind, UnixBind
+from proxy.policy.pattern import Pattern
+from proxy.policy.policy import Rule
 from proxy.secrets import SecretReference
 
 
@@ -73,21 +76,58 @@ RedirectUri: TypeAlias = Annotated[URL, Reads(addresses.redirect_uri)]
 Bytes: TypeAlias = Annotated[int, Reads(units.positive_size)]
 BytesOrZero: TypeAlias = Annotated[int, Reads(units.size)]
 Count: TypeAlias = Annotated[int, Reads(_count)]
+RequestPattern: TypeAlias = Annotated[Pattern, Reads(Pattern.parse)]
 
 MIB = 2**20
 
 MEMBER = "/public/v1/members/current"  # the cheapest proof that a credential works
+
+# What hands out a credential, in PandaDoc's contract; any method, for an override may name another.
+CREDENTIAL_OPERATIONS = tuple(
+    map(
+        Pattern.parse,
+        (
+            "/public/*/members/*/token",
+            "/public/*/webhook-subscriptions/*/shared-key",
+            "/public/*/workspaces/*/api-keys",
+        ),
+    )
+)
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A mapping in config.yaml."""
 
 
+class Policy(Section, frozen=True, kw_only=True):
+    mode: Literal["enforce", "warn"] = "enforce"  # warn: what would be refused passes, and is counted
+    profiles: tuple[Literal["read-only", "no-send", "no-delete"], ...] = ()
+    rules: tuple[Rule, ...] = ()  # the first that fits decides
+    otherwise: Literal["allow", "deny"] = "allow"  # where none fits
+
+
+class WholePolicy(Policy, frozen=True, kw_only=True):
+    """The policy of all requests."""
+
+    credential_operations: tuple[RequestPattern, ...] = CREDENTIAL_OPERATIONS  # refused, whatever the rules say
+
+
+class Client(Section, frozen=True, kw_only=True):
+    key: SecretReference
+    overlap: SecondsOrZero = 120.0  # how long the key before is good for, after a new one was read
+    credential: str | None = None  # None: the listener's
+    policy: Policy = Policy()  # besides the one of all
+    max_requests: Count | None = None  # in flight
+
+
 class Listener(Section, frozen=True, kw_only=True):
     bind: Bind = TcpBind("127.0.0.1", 8080)
     credential: str = "default"  # a name under `credentials`
     allowed_hosts: frozenset[HostName] = frozenset()  # besides loopback names; lower case; "*" is any
-    anyone: bool = False  # must be true for a bind that is not loopback
+    clients: Mapping[str, Client] = MappingProxyType({})  # none: whoever reaches the listener
+    anyone: bool = False  # must be true for a bind that is not loopback, where nobody else is asked for a key
+    token_endpoint: Literal["refuse", "placeholder"] = "refuse"  # noqa: S105 - what POST /oauth2/access_token gets
+    cookies: Literal["pass", "drop"] = "pass"
     health: UrlPath | None = "/healthz"  # answered here; None forwards it
 
 
@@ -181,6 +221,7 @@ class Config(Section, frozen=True, kw_only=True):
     admin: Admin | None = Admin()
     upstream: Upstream = Upstream()
     credentials: Mapping[str, Credential]
+    policy: WholePolicy = WholePolicy()
     replay: Replay = Replay()
     limits: Limits = Limits()
     shutdown: Shutdown = Shutdown()

@@ -35,6 +35,8 @@ class Exchange:
     credential: str = ""
     generation: int = 0
     replayed: bool = False
+    client: str = ""
+    would_refuse: str = ""  # what a policy that only warns says
     fault: str = ""
     _asked: float = 0.0
 
@@ -72,6 +74,10 @@ class Exchange:
             "replayed": self.replayed,
             "request_id": self.request_id,
         }
+        if self.client:
+            fields["client"] = self.client
+        if self.would_refuse:
+            fields["would_refuse"] = self.would_refuse
         if self.fault:
             fields["fault"] = self.fault
         level = logging.WARNING if self.fault and self.status >= LEAST_SERIOUS else logging.INFO

@@ -1,14 +1,13 @@
-"""May this request borrow the credential? Pure: a head goes in; what to forward comes out, or a refusal.
+"""May this request come in? Pure: a head goes in; what to forward comes out, or a refusal.
 
-Safe by default (law 19): the Host must be ours, no browser may say that a page sent it, and the
-operations that hand out credentials stay closed. What RFC 9110 and 9112 ask a gateway to refuse is
-refused here too, before any byte goes up.
+Safe by default (law 19): the Host must be ours, and no browser may say that a page sent it. What
+RFC 9110 and 9112 ask a gateway to refuse is refused here too, before any byte goes up. Never here: who
+asks (clients), and what may be asked for (policy).
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
 
 from proxy.errors import (
     CallerError,
@@ -19,6 +18,7 @@ from proxy.errors import (
 )
 from proxy.forward.headers import Fields, is_text, values
 from proxy.hosts import is_loopback, is_wildcard
+from proxy.policy.paths import readings
 
 TARGET: Final = re.compile(r"/[\x21\x22\x24-\x5b\x5d-\x7e]*")
 """Origin-form without what no URI may hold: controls, spaces, raw non-ASCII, backslash, a fragment."""
@@ -26,19 +26,8 @@ TARGET: Final = re.compile(r"/[\x21\x22\x24-\x5b\x5d-\x7e]*")
 HOST: Final = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::(?P<port>[0-9]{0,5}))?")
 """RFC 9110 §7.2: uri-host and an optional port; never userinfo."""
 
-CREDENTIAL_OPERATIONS: Final = (
-    ("oauth2", "**"),
-    ("public", "*", "members", "*", "token"),
-    ("public", "*", "webhook-subscriptions", "*", "shared-key"),
-    ("public", "*", "workspaces", "*", "api-keys"),
-)
-"""Paths whose answer is a credential (PandaDoc's OpenAPI). Any method: an override header may name another."""
-
 SPOKEN: Final = frozenset({(1, 0), (1, 1)})
 """The versions of HTTP that are taken."""
-
-DECODINGS: Final = 4
-"""How often a path is decoded in search of a stable form; honest ones are stable after one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +46,7 @@ class Gate:
 
     allowed_hosts: frozenset[str] = frozenset()  # lower case; "*" lets any pass
     bound_to: str | None = None  # the literal address of the listener, where it is a real one
-    prefix: str = ""  # the upstream's path prefix, which PandaDoc will see before the target
+    prefix: str = ""  # of the upstream's path prefix, what PandaDoc will see before the target
     max_head: int = 64 * 1024
     max_headers: int = 128
 
@@ -68,6 +57,7 @@ class Admitted:
 
     target: str
     host: bytes
+    readings: frozenset[str]  # of the path, as PandaDoc or a server on the way may see it
 
 
 def admit(head: Head, gate: Gate) -> Admitted:
@@ -77,8 +67,7 @@ def admit(head: Head, gate: Gate) -> Admitted:
     host = _check_host(head, gate)
     _check_page(head.fields)
     target = _origin_form(head.target, gate)
-    _check_operation(target, gate)
-    return Admitted(target, host)
+    return Admitted(target, host, readings(gate.prefix + target.partition("?")[0]))
 
 
 def names_us(host: str, gate: Gate) -> bool:
@@ -90,11 +79,6 @@ def names_us(host: str, gate: Gate) -> bool:
     if is_wildcard(name):  # a browser's way round every other check
         return False
     return "*" in gate.allowed_hosts or name in gate.allowed_hosts or name == gate.bound_to or is_loopback(name)
-
-
-def hands_out_credentials(target: str) -> bool:
-    """Tell whether any reading of the target's path is an operation that hands out a credential."""
-    return any(_matches(view, pattern) for view in _readings(target) for pattern in CREDENTIAL_OPERATIONS)
 
 
 def _check_size(head: Head, gate: Gate) -> None:
@@ -164,40 +148,3 @@ def _origin_form(target: str, gate: Gate) -> str:
             " without a backslash or #. Percent-encode the rest."
         )
     return target
-
-
-def _check_operation(target: str, gate: Gate) -> None:
-    if hands_out_credentials(target) or (gate.prefix and hands_out_credentials(gate.prefix + target)):
-        raise Refused("This operation hands out a credential; the proxy does not forward it.")
-
-
-def _readings(target: str) -> set[tuple[str, ...]]:
-    """Return the path as every server between here and PandaDoc's code might read it, in segments."""
-    path, readings = target.partition("?")[0], set()
-    for _ in range(DECODINGS):
-        readings |= {_segments(path, merging=True), _segments(path, merging=False)}
-        decoded = unquote(path, encoding="latin-1")
-        if decoded == path:
-            return readings
-        path = decoded
-    raise CallerError("The request's path is percent-encoded more often than any honest one.")
-
-
-def _segments(path: str, *, merging: bool) -> tuple[str, ...]:
-    """Resolve a path's dots; `merging` says whether `//` is one slash before `..` is looked at, or after."""
-    segments: list[str] = []
-    for raw in path.lower().replace("\\", "/").split("/"):
-        segment = re.split(r"[;?#\x00]", raw, maxsplit=1)[0].strip()
-        if segment == "..":
-            del segments[-1:]
-        elif segment != "." and (segment or not merging):
-            segments.append(segment)
-    return tuple(filter(None, segments))
-
-
-def _matches(segments: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    if pattern[-1] == "**":
-        segments, pattern = segments[: len(pattern) - 1], pattern[:-1]
-    return len(segments) == len(pattern) and all(
-        wanted in {"*", segment} for segment, wanted in zip(segments, pattern, strict=True)
-    )

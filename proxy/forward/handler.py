@@ -1,6 +1,6 @@
 """The line itself: one request, from its head to the last byte of its answer.
 
-guard ─► credential ─► upstream ─► 401? replay once ─► relay
+guard ─► client ─► policy ─► credential ─► upstream ─► 401? replay once ─► relay
 """
 
 import asyncio
@@ -13,14 +13,17 @@ from aiohttp import web
 
 from proxy.credential.credential import Credential
 from proxy.credential.source import CredentialSource
-from proxy.errors import AnswerBroken, CallerError, CallerStalled, Overloaded, ProxyError
-from proxy.forward import guard
+from proxy.errors import AnswerBroken, CallerError, CallerStalled, ProxyError, Refused
+from proxy.forward import guard, token_placeholder
 from proxy.forward.body import Body, BodyLimits, KeptBytes
+from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.exchange import Exchange
 from proxy.forward.headers import Fields, Origin, to_caller, to_upstream, values, without_credential
+from proxy.forward.places import InFlight, Places
 from proxy.forward.problem import problem
 from proxy.forward.relay import RelayedResponse, cut, hold, relay
 from proxy.forward.server import Incoming
+from proxy.forward.tally import Tally
 from proxy.forward.upstream import Answer, Attempt, Upstream
 
 log = logging.getLogger(__name__)
@@ -42,39 +45,17 @@ class Lane:
     """The parts that serve one listener: a request takes one lane and keeps it to its end."""
 
     gate: guard.Gate
-    source: CredentialSource
+    clients: Anyone | Named
+    placeholder: bool  # whether the token endpoint's stand-in answers, for apps that insist on a token
     upstream: Upstream
     origin: Origin
     body_limits: BodyLimits
     kept_bytes: KeptBytes
-    max_requests: int
+    places: Places
+    cookies: bool
     health: str | None
+    tally: Tally
     ready: Callable[[], bool]
-
-
-class InFlight:
-    """Requests that have begun and not ended, of all listeners. `count` is changed by entering and leaving."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._none = asyncio.Event()
-        self._none.set()
-
-    def __repr__(self) -> str:
-        return f"<InFlight {self.count}>"
-
-    def __enter__(self) -> None:
-        self.count += 1
-        self._none.clear()
-
-    def __exit__(self, *_: object) -> None:
-        self.count -= 1
-        if self.count == 0:
-            self._none.set()
-
-    async def none(self) -> None:
-        """Wait until nothing is in flight."""
-        await self._none.wait()
 
 
 class Handler:
@@ -120,22 +101,61 @@ class Handler:
 
     async def _forward(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
         admitted = guard.admit(request.head, lane.gate)
-        if self._in_flight.count > lane.max_requests:
-            raise Overloaded(
-                f"More than {lane.max_requests} requests are in flight (limits.max_requests).", retry_after=1
+        with lane.places:
+            if token_placeholder.asked(request.head.method, admitted.readings) and lane.placeholder:
+                return await _placeholder(request, lane, exchange)
+            client = await lane.clients.identify(request.head.fields)
+            exchange.client = client.name
+            _judge(client, request.head.method, admitted.readings, lane, exchange)
+            with client.places:
+                return await _borrow(request, lane, client, admitted, exchange)
+
+
+def _judge(client: Client, method: str, readings: frozenset[str], lane: Lane, exchange: Exchange) -> None:
+    """Ask the policy. Raises Refused; what a policy that only warns objects to is counted and noted."""
+    for objection in client.policy.objections(method, readings):
+        if objection.enforced:
+            lane.tally.count(f"refused by {objection.by}")
+            doubt = " It can be read in more than one way, and one of them is refused." if objection.doubtful else ""
+            raise Refused(
+                f"The proxy's policy refuses {method} on this path ({objection.by}).{doubt}"
+                " Whoever runs the proxy can change its rules."
             )
-        body = request.body(lane.body_limits, lane.kept_bytes)
+        lane.tally.count(f"would be refused by {objection.by}")
+        exchange.would_refuse = exchange.would_refuse or objection.by
+
+
+async def _placeholder(request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
+    """Answer a token request ourselves; it never goes up."""
+    body = request.body(token_placeholder.LIMITS, lane.kept_bytes)
+    try:
+        response = await token_placeholder.answer(request.head.fields, body, lane.clients)
+    finally:
+        if body is not None:
+            exchange.bytes_in = body.received
+            body.let_go()
+    exchange.status, exchange.bytes_out = response.status, response.content_length or 0
+    if not (lane.ready() and request.content.is_eof()):
+        response.force_close()
+    return response
+
+
+async def _borrow(
+    request: Incoming, lane: Lane, client: Client, admitted: guard.Admitted, exchange: Exchange
+) -> web.StreamResponse:
+    """Forward a request with the client's credential, and relay what comes back."""
+    body = request.body(lane.body_limits, lane.kept_bytes)
+    try:
+        answer, lent = await _ask(_Errand(request.head, admitted.target, body, client.source, lane, exchange))
         try:
-            answer, lent = await _ask(_Errand(request.head, admitted.target, body, lane, exchange))
-            try:
-                fields = to_caller(answer.fields, lane.origin, b"http://" + admitted.host)
-                return await _relay(request, lane, answer, _unleaked(fields, lent, exchange), exchange)
-            finally:
-                await answer.close()
+            fields = to_caller(answer.fields, lane.origin, b"http://" + admitted.host, cookies=lane.cookies)
+            return await _relay(request, lane, answer, _unleaked(fields, lent, lane, exchange), exchange)
         finally:
-            if body is not None:
-                exchange.bytes_in = body.received
-                body.let_go()
+            await answer.close()
+    finally:
+        if body is not None:
+            exchange.bytes_in = body.received
+            body.let_go()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +165,14 @@ class _Errand:
     head: guard.Head
     target: str
     body: Body | None
+    source: CredentialSource
     lane: Lane
     exchange: Exchange
 
     async def attempt(self, credential: Credential, *, replay: bool = False) -> Answer:
         lane, exchange = self.lane, self.exchange
-        fields = to_upstream(self.head.fields, credential.authorization)
-        exchange.lent(lane.source.name, credential)
+        fields = to_upstream(self.head.fields, credential.authorization, cookies=lane.cookies)
+        exchange.lent(self.source.name, credential)
         exchange.asked()
         try:
             return await lane.upstream.send(
@@ -166,7 +187,7 @@ async def _ask(errand: _Errand) -> tuple[Answer, Credential]:
 
     With it comes the credential that was lent for it.
     """
-    source, body = errand.lane.source, errand.body
+    source, body = errand.source, errand.body
     keepable = body is None or body.surely_replayable
     credential = await (source.current() if keepable else source.proven())
     answer = await errand.attempt(credential)
@@ -194,10 +215,11 @@ async def _ask(errand: _Errand) -> tuple[Answer, Credential]:
     return answer, newer
 
 
-def _unleaked(fields: Fields, lent: Credential, exchange: Exchange) -> Fields:
-    """Drop what would tell the caller the credential, and say that it happened."""
+def _unleaked(fields: Fields, lent: Credential, lane: Lane, exchange: Exchange) -> Fields:
+    """Drop what would tell the caller the credential, count it, and say that it happened."""
     kept, leaks = without_credential(fields, lent.authorization)
     if leaks:
+        lane.tally.count("fields of answers dropped, which held the credential", leaks)
         text = "the upstream's answer to request %s held the credential in %d fields, which are dropped"
         log.warning(text, exchange.request_id, leaks)
     return kept

@@ -23,7 +23,11 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 
+PROXY_KEY: Final = b"x-proxy-key"
+"""Where a client may present its key to us, besides Authorization."""
+
 NOT_FROM_CALLER: Final = HOP_BY_HOP | {
+    PROXY_KEY,
     b"authorization",  # law 9: ours alone goes up
     b"content-length",  # set anew with the body
     b"expect",  # answered here (RFC 9110 §10.1.1)
@@ -33,7 +37,10 @@ NOT_FROM_CALLER: Final = HOP_BY_HOP | {
     b"x-forwarded-host",
     b"x-forwarded-port",
     b"x-forwarded-proto",
-    b"x-original-url",  # some edges take the path from here, behind the guard's back
+    b"x-http-method",  # some servers take the method from here, behind the policy's back
+    b"x-http-method-override",
+    b"x-method-override",
+    b"x-original-url",  # and some edges the path
     b"x-real-ip",
     b"x-rewrite-url",
 }
@@ -45,6 +52,9 @@ NOT_TO_CALLER: Final = HOP_BY_HOP | {
     b"strict-transport-security",  # would make the caller refuse http://localhost (RFC 6797)
 }
 """What an upstream says to whoever reached it at its own name; the caller has reached us."""
+
+COOKIES: Final = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2"})
+"""RFC 6265, and its predecessor's. They pass unless a listener is told to drop them."""
 
 SHORTEST_SECRET: Final = 16
 """Bytes. A shorter credential may stand in a field by chance; PandaDoc's have forty."""
@@ -79,16 +89,16 @@ def nominated(fields: Fields) -> frozenset[bytes]:
     return frozenset(names) - END_TO_END
 
 
-def to_upstream(fields: Fields, authorization: str) -> Fields:
+def to_upstream(fields: Fields, authorization: str, *, cookies: bool = True) -> Fields:
     """Return the caller's fields that cross, in order, then the one Authorization: ours (law 9)."""
-    dropped = NOT_FROM_CALLER | nominated(fields)
+    dropped = NOT_FROM_CALLER | nominated(fields) | (frozenset() if cookies else COOKIES)
     kept = (field for field in fields if canonical(field[0]) not in dropped)
     return (*kept, (b"Authorization", authorization.encode("ascii")))
 
 
-def to_caller(fields: Fields, origin: "Origin", here: bytes) -> Fields:
+def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = True) -> Fields:
     """Return the upstream's fields that cross, with a Location on its own origin turned to ours (law 15)."""
-    dropped = NOT_TO_CALLER | nominated(fields)
+    dropped = NOT_TO_CALLER | nominated(fields) | (frozenset() if cookies else COOKIES)
     return tuple(
         (name, origin.as_seen_here(value, here) if name.lower() == b"location" else value)
         for name, value in fields

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
-from proxy.config import Config, OAuth2Credential, load
+from proxy.config import Client, Config, OAuth2Credential, Policy, load
 from proxy.config.sections import NotAKey, Section
+from proxy.policy.profiles import profiles
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 KEY = {"PANDADOC_API_KEY": "k"}
@@ -31,12 +33,31 @@ def test_what_the_shipped_file_shows_of_credentials_is_right(
     loaded: Callable[[str, Mapping[str, str]], Config],
 ) -> None:
     """Without its comment signs the credentials section loads, and its values are the defaults too."""
-    text = re.sub(r"^# (?=credentials:|  )", "", SHIPPED.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    before, sign, after = SHIPPED.read_text(encoding="utf-8").partition("# credentials:")
+    text = before + re.sub(r"^# (?=credentials:|  )", "", sign + after, flags=re.MULTILINE)
     shown = loaded(text, KEY | GRANT).credentials["acme"]
     assert isinstance(shown, OAuth2Credential)
     made = loaded("", GRANT).credentials["default"]
     assert isinstance(made, OAuth2Credential)
     assert msgspec.structs.replace(shown, client_secret=made.client_secret) == made
+
+
+def test_what_the_shipped_file_shows_of_clients_is_right(loaded: Callable[[str, Mapping[str, str]], Config]) -> None:
+    """Where its comment signs are taken away and the empty `clients` with them, the values are the defaults."""
+    before, _, after = SHIPPED.read_text(encoding="utf-8").partition("    clients: {}")
+    text = (
+        before
+        + "    # clients"
+        + re.sub(r"^#   ", "    ", after.partition("# Without credentials")[0], flags=re.MULTILINE)
+    )
+    listener = loaded(re.sub(r"(?s)\n# Clients have.*?(?=    clients:)", "\n", text), KEY).listeners[0]
+    shown = listener.clients["billing"]
+    assert shown == Client(key=shown.key)
+
+
+def test_every_profile_can_be_written() -> None:
+    (of_names, _) = get_args(msgspec.structs.fields(Policy)[1].type)
+    assert set(get_args(of_names)) == set(profiles())
 
 
 def test_the_shipped_file_has_every_key() -> None:

@@ -11,11 +11,15 @@ from wire import Stage, caller, converse, upstream
 from proxy.clock import SystemClock
 from proxy.credential.api_key import ApiKey
 from proxy.forward.body import BodyLimits, KeptBytes
+from proxy.forward.clients import Anyone, Client
 from proxy.forward.guard import Gate
-from proxy.forward.handler import Handler, InFlight, Lane
+from proxy.forward.handler import Handler, Lane
 from proxy.forward.headers import Origin
+from proxy.forward.places import InFlight, Places
 from proxy.forward.server import Server
+from proxy.forward.tally import Tally
 from proxy.forward.upstream import Answer, Attempt
+from proxy.policy.policy import Policy
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretReference
 
@@ -31,15 +35,19 @@ class Exploding:
 
 @pytest.fixture
 async def exploding_port() -> AsyncIterator[int]:
+    source = ApiKey("default", SecretReference.literal("hush-hush", "here"), SecretReader())
     lane = Lane(
         gate=Gate(),
-        source=ApiKey("default", SecretReference.literal("hush-hush", "here"), SecretReader()),
+        clients=Anyone(Client("", source, Policy(), Places(None, ""))),
+        placeholder=False,
         upstream=Exploding(),
         origin=Origin("http://upstream.example", ""),
         body_limits=BodyLimits(largest=1000, kept=1000, idle_timeout=1),
         kept_bytes=KeptBytes(1000),
-        max_requests=10,
+        places=Places(10, "limits.max_requests"),
+        cookies=True,
         health=None,
+        tally=Tally(),
         ready=lambda: True,
     )
     handler = Handler(lambda: lane, InFlight(), SystemClock().monotonic)

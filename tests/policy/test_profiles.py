@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from proxy.forward.guard import hands_out_credentials
+from proxy.compose_policy import policy_of_all
+from proxy.config import Config
 from proxy.policy.profiles import Operation, Profile, named, operations, profiles
 
 VERSIONS = ("v1", "v2", "v9", "beta")
@@ -141,7 +142,9 @@ def test_marks_agree_with_methods() -> None:
 
 def test_what_hands_out_credentials_is_what_the_guard_keeps_closed() -> None:
     """Two lists of the same thing, in two places for two reasons."""
-    assert {each.id for each in operations() if hands_out_credentials(sample(each))} == marked("credentials")
+    policy = policy_of_all(Config(credentials={}))
+    closed = {each.id for each in operations() if policy.objections(each.method, {sample(each)})}
+    assert closed == marked("credentials")
 
 
 def test_each_operation_is_found_by_its_method_and_a_path() -> None:

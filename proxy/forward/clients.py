@@ -1,0 +1,78 @@
+"""Who asks? A listener may lend to whoever reaches it, or to named clients that present a key each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.credential.source import CredentialSource
+from proxy.errors import Refused
+from proxy.forward.headers import PROXY_KEY, Fields, canonical
+from proxy.forward.places import Places
+from proxy.keyring import Keyring
+from proxy.policy.policy import Policy
+
+SCHEMES: Final = frozenset({b"api-key", b"bearer"})
+
+HOW: Final = (
+    "Present one key, as `Authorization: API-Key …`, `Authorization: Bearer …` or `X-Proxy-Key: …`."
+    " This answer is pandadoc-proxy's, not PandaDoc's."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who borrows: what it is lent, and for what."""
+
+    name: str  # "" where nobody is asked
+    source: CredentialSource
+    policy: Policy
+    places: Places
+
+
+@dataclass(frozen=True, slots=True)
+class Anyone:
+    """A listener's only client: whoever reaches it."""
+
+    client: Client
+
+    async def identify(self, fields: Fields) -> Client:  # noqa: ARG002 - nobody is asked
+        return self.client
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A listener's clients, each with a key."""
+
+    clients: Mapping[str, Client]
+    keyring: Keyring
+
+    async def identify(self, fields: Fields) -> Client:
+        """Tell whose request this is. Raises Refused; never a 401, which an app would blame on its credential."""
+        keys = presented(fields)
+        if len(keys) != 1:
+            found = "none was presented" if not keys else "more than one was presented"
+            raise Refused(f"This listener lends to clients with a key, and {found}. {HOW}")
+        client = await self.holder(keys[0])
+        if client is None:
+            raise Refused(f"The key that was presented is no client's of this listener. {HOW}")
+        return client
+
+    async def holder(self, key: bytes) -> Client | None:
+        """Return the client whose key this is."""
+        name = await self.keyring.holder(key)
+        return None if name is None else self.clients[name]
+
+
+def presented(fields: Fields) -> list[bytes]:
+    """Return every key that a request presents. An Authorization without one, as SDKs send, presents nothing."""
+    keys = []
+    for name, value in fields:
+        folded = canonical(name)
+        if folded == PROXY_KEY:
+            keys.append(value.strip())
+        elif folded == b"authorization":
+            scheme, _, key = value.strip().partition(b" ")
+            known = scheme.lower() in SCHEMES
+            if key or not known:
+                keys.append(key.strip() if known else b"")
+    return keys

@@ -1,0 +1,55 @@
+"""Places for requests in flight: how many there are, and how many are taken."""
+
+import asyncio
+
+from proxy.errors import Overloaded
+
+RETRY_AFTER = 1
+"""Seconds: a place is free as soon as any request ends."""
+
+
+class Places:
+    """What a listener or a client may have in flight at once. `taken` is changed by entering and leaving alone."""
+
+    def __init__(self, limit: int | None, whose: str) -> None:
+        """`limit` None: as many as come. `whose` names the limit for people."""
+        self.limit = limit
+        self.taken = 0
+        self._whose = whose
+
+    def __repr__(self) -> str:
+        return f"<Places {self.taken} of {self.limit or 'any number'}>"
+
+    def __enter__(self) -> None:
+        """Take a place. Raises Overloaded."""
+        if self.limit is not None and self.taken >= self.limit:
+            raise Overloaded(f"More than {self.limit} requests are in flight ({self._whose}).", retry_after=RETRY_AFTER)
+        self.taken += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.taken -= 1
+
+
+class InFlight:
+    """Requests that have begun and not ended, of all listeners. `count` is changed by entering and leaving."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __repr__(self) -> str:
+        return f"<InFlight {self.count}>"
+
+    def __enter__(self) -> None:
+        self.count += 1
+        self._none.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+        if self.count == 0:
+            self._none.set()
+
+    async def none(self) -> None:
+        """Wait until nothing is in flight."""
+        await self._none.wait()

@@ -1,0 +1,88 @@
+"""A stand-in for PandaDoc's token endpoint, for apps that insist on fetching a token. It holds nothing to steal.
+
+An app sends its client's key as `client_secret` and is handed that key as its access token, which it then
+presents like any client; where nobody is asked for a key, every secret will do and the token is a constant.
+No state: the same answer after a restart. The shapes are PandaDoc's (POST /oauth2/access_token; RFC 6749 §5).
+"""
+
+from typing import Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp import web
+
+from proxy.errors import NAME
+from proxy.forward.body import Body, BodyLimits
+from proxy.forward.clients import Anyone, Named
+from proxy.forward.headers import Fields, values
+
+READING: Final = frozenset({"/oauth2/access_token"})
+"""The only reading that is answered: a path with others is nobody's honest one."""
+
+LIMITS: Final = BodyLimits(largest=64 * 1024, kept=64 * 1024, idle_timeout=10.0)
+
+GRANTS: Final = frozenset({"authorization_code", "refresh_token"})
+"""PandaDoc's grant types."""
+
+TOKEN: Final = "lent-by-pandadoc-proxy"  # noqa: S105 - it opens nothing
+"""What an app is handed where no key is asked for, and as every refresh token."""
+
+YEAR: Final = 31535999
+"""Seconds an access token lives, as PandaDoc says; presenting a key that has changed is refused earlier."""
+
+FORM: Final = b"application/x-www-form-urlencoded"
+
+
+def asked(method: str, readings: frozenset[str]) -> bool:
+    """Tell whether a request is for the token endpoint."""
+    return method == "POST" and readings == READING
+
+
+async def answer(fields: Fields, body: Body | None, clients: Anyone | Named) -> web.Response:
+    """Answer a token request. Raises what reading its body raises: CallerError."""
+    form = await _form(fields, body)
+    if form is None:
+        return _error("invalid_request")
+    if form.get("grant_type") not in GRANTS:
+        return _error("unsupported_grant_type" if "grant_type" in form else "invalid_request")
+    token = TOKEN
+    if isinstance(clients, Named):
+        token = form.get("client_secret", "")
+        if await clients.holder(token.encode()) is None:
+            return _error("invalid_client")
+    return _answer(
+        200,
+        {
+            "access_token": token,
+            "token_type": "Bearer",
+            "expires_in": YEAR,
+            "scope": "read+write",
+            "refresh_token": TOKEN,
+        },
+    )
+
+
+async def _form(fields: Fields, body: Body | None) -> dict[str, str] | None:
+    """Read the form; None for what is not one, or says a thing twice (RFC 6749 §3.2)."""
+    types = [value.partition(b";")[0].strip().lower() for value in values(fields, b"content-type")]
+    if body is None or types != [FORM]:
+        return None
+    text = b"".join([chunk async for chunk in body.chunks()])
+    try:
+        pairs = parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=32)
+    except ValueError:
+        return None
+    return dict(pairs) if len({name for name, _ in pairs}) == len(pairs) else None
+
+
+def _error(word: str) -> web.Response:
+    return _answer(400, {"error": word}, {"Proxy-Status": f"{NAME}; error=http_request_denied"})
+
+
+def _answer(status: int, document: dict[str, object], headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(document),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", "Pragma": "no-cache", **(headers or {})},
+    )

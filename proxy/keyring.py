@@ -1,0 +1,115 @@
+"""Clients' keys: which client has presented this one? Keys are files that change while we run."""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.notice import Notice
+from proxy.secret_reader import SecretReader
+from proxy.secrets import SHORTEST_CLIENT_KEY, SecretReference, SecretUnavailable
+
+log = logging.getLogger(__name__)
+
+FOR_EVER: Final = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """Where a client's key is, and for how many seconds the one before it stays good."""
+
+    reference: SecretReference
+    overlap: float
+
+
+class Keyring:
+    """One listener's clients and their keys.
+
+    What changes: `_good`, for each client the digests of its keys, the newest first, each with the moment
+    until which it is good; `_read_at`, when the files were last read. Both by `_read` and what it calls.
+    """
+
+    def __init__(self, keys: Mapping[str, ClientKey], reader: SecretReader, now: Callable[[], float]) -> None:
+        """`now` is a monotonic clock."""
+        self._keys = dict(keys)
+        self._reader = reader
+        self._now = now
+        self._pepper = secrets.token_bytes(32)  # so that nothing about a key shows in how long a comparison takes
+        self._good: dict[str, tuple[tuple[bytes, float], ...]] = dict.fromkeys(keys, ())
+        self._read_at = -FOR_EVER
+        self._reading = asyncio.Lock()
+        self._notices = {name: Notice(log) for name in keys}
+
+    def __repr__(self) -> str:
+        return f"<Keyring {', '.join(f'{name}: {len(good)}' for name, good in self._good.items())}>"
+
+    async def holder(self, key: bytes) -> str | None:
+        """Return the name of the client whose key this is; None if it is nobody's.
+
+        The files are read again before a key is said to be unknown: an app may have read a new one first.
+        """
+        arrived = self._now()
+        holder = self._holder(key)
+        if holder is None:
+            async with self._reading:
+                if self._read_at <= arrived:
+                    await self._read()
+            holder = self._holder(key)
+        return holder
+
+    async def look(self) -> None:
+        """Take keys that have changed; while a new one can't be read or used, the old one is good."""
+        async with self._reading:
+            await self._read()
+
+    def _holder(self, key: bytes) -> str | None:
+        """Compare with every key there is, whether or not one has fitted already."""
+        digest, now, holder = self._digest(key), self._now(), None
+        for name, good in self._good.items():
+            for known, until in good:
+                if hmac.compare_digest(known, digest) and now < until:
+                    holder = name
+        return holder
+
+    async def _read(self) -> None:
+        self._read_at = self._now()
+        read = {name: await self._read_one(name, key.reference) for name, key in self._keys.items()}
+        held = Counter(digest for digest, _ in read.values())
+        for name, (digest, flaw) in read.items():
+            shared = not flaw and held[digest] > 1
+            if not flaw and not shared:
+                self._take(name, digest)
+            alike = f"The key of client {name} is not taken: another client has the same. Give each its own."
+            self._notices[name].say(alike if shared else flaw)
+
+    async def _read_one(self, name: str, reference: SecretReference) -> tuple[bytes, str]:
+        """Return the digest of a client's key as it is now, or what is wrong with it."""
+        try:
+            key = await self._reader.read(reference)
+        except SecretUnavailable as fault:
+            return b"", f"The key of client {name} can't be read: {fault}"
+        text = key.reveal()
+        if len(text) < SHORTEST_CLIENT_KEY:
+            return b"", f"The key of client {name} is not taken: it needs {SHORTEST_CLIENT_KEY} characters at least."
+        return self._digest(text.encode()), ""
+
+    def _take(self, name: str, digest: bytes) -> None:
+        """Make this the client's key, and nobody's else; the one before stays good for its overlap."""
+        good, now = self._good[name], self._now()
+        if good and good[0][0] == digest:
+            return
+        until = now + self._keys[name].overlap
+        earlier = tuple((known, min(end, until)) for known, end in good)
+        self._good[name] = ((digest, FOR_EVER), *earlier)
+        self._good = {
+            each: tuple((known, end) for known, end in kept if end > now and (known != digest or end == FOR_EVER))
+            for each, kept in self._good.items()
+        }
+
+    def _digest(self, key: bytes) -> bytes:
+        return hashlib.blake2b(key, key=self._pepper, digest_size=32).digest()
