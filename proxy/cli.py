@@ -60,11 +60,29 @@ def run(config_path: Path | None) -> None:
 
 @main.command()
 @config_option
-def check(config_path: Path | None) -> None:
+@click.option("--request", metavar="'METHOD /PATH'", help="Tell what would become of it; exit 1: nobody may send it.")
+@click.option("--client", metavar="NAME", help="With --request: as this client.")
+def check(config_path: Path | None, request: str | None, client: str | None) -> None:
     """Tell every fault of the configuration, or what would be sent where. Sends nothing."""
-    from proxy.config import describe
+    config = _composable(config_path)
+    clients = sorted({name for listener in config.listeners for name in listener.clients})
+    if client is not None and (request is None or client not in clients):
+        raise click.UsageError(
+            f"--client goes with --request, and names one of: {', '.join(clients) or '(no clients)'}"
+        )
+    if request is None:
+        from proxy.config import describe
 
-    click.echo(describe(_composable(config_path)))
+        click.echo(describe(config))
+        return
+    from proxy.explain import explain
+
+    method, _, target = request.strip().partition(" ")
+    if not target:
+        raise click.UsageError("--request takes a method and a path, such as 'POST /public/v1/documents'")
+    explained = explain(config, method, target.strip(), client)
+    click.echo("\n".join(explained.lines))
+    sys.exit(0 if explained.passes else 1)
 
 
 @main.command()

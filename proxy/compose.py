@@ -26,6 +26,7 @@ from proxy.forward.session_upstream import SessionUpstream
 from proxy.forward.tally import Tally
 from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
+from proxy.policy.paths import seen
 from proxy.tasks import Tasks
 
 
@@ -108,7 +109,7 @@ def _gate(listener: Listener, config: Config) -> Gate:
     return Gate(
         allowed_hosts=listener.allowed_hosts,
         bound_to=bind.host if isinstance(bind, TcpBind) and not is_wildcard(bind.host) else None,
-        prefix=_seen(_origin(config).prefix),
+        prefix=seen(_origin(config).prefix),
         max_head=config.limits.max_head,
         max_headers=config.limits.max_headers,
     )
@@ -117,12 +118,3 @@ def _gate(listener: Listener, config: Config) -> Gate:
 def _origin(config: Config) -> Origin:
     url = config.upstream.url
     return Origin(str(url.origin()), url.raw_path.rstrip("/"))
-
-
-def _seen(prefix: str) -> str:
-    """Tell what PandaDoc sees of the upstream's path prefix: its paths begin with /public; before it stands a gateway.
-
-    Of `/public/v1` that is all, of `/gateway/pandadoc` nothing.
-    """
-    _, public, rest = prefix.partition("/public")
-    return public + rest if public and rest[:1] in {"", "/"} else ""

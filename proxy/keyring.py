@@ -69,23 +69,25 @@ class Keyring:
 
     def _holder(self, key: bytes) -> str | None:
         """Compare with every key there is, whether or not one has fitted already."""
-        digest, now, holder = self._digest(key), self._now(), None
-        for name, good in self._good.items():
-            for known, until in good:
-                if hmac.compare_digest(known, digest) and now < until:
-                    holder = name
-        return holder
+        digest, now = self._digest(key), self._now()
+        holders = {
+            name
+            for name, good in self._good.items()
+            for known, until in good
+            if hmac.compare_digest(known, digest) and now < until
+        }
+        return holders.pop() if len(holders) == 1 else None
 
     async def _read(self) -> None:
         self._read_at = self._now()
         read = {name: await self._read_one(name, key.reference) for name, key in self._keys.items()}
-        held = Counter(digest for digest, _ in read.values())
+        kept = {name: good[0][0] if good else b"" for name, good in self._good.items()}
+        claimed = {name: digest or kept[name] for name, (digest, _) in read.items()}
+        claims = Counter(claimed.values())
+        self._take({name: kept[name] if claims[digest] > 1 else digest for name, digest in claimed.items()})
         for name, (digest, flaw) in read.items():
-            shared = not flaw and held[digest] > 1
-            if not flaw and not shared:
-                self._take(name, digest)
-            alike = f"The key of client {name} is not taken: another client has the same. Give each its own."
-            self._notices[name].say(alike if shared else flaw)
+            shared = f"The key of client {name} is not taken: another client has the same. Give each its own."
+            self._notices[name].say(shared if digest and claims[digest] > 1 else flaw)
 
     async def _read_one(self, name: str, reference: SecretReference) -> tuple[bytes, str]:
         """Return the digest of a client's key as it is now, or what is wrong with it."""
@@ -98,18 +100,14 @@ class Keyring:
             return b"", f"The key of client {name} is not taken: it needs {SHORTEST_CLIENT_KEY} characters at least."
         return self._digest(text.encode()), ""
 
-    def _take(self, name: str, digest: bytes) -> None:
-        """Make this the client's key, and nobody's else; the one before stays good for its overlap."""
-        good, now = self._good[name], self._now()
-        if good and good[0][0] == digest:
-            return
-        until = now + self._keys[name].overlap
-        earlier = tuple((known, min(end, until)) for known, end in good)
-        self._good[name] = ((digest, FOR_EVER), *earlier)
-        self._good = {
-            each: tuple((known, end) for known, end in kept if end > now and (known != digest or end == FOR_EVER))
-            for each, kept in self._good.items()
-        }
+    def _take(self, newest: Mapping[str, bytes]) -> None:
+        """Make these the clients' keys, each nobody's but its own; those before stay good for their overlap."""
+        now, taken = self._now(), set(newest.values())
+        for name, digest in newest.items():
+            until = now + self._keys[name].overlap
+            earlier = ((known, min(end, until)) for known, end in self._good[name] if known not in taken)
+            own = ((digest, FOR_EVER),) if digest else ()
+            self._good[name] = (*own, *(each for each in earlier if each[1] > now))
 
     def _digest(self, key: bytes) -> bytes:
         return hashlib.blake2b(key, key=self._pepper, digest_size=32).digest()

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 from proxy.config.addresses import TcpBind, without_password
 from proxy.config.sections import ApiKeyCredential, FileStore, OAuth2Credential
 from proxy.config.units import duration_text, size_text
+from proxy.policy.profiles import profiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.config.sections import Config, Credential, Listener, Upstream
+    from proxy.config.sections import Client, Config, Credential, Listener, Policy, Upstream
 
 _EXAMPLE = "/public/v1/documents"
 _REFUSED = (
     "what a browser marks as coming from a page; CONNECT, TRACE, WebSocket upgrades",
-    "what hands out credentials: /oauth2/**, API keys of a workspace, tokens of a member, webhooks' shared keys",
+    "/oauth2/**, which would hand out the grant",
 )
 
 
@@ -30,7 +31,7 @@ def _lines(config: Config) -> Iterator[str]:
     for listener in config.listeners:
         yield ""
         yield from _listener(listener, config)
-    for name in sorted(config.credentials.keys() - {listener.credential for listener in config.listeners}):
+    for name in sorted(config.credentials.keys() - _lent(config)):
         yield f"Credential {name} is lent by no listener"
     yield ""
     yield from _upstream(config.upstream)
@@ -38,18 +39,55 @@ def _lines(config: Config) -> Iterator[str]:
     yield _limits(config)
     yield "Refused"
     yield from (f"  {refused}" for refused in _REFUSED)
+    yield from (f"  {pattern}, which hands out credentials" for pattern in config.policy.credential_operations)
+    yield from _policy(config.policy, "Policy")
     if config.warnings:
         yield "Warnings"
         yield from (f"  {warning}" for warning in config.warnings)
 
 
+def _lent(config: Config) -> set[str]:
+    lent: set[str] = set()
+    for listener in config.listeners:
+        own = (client.credential or listener.credential for client in listener.clients.values())
+        lent.update(own if listener.clients else (listener.credential,))
+    return lent
+
+
 def _listener(listener: Listener, config: Config) -> Iterator[str]:
-    yield f"Listener {listener.bind} lends credential {listener.credential}"
+    whom = "to clients by their keys" if listener.clients else f"credential {listener.credential}"
+    yield f"Listener {listener.bind} lends {whom}"
     yield f"  {_example(listener, config.upstream)}"
-    yield from (f"  {line}" for line in _credential(config.credentials[listener.credential]))
+    if not listener.clients:
+        yield from (f"  {line}" for line in _credential(config.credentials[listener.credential]))
+    for name, client in listener.clients.items():
+        yield from (f"  {line}" for line in _client(name, client, client.credential or listener.credential, config))
     yield f"  Host may be {_hosts(listener)}"
+    if listener.token_endpoint == "placeholder":  # noqa: S105 - a choice, no secret
+        yield "  POST /oauth2/access_token is answered here, with a token that opens nothing"
+    if listener.cookies == "drop":
+        yield "  Cookies are dropped, both ways"
     if listener.health is not None:
         yield f"  GET {listener.health} is answered here, not forwarded"
+
+
+def _client(name: str, client: Client, credential: str, config: Config) -> Iterator[str]:
+    yield f"Client {name}, with its key from {client.key.describe()}, is lent credential {credential}"
+    yield from (f"  {line}" for line in _credential(config.credentials[credential]))
+    if client.max_requests is not None:
+        yield f"  {client.max_requests} requests in flight at most"
+    yield from (f"  {line}" for line in _policy(client.policy, "Policy besides the one of all"))
+
+
+def _policy(policy: Policy, title: str) -> Iterator[str]:
+    """Say what a policy says; one that says nothing is not mentioned."""
+    if not (policy.profiles or policy.rules or policy.otherwise == "deny"):
+        return
+    yield f"{title}{', of which what it refuses passes and is counted' if policy.mode == 'warn' else ''}"
+    yield from (f"  profile {name}: {profiles()[name].about}" for name in policy.profiles)
+    yield from (f"  {rule}" for rule in policy.rules)
+    if policy.rules or policy.otherwise == "deny":
+        yield f"  otherwise: {policy.otherwise}"
 
 
 def _example(listener: Listener, upstream: Upstream) -> str:

@@ -14,7 +14,7 @@ from aiohttp import web
 from proxy.credential.credential import Credential
 from proxy.credential.source import CredentialSource
 from proxy.errors import AnswerBroken, CallerError, CallerStalled, ProxyError, Refused
-from proxy.forward import guard, token_placeholder
+from proxy.forward import guard, token_placeholder, token_request
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.exchange import Exchange
@@ -102,7 +102,7 @@ class Handler:
     async def _forward(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
         admitted = guard.admit(request.head, lane.gate)
         with lane.places:
-            if token_placeholder.asked(request.head.method, admitted.readings) and lane.placeholder:
+            if lane.placeholder and token_request.asked(request.head.method, admitted.readings):
                 return await _placeholder(request, lane, exchange)
             client = await lane.clients.identify(request.head.fields)
             exchange.client = client.name

@@ -16,9 +16,6 @@ from proxy.forward.body import Body, BodyLimits
 from proxy.forward.clients import Anyone, Named
 from proxy.forward.headers import Fields, values
 
-READING: Final = frozenset({"/oauth2/access_token"})
-"""The only reading that is answered: a path with others is nobody's honest one."""
-
 LIMITS: Final = BodyLimits(largest=64 * 1024, kept=64 * 1024, idle_timeout=10.0)
 
 GRANTS: Final = frozenset({"authorization_code", "refresh_token"})
@@ -31,11 +28,6 @@ YEAR: Final = 31535999
 """Seconds an access token lives, as PandaDoc says; presenting a key that has changed is refused earlier."""
 
 FORM: Final = b"application/x-www-form-urlencoded"
-
-
-def asked(method: str, readings: frozenset[str]) -> bool:
-    """Tell whether a request is for the token endpoint."""
-    return method == "POST" and readings == READING
 
 
 async def answer(fields: Fields, body: Body | None, clients: Anyone | Named) -> web.Response:

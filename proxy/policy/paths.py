@@ -39,6 +39,15 @@ def readings(path: str) -> frozenset[str]:
     raise CallerError("The request's path is percent-encoded more often than any honest one.")
 
 
+def seen(prefix: str) -> str:
+    """Tell what PandaDoc sees of the upstream's path prefix: its paths begin with /public; before it stands a gateway.
+
+    Of `/public/v1` that is all, of `/gateway/pandadoc` nothing.
+    """
+    _, public, rest = prefix.partition("/public")
+    return public + rest if rest[:1] in {"", "/"} else ""
+
+
 def _read(path: str) -> Iterator[str]:
     """Read one level of decoding: to the letter, and as laxly as is known of any server."""
     for text in {path, _lax(path), _lax(path.replace("\\", "/"))}:

@@ -1,6 +1,7 @@
 """What `pandadoc-proxy check` says of a good configuration."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from proxy.config import Config, describe
 
@@ -9,7 +10,10 @@ Loaded = Callable[[str, Mapping[str, str]], Config]
 REFUSED = """\
 Refused
   what a browser marks as coming from a page; CONNECT, TRACE, WebSocket upgrades
-  what hands out credentials: /oauth2/**, API keys of a workspace, tokens of a member, webhooks' shared keys"""
+  /oauth2/**, which would hand out the grant
+  /public/*/members/*/token, which hands out credentials
+  /public/*/webhook-subscriptions/*/shared-key, which hands out credentials
+  /public/*/workspaces/*/api-keys, which hands out credentials"""
 
 
 def test_an_api_key_is_told_from_end_to_end(loaded: Loaded) -> None:
@@ -115,3 +119,52 @@ credentials:
     assert "first access token from $S" in told
     assert "and 30d after the last refresh at the latest" in told
     assert "not tried again by itself after a redeem whose outcome is unknown" in told
+
+
+CLIENTS = """\
+listeners:
+  - credential: nobody
+    token_endpoint: placeholder
+    cookies: drop
+    clients:
+      billing: {key: {env: ONE}, credential: acme, max_requests: 5}
+      reports:
+        key: {file: ./reports-key}
+        credential: acme
+        policy: {mode: warn, profiles: [read-only], otherwise: deny}
+credentials: {acme: {api_key: {env: KEY}}, spare: {api_key: {env: KEY}}}
+policy:
+  rules: [{deny: POST /public/v1/documents/*/send}]
+  credential_operations: []
+"""
+
+
+def test_clients_and_policies_are_told(loaded: Loaded, tmp_path: Path) -> None:
+    (tmp_path / "reports-key").write_text("fedcba9876543210")
+    told = describe(loaded(CLIENTS, {"KEY": "k", "ONE": "0123456789abcdef"}))
+    assert "Listener 127.0.0.1:8080 lends to clients by their keys" in told
+    assert (
+        """
+  Client billing, with its key from $ONE, is lent credential acme
+    Authorization: API-Key *** (from $KEY)
+    5 requests in flight at most
+  Client reports, with its key from file reports-key, is lent credential acme
+    Authorization: API-Key *** (from $KEY)
+    Policy besides the one of all, of which what it refuses passes and is counted
+      profile read-only: The app can look at everything"""
+        in told
+    )
+    assert "      otherwise: deny\n  Host may be a loopback name\n  POST /oauth2/access_token is answered" in told
+    assert "  Cookies are dropped, both ways\n" in told
+    assert "Credential spare is lent by no listener\n" in told
+    assert "\nPolicy\n  deny POST /public/v1/documents/*/send\n  otherwise: allow\n" in told
+    assert "policy.credential_operations: apps can be handed credentials of their own" in told
+    assert "reports.policy.mode: what this policy would refuse passes, and is counted" in told
+
+
+def test_keys_that_cross_a_network_in_the_clear_are_warned_of(loaded: Loaded) -> None:
+    text = "listeners: [{bind: '0.0.0.0:80', clients: {app: {key: {env: ONE}}}}]"
+    told = describe(loaded(text, {"PANDADOC_API_KEY": "k", "ONE": "0123456789abcdef"}))
+    assert (
+        "listeners.0.clients: clients send their keys to 0.0.0.0:80 in plain http, where others may read them" in told
+    )

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import CallerError
-from proxy.policy.paths import PLAIN, _read, readings
+from proxy.policy.paths import PLAIN, _read, readings, seen
 
 ONE = {
     "/": "",
@@ -61,3 +61,18 @@ def test_a_plain_path_is_plain_to_the_laxest_server_too(rest: str) -> None:
     path = f"/{rest}"
     if PLAIN.fullmatch(path):
         assert readings(path) == frozenset(_read(path))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("", ""),
+        ("/public", "/public"),
+        ("/public/v1", "/public/v1"),
+        ("/gateway/public/v1", "/public/v1"),
+        ("/gateway/pandadoc", ""),
+        ("/publicity", ""),
+    ],
+)
+def test_of_the_upstreams_prefix_pandadoc_sees_what_is_its_own(prefix: str, expected: str) -> None:
+    assert seen(prefix) == expected

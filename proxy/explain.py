@@ -1,0 +1,85 @@
+"""What would become of a request: which client, which credential, which rule. For people, before they try. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from proxy.compose_policy import policy_of_all, policy_of_client
+from proxy.config import Client, Config, Listener
+from proxy.errors import ProxyError
+from proxy.forward import token_request
+from proxy.forward.guard import Gate, Head, admit
+from proxy.policy.paths import seen
+from proxy.policy.policy import Decision, Policy
+from proxy.policy.profiles import named
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """The explanation, in lines, and whether any of those who were asked about may send the request."""
+
+    lines: tuple[str, ...]
+    passes: bool
+
+
+def explain(config: Config, method: str, target: str, only: str | None = None) -> Explained:
+    """Explain what each listener would do with a request, for each client or the one named `only`."""
+    gate = Gate(prefix=seen(config.upstream.url.raw_path.rstrip("/")))
+    try:
+        readings = admit(Head(method, target, (1, 1), ((b"Host", b"localhost"),)), gate).readings
+    except ProxyError as fault:
+        return Explained((f"{method} {target}", f"  {fault.status}, whoever asks: {fault.detail}"), passes=False)
+    asked = _Asked(method, target, readings)
+    answers = [answer for listener in config.listeners for answer in _answers(listener, config, asked, only)]
+    lines = [asked.shown, *(line for answer in answers for line in answer.lines)]
+    return Explained(tuple(lines), any(answer.passes for answer in answers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    method: str
+    target: str
+    readings: frozenset[str]
+
+    @property
+    def shown(self) -> str:
+        """Name the operation, where the path leaves no doubt; else every way to read it."""
+        line = f"{self.method} {self.target}"
+        if len(self.readings) > 1:
+            return f"{line}, which may be read as {', '.join(sorted(each or '/' for each in self.readings))}"
+        (reading,) = self.readings
+        operation = named(self.method, reading)
+        return line if operation is None else f"{line} is PandaDoc's {operation.id}"
+
+
+def _answers(listener: Listener, config: Config, asked: _Asked, only: str | None) -> Iterator[Explained]:
+    where = f"Listener {listener.bind}"
+    if asked.target == listener.health and asked.method in {"GET", "HEAD"}:
+        yield Explained((f"{where}: answered here, it is the health path",), passes=True)
+    elif listener.token_endpoint == "placeholder" and token_request.asked(asked.method, asked.readings):  # noqa: S105
+        yield Explained((f"{where}: answered here, with a token that opens nothing",), passes=True)
+    elif listener.clients:
+        for name, client in listener.clients.items():
+            if only in {None, name}:
+                policy = policy_of_all(config) + policy_of_client(client, name)
+                yield _judged(f"{where}, client {name}", _lent(client, listener), policy, config, asked)
+    elif only is None:
+        yield _judged(f"{where}, whoever reaches it", listener.credential, policy_of_all(config), config, asked)
+
+
+def _lent(client: Client, listener: Listener) -> str:
+    return client.credential or listener.credential
+
+
+def _judged(who: str, credential: str, policy: Policy, config: Config, asked: _Asked) -> Explained:
+    decisions = policy.decide(asked.method, asked.readings)
+    passes = all(each.allowed or not each.enforced for each in decisions)
+    end = f"forwarded to {config.upstream.url} with credential {credential}" if passes else "403"
+    telling = [each for each in decisions if not (each.allowed and each.by.endswith("otherwise: allow"))]
+    why = [_said(each) for each in telling] or ["no rule speaks of it"]
+    return Explained((f"{who}: {end}", *(f"  {line}" for line in why)), passes)
+
+
+def _said(decision: Decision) -> str:
+    doubt = ", in one of its readings," if decision.doubtful else ""
+    lenient = "" if decision.allowed or decision.enforced else " (mode: warn, so it passes and is counted)"
+    return f"{'allowed' if decision.allowed else 'refused'}{doubt} by {decision.by}{lenient}"

@@ -1,0 +1,98 @@
+"""What `check --request` says would become of a request; and that it is what becomes of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from proxy.config import Config, load
+from proxy.explain import explain
+
+ENVIRON: Final = {"KEY": "k", "ONE": "0123456789abcdef", "TWO": "fedcba9876543210"}
+
+TWO_CLIENTS: Final = """
+listeners:
+  - token_endpoint: placeholder
+    clients:
+      drafts: {key: {env: ONE}, credential: acme, policy: {profiles: [no-send]}}
+      reports: {key: {env: TWO}, credential: other, policy: {mode: warn, profiles: [read-only]}}
+  - {bind: 127.0.0.1:9000, credential: other}
+credentials: {acme: {api_key: {env: KEY}}, other: {api_key: {env: KEY}}}
+policy: {rules: [{allow: GET /public/v1/contacts/known}, {deny: /public/v1/contacts/**}]}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return loaded(tmp_path, TWO_CLIENTS, ENVIRON)
+
+
+def loaded(folder: Path, text: str, environ: Mapping[str, str]) -> Config:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return load(path, environ=environ)
+
+
+def test_each_listener_and_client_is_told_with_what_decides(config: Config) -> None:
+    explained = explain(config, "POST", "/public/v1/documents/abc/send")
+    assert explained.passes
+    assert explained.lines == (
+        "POST /public/v1/documents/abc/send is PandaDoc's sendDocument",
+        "Listener 127.0.0.1:8080, client drafts: 403",
+        "  refused by policy of client drafts, profile no-send: deny POST /public/*/documents/*/send",
+        "Listener 127.0.0.1:8080, client reports: forwarded to https://api.pandadoc.com with credential other",
+        (
+            "  refused by policy of client reports, profile read-only: otherwise: deny"
+            " (mode: warn, so it passes and is counted)"
+        ),
+        "Listener 127.0.0.1:9000, whoever reaches it: forwarded to https://api.pandadoc.com with credential other",
+        "  no rule speaks of it",
+    )
+
+
+def test_one_client_may_be_asked_about(config: Config) -> None:
+    explained = explain(config, "POST", "/public/v1/documents/abc/send", "drafts")
+    assert not explained.passes
+    assert len(explained.lines) == 3
+    assert explain(config, "POST", "/public/v1/documents", "drafts").passes
+
+
+def test_a_rule_that_allows_is_told_too(config: Config) -> None:
+    explained = explain(config, "GET", "/public/v1/contacts/known", "drafts")
+    assert explained.lines[2:] == ("  allowed by policy: allow GET /public/v1/contacts/known",)
+
+
+def test_every_reading_of_a_doubtful_path_is_told(config: Config) -> None:
+    explained = explain(config, "GET", "/public/v1/contacts/..%2f", "drafts")
+    assert not explained.passes
+    assert explained.lines[0] == (
+        "GET /public/v1/contacts/..%2f, which may be read as"
+        " /public/v1, /public/v1/contacts/.., /public/v1/contacts/..%2f"
+    )
+    assert explained.lines[2] == "  refused, in one of its readings, by policy: deny /public/v1/contacts/**"
+
+
+def test_what_is_answered_here_is_told(config: Config) -> None:
+    assert explain(config, "GET", "/healthz").lines[1:] == (
+        "Listener 127.0.0.1:8080: answered here, it is the health path",
+        "Listener 127.0.0.1:9000: answered here, it is the health path",
+    )
+    token = explain(config, "POST", "/oauth2/access_token")
+    assert token.lines[1:] == (
+        "Listener 127.0.0.1:8080: answered here, with a token that opens nothing",
+        "Listener 127.0.0.1:9000, whoever reaches it: 403",
+        "  refused by the token endpoint: deny /oauth2/**",
+    )
+
+
+def test_what_the_guard_refuses_is_refused_whoever_asks(config: Config) -> None:
+    explained = explain(config, "GET", "no-slash")
+    assert not explained.passes
+    assert explained.lines[0] == "GET no-slash"
+    assert explained.lines[1].startswith("  400, whoever asks: The request's target must begin with /")
+    assert explain(config, "TRACE", "/").lines[1].startswith("  405")
+
+
+def test_a_path_that_pandadoc_does_not_document_has_no_name(config: Config) -> None:
+    assert explain(config, "GET", "/public/v1/nothing").lines[0] == "GET /public/v1/nothing"

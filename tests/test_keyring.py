@@ -1,0 +1,146 @@
+"""Whose key is this? Real files, a clock that the test turns."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+import pytest
+from rig import TurnedClock
+
+from proxy.keyring import ClientKey, Keyring
+from proxy.secret_reader import SecretReader
+from proxy.secrets import SecretReference
+
+OLD: Final = "old-0123456789abcdef"
+NEW: Final = "new-0123456789abcdef"
+OTHER: Final = "other-0123456789abcdef"
+OVERLAP: Final = 60.0
+
+
+@pytest.fixture
+def clock() -> TurnedClock:
+    return TurnedClock()
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    path.write_text(OLD)
+    return path
+
+
+@pytest.fixture
+def keyring(key_file: Path, clock: TurnedClock) -> Keyring:
+    keys = {
+        "app": ClientKey(SecretReference.file(key_file), OVERLAP),
+        "other": ClientKey(SecretReference.env("OTHER", {"OTHER": OTHER}), OVERLAP),
+    }
+    return Keyring(keys, SecretReader(), clock.monotonic)
+
+
+async def holder(keyring: Keyring, key: str) -> str | None:
+    return await keyring.holder(key.encode())
+
+
+async def test_a_key_names_its_client(keyring: Keyring) -> None:
+    assert await holder(keyring, OLD) == "app"
+    assert await holder(keyring, OTHER) == "other"
+
+
+@pytest.mark.parametrize("key", ["", OLD[:-1], OLD + "x", OLD.upper(), f" {OLD}", "nobody-0123456789abcdef"])
+async def test_any_other_key_is_nobodys(keyring: Keyring, key: str) -> None:
+    assert await holder(keyring, OLD) == "app"
+    assert await holder(keyring, key) is None
+
+
+async def test_a_new_key_is_taken_the_moment_an_app_presents_it(keyring: Keyring, key_file: Path) -> None:
+    """The app may have read the same file sooner than we look at it."""
+    assert await holder(keyring, OLD) == "app"
+    key_file.write_text(NEW)
+    assert await holder(keyring, NEW) == "app"
+
+
+async def test_the_key_before_is_good_for_its_overlap(keyring: Keyring, key_file: Path, clock: TurnedClock) -> None:
+    await keyring.look()
+    key_file.write_text(NEW)
+    await keyring.look()
+    clock.pass_(OVERLAP - 1)
+    assert await holder(keyring, OLD) == "app"
+    assert await holder(keyring, NEW) == "app"
+    clock.pass_(1)
+    assert await holder(keyring, OLD) is None
+    assert await holder(keyring, NEW) == "app"
+
+
+async def test_without_an_overlap_the_key_before_is_dead_at_once(key_file: Path, clock: TurnedClock) -> None:
+    keyring = Keyring({"app": ClientKey(SecretReference.file(key_file), 0.0)}, SecretReader(), clock.monotonic)
+    assert await holder(keyring, OLD) == "app"
+    key_file.write_text(NEW)
+    await keyring.look()
+    assert await holder(keyring, OLD) is None
+
+
+async def test_a_key_that_comes_back_is_good_for_ever_again(
+    keyring: Keyring, key_file: Path, clock: TurnedClock
+) -> None:
+    for key in (OLD, NEW, OLD):
+        key_file.write_text(key)
+        await keyring.look()
+    clock.pass_(OVERLAP * 2)
+    assert await holder(keyring, OLD) == "app"
+    assert await holder(keyring, NEW) is None
+
+
+async def test_what_cant_be_used_is_said_once_and_the_old_key_stays(
+    keyring: Keyring, key_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await keyring.look()
+    for broken in ("", "short", "two\nlines-0123456789abcdef", OTHER):
+        key_file.write_text(broken)
+        await keyring.look()
+        await keyring.look()
+        assert await holder(keyring, OLD) == "app"
+    key_file.unlink()
+    await keyring.look()
+    assert await holder(keyring, OLD) == "app"
+    assert await holder(keyring, OTHER) == "other"
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [line.split(":")[0] for line in said if "app" in line] == [
+        "The key of client app can't be read",
+        "The key of client app is not taken",
+        "The key of client app can't be read",
+        "The key of client app is not taken",
+        "The key of client app can't be read",
+    ]
+    assert not any(key in line for line in said for key in (OLD, OTHER))
+
+
+async def test_a_file_that_comes_later_makes_the_client(key_file: Path, clock: TurnedClock) -> None:
+    key_file.unlink()
+    keyring = Keyring({"app": ClientKey(SecretReference.file(key_file), OVERLAP)}, SecretReader(), clock.monotonic)
+    assert await holder(keyring, OLD) is None
+    key_file.write_text(OLD)
+    assert await holder(keyring, OLD) == "app"
+
+
+async def test_two_clients_may_swap_their_keys(tmp_path: Path, clock: TurnedClock) -> None:
+    """Nobody is the other for as much as a moment, though each has the other's key before."""
+    files = [tmp_path / "one", tmp_path / "two"]
+    keys = {path.name: ClientKey(SecretReference.file(path), OVERLAP) for path in files}
+    keyring = Keyring(keys, SecretReader(), clock.monotonic)
+    for first, second in ((OLD, NEW), (NEW, OLD)):
+        files[0].write_text(first)
+        files[1].write_text(second)
+        await keyring.look()
+        assert await holder(keyring, first) == "one"
+        assert await holder(keyring, second) == "two"
+
+
+async def test_a_crowd_with_a_wrong_key_reads_the_files_no_more_than_once_at_a_time(
+    keyring: Keyring, key_file: Path
+) -> None:
+    assert await asyncio.gather(*(holder(keyring, "nobody-0123456789abcdef") for _ in range(200))) == [None] * 200
+    key_file.write_text(NEW)
+    assert set(await asyncio.gather(*(holder(keyring, NEW) for _ in range(200)))) == {"app"}
+    assert NEW not in repr(keyring)
