@@ -46,7 +46,7 @@ race: $(READY) ## every test of something that races, twenty times over (TURNS=3
 	for turn in $$(seq $(or $(TURNS),20)); do $(BIN)/python -m pytest -x --numprocesses auto tests/laws tests/test_app.py tests/forward/test_handler.py tests/commands/test_drain.py tests/commands/test_kill.py tests/commands/test_shared_store.py || exit 1; done
 
 .PHONY: torture
-torture: $(READY) $(BROWSING) ## the laws at full size, as root, with chromium (BOUNDED=1: as much as CI has time for; SEED=… replays)
+torture: $(READY) $(BROWSING) ## the laws at full size, as root, with chromium and php (BOUNDED=1: as much as CI has time for; SEED=… replays)
 	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/torture
 
 .PHONY: check

@@ -39,7 +39,7 @@ SECRET_VARIABLES: Final = ("PANDADOC_API_KEY", "PANDADOC_CLIENT_SECRET", "PANDAD
 KEPT_VARIABLES: Final = ("PATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 """What passes from the tests' environment to a process: where programs are, and who counts the lines run."""
 
-LENDING: Final = re.compile(r"(http://\S+) lends credential ")
+LENDING: Final = re.compile(r"(http://\S+) lends (?:credential|to clients) ")
 PROBING: Final = re.compile(r"(http://\S+) answers probes")
 
 
@@ -102,7 +102,7 @@ class Process:
 
     async def url(self) -> str:
         """Wait until it serves; return where the first listener answers."""
-        return _address(LENDING, await self.said(" lends credential "))
+        return _address(LENDING, await self.said(" lends "))
 
     async def admin_url(self) -> str:
         return _address(PROBING, await self.said(" answers probes"))
