@@ -61,3 +61,36 @@ async def test_usage_that_is_none_is_exit_2(machine: Machine, argv: tuple[str, .
     ended = await machine.run(*argv, env=machine.with_api_key())
     assert (ended.code, ended.out) == (2, "")
     assert "Usage:" in ended.err
+
+
+REQUESTS = {
+    "may be sent": ("POST /public/v1/documents", 0, "forwarded to"),
+    "is refused": ("POST /public/v1/documents/x/send", 1, "403"),
+    "is malformed": ("GET no-slash", 1, "400, whoever asks"),
+}
+
+
+@pytest.mark.parametrize(("request_line", "code", "said"), REQUESTS.values(), ids=REQUESTS)
+async def test_check_explains_a_request_and_its_exit_code_tells_scripts(
+    machine: Machine, request_line: str, code: int, said: str
+) -> None:
+    env = machine.with_api_key() | {"PANDADOC_PROXY__POLICY__PROFILES": "[no-send]"}
+    ended = await machine.run("check", "--request", request_line, env=env)
+    assert (ended.code, ended.err) == (code, "")
+    assert said in ended.out
+    assert machine.simulator.journal == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--request", "/public/v1/documents"), "a method and a path"),
+        (("--client", "app"), "goes with --request"),
+        (("--request", "GET /x", "--client", "other"), "names one of: app"),
+    ],
+)
+async def test_check_says_what_a_request_looks_like(machine: Machine, argv: tuple[str, ...], said: str) -> None:
+    clients = {"PANDADOC_PROXY__LISTENERS__0__CLIENTS": "{app: {key: {value: app-0123456789abcdef}}}"}
+    ended = await machine.run("check", *argv, env=machine.with_api_key() | clients)
+    assert ended.code == 2
+    assert said in ended.err
