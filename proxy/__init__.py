@@ -17,6 +17,8 @@
     logs.py notice.py admin.py      what operators see
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
     disk.py                         file work that stalls nothing else
+    core_dumps.py                   nobody reads our memory
+    explain.py                      what would become of a request, for `check`
     simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI
 
 `credential` never imports `forward`; `forward` knows of it only Credential and CredentialSource.

@@ -50,8 +50,10 @@ def run(config_path: Path | None) -> None:
     from proxy.signals import leave_while_starting
 
     leave_while_starting()
-    from proxy import logs
+    from proxy import core_dumps, logs
     from proxy.app import serve
+
+    core_dumps.refuse()
 
     config = _composable(config_path)
     logs.set_up(config.log)

@@ -96,3 +96,11 @@ def test_what_the_guard_refuses_is_refused_whoever_asks(config: Config) -> None:
 
 def test_a_path_that_pandadoc_does_not_document_has_no_name(config: Config) -> None:
     assert explain(config, "GET", "/public/v1/nothing").lines[0] == "GET /public/v1/nothing"
+
+
+def test_the_guide_shows_what_is_told(config: Config) -> None:
+    """Both lines of the second client stand there as they are."""
+    guide = (Path(__file__).parents[1] / "docs" / "clients.md").read_text()
+    (first, *drafts) = explain(config, "POST", "/public/v1/documents/abc/send", "drafts").lines
+    assert "\n".join(drafts) in guide
+    assert first in guide

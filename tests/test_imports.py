@@ -101,5 +101,15 @@ def test_every_law_names_tests_that_exist() -> None:
     laws = (ROOT.parent / "docs" / "laws.md").read_text()
     numbers = [int(number) for number in re.findall(r"^\| (\d+) \|", laws, re.MULTILINE)]
     assert numbers == list(range(1, 20))
-    for name in re.findall(r"\b(?:[a-z]+/)?test_[a-z_]+\b", laws):
+    assert_tests_exist(laws)
+
+
+def test_every_attack_names_tests_that_exist() -> None:
+    page = (ROOT.parent / "docs" / "security.md").read_text()
+    assert [int(number) for number in re.findall(r"^\| A(\d+) \|", page, re.MULTILINE)] == list(range(1, 21))
+    assert_tests_exist(page)
+
+
+def assert_tests_exist(page: str) -> None:
+    for name in re.findall(r"\b(?:[a-z]+/)?test_[a-z_]+\b", page):
         assert (ROOT.parent / "tests" / f"{name}.py").exists(), name

@@ -73,9 +73,13 @@ class Process:
     @property
     def resident(self) -> int:
         """Bytes of memory in use now (proc(5))."""
-        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self._child.pid}/status").read_text())
+        found = re.search(r"VmRSS:\s+(\d+) kB", self.kernel_says("status"))
         assert found is not None
         return int(found[1]) * 1024
+
+    def kernel_says(self, what: str) -> str:
+        """Read what the kernel tells of the process (proc(5))."""
+        return Path(f"/proc/{self._child.pid}/{what}").read_text()
 
     def signal(self, number: signal.Signals) -> None:
         self._child.send_signal(number)

@@ -1,0 +1,27 @@
+"""What is in memory stays there: no core dump, nobody attaches."""
+
+import subprocess
+import sys
+from typing import Final
+
+from commands.process import Machine
+
+TELL: Final = """
+import ctypes, resource
+from proxy import core_dumps
+core_dumps.refuse()
+print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+"""
+"""3 is PR_GET_DUMPABLE."""
+
+
+def test_a_process_that_refuses_is_not_dumped_and_not_dumpable() -> None:
+    told = subprocess.run([sys.executable, "-c", TELL], capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    assert told.stdout.strip() == ("(0, 0) 0" if sys.platform == "linux" else "(0, 0) -1")
+
+
+async def test_a_running_proxy_refuses_core_dumps(machine: Machine) -> None:
+    process = await machine.start(env=machine.with_api_key())
+    await process.url()
+    (limit,) = [line for line in process.kernel_says("limits").splitlines() if line.startswith("Max core file size")]
+    assert limit.split()[4:6] == ["0", "0"]
