@@ -29,6 +29,13 @@ HOST: Final = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%
 SPOKEN: Final = frozenset({(1, 0), (1, 1)})
 """The versions of HTTP that are taken."""
 
+PAGE_MARKS: Final = (b"origin", b"sec-purpose", b"service-worker-navigation-preload")
+"""Fields that a browser sends only where a page has a part in it.
+
+The last two may come with Sec-Fetch-Site: none. Chromium sends it with what a page's speculation rules load ahead
+(Sec-Purpose), and with a typed address whose answer goes to a service worker first.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -128,9 +135,10 @@ def _check_host(head: Head, gate: Gate) -> bytes:
 def _check_page(fields: Fields) -> None:
     """Refuse what a browser marks as sent by a page (Fetch §3.2, Fetch Metadata §2.2); no CORS is ever granted."""
     sites = values(fields, b"sec-fetch-site")
-    if values(fields, b"origin") or any(site.strip().lower() != b"none" for site in sites):
+    if any(values(fields, mark) for mark in PAGE_MARKS) or any(site.strip().lower() != b"none" for site in sites):
         raise Refused(
-            "A web page sent this request (Origin or Sec-Fetch-Site says so); pages may not borrow credentials."
+            "A web page has a part in this request (Origin, Sec-Fetch-Site, Sec-Purpose or"
+            " Service-Worker-Navigation-Preload says so); pages may not borrow credentials."
         )
 
 

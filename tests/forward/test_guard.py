@@ -107,6 +107,11 @@ VERDICTS = {
     "same-site": (head((b"Sec-Fetch-Site", b"same-site")), 403),
     "same-origin": (head((b"Sec-Fetch-Site", b"same-origin")), 403),
     "typed into the address bar": (head((b"Sec-Fetch-Site", b"none")), 0),
+    "what a page's rules load ahead": (head((b"Sec-Fetch-Site", b"none"), (b"Sec-Purpose", b"prefetch")), 403),
+    "what a service worker is handed": (
+        head((b"Sec-Fetch-Site", b"none"), (b"Service-Worker-Navigation-Preload", b"true")),
+        403,
+    ),
     "Node's fetch": (head((b"Sec-Fetch-Mode", b"cors")), 0),
     "two marks": (head((b"Sec-Fetch-Site", b"none"), (b"sec-fetch-site", b"cross-site")), 403),
     "a preflight": (
