@@ -37,6 +37,7 @@ def test_a_bind_is_written_as_it_was_read(text: str) -> None:
         ("LOCALHOST.", True),
         ("0.0.0.0", False),  # noqa: S104 - bound nowhere
         ("::", False),
+        ("::ffff:127.0.0.1", False),  # as a Host it would let pages in unseen
         ("10.0.0.1", False),
         ("localhost.evil.example", False),
         ("127.0.0.1.nip.io", False),
