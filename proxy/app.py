@@ -6,6 +6,7 @@ Never here: what the parts are made of (compose).
 import asyncio
 import logging
 import os
+import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from proxy.compose import Snapshot, build
 from proxy.compose_credentials import longest_redeem
 from proxy.config import Config, Listener, TcpBind, UnixBind
 from proxy.credential.source import CredentialSource
+from proxy.forward.connection import ConnectionLimits
 from proxy.forward.handler import Handler, Lane
 from proxy.forward.places import InFlight
 from proxy.forward.server import Server
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
 """Connections the kernel may hold for us; a burst of a thousand must not be turned away."""
+
+ACCEPTED_AT_ONCE: Final = 64
+"""Connections that are taken in one round of the loop, before any finds out whether there is room for it."""
 
 LOOK_EVERY: Final = 2.0
 """Seconds between two looks behind the traffic: a new login, secret or clock is noticed this soon, and an idle
@@ -158,9 +163,7 @@ class Proxy:
         limits = self._config.limits
         return Server(
             handler,
-            header_timeout=limits.header_timeout,
-            max_head=limits.max_head,
-            max_headers=limits.max_headers,
+            ConnectionLimits(limits.header_timeout, limits.max_head, limits.max_headers, limits.max_connections),
         )
 
     def _announce(self) -> None:
@@ -204,7 +207,9 @@ async def _bound(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseRu
     """Set `runner` up at an address. Raises OSError that names it; the runner is cleaned up then."""
     await runner.setup()
     try:
-        await _site(runner, bind).start()
+        site = _site(runner, bind)
+        await site.start()
+        _deepen(site)
     except OSError as fault:
         await runner.cleanup()
         reason = os.strerror(fault.errno) if fault.errno else str(fault)
@@ -214,8 +219,16 @@ async def _bound(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseRu
 
 def _site(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseSite:
     if isinstance(bind, UnixBind):
-        return web.UnixSite(runner, bind.path, backlog=BACKLOG)
-    return web.TCPSite(runner, bind.host, bind.port, backlog=BACKLOG)
+        return web.UnixSite(runner, bind.path, backlog=ACCEPTED_AT_ONCE)
+    return web.TCPSite(runner, bind.host, bind.port, backlog=ACCEPTED_AT_ONCE)
+
+
+def _deepen(site: web.BaseSite) -> None:
+    """Have the kernel hold more connections than are accepted at once: asyncio has one number for both."""
+    assert isinstance(site._server, asyncio.Server)  # noqa: S101, SLF001 - it is started, and says so nowhere else
+    for listening in site._server.sockets:  # noqa: SLF001 - the same
+        with socket.socket(fileno=os.dup(listening.fileno())) as same:
+            same.listen(BACKLOG)
 
 
 def _url(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> str:

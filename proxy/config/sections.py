@@ -196,6 +196,7 @@ class Replay(Section, frozen=True, kw_only=True):
 class Limits(Section, frozen=True, kw_only=True):
     max_body: Bytes = 110 * MIB
     max_requests: Count = 1000  # in flight
+    max_connections: Count = 2048  # to each listener, and to the admin port
     max_head: Bytes = 64 * 1024
     max_headers: Count = 128
     header_timeout: Seconds = 10.0

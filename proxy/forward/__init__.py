@@ -2,7 +2,9 @@
 
     listener ─► guard ─► credential ─► headers ─► upstream ─► 401? replay once ─► relay, chunk by chunk
 
-    server.py            connections: aiohttp's low-level server, with a time limit for heads
+    server.py            aiohttp's low-level server
+    connection.py        one caller's connection: limits for heads, and calm ends
+    door.py crowd.py     who finds a place when there are many, and who gives way
     handler.py           the line itself
     guard.py             may this request borrow the credential? (law 19)
     headers.py           what crosses, both ways (laws 9, 10, 15)

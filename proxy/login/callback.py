@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 from yarl import URL
 
+from proxy.forward.connection import ConnectionLimits
 from proxy.forward.guard import Gate, names_us
 from proxy.forward.headers import values
 from proxy.forward.server import Incoming, Server
@@ -16,9 +17,7 @@ from proxy.hosts import is_loopback
 from proxy.login import pages
 from proxy.login.arrivals import Arrivals
 
-MAX_HEAD: Final = 16 * 1024
-MAX_HEADERS: Final = 100
-HEADER_TIMEOUT: Final = 10.0  # seconds
+LIMITS: Final = ConnectionLimits(header_timeout=10.0, max_head=16 * 1024, max_headers=100, max_connections=100)
 LAST_WORD: Final = 2.0
 """Seconds that the last page gets to leave."""
 
@@ -41,7 +40,7 @@ class Callback:
 
     async def start(self) -> None:
         """Listen. Raises OSError if the address can't be had."""
-        server = Server(self._answer, header_timeout=HEADER_TIMEOUT, max_head=MAX_HEAD, max_headers=MAX_HEADERS)
+        server = Server(self._answer, LIMITS)
         self._runner = web.ServerRunner(server, shutdown_timeout=LAST_WORD)
         await self._runner.setup()
         try:

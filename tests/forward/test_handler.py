@@ -12,6 +12,7 @@ from proxy.clock import SystemClock
 from proxy.credential.api_key import ApiKey
 from proxy.forward.body import BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client
+from proxy.forward.connection import ConnectionLimits
 from proxy.forward.guard import Gate
 from proxy.forward.handler import Handler, Lane
 from proxy.forward.headers import Origin
@@ -51,7 +52,7 @@ async def exploding_port() -> AsyncIterator[int]:
         ready=lambda: True,
     )
     handler = Handler(lambda: lane, InFlight(), SystemClock().monotonic)
-    runner = web.ServerRunner(Server(handler, header_timeout=5, max_head=65536, max_headers=100), shutdown_timeout=1)
+    runner = web.ServerRunner(Server(handler, ConnectionLimits(5, 65536, 100, 100)), shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]

@@ -1,0 +1,232 @@
+"""One caller's connection: aiohttp's RequestHandler, with what a gateway needs besides.
+
+    a time limit and a size limit for a head, however it comes (aiohttp limits each of its lines)
+    a place in the listener's crowd, which it may lose while it owes no answer
+    malformed requests answered by us: no echo, no traceback, no raw header in a log
+
+It leans on a few inner names of aiohttp's RequestHandler, which is why the version is bounded.
+"""
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from proxy.errors import AnswerBroken, CallerError, HeadTooLarge, ProxyError, RequestTimeout
+from proxy.forward.crowd import Waits
+from proxy.forward.door import LINGER, Door, half_close, whole
+from proxy.forward.problem import problem
+
+if TYPE_CHECKING:
+    from proxy.forward.server import Server
+
+log = logging.getLogger(__name__)
+
+READ_BUFFER: Final = 64 * 1024
+
+SEND_BUFFER: Final = 128 * 1024
+"""Bytes in the kernel. Left to itself it grows to megabytes, and a slow but steady reader looks like a stalled one."""
+
+UNCOUNTED: Final = 1024
+"""Bytes of a head that the guard does not count: method, version, blanks. A head that it would admit is never
+too large for having come in pieces."""
+
+TOO_MANY: Final = "Too many headers received"
+"""All that tells this BadHttpMessage of aiohttp's parser from others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What connections may cost a listener, in seconds, bytes and numbers: the section `limits`."""
+
+    header_timeout: float
+    max_head: int
+    max_headers: int
+    max_connections: int
+
+
+class Connection(RequestHandler):
+    """One caller's connection.
+
+    What changes, besides what aiohttp changes:
+    `_heads`, how many heads were whole; `_head_size`, bytes of the one that comes now; `_body`, of the last
+    whole head; `_unreadable`, once what came could not be parsed: nothing after it can. All by `data_received`
+    and what it calls. `_clock` runs while a head is incomplete, and once all is said. `_place` is set by
+    `connection_made`.
+    """
+
+    __slots__ = ("_body", "_clock", "_door", "_head_size", "_heads", "_limits", "_place", "_unreadable")
+
+    def __init__(self, manager: "Server", *, door: Door, limits: ConnectionLimits, **settings: Any) -> None:
+        super().__init__(manager, **settings)
+        self._door = door
+        self._limits = limits
+        self._place: asyncio.Transport | None = None
+        self._clock: asyncio.TimerHandle | None = None
+        self._heads = 0
+        self._head_size = 0
+        self._body: StreamReader | None = None
+        self._unreadable = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's is
+        if not self._door.admit(transport):
+            self._door.turn_away(transport)
+            return
+        self._place = transport
+        transport.set_write_buffer_limits(high=0)  # drained means handed to the kernel, to the last byte
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        super().connection_made(transport)
+        if self._task_handler is not None:
+            self._task_handler.add_done_callback(self._served)
+
+    def data_received(self, data: bytes) -> None:
+        if self._unreadable:
+            return
+        of_a_head = self._body is None or self._body.is_eof()
+        super().data_received(data)
+        if self._request_count != self._heads:
+            self._head_came()
+        elif of_a_head:
+            self._piece_of_a_head_came(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_clock()
+        if self._place is not None:
+            self._door.crowd.go(self._place)
+        super().connection_lost(exc)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send what is not sent yet, and note that nothing is owed any more."""
+        try:
+            async with asyncio.timeout(None if resp.prepared else LINGER):  # ours are small: nobody takes so long
+                ended = await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if self._place is not None:
+                self._place.abort()
+            raise ConnectionResetError("the caller takes no answer") from None
+        last = self._unreadable and not self._messages
+        self._answered(leaving=last or not (resp.keep_alive and request.content.is_eof()))
+        if last:
+            await self._linger()
+        return ended
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it echoes what the caller sent
+    ) -> web.StreamResponse:
+        """Answer what never became a request, in our own words; after the first byte, just close (law 13)."""
+        if isinstance(exc, AnswerBroken | ConnectionError) or request.writer.output_size > 0:
+            raise ConnectionResetError("the answer can't be finished") from exc
+        fault = self._fault(status, exc)
+        if isinstance(fault, CallerError):
+            log.info("malformed request from %s: %s", request.remote, type(exc).__name__)
+        else:
+            log.error("a fault of ours in a request from %s", request.remote, exc_info=exc)
+        response = problem(fault, request_id="-")
+        response.force_close()
+        return response
+
+    def leave(self) -> None:
+        """Close if idle. (`close` would drop the rest of a request's body; the handler says `Connection: close`.)"""
+        if not self._busy():
+            self.force_close()
+
+    def _busy(self) -> bool:
+        """Tell whether a request is being served, or the rest of its body is still being read away."""
+        return self._request_in_progress or bool(self._messages) or self._waiter is None
+
+    def _head_came(self) -> None:
+        """Take note of whole heads, or of something that is none; both are in the queue already."""
+        self._heads, self._head_size = self._request_count, 0
+        self._stop_clock()
+        if self._place is not None:
+            self._door.crowd.work(self._place)
+        if self._messages:
+            message, body = self._messages[-1]
+            if isinstance(message, RawRequestMessage):
+                self._body = body
+            else:
+                self._stop_reading()
+
+    def _piece_of_a_head_came(self, data: bytes) -> None:
+        self._head_size += len(data)
+        if self._head_size > self._limits.max_head + UNCOUNTED:
+            self._refuse_head()
+        elif self._clock is None and not self._busy() and data.strip(b"\r\n"):
+            self._clock = self._loop.call_later(self._limits.header_timeout, self._too_late)
+
+    def _refuse_head(self) -> None:
+        """Queue what the parser would have queued, had it counted."""
+        self._messages.append((_ErrInfo(400, LineTooLong(b"", self._limits.max_head), ""), EMPTY_PAYLOAD))
+        self._request_count += 1
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        self._head_came()
+
+    def _stop_reading(self) -> None:
+        """Read away what comes from now on: nobody can tell what it is."""
+        self._unreadable = True
+        if self._body is not None and not self._body.is_eof():
+            self._messages.pop()  # it is the body of the head before it that is broken
+            self._body.set_exception(web.RequestPayloadError("unreadable"))
+            self._body.feed_eof()
+            self.close()
+
+    def _answered(self, *, leaving: bool) -> None:
+        if self._place is not None and (leaving or not self._messages):
+            self._door.crowd.rest(self._place, Waits.LEAVING if leaving else Waits.IDLE)
+
+    async def _linger(self) -> None:
+        """Wait for the caller to leave, while what it still sends is read away; aiohttp does so for whole heads."""
+        if self.transport is not None:
+            half_close(self.transport)
+        await asyncio.sleep(LINGER)
+
+    def _too_late(self) -> None:
+        self._clock = None
+        if self.transport is None or self._place is None or self._busy():
+            return
+        timeout = self._limits.header_timeout
+        self.transport.write(whole(RequestTimeout(f"No whole head came within {timeout:g} s (limits.header_timeout).")))
+        self.transport.close()
+        self._part()
+
+    def _served(self, _ended: "asyncio.Task[None]") -> None:
+        """All is said, and nothing more is heard."""
+        if self._manager is not None:  # aiohttp's sign that the connection is not lost yet
+            self._part()
+
+    def _part(self) -> None:
+        """Let go of a connection that is being closed: one whose caller takes nothing would stay for ever."""
+        if self._place is not None:
+            self._stop_clock()
+            self._door.crowd.rest(self._place, Waits.LEAVING)
+            self._clock = self._loop.call_later(LINGER, self._place.abort)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _fault(self, status: int, exc: BaseException | None) -> ProxyError:
+        if isinstance(exc, LineTooLong):
+            return HeadTooLarge(f"The request's head is larger than {self._limits.max_head} bytes (limits.max_head).")
+        if isinstance(exc, BadHttpMessage) and exc.message == TOO_MANY:
+            most = self._limits.max_headers
+            return HeadTooLarge(f"The request has more than {most} header fields (limits.max_headers).")
+        if status < 500:  # noqa: PLR2004 - the class of server errors
+            return CallerError("The request is not valid HTTP/1.1.")
+        return ProxyError()
