@@ -19,6 +19,7 @@
     disk.py                         file work that stalls nothing else
     core_dumps.py                   nobody reads our memory
     explain.py                      what would become of a request, for `check`
+    open_files.py                   whether as many connections as configured can be open
     simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI
 
 `credential` never imports `forward`; `forward` knows of it only Credential and CredentialSource.

@@ -26,6 +26,7 @@ from proxy.forward.handler import Handler, Lane
 from proxy.forward.places import InFlight
 from proxy.forward.server import Server
 from proxy.keyring import Keyring
+from proxy.open_files import AcceptFaults
 from proxy.signals import Signals
 from proxy.tasks import Tasks
 
@@ -179,6 +180,7 @@ class Proxy:
 async def serve(config: Config, state_home: Path) -> int:
     """Run a proxy until it is told to end; return the exit code. Raises OSError if an address can't be had."""
     signals = Signals()
+    asyncio.get_running_loop().set_exception_handler(AcceptFaults())
     proxy = Proxy(config, state_home=state_home)
     await proxy.start()
     try:

@@ -50,13 +50,13 @@ def run(config_path: Path | None) -> None:
     from proxy.signals import leave_while_starting
 
     leave_while_starting()
-    from proxy import core_dumps, logs
+    from proxy import core_dumps, logs, open_files
     from proxy.app import serve
 
     core_dumps.refuse()
-
     config = _composable(config_path)
     logs.set_up(config.log)
+    open_files.make_room(config)
     _finish(serve(config, _state_home()))
 
 

@@ -73,9 +73,21 @@ class Process:
     @property
     def resident(self) -> int:
         """Bytes of memory in use now (proc(5))."""
-        found = re.search(r"VmRSS:\s+(\d+) kB", self.kernel_says("status"))
-        assert found is not None
-        return int(found[1]) * 1024
+        return int(self._of_proc("status", r"VmRSS:\s+(\d+) kB")) * 1024
+
+    @property
+    def peak(self) -> int:
+        """The most bytes of memory ever in use."""
+        return int(self._of_proc("status", r"VmHWM:\s+(\d+) kB")) * 1024
+
+    @property
+    def open_files(self) -> int:
+        return len(list(Path(f"/proc/{self._child.pid}/fd").iterdir()))
+
+    @property
+    def most_open_files(self) -> int:
+        """How many files it may have open (the soft limit)."""
+        return int(self._of_proc("limits", r"Max open files\s+(\d+)"))
 
     def kernel_says(self, what: str) -> str:
         """Read what the kernel tells of the process (proc(5))."""
@@ -126,6 +138,11 @@ class Process:
         """Wait for `number` access lines: a line is written when its answer is out, so a caller may be earlier."""
         await until(lambda: len(self.access) >= number or self._hearing.done(), PATIENCE)
         return self.access
+
+    def _of_proc(self, file: str, pattern: str) -> str:
+        found = re.search(pattern, self.kernel_says(file))
+        assert found is not None
+        return found[1]
 
     def _find(self, words: Sequence[str]) -> str | None:
         return next((line for line in self.err if all(word in line for word in words)), None)

@@ -1,0 +1,86 @@
+"""How many files the process may have open, for each connection is one.
+
+A process that has none left can't accept, connect, resolve a name or write its store. So `run` takes all that it
+is allowed, and says beforehand where that does not suffice. Only `run`: the limit is the whole process's.
+"""
+
+import asyncio
+import errno
+import logging
+import resource
+from typing import Any, Final
+
+from proxy.config import Config
+
+log = logging.getLogger(__name__)
+
+RESERVE: Final = 64
+"""Files for all else: token calls, probes, stores, secrets, names to be resolved, the loop, standard streams."""
+
+PASSING: Final = 256
+"""Connections to a port that are accepted and not counted: those that find out in the next round of the loop
+whether there is a place for them, those that have just given way, those that are turned away."""
+
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+SAID_EVERY: Final = 60.0  # seconds
+
+
+def needed(config: Config) -> int:
+    """Return how many files a process with this configuration may come to have open."""
+    return _ports(config) * (config.limits.max_connections + PASSING) + config.upstream.max_connections + RESERVE
+
+
+def make_room(config: Config) -> None:
+    """Raise the process's soft limit to its hard one, and warn where even that is too low."""
+    allowed = _raised(needed(config))
+    if allowed < needed(config):
+        log.warning("%s", _advice(config, allowed))
+
+
+def _raised(wanted: int) -> int:
+    """Return the limit as it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return wanted if soft == resource.RLIM_INFINITY else soft
+    target = max(soft, wanted) if hard == resource.RLIM_INFINITY else hard
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+    except (OSError, ValueError):  # a sandbox; or a kernel that has a limit of its own below "unlimited"
+        return soft
+    return target
+
+
+def _advice(config: Config, allowed: int) -> str:
+    ports, most, upstream = _ports(config), config.limits.max_connections, config.upstream.max_connections
+    fitting = (allowed - upstream - RESERVE) // ports - PASSING
+    lower = f"lower limits.max_connections to {fitting}" if fitting > 0 else "lower both"
+    return (
+        f"the process may open {allowed} files, and may come to need {needed(config)}: limits.max_connections"
+        f" ({most}) and {PASSING} that pass for each of {ports} ports, upstream.max_connections ({upstream}), and"
+        f" {RESERVE} besides. Raise the limit (ulimit -n {needed(config)}), or {lower}"
+    )
+
+
+def _ports(config: Config) -> int:
+    """Count the listeners, and the admin port."""
+    return len(config.listeners) + (config.admin is not None)
+
+
+class AcceptFaults:
+    """Says once a minute that connections can't be accepted; asyncio would log hundreds of tracebacks a second.
+
+    It waits a second, then tries again. `_quiet_until` is set by `__call__`, in the loop's time.
+    """
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handle what nobody else has caught (`loop.set_exception_handler`)."""
+        fault = context.get("exception")
+        if not (isinstance(fault, OSError) and fault.errno in EXHAUSTED and "socket" in context):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + SAID_EVERY
+            log.error("connections wait to be accepted: %s. Raise ulimit -n, or lower limits.max_connections", fault)
