@@ -1,0 +1,5 @@
+"""Fixtures: what the commands' tests have."""
+
+from commands.conftest import app, machine, simulator
+
+__all__ = ["app", "machine", "simulator"]

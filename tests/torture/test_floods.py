@@ -1,0 +1,159 @@
+"""Floods against a real process: all others are served, memory is bounded, and nothing is left behind (C5, C6)."""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import pytest
+from aiohttp import ClientSession, TCPConnector
+from commands.process import MEMBER, Machine, Process, poll, status_of
+from wire import caller
+from yarl import URL
+
+pytestmark = pytest.mark.timeout(600)
+
+MIB: Final = 2**20
+HOST: Final = "127.0.0.1"
+
+PER_CONNECTION: Final = 12 * 1024
+"""Bytes that a connection without a whole head may cost: a parser, a transport, a task, a little head. It is 7 KiB."""
+
+PLACES: Final = 2048
+"""limits.max_connections where nothing else is said."""
+
+BESIDES: Final = 40 * MIB
+"""What traffic and 1 GiB uploads may add: replay.max_body (8 MiB) of the one that goes up and of the one before it,
+chunks on their way, socket buffers, an allocator's rounding. It is 23 MiB."""
+
+
+@pytest.fixture(autouse=True)
+def _many_files() -> None:
+    """Let this process hold the other end of so many connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture
+async def process(machine: Machine, app: ClientSession) -> Process:
+    """Start a proxy and let it serve for a while, so that what it needs anyway is there."""
+    process = await machine.start(env=machine.with_api_key())
+    url = await process.url()
+    for _ in range(50):
+        assert await status_of(app, url + MEMBER) == 200
+    return process
+
+
+@asynccontextmanager
+async def meanwhile(*attacks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Attack until the block ends."""
+    tasks = [asyncio.create_task(attack) for attack in attacks]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+
+
+async def half_open(port: int, number: int, opened: asyncio.Event) -> None:
+    """Open `number` connections and say nothing on them; begin anew, a second later, with each that is closed."""
+    once = 0
+
+    async def one() -> None:
+        nonlocal once
+        while True:
+            with suppress(ConnectionError):
+                async with caller(port) as line:
+                    once += 1
+                    if once >= number:
+                        opened.set()
+                    await line.reader.read()
+            await asyncio.sleep(1)
+
+    await asyncio.gather(*(one() for _ in range(number)))
+
+
+async def slow_heads(port: int, number: int) -> None:
+    """Send heads a byte at a time, for ever, on `number` connections."""
+
+    async def one() -> None:
+        while True:
+            with suppress(ConnectionError):
+                async with caller(port) as line:
+                    for byte in b"GET / HTTP/1.1\r\nX-Slow: " + b"z" * 1000:
+                        await line.send(bytes([byte]))
+                        await asyncio.sleep(0.1)
+            await asyncio.sleep(1)
+
+    await asyncio.gather(*(one() for _ in range(number)))
+
+
+async def endless_heads(port: int) -> None:
+    """Send heads of 100,000 fields, one after the other."""
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 100_000 + b"\r\n"
+    while True:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            async with caller(port) as line:
+                await line.send(head)
+                assert (await line.answer()).start.startswith(b"HTTP/1.1 431 ")
+
+
+async def uploads(port: int, framing: bytes, piece: bytes) -> None:
+    """Send bodies of 1 GiB, one after the other."""
+    while True:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            async with caller(port) as line:
+                await line.send(b"POST /x HTTP/1.1\r\nHost: localhost\r\n" + framing + b"\r\n\r\n")
+                with suppress(ConnectionError):
+                    for _ in range(1024):
+                        await line.send(piece)
+                assert (await line.answer()).start.startswith(b"HTTP/1.1 413 ")
+
+
+async def served(url: str, number: int, *, kept: bool) -> set[int]:
+    """Ask for something `number` times, on one connection or each time on another; return the statuses."""
+    async with ClientSession(connector=TCPConnector(force_close=not kept)) as session:
+        return {await status_of(session, url + MEMBER) for _ in range(number)}
+
+
+async def everybody_is_served(url: str, number: int) -> None:
+    answered = await asyncio.gather(*(served(url, number, kept=kept) for kept in (True, False) for _ in range(4)))
+    assert set().union(*answered) == {200}
+
+
+async def back_to(process: Process, files: int) -> None:
+    async def so_few() -> bool:
+        return process.open_files <= files
+
+    await poll(so_few, 60)
+
+
+async def test_half_open_connections_and_slow_heads_keep_nobody_out(process: Process, *, full_size: bool) -> None:
+    """There are more of them than places, and each that is closed comes again."""
+    url = await process.url()
+    port, files, before = URL(url).port or 0, process.open_files, process.resident
+    crowded = asyncio.Event()
+    number = 8000 if full_size else 3000
+    async with meanwhile(half_open(port, number, crowded), slow_heads(port, 500)):
+        await asyncio.gather(crowded.wait(), everybody_is_served(url, 20))
+        await everybody_is_served(url, 200 if full_size else 20)
+        assert process.open_files >= PLACES
+    assert process.peak - before < PLACES * PER_CONNECTION + BESIDES
+    await back_to(process, files + 10)
+    await everybody_is_served(url, 5)
+
+
+async def test_endless_heads_and_bodies_cost_others_nothing(process: Process, *, full_size: bool) -> None:
+    url = await process.url()
+    port, files, before = URL(url).port or 0, process.open_files, process.resident
+    announced, chunked = b"Content-Length: %d" % 2**30, b"Transfer-Encoding: chunked"
+    chunk = b"%x\r\n" % MIB + bytes(MIB) + b"\r\n"
+    async with meanwhile(
+        endless_heads(port), endless_heads(port), uploads(port, announced, bytes(MIB)), uploads(port, chunked, chunk)
+    ):
+        await everybody_is_served(url, 500 if full_size else 50)
+    assert process.peak - before < BESIDES
+    await back_to(process, files + 10)
