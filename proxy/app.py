@@ -5,21 +5,18 @@ Never here: what the parts are made of (compose).
 
 import asyncio
 import logging
-import os
-import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
-
 from proxy import __version__
 from proxy.admin import Probes
+from proxy.binding import CUT_OFF, Binding
 from proxy.clock import Clock, SystemClock
 from proxy.compose import Snapshot, build
 from proxy.compose_credentials import longest_redeem
-from proxy.config import Config, Listener, TcpBind, UnixBind
+from proxy.config import Config, Listener
 from proxy.credential.source import CredentialSource
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.handler import Handler, Lane
@@ -32,18 +29,9 @@ from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 1024
-"""Connections the kernel may hold for us; a burst of a thousand must not be turned away."""
-
-ACCEPTED_AT_ONCE: Final = 64
-"""Connections that are taken in one round of the loop, before any finds out whether there is room for it."""
-
 LOOK_EVERY: Final = 2.0
 """Seconds between two looks behind the traffic: a new login, secret or clock is noticed this soon, and an idle
 proxy refreshes what is stale."""
-
-CUT_OFF: Final = 1.0
-"""Seconds that answers get to leave, and a refresh to be stored, once drain is over."""
 
 
 class Proxy:
@@ -61,9 +49,9 @@ class Proxy:
         self._tasks = Tasks()
         self._in_flight = InFlight()
         self._snapshot: Snapshot | None = None
-        self._servers: list[Server] = []
-        self._runners: list[web.BaseRunner] = []  # one for each server, and the admin port's
-        self.urls: list[str] = []  # where the listeners answer, in the configuration's order
+        self._listeners: list[Binding] = []  # in the configuration's order
+        self._admin: Binding | None = None
+        self.urls: list[str] = []  # where the listeners answer
         self.admin_url: str | None = None
         self._serving = False
         self._draining = False
@@ -89,15 +77,14 @@ class Proxy:
         try:
             for number, listener in enumerate(self._config.listeners):
                 server = self._server(Handler(partial(self._lane, number), self._in_flight, self._clock.monotonic))
-                runner = await _bound(web.ServerRunner(server, shutdown_timeout=CUT_OFF), listener.bind)
-                self._servers.append(server)
-                self._runners.append(runner)
-                self.urls.append(_url(runner, listener.bind))
+                self._listeners.append(Binding.of(listener, server))
+                await self._listeners[-1].start()
+                self.urls.append(self._listeners[-1].url)
             if self._config.admin is not None:
                 probes = self._server(Probes(lambda: self._serving, lambda: self.ready))
-                admin = await _bound(web.ServerRunner(probes, shutdown_timeout=CUT_OFF), self._config.admin.bind)
-                self._runners.append(admin)
-                self.admin_url = _url(admin, self._config.admin.bind)
+                self._admin = Binding(probes, self._config.admin.bind)
+                await self._admin.start()
+                self.admin_url = self._admin.url
         except OSError:
             await self.stop()
             raise
@@ -123,7 +110,7 @@ class Proxy:
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.drain):
                 await self._in_flight.none()
-        await asyncio.gather(*(server.shutdown(CUT_OFF) for server in self._servers))
+        await asyncio.gather(*(listener.server.shutdown(CUT_OFF) for listener in self._listeners))
         # A sent redeem that is cut off is a lost grant: it has its own time.
         await self._tasks.drain(longest_redeem(self._config) + CUT_OFF)
         if self._snapshot is not None:
@@ -134,10 +121,10 @@ class Proxy:
     async def stop(self) -> None:
         """End now: whatever is still in flight is cut off. Does nothing the second time."""
         self._serving = False
-        for server in self._servers:
-            server.cut()
-        for runner in self._runners:
-            await runner.cleanup()
+        for listener in self._listeners:
+            listener.server.cut()
+        for binding in (*self._listeners, *([self._admin] if self._admin else [])):
+            await binding.stop()
         await self._tasks.drain(CUT_OFF)
         if self._snapshot is not None:
             await self._snapshot.close()
@@ -153,12 +140,11 @@ class Proxy:
         return self._snapshot.lanes[number]
 
     async def _stop_accepting(self) -> None:
-        for runner in self._runners[: len(self._servers)]:
-            for site in tuple(runner.sites):
-                await site.stop()
+        for listener in self._listeners:
+            await listener.stop_accepting()
         await asyncio.sleep(0)  # what was accepted in this round of the loop begins before idle connections close
-        for server in self._servers:
-            server.leave()
+        for listener in self._listeners:
+            listener.server.leave()
 
     def _server(self, handler: Handler | Probes) -> Server:
         limits = self._config.limits
@@ -203,38 +189,3 @@ async def _look(what: str, at: CredentialSource | Keyring) -> None:
         await at.look()
     except Exception:  # the next look may do better, and the others go on
         log.exception("a fault of ours while looking after %s", what)
-
-
-async def _bound(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseRunner:
-    """Set `runner` up at an address. Raises OSError that names it; the runner is cleaned up then."""
-    await runner.setup()
-    try:
-        site = _site(runner, bind)
-        await site.start()
-        _deepen(site)
-    except OSError as fault:
-        await runner.cleanup()
-        reason = os.strerror(fault.errno) if fault.errno else str(fault)
-        raise OSError(f"{bind}: {reason}. Choose another address, or free this one.") from fault
-    return runner
-
-
-def _site(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> web.BaseSite:
-    if isinstance(bind, UnixBind):
-        return web.UnixSite(runner, bind.path, backlog=ACCEPTED_AT_ONCE)
-    return web.TCPSite(runner, bind.host, bind.port, backlog=ACCEPTED_AT_ONCE)
-
-
-def _deepen(site: web.BaseSite) -> None:
-    """Have the kernel hold more connections than are accepted at once: asyncio has one number for both."""
-    assert isinstance(site._server, asyncio.Server)  # noqa: S101, SLF001 - it is started, and says so nowhere else
-    for listening in site._server.sockets:  # noqa: SLF001 - the same
-        with socket.socket(fileno=os.dup(listening.fileno())) as same:
-            same.listen(BACKLOG)
-
-
-def _url(runner: web.BaseRunner, bind: TcpBind | UnixBind) -> str:
-    """Tell where a bound runner answers; for port 0, with the port that was had."""
-    if isinstance(bind, UnixBind):
-        return str(bind)
-    return f"http://{TcpBind(bind.host, runner.addresses[0][1])}"

@@ -4,7 +4,7 @@
     document     YAML text → nodes with their lines (nodes); what YAML has beyond plain data is refused (syntax)
     environment  PANDADOC_PROXY__… laid over the nodes; credentials and proxy from the environment
     reader       nodes → structs by their types, every fault collected (scalars, references)
-    sections     the structs: keys, defaults, and how values are written (units, addresses)
+    sections     the structs: keys, defaults, and how values are written (units, addresses, sockets)
     completion   defaults that depend on other values
     rules        what must hold between values; files: what must hold of the files that are named
     faults       one fault a line: place, path, what to write instead; never a value

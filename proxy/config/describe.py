@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.addresses import TcpBind, without_password
 from proxy.config.sections import ApiKeyCredential, FileStore, OAuth2Credential
+from proxy.config.sockets import PRIVATE
 from proxy.config.units import duration_text, size_text
 from proxy.policy.profiles import profiles
 
@@ -67,6 +68,8 @@ def _listener(listener: Listener, config: Config) -> Iterator[str]:
         yield "  POST /oauth2/access_token is answered here, with a token that opens nothing"
     if listener.cookies == "drop":
         yield "  Cookies are dropped, both ways"
+    if not isinstance(listener.bind, TcpBind):
+        yield f"  The socket's mode is {_mode(listener):04o}, its owner {listener.owner or 'whoever runs the proxy'}"
     if listener.health is not None:
         yield f"  GET {listener.health} is answered here, not forwarded"
 
@@ -88,6 +91,10 @@ def _policy(policy: Policy, title: str) -> Iterator[str]:
     yield from (f"  {rule}" for rule in policy.rules)
     if policy.rules or policy.otherwise == "deny":
         yield f"  otherwise: {policy.otherwise}"
+
+
+def _mode(listener: Listener) -> int:
+    return PRIVATE if listener.mode is None else listener.mode
 
 
 def _example(listener: Listener, upstream: Upstream) -> str:

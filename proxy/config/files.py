@@ -1,4 +1,4 @@
-"""The files that a configuration is in or names: the document, the CA file, secret files.
+"""The files that a configuration is in or names: the document, the CA file, secret files; and users and groups.
 
 The one place where the configuration touches the disk, besides `SecretReference.read`.
 """
@@ -14,6 +14,7 @@ from proxy.config.nodes import Place
 from proxy.config.rules import Finding, clients
 from proxy.config.sections import ApiKeyCredential
 from proxy.secrets import SecretUnavailable
+from proxy.unix_socket import owner_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +40,17 @@ def document_text(path: Path) -> str | None:
 
 
 def faults(config: Config) -> Iterator[Finding]:
-    """Yield what is wrong with files that must be there from the start."""
+    """Yield what is wrong with files that must be there from the start, and with users and groups."""
     if config.upstream.ca_file is not None:
         flaw = _flaw_of_ca_file(config.upstream.ca_file)
         if flaw:
             yield Finding(_CA_FILE, flaw)
+    for index, listener in enumerate(config.listeners):
+        if listener.owner is not None:
+            try:
+                owner_ids(listener.owner.user, listener.owner.group)
+            except LookupError as flaw:
+                yield Finding(f"listeners.{index}.owner", str(flaw))
 
 
 def _flaw_of_ca_file(path: Path) -> str | None:

@@ -106,6 +106,14 @@ def _anyone_or_clients(config: Config) -> Iterator[Finding]:
             yield Finding(f"{path}.anyone", message, (f"{path}.clients",))
 
 
+def _sockets_have_owners(config: Config) -> Iterator[Finding]:
+    for path, listener in _listeners(config):
+        for key in ("mode", "owner"):
+            if isinstance(listener.bind, TcpBind) and getattr(listener, key) is not None:
+                message = "is for a unix socket alone: leave it out, or bind unix:/path.sock"
+                yield Finding(f"{path}.{key}", message, (f"{path}.bind",))
+
+
 def _replay_fits(config: Config) -> Iterator[Finding]:
     if config.replay.max_body > config.replay.max_total:
         message = "must not be larger than replay.max_total, in which all kept bodies find room"
@@ -196,6 +204,7 @@ _FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _loopback_or_anyone,
     _anyone_or_clients,
     _rules_that_matter,
+    _sockets_have_owners,
     _replay_fits,
     _no_loop,
     _proxy_for_https,

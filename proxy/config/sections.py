@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from yarl import URL
 
-from proxy.config import addresses, units
+from proxy.config import addresses, sockets, units
 from proxy.config.addresses import TcpBind, UnixBind
 from proxy.policy.pattern import Pattern
 from proxy.policy.policy import Rule
@@ -73,6 +73,8 @@ SecondsOrAuto: TypeAlias = Annotated[float | None, Reads(_refresh_before, null_i
 Moment: TypeAlias = Annotated[float, Reads(units.moment)]
 MaxAge: TypeAlias = Annotated[float, Reads(_max_age)]
 RedirectUri: TypeAlias = Annotated[URL, Reads(addresses.redirect_uri)]
+SocketMode: TypeAlias = Annotated[int, Reads(sockets.mode)]
+SocketOwner: TypeAlias = Annotated[sockets.Owner, Reads(sockets.owner)]
 Bytes: TypeAlias = Annotated[int, Reads(units.positive_size)]
 BytesOrZero: TypeAlias = Annotated[int, Reads(units.size)]
 Count: TypeAlias = Annotated[int, Reads(_count)]
@@ -129,6 +131,8 @@ class Listener(Section, frozen=True, kw_only=True):
     token_endpoint: Literal["refuse", "placeholder"] = "refuse"  # noqa: S105 - what POST /oauth2/access_token gets
     cookies: Literal["pass", "drop"] = "pass"
     health: UrlPath | None = "/healthz"  # answered here; None forwards it
+    mode: SocketMode | None = None  # of a unix socket; None: 0600
+    owner: SocketOwner | None = None  # of a unix socket; None: whoever runs the proxy
 
 
 class Admin(Section, frozen=True, kw_only=True):

@@ -60,6 +60,7 @@ PLACES = [
     "credentials: {default: {oauth2: {client_id: x, client_secret: x, store: {memory: CANARY}}}}",
     "listeners: [{credential: CANARY}]",
     "listeners: [{bind: CANARY, health: CANARY, anyone: CANARY}]",
+    "listeners: [{bind: 'unix:/x', mode: CANARY, owner: CANARY}, {mode: CANARY, owner: 'CANARY:CANARY'}]",
     "listeners: CANARY",
     "upstream: CANARY",
     "upstream: https://CANARY@a.example",

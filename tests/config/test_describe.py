@@ -39,7 +39,7 @@ Bodies: up to 8MiB are kept for one replay after a 401, 110MiB at most pass
 
 FULL = """\
 listeners:
-  - {bind: unix:/run/x.sock, credential: one, health: null, allowed_hosts: [b, a]}
+  - {bind: unix:/run/x.sock, credential: one, health: null, allowed_hosts: [b, a], mode: 660, owner: ":4242"}
   - {bind: '0.0.0.0:80', credential: two, allowed_hosts: ['*'], anyone: true}
 admin: null
 upstream: {url: https://a.example/p, proxy: u:p@proxy:1}
@@ -67,6 +67,7 @@ Listener unix:/run/x.sock lends credential one
     new consents: pandadoc-proxy login, at https://a.example/oauth2/authorize, back to http://127.0.0.1:8089/callback
     probed with GET /public/v1/members/current
   Host may be a loopback name, a, b
+  The socket's mode is 0660, its owner :4242
 
 Listener 0.0.0.0:80 lends credential two
   GET http://0.0.0.0:80/public/v1/documents → GET https://a.example/p/public/v1/documents
@@ -168,3 +169,8 @@ def test_keys_that_cross_a_network_in_the_clear_are_warned_of(loaded: Loaded) ->
     assert (
         "listeners.0.clients: clients send their keys to 0.0.0.0:80 in plain http, where others may read them" in told
     )
+
+
+def test_a_unix_socket_is_told_with_who_may_use_it(loaded: Loaded) -> None:
+    told = describe(loaded("listeners: [{bind: unix:/run/x.sock}]", {"PANDADOC_API_KEY": "k"}))
+    assert "The socket's mode is 0600, its owner whoever runs the proxy" in told

@@ -1,0 +1,169 @@
+"""A unix socket to listen at: open to nobody before its mode and owner are right, and never somebody else's.
+
+asyncio would take any socket's place silently, a living one's too, and leaves its own behind.
+"""
+
+import errno
+import fcntl
+import grp
+import os
+import pwd
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+UNCHANGED: Final = -1
+"""The number that leaves an owner or a group as it is (chown(2))."""
+
+TURNS: Final = 50
+TURN: Final = 0.01
+"""Seconds between two tries to be the only one who looks at a folder's sockets. Others need microseconds."""
+
+
+@dataclass(frozen=True)
+class UnixSocket:
+    """A socket that listens, and the file it made."""
+
+    socket: socket.socket
+    path: Path
+    made: tuple[int, int]  # device and inode
+
+    def remove(self) -> None:
+        """Remove the file, unless it is gone or another's by now. Does nothing the second time."""
+        with suppress(OSError), _alone(self.path.parent):
+            if _identity(self.path) == self.made:
+                self.path.unlink()
+
+
+def listen(path: Path, mode: int, owner: tuple[int, int]) -> UnixSocket:
+    """Listen at `path`, in the place of a socket that nobody listens at any more.
+
+    Raises OSError that names the path and says what to do.
+    """
+    with _alone(path.parent):
+        _make_way(path)
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _bind(server, path)
+            try:
+                _hand_over(path, mode, owner)
+                server.listen(1)  # whoever serves it says how many may wait
+                return UnixSocket(server, path, _identity(path))
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
+        except OSError:
+            server.close()
+            raise
+
+
+def owner_ids(user: str | None, group: str | None) -> tuple[int, int]:
+    """Return the numbers of a user and a group, each by its name or already a number. Raises LookupError."""
+    return (
+        _number(user, "user", lambda name: pwd.getpwnam(name).pw_uid),
+        _number(group, "group", lambda name: grp.getgrnam(name).gr_gid),
+    )
+
+
+def _number(name: str | None, kind: str, look_up: Callable[[str], int]) -> int:
+    """Look a name up, then take it as a number, as chown(1) does."""
+    if name is None:
+        return UNCHANGED
+    try:
+        return look_up(name)
+    except KeyError:
+        if name.isdecimal():
+            return int(name)
+        raise LookupError(f"this machine knows no such {kind}: create it, or write its number") from None
+
+
+def _make_way(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except OSError:  # nothing there; or to bind will tell what is wrong
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise _refusal(path, "something that is no socket is there. Remove it, or choose another path")
+    if _somebody_listens(path):
+        raise _refusal(path, "the address is in use: somebody listens there. Choose another path, or end that process")
+    path.unlink()
+
+
+def _somebody_listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:  # so many wait there already
+            return True
+        except OSError as fault:
+            if fault.errno == errno.EPROTOTYPE:  # one for datagrams, and alive
+                return True
+            what = f"a socket is there, and nobody knows whether it is used: {fault.strerror}"
+            raise _refusal(path, f"{what}. Remove it, or choose another path") from fault
+    return True
+
+
+def _bind(server: socket.socket, path: Path) -> None:
+    try:
+        server.bind(str(path))
+    except OSError as fault:
+        cure = "Create the folder, and let the user who runs the proxy write in it"
+        raise _refusal(path, f"{fault.strerror}. {cure}") from fault
+
+
+def _hand_over(path: Path, mode: int, owner: tuple[int, int]) -> None:
+    """Set mode and owner. Nobody can connect yet: it does not listen."""
+    path.chmod(mode)
+    if owner == (UNCHANGED, UNCHANGED):
+        return
+    try:
+        os.chown(path, *owner, follow_symlinks=False)
+    except OSError as fault:
+        cure = "Run as root (or with CAP_CHOWN), name a group that the proxy's user is in, or leave `owner` out"
+        raise _refusal(path, f"it can't be given to its owner: {fault.strerror}. {cure}") from fault
+
+
+def _refusal(path: Path, text: str) -> OSError:
+    return OSError(f"unix:{path}: {text}.")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other proxies from looking at the folder's sockets: one that is bound but listens not yet seems dead.
+
+    Goes on without where that can't be had: the folder may be unreadable or on a file system without locks.
+    """
+    held = None
+    try:
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        _lock(held)
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _lock(folder: int) -> None:
+    for _ in range(TURNS):
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(TURN)
+        else:
+            return

@@ -1,0 +1,238 @@
+"""A unix socket: private before anybody can connect, never stolen, and gone at the end."""
+
+import fcntl
+import os
+import pwd
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import aiohttp
+import pytest
+from conftest import HouseMaker
+from rig import House
+
+from proxy import unix_socket
+from proxy.unix_socket import UNCHANGED, UnixSocket, listen, owner_ids
+
+NOBODY = (UNCHANGED, UNCHANGED)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "proxy.sock"
+
+
+@pytest.fixture
+def made(path: Path) -> Iterator[UnixSocket]:
+    made = listen(path, 0o600, NOBODY)
+    with made.socket:
+        yield made
+
+
+def connects(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as line:
+        try:
+            line.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
+def abandoned(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    """Leave a socket's file behind, as a process that was killed does."""
+    with closing(socket.socket(socket.AF_UNIX, kind)) as dead:
+        dead.bind(str(path))
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_its_mode_is_what_was_asked_for_whatever_the_umask(path: Path, mode: int, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with listen(path, mode, NOBODY).socket:
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+            assert connects(path)
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_its_owner_is_who_was_asked_for(path: Path) -> None:
+    with listen(path, 0o600, (4242, 4343)).socket:
+        assert (path.stat().st_uid, path.stat().st_gid) == (4242, 4343)
+
+
+def test_nobody_can_connect_before_mode_and_owner_are_right(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real steps, and a look between them."""
+    seen: list[bool] = []
+
+    def look_then(step: str) -> None:
+        original = getattr(os, step)
+
+        def looking(*args: object, **more: object) -> None:
+            seen.append(connects(path))
+            original(*args, **more)
+
+        monkeypatch.setattr(os, step, looking)
+
+    look_then("chown")
+    with listen(path, 0o660, (os.geteuid(), UNCHANGED)).socket:
+        assert seen == [False]
+        assert connects(path)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_dead_socket_makes_way(path: Path, kind: socket.SocketKind) -> None:
+    abandoned(path, kind)
+    with listen(path, 0o600, NOBODY).socket:
+        assert connects(path)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_living_socket_is_in_use(path: Path, kind: socket.SocketKind) -> None:
+    with closing(socket.socket(socket.AF_UNIX, kind)) as alive:
+        alive.bind(str(path))
+        if kind == socket.SOCK_STREAM:
+            alive.listen(1)
+        with pytest.raises(OSError, match=rf"^unix:{path}: the address is in use: .* Choose another path, or end"):
+            listen(path, 0o600, NOBODY)
+        assert path.is_socket()
+
+
+def test_a_living_socket_at_which_many_wait_is_in_use(path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as alive:
+        alive.bind(str(path))
+        alive.listen(0)
+        with closing(socket.socket(socket.AF_UNIX)) as one:
+            one.connect(str(path))
+            with pytest.raises(OSError, match="in use"):
+                listen(path, 0o600, NOBODY)
+
+
+@pytest.mark.parametrize("kind", ["a file", "a folder", "a link to a socket"])
+def test_anything_else_at_the_path_stays_there(path: Path, kind: str) -> None:
+    if kind == "a file":
+        path.write_text("precious")
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        abandoned(path.with_name("other.sock"))
+        path.symlink_to(path.with_name("other.sock"))
+    before = path.lstat()
+    with pytest.raises(OSError, match=rf"^unix:{path}: something that is no socket is there\. Remove it"):
+        listen(path, 0o600, NOBODY)
+    assert path.lstat() == before
+
+
+def test_a_folder_that_is_missing_is_told(path: Path) -> None:
+    with pytest.raises(OSError, match=r"No such file or directory\. Create the folder"):
+        listen(path / "deeper.sock", 0o600, NOBODY)
+
+
+def test_an_owner_that_can_t_be_had_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refused)  # what everybody but root gets
+    with pytest.raises(OSError, match=r"can't be given to its owner: Operation not permitted\. Run as root"):
+        listen(path, 0o600, (0, UNCHANGED))
+    assert not path.exists()
+
+
+def test_at_the_end_its_file_is_gone(made: UnixSocket, path: Path) -> None:
+    made.remove()
+    assert not path.exists()
+    made.remove()
+
+
+def test_at_the_end_a_successors_file_stays(made: UnixSocket, path: Path) -> None:
+    """A new process may have its socket there already."""
+    path.rename(path.with_name("kept"))  # so that its inode is not used anew
+    with listen(path, 0o600, NOBODY).socket:
+        made.remove()
+        assert connects(path)
+
+
+def test_a_socket_that_is_not_listening_yet_is_not_taken_for_dead(path: Path) -> None:
+    """Two that start at once take turns: the second finds the first one's socket alive."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    first = socket.socket(socket.AF_UNIX)
+    first.bind(str(path))
+
+    def begins_to_listen() -> None:
+        first.listen(1)
+        os.close(folder)
+
+    later = threading.Timer(0.1, begins_to_listen)
+    later.start()
+    with first, pytest.raises(OSError, match="in use"):
+        listen(path, 0o600, NOBODY)
+    later.join()
+
+
+def test_a_folder_whose_lock_is_not_to_be_had_keeps_nobody_from_starting(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unix_socket, "TURNS", 2)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with listen(path, 0o600, NOBODY).socket:
+            assert connects(path)
+    finally:
+        os.close(folder)
+
+
+def test_owners_are_looked_up_by_name_then_taken_as_numbers() -> None:
+    root = pwd.getpwuid(0).pw_name
+    assert owner_ids(root, None) == (0, UNCHANGED)
+    assert owner_ids("4242", "4343") == (4242, 4343)
+    assert owner_ids(None, None) == NOBODY
+    with pytest.raises(LookupError, match="no such group"):
+        owner_ids(None, "nobody-would-call-a-group-so")
+
+
+async def at_a_socket(api_key_house: HouseMaker, path: Path) -> House:
+    return await api_key_house(
+        {"listeners": [{"bind": f"unix:{path}", "mode": "0660"}], "admin": {"bind": f"unix:{path}.admin"}}
+    )
+
+
+async def status(path: Path, target: str) -> int:
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
+        session.get(f"http://localhost{target}") as seen,
+    ):
+        return seen.status
+
+
+async def test_a_listeners_socket_and_the_admin_ports_are_served_and_removed(
+    api_key_house: HouseMaker, path: Path
+) -> None:
+    house = await at_a_socket(api_key_house, path)
+    admin = Path(f"{path}.admin")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert stat.S_IMODE(admin.stat().st_mode) == 0o600
+    assert await status(path, "/healthz") == 200
+    assert await status(admin, "/readyz") == 200
+    await house.proxy.drain()
+    assert not path.exists()
+    assert not admin.exists()
+
+
+async def test_a_start_that_fails_leaves_no_socket_behind(api_key_house: HouseMaker, path: Path) -> None:
+    other = path.with_name("other.sock")
+    house = await api_key_house({"listeners": [{"bind": f"unix:{other}"}]})
+    other.rename(path.with_name("kept"))
+    path.write_text("in the way")
+    house.settings = {**house.settings, "listeners": [{"bind": f"unix:{other}"}, {"bind": f"unix:{path}"}]}
+    await house.proxy.stop()
+    with pytest.raises(OSError, match="no socket is there"):
+        await house.open()
+    assert not other.exists()
+    assert path.read_text() == "in the way"
