@@ -20,6 +20,7 @@
     core_dumps.py                   nobody reads our memory
     explain.py                      what would become of a request, for `check`
     binding.py unix_socket.py       addresses that are listened at
+    certificates.py                 what a TLS listener shows, re-read when it changes
     open_files.py                   whether as many connections as configured can be open
     simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI
 

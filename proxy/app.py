@@ -13,11 +13,13 @@ from typing import Final
 from proxy import __version__
 from proxy.admin import Probes
 from proxy.binding import CUT_OFF, Binding
+from proxy.certificates import ServerCertificate
 from proxy.clock import Clock, SystemClock
 from proxy.compose import Snapshot, build
 from proxy.compose_credentials import longest_redeem
 from proxy.config import Config, Listener
 from proxy.credential.source import CredentialSource
+from proxy.disk import Disk
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.handler import Handler, Lane
 from proxy.forward.places import InFlight
@@ -51,6 +53,8 @@ class Proxy:
         self._snapshot: Snapshot | None = None
         self._listeners: list[Binding] = []  # in the configuration's order
         self._admin: Binding | None = None
+        self._disk = Disk()  # for certificates
+        self._certificates: list[tuple[ServerCertificate, Server]] = []  # of the listeners that speak TLS
         self.urls: list[str] = []  # where the listeners answer
         self.admin_url: str | None = None
         self._serving = False
@@ -76,7 +80,11 @@ class Proxy:
             await _look("the clients' keys", keyring)
         try:
             for number, listener in enumerate(self._config.listeners):
-                server = self._server(Handler(partial(self._lane, number), self._in_flight, self._clock.monotonic))
+                handler = Handler(partial(self._lane, number), self._in_flight, self._clock.monotonic)
+                certificate = await self._certificate(listener)
+                server = self._server(handler, certificate)
+                if certificate is not None:
+                    self._certificates.append((certificate, server))
                 self._listeners.append(Binding.of(listener, server))
                 await self._listeners[-1].start()
                 self.urls.append(self._listeners[-1].url)
@@ -98,7 +106,7 @@ class Proxy:
         assert self._snapshot is not None  # noqa: S101 - `start` has set it
         looks = [_look(f"credential {source.name}", source) for source in self._snapshot.sources]
         looks += [_look("the clients' keys", keyring) for keyring in self._snapshot.keyrings]
-        await asyncio.gather(*looks)
+        await asyncio.gather(*looks, *(_look_at(*each) for each in self._certificates))
 
     async def drain(self) -> None:
         """Become unready, accept for `shutdown.grace` more, finish what is in flight, end (law 17)."""
@@ -146,11 +154,19 @@ class Proxy:
         for listener in self._listeners:
             listener.server.leave()
 
-    def _server(self, handler: Handler | Probes) -> Server:
+    async def _certificate(self, listener: Listener) -> ServerCertificate | None:
+        if listener.tls is None:
+            return None
+        certificate = ServerCertificate(str(listener.bind), listener.tls, self._disk)
+        await certificate.start()
+        return certificate
+
+    def _server(self, handler: Handler | Probes, certificate: ServerCertificate | None = None) -> Server:
         limits = self._config.limits
         return Server(
             handler,
             ConnectionLimits(limits.header_timeout, limits.max_head, limits.max_headers, limits.max_connections),
+            tls=None if certificate is None else certificate.context,
         )
 
     def _announce(self) -> None:
@@ -189,3 +205,8 @@ async def _look(what: str, at: CredentialSource | Keyring) -> None:
         await at.look()
     except Exception:  # the next look may do better, and the others go on
         log.exception("a fault of ours while looking after %s", what)
+
+
+async def _look_at(certificate: ServerCertificate, server: Server) -> None:
+    if await certificate.look():
+        server.retire()

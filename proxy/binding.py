@@ -33,6 +33,7 @@ class Binding:
         self.url = ""  # where it answers; for port 0, with the port that was had
         self._bind = bind
         self._mode = mode
+        self._scheme = "https" if server.is_tls else "http"
         self._owner = owner or Owner()
         self._runner = web.ServerRunner(server, shutdown_timeout=CUT_OFF)
         self._socket: UnixSocket | None = None
@@ -84,7 +85,7 @@ class Binding:
         except OSError as fault:
             reason = os.strerror(fault.errno) if fault.errno else str(fault)
             raise OSError(f"{bind}: {reason}. Choose another address, or free this one.") from fault
-        self.url = f"http://{TcpBind(bind.host, self._runner.addresses[0][1])}"
+        self.url = f"{self._scheme}://{TcpBind(bind.host, self._runner.addresses[0][1])}"
 
     async def _serve(self, site: web.BaseSite) -> None:
         """Start a site, and have the kernel hold more than is accepted at once: asyncio has one number for both."""

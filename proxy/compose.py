@@ -74,6 +74,7 @@ def build(config: Config, *, state_home: Path, clock: Clock, tasks: Tasks, ready
             health=listener.health,
             tally=tally,
             ready=ready,
+            scheme=b"http" if listener.tls is None else b"https",
         )
         for number, listener in enumerate(config.listeners)
     )

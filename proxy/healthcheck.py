@@ -5,6 +5,7 @@ Without aiohttp, whose import alone would triple the cost of a check that runs e
 
 import http.client
 import socket
+import ssl
 from contextlib import closing
 from typing import Final
 
@@ -20,10 +21,10 @@ class Unhealthy(Exception):
 
 
 def ask(config: Config) -> None:
-    """Ask the first listener that answers a health path, else the admin port. Raises Unhealthy."""
-    bind, path = _whom(config)
+    """Ask the first listener that answers us a health path, else the admin port. Raises Unhealthy."""
+    bind, path, tls = _whom(config)
     try:
-        with closing(_connection(bind)) as connection:
+        with closing(_connection(bind, tls=tls)) as connection:
             connection.request("GET", path, headers={"Host": "localhost"})
             status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as fault:
@@ -32,22 +33,34 @@ def ask(config: Config) -> None:
         raise Unhealthy(f"{bind} answers {path} with {status}")
 
 
-def _whom(config: Config) -> tuple[TcpBind | UnixBind, str]:
+def _whom(config: Config) -> tuple[TcpBind | UnixBind, str, bool]:
     for listener in config.listeners:
-        if listener.health is not None:
-            return listener.bind, listener.health
+        if listener.health is not None and not (listener.tls and listener.tls.client_ca):
+            return listener.bind, listener.health, listener.tls is not None
     if config.admin is not None:
-        return config.admin.bind, "/readyz"
-    raise Unhealthy("there is nothing to ask: every listener has `health: null` and admin is null")
+        return config.admin.bind, "/readyz", False
+    raise Unhealthy(
+        "there is nothing to ask: every listener has `health: null` or asks for client certificates, and admin is null"
+    )
 
 
-def _connection(bind: TcpBind | UnixBind) -> http.client.HTTPConnection:
+def _connection(bind: TcpBind | UnixBind, *, tls: bool) -> http.client.HTTPConnection:
     if isinstance(bind, TcpBind):
         ours = "::1" if ":" in bind.host else "127.0.0.1"
         host = ours if is_wildcard(bind.host) else bind.host
+        if tls:
+            return http.client.HTTPSConnection(host, bind.port, timeout=TIMEOUT, context=_trusting())
         return http.client.HTTPConnection(host, bind.port, timeout=TIMEOUT)
     connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT)
     connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.sock.settimeout(TIMEOUT)
     connection.sock.connect(str(bind.path))
     return connection
+
+
+def _trusting() -> ssl.SSLContext:
+    """Make a context that takes any certificate: we ask ourselves, and send nothing that anybody could use."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,6 +1,7 @@
 """Raw bytes on both sides of the proxy: an upstream that plays a script, a client that hides nothing."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -172,24 +173,25 @@ class Caller:
     async def closed(self) -> bytes:
         """Wait until the proxy closes the connection; return what came before."""
         async with asyncio.timeout(20):
-            with suppress(ConnectionError):
+            with suppress(ConnectionError, ssl.SSLError):
                 return await self.reader.read()
             return b""
 
 
 @asynccontextmanager
-async def caller(port: int) -> AsyncIterator[Caller]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+async def caller(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Caller]:
+    name = None if tls is None else "localhost"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20, ssl=tls, server_hostname=name)
     try:
         yield Caller(reader, writer)
     finally:
         writer.close()
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, ssl.SSLError):
             await writer.wait_closed()
 
 
-async def converse(port: int, request: bytes, *, bodiless: bool = False) -> Message:
+async def converse(port: int, request: bytes, *, bodiless: bool = False, tls: ssl.SSLContext | None = None) -> Message:
     """Send one raw request and read its answer."""
-    async with caller(port) as line:
+    async with caller(port, tls) as line:
         await line.send(request)
         return await line.answer(bodiless=bodiless)

@@ -35,6 +35,7 @@ from proxy.config.sections import (
     Policy,
     Replay,
     Shutdown,
+    Tls,
     Upstream,
     WholePolicy,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "Replay",
     "Shutdown",
     "TcpBind",
+    "Tls",
     "UnixBind",
     "Upstream",
     "WholePolicy",

@@ -68,6 +68,10 @@ def _listener(listener: Listener, config: Config) -> Iterator[str]:
         yield "  POST /oauth2/access_token is answered here, with a token that opens nothing"
     if listener.cookies == "drop":
         yield "  Cookies are dropped, both ways"
+    if listener.tls is not None:
+        yield f"  TLS with certificate {listener.tls.cert} and key {listener.tls.key}"
+        if listener.tls.client_ca is not None:
+            yield f"  Callers must show a certificate that one of {listener.tls.client_ca} has issued"
     if not isinstance(listener.bind, TcpBind):
         yield f"  The socket's mode is {_mode(listener):04o}, its owner {listener.owner or 'whoever runs the proxy'}"
     if listener.health is not None:
@@ -98,7 +102,8 @@ def _mode(listener: Listener) -> int:
 
 
 def _example(listener: Listener, upstream: Upstream) -> str:
-    own = f"http://{listener.bind}" if isinstance(listener.bind, TcpBind) else f"{listener.bind} "
+    scheme = "http" if listener.tls is None else "https"
+    own = f"{scheme}://{listener.bind}" if isinstance(listener.bind, TcpBind) else f"{listener.bind} "
     return f"GET {own}{_EXAMPLE} → GET {upstream.url}{_EXAMPLE}"
 
 

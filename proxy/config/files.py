@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
+from proxy import certificates
 from proxy.config.document import MAX_CHARACTERS, Unreadable
 from proxy.config.faults import join
 from proxy.config.nodes import Place
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from proxy.config.sections import Config
+    from proxy.config.sections import Config, Listener
     from proxy.secrets import SecretReference
 
 _CA_FILE = "upstream.ca_file"
@@ -46,11 +47,18 @@ def faults(config: Config) -> Iterator[Finding]:
         if flaw:
             yield Finding(_CA_FILE, flaw)
     for index, listener in enumerate(config.listeners):
+        yield from _flaws_of_listener(f"listeners.{index}", listener)
+
+
+def _flaws_of_listener(path: str, listener: Listener) -> Iterator[Finding]:
+    try:
         if listener.owner is not None:
-            try:
-                owner_ids(listener.owner.user, listener.owner.group)
-            except LookupError as flaw:
-                yield Finding(f"listeners.{index}.owner", str(flaw))
+            owner_ids(listener.owner.user, listener.owner.group)
+    except LookupError as flaw:
+        yield Finding(f"{path}.owner", str(flaw))
+    if listener.tls is not None:
+        for wrong in certificates.flaws(listener.tls):
+            yield Finding(f"{path}.tls.{wrong.part}", str(wrong))
 
 
 def _flaw_of_ca_file(path: Path) -> str | None:
@@ -64,7 +72,13 @@ def _flaw_of_ca_file(path: Path) -> str | None:
 
 
 def warnings(config: Config) -> Iterator[Finding]:
-    """Yield the secret files that can't be read yet: they may be mounted later, so the start goes on."""
+    """Yield certificates that nobody will trust, and secret files that can't be read yet; the start goes on.
+
+    Such files may be mounted later.
+    """
+    for index, listener in enumerate(config.listeners):
+        if listener.tls is not None and (text := certificates.doubt(listener.tls)):
+            yield Finding(f"listeners.{index}.tls.cert", text)
     for path, secret in secrets(config):
         yield from _unreadable(path, secret, "its credential can't be lent")
     for path, secret in client_keys(config):

@@ -76,7 +76,8 @@ class Reader:
         required = {key for key, field in keys.items() if field.required}
         if not self.faults.covers(path):
             for key in sorted(required - values.keys()):
-                self.faults.add(node.place, join(path, key), "is missing: write {env: NAME} or {file: PATH}")
+                wanted = "name a PEM file" if keys[key].type is Path else "write {env: NAME} or {file: PATH}"
+                self.faults.add(node.place, join(path, key), f"is missing: {wanted}")
         good = {key: value for key, value in values.items() if value is not FAULTY}
         return cls(**good) if required <= good.keys() else FAULTY
 

@@ -93,10 +93,11 @@ def _one_socket_each(config: Config) -> Iterator[Finding]:
 
 def _loopback_or_anyone(config: Config) -> Iterator[Finding]:
     for path, listener in _listeners(config):
-        if _is_exposed(listener) and not listener.anyone and not listener.clients:
+        if _is_exposed(listener) and not listener.anyone and not _knows_callers(listener):
             risk = f"{listener.bind} is open to other machines, and whoever reaches it may use the credential"
-            cure = "bind 127.0.0.1, name its clients, or say `anyone: true`"
-            yield Finding(f"{path}.bind", f"{risk}: {cure}", (f"{path}.anyone", f"{path}.clients"))
+            cure = "bind 127.0.0.1, name its clients, ask for certificates (tls.client_ca), or say `anyone: true`"
+            rests_on = (f"{path}.{key}" for key in ("anyone", "clients", "tls.cert", "tls.key", "tls.client_ca"))
+            yield Finding(f"{path}.bind", f"{risk}: {cure}", tuple(rests_on))
 
 
 def _anyone_or_clients(config: Config) -> Iterator[Finding]:
@@ -104,6 +105,13 @@ def _anyone_or_clients(config: Config) -> Iterator[Finding]:
         if listener.anyone and listener.clients:
             message = "contradicts clients, of whom each must present its key: take one of the two out"
             yield Finding(f"{path}.anyone", message, (f"{path}.clients",))
+
+
+def _tls_over_tcp(config: Config) -> Iterator[Finding]:
+    for path, listener in _listeners(config):
+        if listener.tls is not None and not isinstance(listener.bind, TcpBind):
+            message = "is for host:port alone: a unix socket has its mode and owner to say who may connect"
+            yield Finding(f"{path}.tls", message, (f"{path}.bind",))
 
 
 def _sockets_have_owners(config: Config) -> Iterator[Finding]:
@@ -158,7 +166,7 @@ def _whole_seeds(config: Config) -> Iterator[Finding]:
 
 def _exposed_listeners(config: Config) -> Iterator[Finding]:
     for path, listener in _listeners(config):
-        if _is_exposed(listener) and listener.anyone and not listener.clients:
+        if _is_exposed(listener) and listener.anyone and not _knows_callers(listener):
             yield Finding(f"{path}.anyone", f"whoever reaches {listener.bind} may use the credential")
 
 
@@ -171,8 +179,8 @@ def _unchecked_hosts(config: Config) -> Iterator[Finding]:
 
 def _keys_in_the_clear(config: Config) -> Iterator[Finding]:
     for path, listener in _listeners(config):
-        if _is_exposed(listener) and listener.clients:
-            message = f"clients send their keys to {listener.bind} in plain http, where others may read them"
+        if _is_exposed(listener) and listener.clients and listener.tls is None:
+            message = f"clients send their keys to {listener.bind} in plain http, where others may read them: set tls"
             yield Finding(f"{path}.clients", message)
 
 
@@ -204,6 +212,7 @@ _FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _loopback_or_anyone,
     _anyone_or_clients,
     _rules_that_matter,
+    _tls_over_tcp,
     _sockets_have_owners,
     _replay_fits,
     _no_loop,
@@ -252,6 +261,11 @@ def _binds(config: Config) -> Iterator[tuple[str, TcpBind | UnixBind]]:
 
 def _is_exposed(listener: Listener) -> bool:
     return isinstance(listener.bind, TcpBind) and not listener.bind.is_loopback
+
+
+def _knows_callers(listener: Listener) -> bool:
+    """Whether a caller must show who it is."""
+    return bool(listener.clients) or (listener.tls is not None and listener.tls.client_ca is not None)
 
 
 def _overlap(one: TcpBind | UnixBind, other: TcpBind | UnixBind) -> bool:

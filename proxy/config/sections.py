@@ -122,6 +122,12 @@ class Client(Section, frozen=True, kw_only=True):
     max_requests: Count | None = None  # in flight
 
 
+class Tls(Section, frozen=True, kw_only=True):
+    cert: Path  # PEM: the listener's own certificate first, then its issuers'
+    key: Path  # PEM, without a passphrase
+    client_ca: Path | None = None  # PEM: callers must show a certificate that one of these has issued
+
+
 class Listener(Section, frozen=True, kw_only=True):
     bind: Bind = TcpBind("127.0.0.1", 8080)
     credential: str = "default"  # a name under `credentials`
@@ -131,6 +137,7 @@ class Listener(Section, frozen=True, kw_only=True):
     token_endpoint: Literal["refuse", "placeholder"] = "refuse"  # noqa: S105 - what POST /oauth2/access_token gets
     cookies: Literal["pass", "drop"] = "pass"
     health: UrlPath | None = "/healthz"  # answered here; None forwards it
+    tls: Tls | None = None  # None: plain HTTP
     mode: SocketMode | None = None  # of a unix socket; None: 0600
     owner: SocketOwner | None = None  # of a unix socket; None: whoever runs the proxy
 

@@ -58,11 +58,11 @@ class Connection(RequestHandler):
     What changes, besides what aiohttp changes:
     `_heads`, how many heads were whole; `_head_size`, bytes of the one that comes now; `_body`, of the last
     whole head; `_unreadable`, once what came could not be parsed: nothing after it can. All by `data_received`
-    and what it calls. `_clock` runs while a head is incomplete, and once all is said. `_place` is set by
-    `connection_made`.
+    and what it calls. `_clock` runs while a head is incomplete, and once all is said. `_retired` is set by
+    `retire`. `_place`, the TCP connection, is set by `take_place`: before the handshake, where there is one.
     """
 
-    __slots__ = ("_body", "_clock", "_door", "_head_size", "_heads", "_limits", "_place", "_unreadable")
+    __slots__ = ("_body", "_clock", "_door", "_head_size", "_heads", "_limits", "_place", "_retired", "_unreadable")
 
     def __init__(self, manager: "Server", *, door: Door, limits: ConnectionLimits, **settings: Any) -> None:
         super().__init__(manager, **settings)
@@ -74,18 +74,24 @@ class Connection(RequestHandler):
         self._head_size = 0
         self._body: StreamReader | None = None
         self._unreadable = False
+        self._retired = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's is
-        if not self._door.admit(transport):
-            self._door.turn_away(transport)
-            return
-        self._place = transport
-        transport.set_write_buffer_limits(high=0)  # drained means handed to the kernel, to the last byte
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        if self._place is None:
+            if not self._door.admit(transport):
+                self._door.turn_away(transport)
+                return
+            self.take_place(transport)
         super().connection_made(transport)
         if self._task_handler is not None:
             self._task_handler.add_done_callback(self._served)
+
+    def take_place(self, transport: asyncio.Transport) -> None:
+        """Take the place of a TCP connection that was admitted."""
+        self._place = transport
+        transport.set_write_buffer_limits(high=0)  # drained means handed to the kernel, to the last byte
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def data_received(self, data: bytes) -> None:
         if self._unreadable:
@@ -115,7 +121,9 @@ class Connection(RequestHandler):
                 self._place.abort()
             raise ConnectionResetError("the caller takes no answer") from None
         last = self._unreadable and not self._messages
-        self._answered(leaving=last or not (resp.keep_alive and request.content.is_eof()))
+        if self._retired:
+            self.close()
+        self._answered(leaving=last or self._retired or not (resp.keep_alive and request.content.is_eof()))
         if last:
             await self._linger()
         return ended
@@ -144,6 +152,11 @@ class Connection(RequestHandler):
         if not self._busy():
             self.force_close()
 
+    def retire(self) -> None:
+        """Close if idle, or else behind the next answer."""
+        self._retired = True
+        self.leave()
+
     def _busy(self) -> bool:
         """Tell whether a request is being served, or the rest of its body is still being read away."""
         return self._request_in_progress or bool(self._messages) or self._waiter is None
@@ -165,7 +178,7 @@ class Connection(RequestHandler):
         self._head_size += len(data)
         if self._head_size > self._limits.max_head + UNCOUNTED:
             self._refuse_head()
-        elif self._clock is None and not self._busy() and data.strip(b"\r\n"):
+        elif self._clock is None and not (self._request_in_progress or self._messages) and data.strip(b"\r\n"):
             self._clock = self._loop.call_later(self._limits.header_timeout, self._too_late)
 
     def _refuse_head(self) -> None:

@@ -38,10 +38,15 @@ def half_close(transport: asyncio.WriteTransport) -> None:
 
 
 class Door:
-    """Where connections come into a listener. What changes is who is in `crowd` and in `turned_away`."""
+    """Where connections come into a listener.
+
+    What changes is who is in `crowd`, of those who has not finished its TLS handshake (`handshakes`, by tls.py),
+    and who is in `turned_away`.
+    """
 
     def __init__(self, max_connections: int) -> None:
         self.crowd: Crowd[asyncio.Transport] = Crowd(max_connections)
+        self.handshakes: set[asyncio.Transport] = set()
         self.turned_away: Crowd[asyncio.Transport] = Crowd(TURNED_AWAY_AT_ONCE)
         self._refusal = whole(
             Overloaded(

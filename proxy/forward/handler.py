@@ -56,6 +56,7 @@ class Lane:
     health: str | None
     tally: Tally
     ready: Callable[[], bool]
+    scheme: bytes = b"http"  # of the listener
 
 
 class Handler:
@@ -148,7 +149,8 @@ async def _borrow(
     try:
         answer, lent = await _ask(_Errand(request.head, admitted.target, body, client.source, lane, exchange))
         try:
-            fields = to_caller(answer.fields, lane.origin, b"http://" + admitted.host, cookies=lane.cookies)
+            here = lane.scheme + b"://" + admitted.host
+            fields = to_caller(answer.fields, lane.origin, here, cookies=lane.cookies)
             return await _relay(request, lane, answer, _unleaked(fields, lent, lane, exchange), exchange)
         finally:
             await answer.close()

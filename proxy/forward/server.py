@@ -4,6 +4,8 @@ A request has its raw head at hand, and the 100 that an `Expect: 100-continue` w
 """
 
 import asyncio
+import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import StreamReader, web
@@ -19,6 +21,7 @@ from proxy.forward.door import LINGER, Door
 from proxy.forward.guard import SPOKEN, Head
 from proxy.forward.headers import values
 from proxy.forward.relay import RelayedResponse
+from proxy.forward.tls import TlsConnection
 
 KEEPALIVE: Final = 75.0
 """Seconds an idle connection of a caller is kept: longer than app-side pools keep theirs."""
@@ -67,7 +70,8 @@ class Incoming(web.BaseRequest):
 class Server(web.Server):
     """Makes a Connection per caller and an Incoming per request."""
 
-    def __init__(self, handler: Any, limits: ConnectionLimits) -> None:
+    def __init__(self, handler: Any, limits: ConnectionLimits, tls: Callable[[], ssl.SSLContext] | None = None) -> None:
+        """`tls` gives the context of the next handshake; without it, plain HTTP is spoken."""
         super().__init__(
             handler,
             request_factory=self._incoming,
@@ -82,7 +86,17 @@ class Server(web.Server):
             read_bufsize=READ_BUFFER,
         )
         self._limits = limits
+        self._tls = tls
         self._door = Door(limits.max_connections)
+
+    @property
+    def is_tls(self) -> bool:
+        return self._tls is not None
+
+    @property
+    def here(self) -> list[asyncio.Transport]:
+        """The TCP connections that have a place."""
+        return self._door.crowd.everybody()
 
     @property
     def turned_away(self) -> list[asyncio.Transport]:
@@ -94,16 +108,35 @@ class Server(web.Server):
         for connection in self.connections:
             if isinstance(connection, Connection):
                 connection.leave()
+        for transport in tuple(self._door.handshakes):
+            transport.abort()
+
+    def retire(self) -> None:
+        """Have every caller come anew: no connection takes another request than the one it has."""
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                connection.retire()
+        for transport in tuple(self._door.handshakes):
+            transport.abort()
 
     def cut(self) -> None:
         """Close every connection now; what was being answered is cancelled."""
         for connection in self.connections:
             connection.force_close()
-        for transport in self.turned_away:
+        for transport in (*self.turned_away, *self._door.handshakes):
             transport.abort()
 
-    def __call__(self) -> RequestHandler:
-        return Connection(self, door=self._door, limits=self._limits, loop=self._loop, **self._kwargs)
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own parameter
+        """Let answers end for so long, then close everything. A TLS connection would wait for its caller's goodbye."""
+        await super().shutdown(timeout)
+        for transport in self.here:
+            transport.abort()
+
+    def __call__(self) -> Connection | TlsConnection:  # type: ignore[override]  # whatever takes a TCP connection
+        connection = Connection(self, door=self._door, limits=self._limits, loop=self._loop, **self._kwargs)
+        if self._tls is None:
+            return connection
+        return TlsConnection(connection, self._tls(), self._door, self._limits.header_timeout)
 
     def _incoming(
         self,

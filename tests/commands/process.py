@@ -39,7 +39,7 @@ SECRET_VARIABLES: Final = ("PANDADOC_API_KEY", "PANDADOC_CLIENT_SECRET", "PANDAD
 KEPT_VARIABLES: Final = ("PATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 """What passes from the tests' environment to a process: where programs are, and who counts the lines run."""
 
-LENDING: Final = re.compile(r"(http://\S+) lends (?:credential|to clients) ")
+LENDING: Final = re.compile(r"(https?://\S+) lends (?:credential|to clients) ")
 PROBING: Final = re.compile(r"(http://\S+) answers probes")
 
 

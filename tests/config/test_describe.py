@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tls import CertificateFolder
+
 from proxy.config import Config, describe
 
 Loaded = Callable[[str, Mapping[str, str]], Config]
@@ -169,6 +171,17 @@ def test_keys_that_cross_a_network_in_the_clear_are_warned_of(loaded: Loaded) ->
     assert (
         "listeners.0.clients: clients send their keys to 0.0.0.0:80 in plain http, where others may read them" in told
     )
+
+
+def test_tls_is_told_with_whose_certificates_are_asked_for(folder: Path, loaded: Loaded) -> None:
+    certificates = CertificateFolder(folder)
+    certificates.renew()
+    files = {**certificates.files, "client_ca": certificates.files["cert"]}
+    told = describe(loaded(f"listeners: [{{bind: '0.0.0.0:8443', tls: {files}}}]", {"PANDADOC_API_KEY": "k"}))
+    assert "GET https://0.0.0.0:8443/public/v1/documents → GET https://api.pandadoc.com/public/v1/documents" in told
+    assert f"TLS with certificate {folder}/cert and key {folder}/key" in told
+    assert f"Callers must show a certificate that one of {folder}/cert has issued" in told
+    assert "Warnings" not in told
 
 
 def test_a_unix_socket_is_told_with_who_may_use_it(loaded: Loaded) -> None:

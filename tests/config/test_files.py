@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from proxy.config import Config
+from tls import LONG_AGO, CertificateFolder
+
+from proxy.config import Config, Tls
 from proxy.config.files import secrets
 
+Faults = Callable[[str, Mapping[str, str]], list[str]]
 Loaded = Callable[[str, Mapping[str, str]], Config]
 
 KEY = {"PANDADOC_API_KEY": "k"}
@@ -52,3 +55,38 @@ credentials:
         "credentials.two.oauth2.client_secret",
         "credentials.two.oauth2.refresh_token",
     ]
+
+
+def test_a_certificate_and_its_key_are_tried_at_the_start(folder: Path, loaded: Loaded, faults: Faults) -> None:
+    CertificateFolder(folder).renew()
+    text = "listeners:\n  - tls:\n      cert: ./cert\n      key: ./key\n"
+    (listener,) = loaded(text, KEY).listeners
+    assert listener.tls == Tls(cert=Path("cert"), key=Path("key"))
+    CertificateFolder(folder / "other").renew()
+    [fault] = faults(text.replace("./key", "./other/key"), KEY)
+    assert fault == (
+        "config.yaml:4: listeners.0.tls.key: other/key is not the key of the first certificate in cert:"
+        " write both anew, as a pair"
+    )
+
+
+def test_an_expired_certificate_is_a_warning(folder: Path, loaded: Loaded) -> None:
+    CertificateFolder(folder).renew(LONG_AGO)
+    [warning] = loaded("listeners:\n  - tls: {cert: ./cert, key: ./key}\n", KEY).warnings
+    assert warning == (
+        "config.yaml:2: listeners.0.tls.cert: who verifies cert will refuse it (certificate has expired): renew it"
+    )
+
+
+def test_a_listener_that_asks_for_certificates_may_be_open_to_other_machines(
+    folder: Path, loaded: Loaded, faults: Faults
+) -> None:
+    """Then it is not whoever reaches it who may use the credential. A certificate of its own is not enough."""
+    certificates = CertificateFolder(folder)
+    certificates.renew()
+    files = {**certificates.files, "client_ca": certificates.files["cert"]}
+    bind = "listeners:\n  - bind: 0.0.0.0:8443\n"
+    assert loaded(f"{bind}    tls: {files}\n", KEY).warnings == ()
+    assert loaded(f"{bind}    tls: {files}\n    anyone: true\n", KEY).warnings == ()
+    [fault] = faults(f"{bind}    tls: {certificates.files}\n", KEY)
+    assert fault.startswith("config.yaml:2: listeners.0.bind: 0.0.0.0:8443 is open to other machines")

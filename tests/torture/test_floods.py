@@ -1,14 +1,18 @@
 """Floods against a real process: all others are served, memory is bounded, and nothing is left behind (C5, C6)."""
 
 import asyncio
+import json
 import resource
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from ssl import SSLContext, create_default_context
 from typing import Any, Final
 
 import pytest
 from aiohttp import ClientSession, TCPConnector
 from commands.process import MEMBER, Machine, Process, poll, status_of
+from tls import CertificateFolder, client_hello, trusting
 from wire import caller
 from yarl import URL
 
@@ -19,6 +23,9 @@ HOST: Final = "127.0.0.1"
 
 PER_CONNECTION: Final = 12 * 1024
 """Bytes that a connection without a whole head may cost: a parser, a transport, a task, a little head. It is 7 KiB."""
+
+PER_HANDSHAKE: Final = 96 * 1024
+"""Bytes that a connection with half a handshake may cost: OpenSSL has 42 KiB for it, we 16 KiB. It is 77 KiB."""
 
 PLACES: Final = 2048
 """limits.max_connections where nothing else is said."""
@@ -58,8 +65,8 @@ async def meanwhile(*attacks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
 
 
-async def half_open(port: int, number: int, opened: asyncio.Event) -> None:
-    """Open `number` connections and say nothing on them; begin anew, a second later, with each that is closed."""
+async def half_open(port: int, number: int, opened: asyncio.Event, start: bytes = b"") -> None:
+    """Open `number` connections, say `start` and no more; begin anew, a second later, with each that is closed."""
     once = 0
 
     async def one() -> None:
@@ -67,6 +74,7 @@ async def half_open(port: int, number: int, opened: asyncio.Event) -> None:
         while True:
             with suppress(ConnectionError):
                 async with caller(port) as line:
+                    await line.send(start)
                     once += 1
                     if once >= number:
                         opened.set()
@@ -113,15 +121,16 @@ async def uploads(port: int, framing: bytes, piece: bytes) -> None:
                 assert (await line.answer()).start.startswith(b"HTTP/1.1 413 ")
 
 
-async def served(url: str, number: int, *, kept: bool) -> set[int]:
+async def served(url: str, number: int, tls: SSLContext, *, kept: bool) -> set[int]:
     """Ask for something `number` times, on one connection or each time on another; return the statuses."""
-    async with ClientSession(connector=TCPConnector(force_close=not kept)) as session:
+    async with ClientSession(connector=TCPConnector(force_close=not kept, ssl=tls)) as session:
         return {await status_of(session, url + MEMBER) for _ in range(number)}
 
 
-async def everybody_is_served(url: str, number: int) -> None:
-    answered = await asyncio.gather(*(served(url, number, kept=kept) for kept in (True, False) for _ in range(4)))
-    assert set().union(*answered) == {200}
+async def everybody_is_served(url: str, number: int, tls: SSLContext | None = None) -> None:
+    context = tls or create_default_context()
+    each = (served(url, number, context, kept=kept) for kept in (True, False) for _ in range(4))
+    assert set().union(*await asyncio.gather(*each)) == {200}
 
 
 async def back_to(process: Process, files: int) -> None:
@@ -144,6 +153,29 @@ async def test_half_open_connections_and_slow_heads_keep_nobody_out(process: Pro
     assert process.peak - before < PLACES * PER_CONNECTION + BESIDES
     await back_to(process, files + 10)
     await everybody_is_served(url, 5)
+
+
+@pytest.mark.parametrize("opening", ["nothing", "half a handshake"])
+async def test_unfinished_handshakes_keep_nobody_out(
+    machine: Machine, tmp_path: Path, opening: str, *, full_size: bool
+) -> None:
+    certificates = CertificateFolder(tmp_path / "tls")
+    certificates.renew()
+    tls = trusting(certificates.ca)
+    process = await machine.start(
+        env=machine.with_api_key() | {"PANDADOC_PROXY__LISTENERS__0__TLS": json.dumps(certificates.files)}
+    )
+    url = await process.url()
+    await everybody_is_served(url, 10, tls)
+    port, files, before = URL(url).port or 0, process.open_files, process.resident
+    crowded = asyncio.Event()
+    start = b"" if opening == "nothing" else client_hello(tls)
+    async with meanwhile(half_open(port, 8000 if full_size else 3000, crowded, start)):
+        await asyncio.gather(crowded.wait(), everybody_is_served(url, 20, tls))
+        await everybody_is_served(url, 100 if full_size else 10, tls)
+    assert process.peak - before < PLACES * PER_HANDSHAKE + BESIDES
+    await back_to(process, files + 10)
+    await everybody_is_served(url, 5, tls)
 
 
 async def test_endless_heads_and_bodies_cost_others_nothing(process: Process, *, full_size: bool) -> None:

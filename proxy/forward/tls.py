@@ -1,0 +1,82 @@
+"""TLS on the way in: a connection has its place before its handshake, and costs little until it is done.
+
+asyncio makes the protocol only when a handshake has succeeded: until then nothing counts the connection, and
+it has 256 KiB of buffer. So its SSLProtocol is put behind a plain listener here, with a smaller one. (It is an inner
+class of asyncio's, as it has been since Python 3.11.)
+"""
+
+import asyncio
+import logging
+import ssl
+from asyncio.sslproto import SSLProtocol
+from typing import Any
+
+from proxy.forward.connection import Connection
+from proxy.forward.door import LINGER, Door
+
+log = logging.getLogger(__name__)
+
+
+class TlsConnection(SSLProtocol):
+    """What stands between a TCP connection and a Connection.
+
+    `_tcp` is set by `connection_made`; all else is SSLProtocol's.
+    """
+
+    max_size = 16 * 1024  # bytes that are read at once: what one record holds
+
+    def __init__(self, connection: Connection, context: ssl.SSLContext, door: Door, handshake_timeout: float) -> None:
+        self._tcp: asyncio.Transport | None = None
+        inner: Any = super()  # the stubs tell little of it, and some of that is wrong
+        inner.__init__(
+            asyncio.get_running_loop(),
+            connection,
+            context,
+            None,
+            server_side=True,
+            ssl_handshake_timeout=handshake_timeout,
+            ssl_shutdown_timeout=LINGER,
+        )
+        self._connection = connection
+        self._door = door
+        inner._set_read_buffer_limits(high=self.max_size)  # noqa: SLF001 - its own
+        # With 0 it would pause when there is nothing to write, and not go on before there is.
+        inner._set_write_buffer_limits(high=1, low=0)  # noqa: SLF001 - the same
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's is
+        if not self._door.admit(transport):
+            transport.abort()  # nothing can be said before a handshake
+            return
+        self._tcp = transport
+        self._door.handshakes.add(transport)
+        self._connection.take_place(transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._tcp is not None:
+            self._door.handshakes.discard(self._tcp)
+            self._door.crowd.go(self._tcp)
+
+    def _on_handshake_complete(self, handshake_exc: BaseException | None) -> None:
+        """Tell how a handshake ended: the caller by an alert, the operator by one line. Scans are nobody's fault."""
+        if self._tcp is not None:
+            self._door.handshakes.discard(self._tcp)
+            if isinstance(handshake_exc, ssl.SSLError):
+                own: Any = self
+                self._tcp.write(own._outgoing.read())  # noqa: SLF001 - the alert that says why; asyncio would drop it
+                peer = self._tcp.get_extra_info("peername")
+                log.info("no TLS with %s: %s", peer[0] if peer else "a caller", _reason(handshake_exc))
+        super()._on_handshake_complete(handshake_exc)
+
+    def _get_write_buffer_size(self) -> int:
+        """Count what TCP has not taken, too: drained means handed to the kernel, to the last byte."""
+        inner: Any = super()
+        size: int = inner._get_write_buffer_size()  # noqa: SLF001 - its own
+        return size + (self._tcp.get_write_buffer_size() if self._tcp is not None else 0)
+
+
+def _reason(fault: ssl.SSLError) -> str:
+    """Return OpenSSL's own words: never what the caller sent."""
+    return fault.verify_message if isinstance(fault, ssl.SSLCertVerificationError) else fault.reason or "no reason"

@@ -1,0 +1,199 @@
+"""Certificates and keys: what is said of files that can't be used, and of those that nobody will trust."""
+
+import asyncio
+import logging
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+from tls import LONG_AGO, CertificateFolder
+
+from proxy import certificates
+from proxy.certificates import ServerCertificate, doubt, flaws, server_context
+from proxy.config import Tls
+from proxy.disk import Disk
+
+EMPTY_BLOCK = b"-----BEGIN %(kind)s-----\nAAAA\n-----END %(kind)s-----\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> CertificateFolder:
+    folder = CertificateFolder(tmp_path / "tls")
+    folder.renew()
+    return folder
+
+
+def files(folder: CertificateFolder, *, client_ca: bool = False) -> Tls:
+    return Tls(
+        cert=folder.path / "cert", key=folder.path / "key", client_ca=folder.path / "client_ca" if client_ca else None
+    )
+
+
+def told(of: Tls) -> list[tuple[str, str]]:
+    return [(flaw.part, str(flaw)) for flaw in flaws(of)]
+
+
+def encrypted(key: bytes) -> bytes:
+    opened = load_pem_private_key(key, None)
+    return opened.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"passphrase"))
+
+
+def test_a_good_pair_has_no_flaw_and_no_doubt(folder: CertificateFolder) -> None:
+    assert told(files(folder)) == []
+    assert doubt(files(folder)) == ""
+    context = server_context(files(folder))
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_NONE
+
+
+def test_with_client_ca_certificates_are_required_and_no_ticket_is_given(folder: CertificateFolder) -> None:
+    folder.put(client_ca=trustme.CA().cert_pem.bytes())
+    context = server_context(files(folder, client_ca=True))
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.num_tickets == 0
+    assert ssl.OP_NO_TICKET in context.options
+
+
+@pytest.mark.parametrize("key_type", trustme.KeyType)
+def test_a_key_of_another_certificate_is_told(folder: CertificateFolder, key_type: trustme.KeyType) -> None:
+    """OpenSSL has different words for it where the keys are of different kinds."""
+    folder.put(key=folder.ca.issue_cert("localhost", key_type=key_type).private_key_pem.bytes())
+    [(part, text)] = told(files(folder))
+    assert part == "key"
+    assert text == (
+        f"{folder.path}/key is not the key of the first certificate in {folder.path}/cert: write both anew, as a pair"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage\n", EMPTY_BLOCK % {b"kind": b"PRIVATE KEY"}, EMPTY_BLOCK % {b"kind": b"CERTIFICATE"}],
+    ids=["empty", "garbage", "an empty key", "an empty certificate"],
+)
+@pytest.mark.parametrize("part", ["cert", "key", "client_ca"])
+def test_a_file_without_what_is_wanted_is_told(folder: CertificateFolder, part: str, content: bytes) -> None:
+    folder.put(**{"client_ca": trustme.CA().cert_pem.bytes(), part: content})
+    what = "private key" if part == "key" else "certificate"
+    assert told(files(folder, client_ca=True)) == [(part, f"{folder.path}/{part} holds no {what}: name a PEM file")]
+
+
+def test_everything_that_is_wrong_is_told_at_once(folder: CertificateFolder) -> None:
+    folder.put(cert=b"", client_ca=b"x" * 2**21)
+    (folder.path / "key").unlink()
+    assert told(files(folder, client_ca=True)) == [
+        ("cert", f"{folder.path}/cert holds no certificate: name a PEM file"),
+        ("key", f"{folder.path}/key can't be read: No such file or directory. Create it, or name another"),
+        ("client_ca", f"{folder.path}/client_ca is larger than 1MiB: name a PEM file"),
+    ]
+
+
+def test_an_encrypted_key_is_told_and_no_terminal_is_asked(folder: CertificateFolder) -> None:
+    folder.put(key=encrypted((folder.path / "key").read_bytes()))
+    assert told(files(folder)) == [("key", f"{folder.path}/key is encrypted: write the key without a passphrase")]
+
+
+def weak_pair() -> tuple[bytes, bytes]:
+    """Return a certificate with an RSA key of 1024 bits, and that key."""
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    own = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM), own
+
+
+def test_a_pair_that_openssl_finds_too_weak_is_told(folder: CertificateFolder) -> None:
+    cert, key = weak_pair()
+    folder.put(cert=cert, key=key)
+    [(part, text)] = told(files(folder))
+    assert part == "key"
+    assert text.endswith("(EE_KEY_TOO_SMALL): make a stronger pair")
+
+
+def test_an_expired_certificate_is_doubted(folder: CertificateFolder) -> None:
+    folder.renew(LONG_AGO)
+    assert told(files(folder)) == []
+    assert doubt(files(folder)) == (
+        f"who verifies {folder.path}/cert will refuse it (certificate has expired): renew it"
+    )
+
+
+async def test_files_that_change_while_they_are_read_are_read_again(
+    folder: CertificateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The swap falls between the look at the bytes and OpenSSL's own reading."""
+    original = certificates.server_context
+    swaps = iter([True])
+
+    def swapping(of: Tls) -> ssl.SSLContext:
+        if next(swaps, False):
+            folder.renew()
+        return original(of)
+
+    monkeypatch.setattr(certificates, "server_context", swapping)
+    certificate = ServerCertificate("here", files(folder), Disk())
+    await certificate.start()
+    context = certificate.context()
+    await certificate.look()
+    assert certificate.context() is context  # what it read is what it has loaded
+
+
+async def test_files_that_never_stand_still_are_told(
+    folder: CertificateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = certificates.server_context
+
+    def swapping(of: Tls) -> ssl.SSLContext:
+        folder.renew()
+        return original(of)
+
+    monkeypatch.setattr(certificates, "server_context", swapping)
+    with pytest.raises(OSError, match=r"^here: tls\.cert: .*/cert, or what belongs to it, is written just now$"):
+        await ServerCertificate("here", files(folder), Disk()).start()
+
+
+async def test_a_disk_that_hangs_leaves_what_was_read_before(
+    folder: CertificateFolder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = ServerCertificate("here", files(folder), Disk(limit=0.1))
+    await certificate.start()
+    context = certificate.context()
+    hangs = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hanging(_: Tls) -> bytes:
+        asyncio.run_coroutine_threadsafe(hangs.wait(), loop).result(10)
+        return b""
+
+    monkeypatch.setattr(certificates, "_fingerprint", hanging)
+    await certificate.look()
+    hangs.set()
+    assert certificate.context() is context
+    assert "does the disk hang?" in caplog.text
+    assert "until then new connections get what was read before" in caplog.text
+
+
+async def test_a_renewed_certificate_that_nobody_will_trust_is_taken_with_a_warning(
+    folder: CertificateFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is the newest good pair; the operator hears of it before callers do."""
+    certificate = ServerCertificate("here", files(folder), Disk())
+    await certificate.start()
+    folder.renew(LONG_AGO)
+    with caplog.at_level(logging.INFO, "proxy"):
+        await certificate.look()
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert "certificate has expired" in caplog.text
