@@ -80,8 +80,8 @@ def check(config_path: Path | None, request: str | None, client: str | None) -> 
     from proxy.explain import explain
 
     method, _, target = request.strip().partition(" ")
-    if not target:
-        raise click.UsageError("--request takes a method and a path, such as 'POST /public/v1/documents'")
+    if not target or not method.isupper():
+        raise click.UsageError("--request takes a method in capitals and a path, as in 'POST /public/v1/documents'")
     explained = explain(config, method, target.strip(), client)
     click.echo("\n".join(explained.lines))
     sys.exit(0 if explained.passes else 1)
@@ -213,7 +213,7 @@ def _by_hand(
     """Do something with one OAuth credential, for a person."""
     import logging
 
-    from proxy import logs
+    from proxy import core_dumps, logs
     from proxy.compose_credentials import for_a_person
     from proxy.config import OAuth2Credential
     from proxy.signals import end_by_cancelling
@@ -224,6 +224,7 @@ def _by_hand(
         (name,) = grants
     if name is None or name not in grants:
         raise click.UsageError(_no_such(name, list(grants)))
+    core_dumps.refuse()
     logs.set_up(config.log)
     logging.getLogger("proxy").setLevel(logging.CRITICAL)  # what is wrong is the command's to say, once
     chosen, credential = name, grants[name]

@@ -26,7 +26,6 @@ from proxy.forward.session_upstream import SessionUpstream
 from proxy.forward.tally import Tally
 from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
-from proxy.policy.paths import seen
 from proxy.tasks import Tasks
 
 
@@ -110,7 +109,7 @@ def _gate(listener: Listener, config: Config) -> Gate:
     return Gate(
         allowed_hosts=listener.allowed_hosts,
         bound_to=bind.host if isinstance(bind, TcpBind) and not is_wildcard(bind.host) else None,
-        prefix=seen(_origin(config).prefix),
+        prefix=_origin(config).prefix,
         max_head=config.limits.max_head,
         max_headers=config.limits.max_headers,
     )

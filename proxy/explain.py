@@ -8,7 +8,6 @@ from proxy.config import Client, Config, Listener
 from proxy.errors import ProxyError
 from proxy.forward import token_request
 from proxy.forward.guard import Gate, Head, admit
-from proxy.policy.paths import seen
 from proxy.policy.policy import Decision, Policy
 from proxy.policy.profiles import named
 
@@ -23,7 +22,7 @@ class Explained:
 
 def explain(config: Config, method: str, target: str, only: str | None = None) -> Explained:
     """Explain what each listener would do with a request, for each client or the one named `only`."""
-    gate = Gate(prefix=seen(config.upstream.url.raw_path.rstrip("/")))
+    gate = Gate(prefix=config.upstream.url.raw_path.rstrip("/"))
     try:
         readings = admit(Head(method, target, (1, 1), ((b"Host", b"localhost"),)), gate).readings
     except ProxyError as fault:
@@ -45,7 +44,8 @@ class _Asked:
         """Name the operation, where the path leaves no doubt; else every way to read it."""
         line = f"{self.method} {self.target}"
         if len(self.readings) > 1:
-            return f"{line}, which may be read as {', '.join(sorted(each or '/' for each in self.readings))}"
+            shown = sorted(ascii(each or "/")[1:-1] for each in self.readings)
+            return f"{line}, which may be read as {', '.join(shown)}"
         (reading,) = self.readings
         operation = named(self.method, reading)
         return line if operation is None else f"{line} is PandaDoc's {operation.id}"
@@ -53,6 +53,8 @@ class _Asked:
 
 def _answers(listener: Listener, config: Config, asked: _Asked, only: str | None) -> Iterator[Explained]:
     where = f"Listener {listener.bind}"
+    if only is not None and only not in listener.clients:
+        return
     if asked.target == listener.health and asked.method in {"GET", "HEAD"}:
         yield Explained((f"{where}: answered here, it is the health path",), passes=True)
     elif listener.token_endpoint == "placeholder" and token_request.asked(asked.method, asked.readings):  # noqa: S105
@@ -62,7 +64,7 @@ def _answers(listener: Listener, config: Config, asked: _Asked, only: str | None
             if only in {None, name}:
                 policy = policy_of_all(config) + policy_of_client(client, name)
                 yield _judged(f"{where}, client {name}", _lent(client, listener), policy, config, asked)
-    elif only is None:
+    else:
         yield _judged(f"{where}, whoever reaches it", listener.credential, policy_of_all(config), config, asked)
 
 
@@ -74,7 +76,7 @@ def _judged(who: str, credential: str, policy: Policy, config: Config, asked: _A
     decisions = policy.decide(asked.method, asked.readings)
     passes = all(each.allowed or not each.enforced for each in decisions)
     end = f"forwarded to {config.upstream.url} with credential {credential}" if passes else "403"
-    telling = [each for each in decisions if not (each.allowed and each.by.endswith("otherwise: allow"))]
+    telling = [each for each in decisions if not (each.allowed and each.by_default)]
     why = [_said(each) for each in telling] or ["no rule speaks of it"]
     return Explained((f"{who}: {end}", *(f"  {line}" for line in why)), passes)
 

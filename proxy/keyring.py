@@ -31,7 +31,8 @@ class Keyring:
     """One listener's clients and their keys.
 
     What changes: `_good`, for each client the digests of its keys, the newest first, each with the moment
-    until which it is good; `_read_at`, when the files were last read. Both by `_read` and what it calls.
+    until which it is good; `_read_at`, when the last reading of the files began that was not broken off.
+    Both by `_read` and what it calls.
     """
 
     def __init__(self, keys: Mapping[str, ClientKey], reader: SecretReader, now: Callable[[], float]) -> None:
@@ -79,12 +80,14 @@ class Keyring:
         return holders.pop() if len(holders) == 1 else None
 
     async def _read(self) -> None:
-        self._read_at = self._now()
-        read = {name: await self._read_one(name, key.reference) for name, key in self._keys.items()}
+        begun = self._now()
+        ones = await asyncio.gather(*(self._read_one(name, key.reference) for name, key in self._keys.items()))
+        read = dict(zip(self._keys, ones, strict=True))
         kept = {name: good[0][0] if good else b"" for name, good in self._good.items()}
         claimed = {name: digest or kept[name] for name, (digest, _) in read.items()}
         claims = Counter(claimed.values())
         self._take({name: kept[name] if claims[digest] > 1 else digest for name, digest in claimed.items()})
+        self._read_at = begun  # not before: whoever began a reading may be gone before its end
         for name, (digest, flaw) in read.items():
             shared = f"The key of client {name} is not taken: another client has the same. Give each its own."
             self._notices[name].say(shared if digest and claims[digest] > 1 else flaw)

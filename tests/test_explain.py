@@ -58,6 +58,11 @@ def test_one_client_may_be_asked_about(config: Config) -> None:
     assert explain(config, "POST", "/public/v1/documents", "drafts").passes
 
 
+def test_a_listener_that_does_not_know_the_client_is_not_asked(config: Config) -> None:
+    """Its health path would answer anybody, and say nothing of what the client may do."""
+    assert len(explain(config, "GET", "/healthz", "drafts").lines) == 2
+
+
 def test_a_rule_that_allows_is_told_too(config: Config) -> None:
     explained = explain(config, "GET", "/public/v1/contacts/known", "drafts")
     assert explained.lines[2:] == ("  allowed by policy: allow GET /public/v1/contacts/known",)

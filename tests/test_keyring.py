@@ -144,3 +144,21 @@ async def test_a_crowd_with_a_wrong_key_reads_the_files_no_more_than_once_at_a_t
     key_file.write_text(NEW)
     assert set(await asyncio.gather(*(holder(keyring, NEW) for _ in range(200)))) == {"app"}
     assert NEW not in repr(keyring)
+
+
+async def test_whoever_goes_in_the_middle_of_a_reading_leaves_others_to_read_again(
+    keyring: Keyring, key_file: Path
+) -> None:
+    """A stranger with a wrong key hangs up; an app with a new key waits behind, and must not be taken for one."""
+    await keyring.look()
+    for number in range(20):
+        key = f"{NEW}-{number}"
+        key_file.write_text(key)
+        strangers = [asyncio.ensure_future(holder(keyring, "nobody-0123456789abcdef")) for _ in range(3)]
+        app = asyncio.ensure_future(holder(keyring, key))
+        for _ in range(number % 4):
+            await asyncio.sleep(0)
+        for stranger in strangers:
+            stranger.cancel()
+        assert await app == "app"
+        await asyncio.gather(*strangers, return_exceptions=True)

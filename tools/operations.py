@@ -4,7 +4,8 @@
     python tools/operations.py ../shared/pandadoc-openapi.yaml --check    exit 1 if they would change
 
 What the contract can't say is said here: which operations send, delete, only read, or hand out a credential. Each
-was read and judged for this, last in version 8.8.0. A new operation stops the run until somebody has judged it.
+was read and judged for this, last in version 8.8.0. A new operation that is no GET, or
+whose answer has something that is named like a secret, stops the run until somebody has judged it.
 Of the contract only ids, methods and paths are taken, never its prose.
 """
 
@@ -13,6 +14,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +76,8 @@ CREDENTIALS: Final = {
     "accessToken": "an access token and a refresh token",
     "createApiKey": "an API key",
     "createMemberToken": "a member's token",
+    "detailsLog": "the credential that the logged request was sent with, as it seems: forty hex digits named key",
+    "detailsLogV2": "the same",
     "updateWebhookSubscriptionSharedKey": "the key that signs webhooks",
 }
 
@@ -116,12 +121,21 @@ UNMARKED: Final = frozenset(
         "changeMemberRole",  # may buy a seat
         "createWebhookSubscription",  # reports to a server, not to a person
         "updateWebhookSubscription",
+        # GETs whose answers hold something that is named like a secret.
+        "getDocumentAiMetadata",  # the key of a pair
+        "searchDocumentsAi",  # the same
+        "listWebhookSubscriptions",  # shared_key signs webhooks, and whoever receives them must know it
+        "detailsWebhookSubscription",
         # What these leave out of a list is removed: still a change, which an app that may not delete needs.
         "quoteUpdate",
         "updateTemplate",
     }
 )
 """Looked at, and found to do none of the above. Beside each: why it is here though one might expect a mark."""
+
+
+SECRET_NAME: Final = re.compile(r"(?:.*_)?(?:key|token|secret|password)")
+"""How contracts name what only its owner should know: a GET that tells one is looked at, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +161,7 @@ class Operation:
     method: str
     query: str  # the flag that is part of some paths, such as upload; else empty
     id: str
+    tells_secrets: bool = False  # an answer has a property that is named like a secret
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}{'?' if self.query else ''}{self.query} ({self.id})"
@@ -160,7 +175,13 @@ def operations(contract: Any) -> list[Operation]:
     """Take the operations out of a parsed contract, sorted."""
     try:
         return sorted(
-            Operation(path.partition("?")[0], method.upper(), path.partition("?")[2], described.get("operationId", ""))
+            Operation(
+                path.partition("?")[0],
+                method.upper(),
+                path.partition("?")[2],
+                described.get("operationId", ""),
+                tells_secrets=any(SECRET_NAME.fullmatch(name) for name in _answered(described, contract)),
+            )
             for path, item in contract["paths"].items()
             for method, described in item.items()
             if method in METHODS
@@ -169,13 +190,33 @@ def operations(contract: Any) -> list[Operation]:
         raise Unfit("This is not an OpenAPI contract: it has no paths with operations. Name PandaDoc's.") from error
 
 
+def _answered(described: Mapping[str, Any], contract: Mapping[str, Any]) -> set[str]:
+    """Return the names of all properties that the good answers of an operation can have."""
+    names: set[str] = set()
+    unread = [answer for status, answer in described.get("responses", {}).items() if str(status).startswith("2")]
+    seen: set[str] = set()
+    while unread:
+        node = unread.pop()
+        if isinstance(node, Mapping):
+            reference = node.get("$ref")
+            if isinstance(reference, str) and reference not in seen:
+                seen.add(reference)
+                unread.append(reduce(getitem, reference.removeprefix("#/").split("/"), contract))
+            properties = node.get("properties")
+            names.update(properties if isinstance(properties, Mapping) else ())
+            unread += [value for key, value in node.items() if key not in {"example", "examples"}]
+        elif isinstance(node, list):
+            unread += node
+    return names
+
+
 def faults(found: list[Operation], review: Review) -> Iterator[str]:
     """Say what a person has to look at before the data can be made."""
     uses = Counter(operation.id for operation in found)
     for operation in found:
         if not operation.id or uses[operation.id] > 1:
             yield f"{operation} has no operationId of its own: name it in the contract."
-        elif operation.method != "GET" and operation.id not in review.known:
+        elif (operation.method != "GET" or operation.tells_secrets) and operation.id not in review.known:
             yield f"{operation} was never looked at: read what it does, then add it to a mark or to UNMARKED."
     for gone in sorted(review.known - uses.keys()):
         yield f"{gone} is gone from the contract: look what took its place, then take it out of the lists."

@@ -6,6 +6,7 @@ The one place where the configuration touches the disk, besides `SecretReference
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from proxy import certificates
@@ -14,7 +15,7 @@ from proxy.config.faults import join
 from proxy.config.nodes import Place
 from proxy.config.rules import Finding, clients
 from proxy.config.sections import ApiKeyCredential
-from proxy.secrets import SecretUnavailable
+from proxy.secrets import SHORTEST_CLIENT_KEY, SecretUnavailable
 from proxy.unix_socket import owner_ids
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config.sections import Config, Listener
-    from proxy.secrets import SecretReference
+    from proxy.secrets import Secret, SecretReference
 
 _CA_FILE = "upstream.ca_file"
 
@@ -81,8 +82,21 @@ def warnings(config: Config) -> Iterator[Finding]:
             yield Finding(f"listeners.{index}.tls.cert", text)
     for path, secret in secrets(config):
         yield from _unreadable(path, secret, "its credential can't be lent")
-    for path, secret in client_keys(config):
-        yield from _unreadable(path, secret, "nobody can be this client")
+    yield from _useless_keys(config)
+
+
+def _useless_keys(config: Config) -> Iterator[Finding]:
+    """Yield what is wrong with clients' keys in files now: they may be replaced later, so the start goes on."""
+    holders: dict[tuple[str, Secret], str] = {}
+    for path, client in clients(config):
+        yield from _unreadable(f"{path}.key", client.key, "nobody can be this client")
+        with suppress(SecretUnavailable):
+            key, (listener, _, name) = client.key.read(), path.rpartition(".")
+            holder = holders.setdefault((listener, key), name)
+            if client.key.kind == "file" and len(key.reveal()) < SHORTEST_CLIENT_KEY:
+                yield Finding(f"{path}.key", f"has fewer than {SHORTEST_CLIENT_KEY} characters, and is not taken")
+            if holder != name and client.key.kind == "file":
+                yield Finding(f"{path}.key", f"is the key of client {holder} too: nobody can be either of them")
 
 
 def _unreadable(path: str, secret: SecretReference, until_then: str) -> Iterator[Finding]:
@@ -104,9 +118,3 @@ def secrets(config: Config) -> Iterator[tuple[str, SecretReference]]:
             secret = getattr(item, key)
             if secret is not None:
                 yield f"{path}.oauth2.{key}", secret
-
-
-def client_keys(config: Config) -> Iterator[tuple[str, SecretReference]]:
-    """Yield the keys of all listeners' clients, with their paths."""
-    for path, client in clients(config):
-        yield f"{path}.key", client.key

@@ -90,5 +90,6 @@ def _lacks_credentials(root: MapNode) -> bool:
 
 def _add(to: Findings, findings: Iterable[Finding], root: MapNode, *, unless: Findings) -> None:
     for finding in findings:
-        if not any(unless.covers(path) for path in (finding.path, *finding.rests_on)):
+        drop = any(unless.covers(path) for path in (finding.path, *finding.rests_on))
+        if not drop and not (finding.counts and unless.within(finding.counts)):
             to.add(locate(root, finding.path), finding.path, finding.message)

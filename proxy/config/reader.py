@@ -132,6 +132,8 @@ class Reader:
     def _named(self, node: Node, kind: Any, path: str) -> Mapping[str, Any]:
         """Read a mapping whose keys are the operator's own; faulty entries keep their names."""
         entries = self._entries(node, path)
+        if is_nothing(node):
+            self.faults.add(node.place, path, "is empty: name one, or leave the key out")
         for name in entries:
             if not _NAME.fullmatch(name):
                 flaw = "a name has letters, digits, - and _, 32 at most"
@@ -160,9 +162,7 @@ class Reader:
         way, below = self._one_of(node, path, ("allow", "deny"))
         if not way:
             return FAULTY
-        return self._leaf(
-            below, join(path, way), lambda node: Rule(way == "allow", scalars.parsed(node, Pattern.parse))
-        )
+        return self._leaf(below, join(path, way), lambda node: Rule(way == "allow", _pattern(node)))
 
     def _credential(self, node: Node, path: str) -> Any:
         way, below = self._one_of(node, path, ("api_key", "oauth2"))
@@ -200,9 +200,13 @@ def _left_out(node: Node, field: FieldInfo) -> bool:
     if not is_nothing(node) or get_origin(field.type) in (Union, UnionType):
         return False
     marks = (mark for mark in get_args(field.type) if isinstance(mark, Reads))
-    return isinstance(field.default, (tuple, frozenset, Mapping, Section)) or any(
-        mark.null_is_default for mark in marks
-    )
+    return isinstance(field.default, (tuple, frozenset, Section)) or any(mark.null_is_default for mark in marks)
+
+
+def _pattern(node: Node) -> Pattern:
+    if not scalars.is_written(node):
+        raise ValueError(f"expected one pattern, such as GET /public/v1/documents/**; found {node.found}")
+    return Pattern.parse(node.text)
 
 
 def _memory_store(node: Node) -> MemoryStore:

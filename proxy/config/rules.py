@@ -15,6 +15,7 @@ from proxy.config.addresses import TcpBind
 from proxy.config.faults import join, shown, suggestion
 from proxy.config.sections import CREDENTIAL_OPERATIONS, Client, FileStore, MemoryStore, OAuth2Credential
 from proxy.hosts import is_wildcard
+from proxy.policy.pattern import Pattern
 from proxy.secrets import SHORTEST_CLIENT_KEY
 
 if TYPE_CHECKING:
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
     from proxy.secrets import Secret
 
 
+EVERYTHING = Pattern.parse("/**")
+
+
 class Finding(msgspec.Struct, frozen=True):
     path: str
     message: str
     rests_on: tuple[str, ...] = ()
+    counts: str = ""  # a list whose entries were counted: none of them may be faulty
 
 
 def faults(config: Config) -> Iterator[Finding]:
@@ -79,10 +84,15 @@ def _keys_of_their_own(config: Config) -> Iterator[Finding]:
 
 def _rules_that_matter(config: Config) -> Iterator[Finding]:
     for path, policy in _policies(config):
+        for number, rule in enumerate(policy.rules[:-1]):
+            if rule.pattern.covers(EVERYTHING):
+                message = f"is never asked, for `{rule}` before it fits every request: put that last"
+                yield Finding(f"{path}.rules.{number + 1}", message, counts=f"{path}.rules")
+                break
         if policy.otherwise == "allow" and policy.rules and policy.rules[-1].allows:
             message = "changes nothing, for what fits no rule is allowed: write `otherwise: deny` beside the rules"
             last = f"{path}.rules.{len(policy.rules) - 1}"
-            yield Finding(last, f"{message}, or take it out", (f"{path}.otherwise", f"{path}.rules"))
+            yield Finding(last, f"{message}, or take it out", (f"{path}.otherwise",), counts=f"{path}.rules")
 
 
 def _one_socket_each(config: Config) -> Iterator[Finding]:
@@ -184,6 +194,13 @@ def _keys_in_the_clear(config: Config) -> Iterator[Finding]:
             yield Finding(f"{path}.clients", message)
 
 
+def _policies_that_refuse_everything(config: Config) -> Iterator[Finding]:
+    for path, policy in _policies(config):
+        if policy.otherwise == "deny" and not any(rule.allows for rule in policy.rules):
+            message = "with `deny` and no rule that allows anything, every request is refused"
+            yield Finding(f"{path}.otherwise", message)
+
+
 def _lenient_policies(config: Config) -> Iterator[Finding]:
     for path, policy in _policies(config):
         if policy.mode == "warn":
@@ -191,7 +208,8 @@ def _lenient_policies(config: Config) -> Iterator[Finding]:
 
 
 def _open_credential_operations(config: Config) -> Iterator[Finding]:
-    left_out = [str(each) for each in CREDENTIAL_OPERATIONS if each not in config.policy.credential_operations]
+    closed = config.policy.credential_operations
+    left_out = [str(each) for each in CREDENTIAL_OPERATIONS if not any(one.covers(each) for one in closed)]
     if left_out:
         message = f"apps can be handed credentials of their own, for these pass: {', '.join(left_out)}"
         yield Finding("policy.credential_operations", message)
@@ -225,6 +243,7 @@ _WARNINGS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _unchecked_hosts,
     _keys_in_the_clear,
     _lenient_policies,
+    _policies_that_refuse_everything,
     _open_credential_operations,
     _lost_grants,
 )

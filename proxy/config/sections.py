@@ -89,6 +89,7 @@ CREDENTIAL_OPERATIONS = tuple(
     map(
         Pattern.parse,
         (
+            "/public/*/logs/*",  # with the credential that a logged request was sent with
             "/public/*/members/*/token",
             "/public/*/webhook-subscriptions/*/shared-key",
             "/public/*/workspaces/*/api-keys",

@@ -41,6 +41,7 @@ class BodyLimits:
     largest: int  # limits.max_body
     kept: int  # replay.max_body
     idle_timeout: float  # between two chunks
+    whose: str = "limits.max_body"  # the largest body's name, for people
 
 
 class Body:
@@ -169,4 +170,4 @@ class Body:
 
 
 def _too_large(limits: BodyLimits) -> BodyTooLarge:
-    return BodyTooLarge(f"The request's body is larger than {limits.largest} bytes (limits.max_body).")
+    return BodyTooLarge(f"The request's body is larger than {limits.largest} bytes ({limits.whose}).")

@@ -14,7 +14,7 @@ from proxy.policy.policy import Policy
 SCHEMES: Final = frozenset({b"api-key", b"bearer"})
 
 HOW: Final = (
-    "Present one key, as `Authorization: API-Key …`, `Authorization: Bearer …` or `X-Proxy-Key: …`."
+    "Present one key, as PandaDoc's would be (Authorization, of either scheme) or as X-Proxy-Key."
     " This answer is pandadoc-proxy's, not PandaDoc's."
 )
 

@@ -18,7 +18,7 @@ from proxy.errors import (
 )
 from proxy.forward.headers import Fields, is_text, values
 from proxy.hosts import is_loopback, is_wildcard
-from proxy.policy.paths import readings
+from proxy.policy.paths import behind, readings
 
 TARGET: Final = re.compile(r"/[\x21\x22\x24-\x5b\x5d-\x7e]*")
 """Origin-form without what no URI may hold: controls, spaces, raw non-ASCII, backslash, a fragment."""
@@ -53,7 +53,7 @@ class Gate:
 
     allowed_hosts: frozenset[str] = frozenset()  # lower case; "*" lets any pass
     bound_to: str | None = None  # the literal address of the listener, where it is a real one
-    prefix: str = ""  # of the upstream's path prefix, what PandaDoc will see before the target
+    prefix: str = ""  # the upstream's path prefix, which stands before the target
     max_head: int = 64 * 1024
     max_headers: int = 128
 
@@ -74,7 +74,8 @@ def admit(head: Head, gate: Gate) -> Admitted:
     host = _check_host(head, gate)
     _check_page(head.fields)
     target = _origin_form(head.target, gate)
-    return Admitted(target, host, readings(gate.prefix + target.partition("?")[0]))
+    path = target.partition("?")[0]
+    return Admitted(target, host, behind(gate.prefix, readings(gate.prefix + path)))
 
 
 def names_us(host: str, gate: Gate) -> bool:

@@ -102,14 +102,13 @@ class Handler:
 
     async def _forward(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
         admitted = guard.admit(request.head, lane.gate)
-        with lane.places:
-            if lane.placeholder and token_request.asked(request.head.method, admitted.readings):
-                return await _placeholder(request, lane, exchange)
-            client = await lane.clients.identify(request.head.fields)
-            exchange.client = client.name
-            _judge(client, request.head.method, admitted.readings, lane, exchange)
-            with client.places:
-                return await _borrow(request, lane, client, admitted, exchange)
+        if lane.placeholder and token_request.asked(request.head.method, admitted.readings):
+            return await _placeholder(request, lane, exchange)
+        client = await lane.clients.identify(request.head.fields)
+        exchange.client = client.name
+        _judge(client, request.head.method, admitted.readings, lane, exchange)
+        with lane.places, client.places:  # only now: whoever has no key takes no place
+            return await _borrow(request, lane, client, admitted, exchange)
 
 
 def _judge(client: Client, method: str, readings: frozenset[str], lane: Lane, exchange: Exchange) -> None:
@@ -130,7 +129,8 @@ async def _placeholder(request: Incoming, lane: Lane, exchange: Exchange) -> web
     """Answer a token request ourselves; it never goes up."""
     body = request.body(token_placeholder.LIMITS, lane.kept_bytes)
     try:
-        response = await token_placeholder.answer(request.head.fields, body, lane.clients)
+        response, exchange.client, error = await token_placeholder.answer(request.head.fields, body, lane.clients)
+        exchange.fault = f"the token request was refused: {error}" if error else ""
     finally:
         if body is not None:
             exchange.bytes_in = body.received
@@ -151,7 +151,8 @@ async def _borrow(
         try:
             here = lane.scheme + b"://" + admitted.host
             fields = to_caller(answer.fields, lane.origin, here, cookies=lane.cookies)
-            return await _relay(request, lane, answer, _unleaked(fields, lent, lane, exchange), exchange)
+            fields, reason = _unleaked(fields, answer.reason, lent, lane, exchange)
+            return await _relay(request, lane, answer, RelayedResponse(answer.status, reason, fields), exchange)
         finally:
             await answer.close()
     finally:
@@ -217,20 +218,19 @@ async def _ask(errand: _Errand) -> tuple[Answer, Credential]:
     return answer, newer
 
 
-def _unleaked(fields: Fields, lent: Credential, lane: Lane, exchange: Exchange) -> Fields:
+def _unleaked(fields: Fields, reason: str, lent: Credential, lane: Lane, exchange: Exchange) -> tuple[Fields, str]:
     """Drop what would tell the caller the credential, count it, and say that it happened."""
-    kept, leaks = without_credential(fields, lent.authorization)
+    fields, reason, leaks = without_credential(fields, reason, lent.authorization)
     if leaks:
-        lane.tally.count("fields of answers dropped, which held the credential", leaks)
-        text = "the upstream's answer to request %s held the credential in %d fields, which are dropped"
+        lane.tally.count("places in answers dropped, which held the credential", leaks)
+        text = "the upstream's answer to request %s held the credential in %d places of its head, which are dropped"
         log.warning(text, exchange.request_id, leaks)
-    return kept
+    return fields, reason
 
 
 async def _relay(
-    request: Incoming, lane: Lane, answer: Answer, fields: Fields, exchange: Exchange
+    request: Incoming, lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange
 ) -> web.StreamResponse:
-    response = RelayedResponse(answer, fields)
     if not (lane.ready() and request.content.is_eof()):
         response.force_close()  # we are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6)
     try:

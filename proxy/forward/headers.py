@@ -4,6 +4,7 @@ Sources: RFC 9110 §7.6.1 (Connection and the hop-by-hop fields), §10.2.2 (Loca
 RFC 9112 §6 (framing, which each side decides for itself).
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -106,16 +107,21 @@ def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = 
     )
 
 
-def without_credential(fields: Fields, authorization: str) -> tuple[Fields, int]:
-    """Return the fields that do not hold the credential that was lent, and how many do.
+def without_credential(fields: Fields, reason: str, authorization: str) -> tuple[Fields, str, int]:
+    """Return the fields and the reason phrase that do not hold the credential that was lent, and how many do.
 
     An upstream, or a debugging proxy on the way, may echo what it was sent; the caller must not learn it.
     """
     secret = authorization.rpartition(" ")[2].encode("ascii")
     if len(secret) < SHORTEST_SECRET:
-        return fields, 0
+        return fields, reason, 0
     kept = tuple(field for field in fields if secret not in field[0] and secret not in field[1])
-    return kept, len(fields) - len(kept)
+    told = secret.decode() in reason
+    return kept, "" if told else reason, len(fields) - len(kept) + told
+
+
+PORTS: Final = {b"http": b":80", b"https": b":443"}
+"""The ports that a URL need not name (RFC 9110 §4.2.1, §4.2.2)."""
 
 
 class Origin:
@@ -125,14 +131,17 @@ class Origin:
         self.prefix = prefix
         self._origin = origin.encode("ascii")
         self._prefix = prefix.encode("ascii")
+        scheme, _, authority = self._origin.partition(b"://")
+        port = b"" if re.search(rb":\d+\Z", authority) else PORTS[scheme]
+        bare = (self._origin, b"//" + authority)
+        self._stems = (*bare, *(stem + port for stem in bare)) if port else bare
 
     def __repr__(self) -> str:
         return f"<Origin {self._origin.decode()}{self.prefix}>"
 
     def as_seen_here(self, location: bytes, here: bytes) -> bytes:
         """Rewrite a Location on this origin to `here` (`http://` and the caller's Host); leave others alone."""
-        authority = self._origin.split(b"//", 1)[1]
-        for stem in (self._origin, b"//" + authority):
+        for stem in self._stems:
             if _begins(location, stem):
                 return here + self._without_prefix(location[len(stem) :])
         if self._prefix and location.startswith(b"/") and not location.startswith(b"//"):

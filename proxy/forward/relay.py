@@ -26,10 +26,10 @@ RESET: Final = struct.pack("ii", 1, 0)
 class RelayedResponse(web.StreamResponse):
     """A response that keeps what the upstream said of itself, and what it did not say unsaid."""
 
-    def __init__(self, answer: Answer, fields: Fields) -> None:
+    def __init__(self, status: int, reason: str, fields: Fields) -> None:
         # Latin-1 loses no byte: what is not ASCII reaches the caller as UTF-8 instead of being dropped.
         headers = CIMultiDict((name.decode("latin-1"), _text(value)) for name, value in fields)
-        super().__init__(status=answer.status, reason=answer.reason, headers=headers)
+        super().__init__(status=status, reason=reason, headers=headers)
         self.unsaid = [name for name in ("Content-Type", "Server") if name not in headers]
 
 

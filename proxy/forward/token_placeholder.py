@@ -5,18 +5,23 @@ presents like any client; where nobody is asked for a key, every secret will do 
 No state: the same answer after a restart. The shapes are PandaDoc's (POST /oauth2/access_token; RFC 6749 §5).
 """
 
+import asyncio
 from typing import Final
 from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
 
-from proxy.errors import NAME
+from proxy.errors import NAME, RequestTimeout
 from proxy.forward.body import Body, BodyLimits
 from proxy.forward.clients import Anyone, Named
 from proxy.forward.headers import Fields, values
 
-LIMITS: Final = BodyLimits(largest=64 * 1024, kept=64 * 1024, idle_timeout=10.0)
+LARGEST: Final = 64 * 1024
+PATIENCE: Final = 10.0
+"""Bytes and seconds for a form, all of it: whoever sends one need not have a key."""
+
+LIMITS: Final = BodyLimits(LARGEST, LARGEST, PATIENCE, whose="for a token request's form")
 
 GRANTS: Final = frozenset({"authorization_code", "refresh_token"})
 """PandaDoc's grant types."""
@@ -30,28 +35,21 @@ YEAR: Final = 31535999
 FORM: Final = b"application/x-www-form-urlencoded"
 
 
-async def answer(fields: Fields, body: Body | None, clients: Anyone | Named) -> web.Response:
-    """Answer a token request. Raises what reading its body raises: CallerError."""
+async def answer(fields: Fields, body: Body | None, clients: Anyone | Named) -> tuple[web.Response, str, str]:
+    """Answer a token request; return, besides, the client's name and the error's word, each where there is one.
+
+    Raises BodyTooLarge, RequestTimeout and CallerError.
+    """
     form = await _form(fields, body)
-    if form is None:
-        return _error("invalid_request")
-    if form.get("grant_type") not in GRANTS:
-        return _error("unsupported_grant_type" if "grant_type" in form else "invalid_request")
-    token = TOKEN
-    if isinstance(clients, Named):
-        token = form.get("client_secret", "")
-        if await clients.holder(token.encode()) is None:
-            return _error("invalid_client")
-    return _answer(
-        200,
-        {
-            "access_token": token,
-            "token_type": "Bearer",
-            "expires_in": YEAR,
-            "scope": "read+write",
-            "refresh_token": TOKEN,
-        },
-    )
+    if form is None or "grant_type" not in form:
+        return _refused("invalid_request")
+    if form["grant_type"] not in GRANTS:
+        return _refused("unsupported_grant_type")
+    if isinstance(clients, Anyone):
+        return _granted(TOKEN), "", ""
+    key = form.get("client_secret", "")
+    client = await clients.holder(key.encode())
+    return _refused("invalid_client") if client is None else (_granted(key), client.name, "")
 
 
 async def _form(fields: Fields, body: Body | None) -> dict[str, str] | None:
@@ -59,7 +57,11 @@ async def _form(fields: Fields, body: Body | None) -> dict[str, str] | None:
     types = [value.partition(b";")[0].strip().lower() for value in values(fields, b"content-type")]
     if body is None or types != [FORM]:
         return None
-    text = b"".join([chunk async for chunk in body.chunks()])
+    try:
+        async with asyncio.timeout(PATIENCE):
+            text = b"".join([chunk async for chunk in body.chunks()])
+    except (TimeoutError, RequestTimeout):
+        raise RequestTimeout(f"A token request's form has {PATIENCE:g} s to arrive.") from None
     try:
         pairs = parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=32)
     except ValueError:
@@ -67,14 +69,25 @@ async def _form(fields: Fields, body: Body | None) -> dict[str, str] | None:
     return dict(pairs) if len({name for name, _ in pairs}) == len(pairs) else None
 
 
-def _error(word: str) -> web.Response:
-    return _answer(400, {"error": word}, {"Proxy-Status": f"{NAME}; error=http_request_denied"})
+def _granted(access_token: str) -> web.Response:
+    document = {
+        "access_token": access_token,
+        "token_type": "Bearer",
+        "expires_in": YEAR,
+        "scope": "read+write",
+        "refresh_token": TOKEN,
+    }
+    return _answer(200, document, {})
 
 
-def _answer(status: int, document: dict[str, object], headers: dict[str, str] | None = None) -> web.Response:
+def _refused(word: str) -> tuple[web.Response, str, str]:
+    return _answer(400, {"error": word}, {"Proxy-Status": f"{NAME}; error=http_request_denied"}), "", word
+
+
+def _answer(status: int, document: dict[str, object], headers: dict[str, str]) -> web.Response:
     return web.Response(
         status=status,
         body=msgspec.json.encode(document),
         content_type="application/json",
-        headers={"Cache-Control": "no-store", "Pragma": "no-cache", **(headers or {})},
+        headers={"Cache-Control": "no-store", "Pragma": "no-cache", **headers},
     )

@@ -1,80 +1,120 @@
 """How a path may be read: by PandaDoc's code, and by every server on the way to it. Pure.
 
 Servers disagree on percent-encoded slashes, doubled slashes, dot segments, path parameters and more
-(RFC 3986 §6.2 allows most of it). A rule that looked at one reading could be walked around in another, so
-a path is all of its readings.
+(RFC 3986 §6.2 allows most of it), and on the order in which they look at them. A rule that looked at one reading
+could be walked around in another, so a path is all of its readings: whatever comes of taking the steps that
+servers are known to take, any of them, in any order.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
 from proxy.errors import CallerError
 
-PLAIN: Final = re.compile(r"(?:/+[A-Za-z0-9_~-][A-Za-z0-9_~.!$&'()*+,=:@-]*)+/*")
-"""A path that everybody reads alike, but for doubled slashes: no code, no dot segment, no parameter."""
+PLAIN: Final = re.compile(r"(?:/+[A-Za-z0-9_~-][A-Za-z0-9_~!$&'()*+,=:@-]*)+/*")
+"""A path that everybody reads alike, but for doubled slashes: no code, no dot, no parameter."""
 
-DECODINGS: Final = 4
-"""How often a path is decoded in search of a stable form; honest ones are stable after one."""
+LONGEST: Final = 512
+"""Characters of a path that is not plain. Honest ones have a fifth of that, and every reading costs time."""
+
+MOST: Final = 48
+"""Readings. Honest paths have a handful; a path with more is written to be misread."""
 
 OVERLONG: Final = re.compile("(?:[\xc0\xc1]|\xe0[\x80\x81]|\xf0\x80[\x80\x81])[\x80-\xbf]")
 """ASCII in UTF-8 that is longer than need be: forbidden (RFC 3629 §3), and decoded by some all the same."""
+
+CODE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 
 
 def readings(path: str) -> frozenset[str]:
     """Return every reading of a raw path (without its query), each as `/a/b`; the root is "".
 
-    Raises CallerError where decoding finds no end.
+    Raises CallerError where there are too many.
     """
     if PLAIN.fullmatch(path) is not None:
-        return frozenset({_joined(path.split("/")) if "//" in path or path[-1] == "/" else path})
-    found: set[str] = set()
-    for _ in range(DECODINGS):
-        found.update(_read(path))
-        decoded = unquote(path, encoding="latin-1")
-        if decoded == path:
-            return frozenset(found)
-        path = decoded
-    raise CallerError("The request's path is percent-encoded more often than any honest one.")
+        return frozenset({_joined(path) if "//" in path or path[-1] == "/" else path})
+    if len(path) > LONGEST:
+        raise CallerError(f"The request's path has codes or dots in it and more than {LONGEST} characters.")
+    found, unread = {path}, [path]
+    while unread:
+        one = unread.pop()
+        new = {step(one) for step in STEPS} - found
+        found |= new
+        unread += new
+        if len(found) > MOST:
+            raise CallerError("The request's path can be read in more ways than any honest one.")
+    return frozenset(map(_joined, found))
 
 
-def seen(prefix: str) -> str:
-    """Tell what PandaDoc sees of the upstream's path prefix: its paths begin with /public; before it stands a gateway.
+def behind(prefix: str, found: frozenset[str]) -> frozenset[str]:
+    """Return what PandaDoc sees of readings that begin with the upstream's path prefix.
 
-    Of `/public/v1` that is all, of `/gateway/pandadoc` nothing.
+    Its paths begin with /public; what stands before that is a gateway's. Of `/gateway/public/v1` it sees
+    `/public/v1`, of `/gateway/pandadoc` nothing. Raises CallerError where a path leads out of the prefix.
     """
-    _, public, rest = prefix.partition("/public")
-    return public + rest if rest[:1] in {"", "/"} else ""
+    if not prefix:
+        return found
+    if not all(reading == prefix or reading.startswith(f"{prefix}/") for reading in found):
+        raise CallerError("The request's path leads out of the path prefix of upstream.url.")
+    segments = prefix.split("/")
+    hidden = "/".join(segments[: segments.index("public")]) if "public" in segments else prefix
+    return frozenset(reading[len(hidden) :] for reading in found)
 
 
-def _read(path: str) -> Iterator[str]:
-    """Read one level of decoding: to the letter, and as laxly as is known of any server."""
-    for text in {path, _lax(path), _lax(path.replace("\\", "/"))}:
-        segments = text.split("/")
-        yield _joined(segments)
-        yield _joined(_resolved(segments))
-        yield _joined(_resolved(filter(None, segments)))  # `//` was one slash before `..` was looked at
+def _decoded_unreserved(path: str) -> str:
+    """Decode what needs no code (RFC 3986 §6.2.2.2)."""
+
+    def decoded(code: re.Match[str]) -> str:
+        character = chr(int(code[1], 16))
+        return character if character.isascii() and (character.isalnum() or character in "-._~") else code[0]
+
+    return CODE.sub(decoded, path)
 
 
-def _lax(path: str) -> str:
-    """End a path where a second parser would see a query, a fragment or a C string's end; drop what it would drop."""
-    path = OVERLONG.sub(lambda match: chr((ord(match[0][-2]) & 1) << 6 | ord(match[0][-1]) & 0x3F), path)
-    path = re.split(r"[?#\0]", path, maxsplit=1)[0]
-    path = re.sub(r"[\t\r\n]", "", path)
-    return "/".join(segment.partition(";")[0].strip() for segment in path.split("/"))
+def _decoded_but_slashes(path: str) -> str:
+    parts = re.split("(%2[fF])", path)
+    return "".join(part if part.lower() == "%2f" else unquote(part, encoding="latin-1") for part in parts)
 
 
-def _resolved(segments: "list[str] | Iterator[str]") -> list[str]:
+def _shortened(path: str) -> str:
+    """Decode overlong UTF-8."""
+    return OVERLONG.sub(lambda match: chr((ord(match[0][-2]) & 1) << 6 | ord(match[0][-1]) & 0x3F), path)
+
+
+def _resolved(path: str) -> str:
     """Resolve dot segments (RFC 3986 §5.2.4)."""
+    if "/." not in path:
+        return path
     resolved: list[str] = []
-    for segment in segments:
+    for segment in path.split("/"):
         if segment == "..":
-            del resolved[-1:]
+            del resolved[max(1, len(resolved) - 1) :]  # the first is what stands before the first slash
         elif segment != ".":
             resolved.append(segment)
-    return resolved
+    return "/".join(resolved)
 
 
-def _joined(segments: list[str]) -> str:
-    return "".join(f"/{segment}" for segment in segments if segment)
+STEPS: Final[tuple[Callable[[str], str], ...]] = (
+    lambda path: unquote(path, encoding="latin-1"),
+    _decoded_unreserved,
+    _decoded_but_slashes,
+    _shortened,
+    lambda path: path.replace("\\", "/"),
+    lambda path: path.partition("?")[0],  # by a second parser, once it is decoded
+    lambda path: path.partition("#")[0],
+    lambda path: re.split(r"[\0\r\n ]", path, maxsplit=1)[0],  # where a C string, or a request line, would end
+    partial(re.compile(r"[\t\r\n]").sub, ""),  # as the URL standard does
+    partial(re.compile(r";[^/]*").sub, ""),  # path parameters (RFC 3986 §3.3)
+    partial(re.compile(r" +(?=/|\Z)|(?<=/) +").sub, ""),
+    _resolved,
+    partial(re.compile("/+").sub, "/"),
+    partial(re.compile(r"(?<=[^/.])\.[A-Za-z0-9]+(?=/*\Z)").sub, ""),  # `send.json`: a format, to some frameworks
+)
+"""What a server may do to a path before it looks for what is there."""
+
+
+def _joined(path: str) -> str:
+    return "".join(f"/{segment}" for segment in path.split("/") if segment)

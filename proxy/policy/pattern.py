@@ -10,10 +10,12 @@ whoever asks.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-METHOD: Final = re.compile(r"[A-Z]+(?:-[A-Z]+)?")
+METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""Those of PandaDoc's contract, and their like. What is none of them only a rule without methods means."""
+
 SEGMENT: Final = re.compile(r"[A-Za-z0-9_.~!$&'()+,=:@*-]+")
 PLACEHOLDER: Final = re.compile(r"\{[A-Za-z0-9_]*\}")
 
@@ -24,7 +26,7 @@ class Pattern:
 
     methods: tuple[str, ...]
     segments: tuple[str, ...]
-    text: str
+    text: str = field(compare=False)
 
     def __str__(self) -> str:
         return self.text
@@ -37,8 +39,8 @@ class Pattern:
             raise ValueError("expected a method and a path, such as GET /public/v1/documents/**, or a path alone")
         methods = tuple(filter(None, (word.strip() for word in before.split(","))))
         methods = () if methods == ("*",) else methods
-        if not all(METHOD.fullmatch(word) for word in methods):
-            raise ValueError("methods are written in capitals, with commas between them: GET,POST /public/v1/documents")
+        if not METHODS.issuperset(methods):
+            raise ValueError(f"methods are {', '.join(sorted(METHODS))}; put commas between several: GET,POST /path")
         return cls(methods, _segments(path), text.strip())
 
     @property
@@ -47,6 +49,12 @@ class Pattern:
         methods = {*self.methods, "HEAD"} if "GET" in self.methods else self.methods
         method = f"(?:{'|'.join(sorted(methods))})" if methods else "[^ ]+"
         return f"{method} {''.join(map(_segment_expression, self.segments))}"
+
+    def covers(self, other: "Pattern") -> bool:
+        """Tell whether this means all requests that `other` means, for patterns whose stars are whole segments."""
+        methods = not self.methods or (bool(other.methods) and set(other.methods) <= set(self.methods))
+        path = "".join(f"/{segment}" for segment in other.segments)
+        return methods and re.fullmatch(Pattern((), self.segments, "").expression, f"GET {path}", re.DOTALL) is not None
 
 
 def _segments(path: str) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ class Decision:
     allowed: bool
     by: str
     enforced: bool  # False: what is refused passes all the same, and is counted
+    by_default: bool  # no rule fits
     doubtful: bool = False  # some reading of the path is decided otherwise
 
 
@@ -50,8 +51,9 @@ class RuleSet:
         self._exact = tuple(re.compile(rule.pattern.expression, FLAGS) for rule in self.rules)
         # All rules at once; the empty group behind each tells by its number which one fits first.
         self._folded = re.compile("|".join(f"{rule.pattern.expression}()" for rule in self.rules) or "(?!)", FOLDED)
-        said = [*((rule.allows, str(rule)) for rule in self.rules), (otherwise, f"otherwise: {word(otherwise)}")]
-        self._decisions = tuple(Decision(allows, f"{name}: {line}", enforced) for allows, line in said)
+        by_rule = (Decision(rule.allows, f"{name}: {rule}", enforced, by_default=False) for rule in self.rules)
+        by_default = Decision(otherwise, f"{name}: otherwise: {word(otherwise)}", enforced, by_default=True)
+        self._decisions = (*by_rule, by_default)
 
     def __repr__(self) -> str:
         return f"<RuleSet {self.name}: {len(self.rules)} rules>"

@@ -52,7 +52,7 @@ def operations() -> tuple[Operation, ...]:
 
 
 def named(method: str, path: str) -> Operation | None:
-    """Find the operation that a normalised path without its query names, for telling people and for counting.
+    """Find the operation that a normalised path without its query names, for telling people.
 
     A concrete path goes before one with placeholders, whatever the method (OpenAPI 3.0.3, Paths Object). Of
     operations that only a flag in the query tells apart it is the one without. HEAD is GET.

@@ -84,7 +84,7 @@ async def test_check_explains_a_request_and_its_exit_code_tells_scripts(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (("--request", "/public/v1/documents"), "a method and a path"),
+        (("--request", "/public/v1/documents"), "a method in capitals and a path"),
         (("--client", "app"), "goes with --request"),
         (("--request", "GET /x", "--client", "other"), "names one of: app"),
     ],

@@ -13,6 +13,7 @@ REFUSED = """\
 Refused
   what a browser marks as coming from a page; CONNECT, TRACE, WebSocket upgrades
   /oauth2/**, which would hand out the grant
+  /public/*/logs/*, which hands out credentials
   /public/*/members/*/token, which hands out credentials
   /public/*/webhook-subscriptions/*/shared-key, which hands out credentials
   /public/*/workspaces/*/api-keys, which hands out credentials"""
@@ -187,3 +188,28 @@ def test_tls_is_told_with_whose_certificates_are_asked_for(folder: Path, loaded:
 def test_a_unix_socket_is_told_with_who_may_use_it(loaded: Loaded) -> None:
     told = describe(loaded("listeners: [{bind: unix:/run/x.sock}]", {"PANDADOC_API_KEY": "k"}))
     assert "The socket's mode is 0600, its owner whoever runs the proxy" in told
+
+
+def test_keys_in_files_that_are_useless_now_are_warned_of(loaded: Loaded, tmp_path: Path) -> None:
+    """They may be replaced while the proxy runs, so that the start goes on."""
+    for name, key in (("one", "0123456789abcdef"), ("two", "0123456789abcdef"), ("three", "short")):
+        (tmp_path / name).write_text(key)
+    clients = ", ".join(f"{name}: {{key: {{file: ./{name}}}}}" for name in ("one", "two", "three", "four"))
+    told = describe(loaded(f"listeners: [{{clients: {{{clients}}}}}]", {"PANDADOC_API_KEY": "k"}))
+    assert "listeners.0.clients.two.key: is the key of client one too: nobody can be either of them" in told
+    assert "listeners.0.clients.three.key: has fewer than 16 characters, and is not taken" in told
+    assert "listeners.0.clients.four.key: the file four does not exist" in told
+    assert "listeners.0.clients.one.key" not in told
+
+
+def test_a_policy_that_refuses_everything_is_warned_of(loaded: Loaded) -> None:
+    told = describe(loaded("policy: {profiles: [read-only], otherwise: deny}", {"PANDADOC_API_KEY": "k"}))
+    assert "policy.otherwise: with `deny` and no rule that allows anything, every request is refused" in told
+
+
+def test_credential_operations_may_be_closed_by_a_wider_pattern(loaded: Loaded) -> None:
+    text = (
+        "policy: {credential_operations: [/public/*/members/**, '/public/{v}/webhook-subscriptions/*/shared-key']}"
+    )
+    told = describe(loaded(text, {"PANDADOC_API_KEY": "k"}))
+    assert "for these pass: /public/*/logs/*, /public/*/workspaces/*/api-keys" in told

@@ -13,7 +13,7 @@ from wire import OK, Message, Stage, answering, caller, converse, upstream
 from proxy.compose_policy import policy_of_all
 from proxy.config import Config
 from proxy.errors import CallerError
-from proxy.forward.headers import without_credential
+from proxy.forward.headers import Origin, without_credential
 from proxy.policy.paths import readings
 
 TARGETS = [
@@ -371,16 +371,27 @@ async def test_an_answer_that_echoes_the_credential_tells_the_caller_nothing(api
         request = await stage.request()
         lent = request.values(b"authorization")[0]
         echo = b"X-Echo: " + lent + b"\r\nX-Inside: a=" + lent.split(b" ")[1] + b";b\r\nX-Kept: API-Key\r\n"
-        await stage.say(b"HTTP/1.1 200 OK\r\n" + echo + b"Content-Length: 0\r\n\r\n")
+        await stage.say(b"HTTP/1.1 200 Welcome " + lent + b"\r\n" + echo + b"Content-Length: 0\r\n\r\n")
 
     async with upstream(script) as up:
         house = await api_key_house({"upstream": {"url": up.url}})
         seen = await through(house, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert house.environ["KEY"].encode() not in seen.head
+        assert seen.start == b"HTTP/1.1 200 "
         assert seen.values(b"x-kept") == [b"API-Key"]
-        assert house.ear.heard("WARNING", "held the credential in 2 fields")
+        assert house.ear.heard("WARNING", "held the credential in 3 places")
 
 
 def test_a_short_credential_stands_in_a_field_by_chance() -> None:
     fields = ((b"X-Page", b"12345"),)
-    assert without_credential(fields, "API-Key 12345") == (fields, 0)
+    assert without_credential(fields, "Page 12345", "API-Key 12345") == (fields, "Page 12345", 0)
+
+
+def test_a_location_may_name_the_port_that_goes_without_saying() -> None:
+    for origin, port in (("https://api.example", b":443"), ("http://localhost", b":80")):
+        stem, here = origin.encode(), b"http://localhost:8080"
+        assert Origin(origin, "").as_seen_here(stem + port + b"/x", here) == here + b"/x"
+        assert Origin(origin, "").as_seen_here(stem + b"/x", here) == here + b"/x"
+        assert Origin(origin, "").as_seen_here(stem + b":444/x", here) == stem + b":444/x"
+        assert Origin(origin + ":444", "").as_seen_here(stem + b":444/x", here) == here + b"/x"
+        assert Origin(origin + ":444", "").as_seen_here(stem + b"/x", here) == stem + b"/x"

@@ -170,8 +170,9 @@ def test_the_path_is_read_behind_what_pandadoc_sees_of_the_upstreams_prefix() ->
     assert readings == {"/public/v1/members/current"}
 
 
-def test_a_path_encoded_beyond_any_honest_use_is_refused() -> None:
-    assert verdict(head(target="/%2525252566")) == 400
+def test_a_path_that_no_honest_app_writes_is_refused() -> None:
+    assert verdict(head(target="/%252525253b%3f%23/..%5c;%20/%252e" * 3)) == 400
+    assert verdict(head(target="/../x"), Gate(prefix="/gateway")) == 400
 
 
 def test_a_head_beyond_its_limits_is_a_431() -> None:

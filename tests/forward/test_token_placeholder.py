@@ -1,12 +1,15 @@
 """The token endpoint's stand-in: PandaDoc's shapes, no secret, no state, and nothing goes up."""
 
+import asyncio
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import pytest
 from conftest import HouseMaker
 from rig import House
-from wire import converse
+from wire import caller, converse
+
+from proxy.forward import token_placeholder
 
 KEY: Final = "billing-0123456789abcdef"
 PATH: Final = "/oauth2/access_token"
@@ -114,6 +117,27 @@ async def test_what_is_no_token_request_is_an_invalid_request(house: House, requ
 async def test_a_body_that_no_form_has_is_refused_by_its_size(house: House) -> None:
     seen = await converse(house.port, raw(b"x=" + b"y" * 70_000, URLENCODED))
     assert seen.start.startswith(b"HTTP/1.1 413 ")
+    assert b"(for a token request's form)" in seen.body
+
+
+async def test_a_form_that_trickles_is_given_up_as_a_whole(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends one need not have a key; nor does it take the place of a request that has."""
+    monkeypatch.setattr(token_placeholder, "PATIENCE", 0.2)
+    async with caller(house.port) as line:
+        await line.send(raw(GOOD, URLENCODED)[: -len(GOOD)])
+        answer = asyncio.ensure_future(line.answer())
+        for byte in GOOD:
+            await line.send(bytes([byte]))
+            if (await asyncio.wait({answer}, timeout=0.02))[0]:
+                break
+        assert (await answer).start.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_the_access_log_tells_whose_token_it_was_and_why_there_was_none(house: House) -> None:
+    await fetched(house)
+    await fetched(house, client_secret="nobody-0123456789abcdef")
+    assert house.ear.heard("/oauth2/access_token 200", "'client': 'billing'")
+    assert house.ear.heard("/oauth2/access_token 400", "the token request was refused: invalid_client")
 
 
 async def test_a_php_app_is_answered_whatever_authorization_its_sdk_sends_along(house: House) -> None:

@@ -55,10 +55,12 @@ def test_a_pattern_does_not_mean(pattern: str, request_line: str) -> None:
 WRONG = {
     "": "expected a method and a path",
     "GET": "expected a method and a path",
-    "get /a": "in capitals",
-    "GET POST /a": "in capitals",
-    "https://api.pandadoc.com/a": "in capitals",
-    "GET,* /a": "in capitals",
+    "get /a": "methods are DELETE, GET",
+    "GET POST /a": "methods are DELETE, GET",
+    "https://api.pandadoc.com/a": "methods are DELETE, GET",
+    "DELTE /a": "methods are DELETE, GET",
+    "CONNECT /a": "methods are DELETE, GET",
+    "GET,* /a": "methods are DELETE, GET",
     "GET /a?upload": "never the query",
     "GET /a%20b": "the decoded path",
     "GET /a;b": "without",
@@ -84,3 +86,27 @@ def test_what_is_no_pattern_is_told_what_one_looks_like(text: str, said: str) ->
 
 def test_a_pattern_is_shown_as_it_was_written() -> None:
     assert str(Pattern.parse(" GET /public/v1/documents/{id} ")) == "GET /public/v1/documents/{id}"
+
+
+COVERING = [
+    ("/**", "/public/*/members/*/token"),
+    ("/public/**", "/public/*/members/*/token"),
+    ("/public/*/members/{id}/token", "/public/*/members/*/token"),
+    ("GET,POST /a", "GET /a"),
+]
+NOT_COVERING = [
+    ("/public/v1/members/*/token", "/public/*/members/*/token"),
+    ("GET /a", "/a"),
+    ("GET /a", "GET,POST /a"),
+    ("/a", "/b"),
+]
+
+
+@pytest.mark.parametrize(("wider", "narrower"), COVERING)
+def test_a_pattern_covers_what_it_means_all_of(wider: str, narrower: str) -> None:
+    assert Pattern.parse(wider).covers(Pattern.parse(narrower))
+
+
+@pytest.mark.parametrize(("one", "other"), NOT_COVERING)
+def test_a_pattern_covers_nothing_else(one: str, other: str) -> None:
+    assert not Pattern.parse(one).covers(Pattern.parse(other))

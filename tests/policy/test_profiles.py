@@ -133,10 +133,10 @@ def test_no_delete_lets_no_delete_pass_whatever_the_path() -> None:
 
 
 def test_marks_agree_with_methods() -> None:
-    """DELETE deletes; GET never needs to be told apart by what it does."""
+    """DELETE deletes; a GET may tell a credential, and needs no other mark."""
     for each in operations():
         assert ("deletes" in each.marks) or each.method != "DELETE", each
-        assert not each.marks or each.method != "GET", each
+        assert each.method != "GET" or each.marks in {(), ("credentials",)}, each
         assert "reads" not in each.marks or each.marks == ("reads",), each
 
 
