@@ -23,7 +23,9 @@ LONGEST: Final = 512
 MOST: Final = 48
 """Readings. Honest paths have a handful; a path with more is written to be misread."""
 
-OVERLONG: Final = re.compile("(?:[\xc0\xc1]|\xe0[\x80\x81]|\xf0\x80[\x80\x81])[\x80-\xbf]")
+OVERLONG: Final = re.compile(
+    "(?:[\xc0\xc1]|(?:\xe0|\xf0\x80|\xf8\x80\x80|\xfc\x80\x80\x80)[\x80\x81])[\x80-\xbf]"
+)
 """ASCII in UTF-8 that is longer than need be: forbidden (RFC 3629 §3), and decoded by some all the same."""
 
 CODE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -112,6 +114,7 @@ STEPS: Final[tuple[Callable[[str], str], ...]] = (
     _resolved,
     partial(re.compile("/+").sub, "/"),
     partial(re.compile(r"(?<=[^/.])\.[A-Za-z0-9]+(?=/*\Z)").sub, ""),  # `send.json`: a format, to some frameworks
+    partial(re.compile(r"(?<=[^/.])\.+(?=/|\Z)").sub, ""),  # as Windows ends a name
 )
 """What a server may do to a path before it looks for what is there."""
 
