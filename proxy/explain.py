@@ -7,7 +7,7 @@ from proxy.compose_policy import policy_of_all, policy_of_client
 from proxy.config import Client, Config, Listener
 from proxy.errors import ProxyError
 from proxy.forward import token_request
-from proxy.forward.guard import Gate, Head, admit
+from proxy.forward.guard import Gate, Head, admit, readings_of
 from proxy.policy.policy import Decision, Policy
 from proxy.policy.profiles import named
 
@@ -24,7 +24,8 @@ def explain(config: Config, method: str, target: str, only: str | None = None) -
     """Explain what each listener would do with a request, for each client or the one named `only`."""
     gate = Gate(prefix=config.upstream.url.raw_path.rstrip("/"))
     try:
-        readings = admit(Head(method, target, (1, 1), ((b"Host", b"localhost"),)), gate).readings
+        admitted = admit(Head(method, target, (1, 1), ((b"Host", b"localhost"),)), gate)
+        readings = readings_of(admitted.target, gate)
     except ProxyError as fault:
         return Explained((f"{method} {target}", f"  {fault.status}, whoever asks: {fault.detail}"), passes=False)
     asked = _Asked(method, target, readings)
@@ -57,7 +58,7 @@ def _answers(listener: Listener, config: Config, asked: _Asked, only: str | None
         return
     if asked.target == listener.health and asked.method in {"GET", "HEAD"}:
         yield Explained((f"{where}: answered here, it is the health path",), passes=True)
-    elif listener.token_endpoint == "placeholder" and token_request.asked(asked.method, asked.readings):  # noqa: S105
+    elif listener.token_endpoint == "placeholder" and token_request.asked(asked.method, asked.target):  # noqa: S105
         yield Explained((f"{where}: answered here, with a token that opens nothing",), passes=True)
     elif listener.clients:
         for name, client in listener.clients.items():

@@ -64,7 +64,6 @@ class Admitted:
 
     target: str
     host: bytes
-    readings: frozenset[str]  # of the path, as PandaDoc or a server on the way may see it
 
 
 def admit(head: Head, gate: Gate) -> Admitted:
@@ -74,8 +73,15 @@ def admit(head: Head, gate: Gate) -> Admitted:
     host = _check_host(head, gate)
     _check_page(head.fields)
     target = _origin_form(head.target, gate)
-    path = target.partition("?")[0]
-    return Admitted(target, host, behind(gate.prefix, readings(gate.prefix + path)))
+    return Admitted(target, host)
+
+
+def readings_of(target: str, gate: Gate) -> frozenset[str]:
+    """Return every reading of a target's path, as PandaDoc or a server on the way may see it; see policy.paths.
+
+    Raises CallerError. It may cost some milliseconds, which are for clients that are known.
+    """
+    return behind(gate.prefix, readings(gate.prefix + target.partition("?")[0]))
 
 
 def names_us(host: str, gate: Gate) -> bool:

@@ -102,11 +102,11 @@ class Handler:
 
     async def _forward(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
         admitted = guard.admit(request.head, lane.gate)
-        if lane.placeholder and token_request.asked(request.head.method, admitted.readings):
+        if lane.placeholder and token_request.asked(request.head.method, admitted.target):
             return await _placeholder(request, lane, exchange)
         client = await lane.clients.identify(request.head.fields)
         exchange.client = client.name
-        _judge(client, request.head.method, admitted.readings, lane, exchange)
+        _judge(client, request.head.method, guard.readings_of(admitted.target, lane.gate), lane, exchange)
         with lane.places, client.places:  # only now: whoever has no key takes no place
             return await _borrow(request, lane, client, admitted, exchange)
 

@@ -1,11 +1,12 @@
 """Is this request for PandaDoc's token endpoint? Pure."""
 
+import re
 from typing import Final
 
-TOKEN_ENDPOINT: Final = frozenset({"/oauth2/access_token"})
-"""The only reading that a token request may have: a path with others is no honest one."""
+TARGET: Final = re.compile(r"/+oauth2/+access_token/*(?:\?.*)?")
+"""As honest apps write it, whatever their base URL ends in. Every other way to write it is refused by the policy."""
 
 
-def asked(method: str, readings: frozenset[str]) -> bool:
+def asked(method: str, target: str) -> bool:
     """Tell whether a request asks the token endpoint for a token."""
-    return method == "POST" and readings == TOKEN_ENDPOINT
+    return method == "POST" and TARGET.fullmatch(target) is not None

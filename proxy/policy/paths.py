@@ -17,15 +17,13 @@ from proxy.errors import CallerError
 PLAIN: Final = re.compile(r"(?:/+[A-Za-z0-9_~-][A-Za-z0-9_~!$&'()*+,=:@-]*)+/*")
 """A path that everybody reads alike, but for doubled slashes: no code, no dot, no parameter."""
 
-LONGEST: Final = 512
-"""Characters of a path that is not plain. Honest ones have a fifth of that, and every reading costs time."""
+WORK: Final = 24 * 1024
+"""Characters that all forms of one path may have together: some milliseconds' work. Honest ones have a thousand."""
 
-MOST: Final = 48
-"""Readings. Honest paths have a handful; a path with more is written to be misread."""
+DECODINGS: Final = 4
+"""How often a path may be decoded until it is stable; honest ones are after one."""
 
-OVERLONG: Final = re.compile(
-    "(?:[\xc0\xc1]|(?:\xe0|\xf0\x80|\xf8\x80\x80|\xfc\x80\x80\x80)[\x80\x81])[\x80-\xbf]"
-)
+OVERLONG: Final = re.compile("(?:[\xc0\xc1]|(?:\xe0|\xf0\x80|\xf8\x80\x80|\xfc\x80\x80\x80)[\x80\x81])[\x80-\xbf]")
 """ASCII in UTF-8 that is longer than need be: forbidden (RFC 3629 §3), and decoded by some all the same."""
 
 CODE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -34,20 +32,21 @@ CODE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 def readings(path: str) -> frozenset[str]:
     """Return every reading of a raw path (without its query), each as `/a/b`; the root is "".
 
-    Raises CallerError where there are too many.
+    Raises CallerError where there are too many, or decoding finds no end.
     """
     if PLAIN.fullmatch(path) is not None:
         return frozenset({_joined(path) if "//" in path or path[-1] == "/" else path})
-    if len(path) > LONGEST:
-        raise CallerError(f"The request's path has codes or dots in it and more than {LONGEST} characters.")
-    found, unread = {path}, [path]
+    if _decoded(DECODINGS, path) != _decoded(DECODINGS - 1, path):
+        raise CallerError("The request's path is percent-encoded more often than any honest one.")
+    found, unread, work = {path}, [path], 0
     while unread:
         one = unread.pop()
+        work += len(one)
+        if work > WORK:
+            raise CallerError("The request's path can be read in more ways than any honest one.")
         new = {step(one) for step in STEPS} - found
         found |= new
         unread += new
-        if len(found) > MOST:
-            raise CallerError("The request's path can be read in more ways than any honest one.")
     return frozenset(map(_joined, found))
 
 
@@ -64,6 +63,12 @@ def behind(prefix: str, found: frozenset[str]) -> frozenset[str]:
     segments = prefix.split("/")
     hidden = "/".join(segments[: segments.index("public")]) if "public" in segments else prefix
     return frozenset(reading[len(hidden) :] for reading in found)
+
+
+def _decoded(times: int, path: str) -> str:
+    for _ in range(times):
+        path = unquote(path, encoding="latin-1")
+    return path
 
 
 def _decoded_unreserved(path: str) -> str:
@@ -86,6 +91,10 @@ def _shortened(path: str) -> str:
     return OVERLONG.sub(lambda match: chr((ord(match[0][-2]) & 1) << 6 | ord(match[0][-1]) & 0x3F), path)
 
 
+def _until(mark: str) -> Callable[[str], str]:
+    return lambda path: path.partition(mark)[0]
+
+
 def _resolved(path: str) -> str:
     """Resolve dot segments (RFC 3986 §5.2.4)."""
     if "/." not in path:
@@ -100,17 +109,20 @@ def _resolved(path: str) -> str:
 
 
 STEPS: Final[tuple[Callable[[str], str], ...]] = (
-    lambda path: unquote(path, encoding="latin-1"),
+    partial(_decoded, 1),
     _decoded_unreserved,
     _decoded_but_slashes,
     _shortened,
     lambda path: path.replace("\\", "/"),
-    lambda path: path.partition("?")[0],  # by a second parser, once it is decoded
-    lambda path: path.partition("#")[0],
-    lambda path: re.split(r"[\0\r\n ]", path, maxsplit=1)[0],  # where a C string, or a request line, would end
+    _until("?"),  # by a second parser, once it is decoded
+    _until("#"),
+    _until("\0"),  # where a C string would end,
+    _until(" "),  # a target in a request line,
+    _until("\r"),  # or that line
+    _until("\n"),
     partial(re.compile(r"[\t\r\n]").sub, ""),  # as the URL standard does
     partial(re.compile(r";[^/]*").sub, ""),  # path parameters (RFC 3986 §3.3)
-    partial(re.compile(r" +(?=/|\Z)|(?<=/) +").sub, ""),
+    partial(re.compile(r"[\s\x85\xa0]+(?=/|\Z)|(?<=/)[\s\x85\xa0]+").sub, ""),
     _resolved,
     partial(re.compile("/+").sub, "/"),
     partial(re.compile(r"(?<=[^/.])\.[A-Za-z0-9]+(?=/*\Z)").sub, ""),  # `send.json`: a format, to some frameworks

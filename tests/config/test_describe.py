@@ -208,8 +208,6 @@ def test_a_policy_that_refuses_everything_is_warned_of(loaded: Loaded) -> None:
 
 
 def test_credential_operations_may_be_closed_by_a_wider_pattern(loaded: Loaded) -> None:
-    text = (
-        "policy: {credential_operations: [/public/*/members/**, '/public/{v}/webhook-subscriptions/*/shared-key']}"
-    )
+    text = "policy: {credential_operations: [/public/*/members/**, '/public/{v}/webhook-subscriptions/*/shared-key']}"
     told = describe(loaded(text, {"PANDADOC_API_KEY": "k"}))
     assert "for these pass: /public/*/logs/*, /public/*/workspaces/*/api-keys" in told
