@@ -19,9 +19,8 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield opened
 
 
-@pytest.fixture
-async def api_key_house(stack: AsyncExitStack, tmp_path: Path) -> HouseMaker:
-    """Make a house whose credential is an API key."""
+def api_key_houses(stack: AsyncExitStack, folder: Path) -> HouseMaker:
+    """Make what makes houses whose credential is an API key; `stack` closes them."""
 
     async def make(settings: Mapping[str, Any] | None = None, simulator: Mapping[str, Any] | None = None) -> House:
         upstream = Simulator(**(simulator or {}))
@@ -29,9 +28,15 @@ async def api_key_house(stack: AsyncExitStack, tmp_path: Path) -> HouseMaker:
         key = upstream.issue_api_key()
         credentials = {"credentials": {"default": {"api_key": "${KEY}"}}}
         merged = merge(ground(upstream), credentials, settings or {})
-        return await stack.enter_async_context(House(upstream, tmp_path, merged, {"KEY": key}, secrets={key}))
+        return await stack.enter_async_context(House(upstream, folder, merged, {"KEY": key}, secrets={key}))
 
     return make
+
+
+@pytest.fixture
+async def api_key_house(stack: AsyncExitStack, tmp_path: Path) -> HouseMaker:
+    """Make a house whose credential is an API key."""
+    return api_key_houses(stack, tmp_path)
 
 
 @pytest.fixture
