@@ -26,6 +26,9 @@ TARGET: Final = re.compile(r"/[\x21\x22\x24-\x5b\x5d-\x7e]*")
 HOST: Final = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::(?P<port>[0-9]{0,5}))?")
 """RFC 9110 §7.2: uri-host and an optional port; never userinfo."""
 
+LENGTH: Final = re.compile(rb"[0-9]{1,20}")
+"""RFC 9110 §8.6, and as many digits as 64 bits have: Python refuses to read thousands, be they zeros."""
+
 SPOKEN: Final = frozenset({(1, 0), (1, 1)})
 """The versions of HTTP that are taken."""
 
@@ -121,6 +124,8 @@ def _check_framing(head: Head) -> None:
         raise CallerError("HTTP/1.0 knows no Transfer-Encoding.")
     if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
         raise CallerError("The only transfer coding the proxy takes is chunked.")
+    if any(LENGTH.fullmatch(length) is None for length in values(head.fields, b"content-length")):
+        raise CallerError("A Content-Length is a number of twenty digits at most.")
     expectations = {value.lower() for value in values(head.fields, b"expect")}
     if expectations - {b"100-continue"}:
         raise CallerError("The only expectation the proxy knows is 100-continue.")

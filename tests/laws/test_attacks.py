@@ -577,6 +577,7 @@ LENGTHS = shown(
     b"18446744073709551616",
     b"18446744073709551621",
     b"9" * 500,
+    b"0" * 5000 + b"5",
     b"5\r\nContent-Length: 5",
     b"5\r\nContent-Length: 6",
     b"5\r\ncONTENT-lENGTH: 0",
