@@ -111,11 +111,17 @@ def _check_protocol(head: Head) -> None:
         raise CallerError("The proxy speaks HTTP/1.1 and HTTP/1.0.")
     if head.method in {"CONNECT", "TRACE"}:
         raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")
-    if any(value.lower() == b"websocket" for value in values(head.fields, b"upgrade")):
+    if b"websocket" in _protocols(head.fields):
         raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
     if not is_text(head.fields):
         raise CallerError("A header field holds bytes that are not UTF-8.")
     _check_framing(head)
+
+
+def _protocols(fields: Fields) -> set[bytes]:
+    """Return the names of the protocols that Upgrade offers: a list, each with or without a version (RFC 9110 §7.8)."""
+    offers = (offer for value in values(fields, b"upgrade") for offer in value.split(b","))
+    return {offer.partition(b"/")[0].strip().lower() for offer in offers}
 
 
 def _check_framing(head: Head) -> None:
