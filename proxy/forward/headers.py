@@ -34,10 +34,7 @@ NOT_FROM_CALLER: Final = HOP_BY_HOP | {
     b"expect",  # answered here (RFC 9110 §10.1.1)
     b"host",  # the upstream's own
     b"forwarded",  # what stands between the app and the proxy is nobody's business
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-port",
-    b"x-forwarded-proto",
+    b"x-forwarded",
     b"x-http-method",  # some servers take the method from here, behind the policy's back
     b"x-http-method-override",
     b"x-method-override",
@@ -45,6 +42,9 @@ NOT_FROM_CALLER: Final = HOP_BY_HOP | {
     b"x-real-ip",
     b"x-rewrite-url",
 }
+
+FORWARDED: Final = b"x-forwarded-"
+"""How the other fields begin that `Forwarded` was made from (RFC 7239 §1). Some name a host, a path or a method."""
 
 NOT_TO_CALLER: Final = HOP_BY_HOP | {
     b"alt-svc",  # would lead the caller past the proxy (RFC 7838)
@@ -93,7 +93,8 @@ def nominated(fields: Fields) -> frozenset[bytes]:
 def to_upstream(fields: Fields, authorization: str, *, cookies: bool = True) -> Fields:
     """Return the caller's fields that cross, in order, then the one Authorization: ours (law 9)."""
     dropped = NOT_FROM_CALLER | nominated(fields) | (frozenset() if cookies else COOKIES)
-    kept = (field for field in fields if canonical(field[0]) not in dropped)
+    named = ((canonical(field[0]), field) for field in fields)
+    kept = (field for name, field in named if name not in dropped and not name.startswith(FORWARDED))
     return (*kept, (b"Authorization", authorization.encode("ascii")))
 
 
