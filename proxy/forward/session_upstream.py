@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import aiohttp
-from multidict import CIMultiDict
+from multidict import MultiDict
 from yarl import URL
 
 from proxy.errors import AnswerBroken, UpstreamError, UpstreamTimeout
@@ -20,6 +20,22 @@ from proxy.forward.upstream import Answer, Attempt
 
 LEAST_FINAL: Final = 200
 """Below it an answer is only a beginning (RFC 9110 §15.2); the session passes a 101 on all the same."""
+
+
+class FieldName(str):
+    """A field's name as it is written, and equal to its other spellings.
+
+    The session takes a name in another letter case for another field at first, and then for a correction of the
+    first: of `Cookie` and `cookie` it would send one.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self.lower() == other.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.lower())
 
 
 class SessionAnswer:
@@ -88,7 +104,7 @@ class SessionUpstream:
         return SessionAnswer(response, self._idle_timeout)
 
     async def _request(self, attempt: Attempt, deadline: "_Deadline") -> aiohttp.ClientResponse:
-        fields = CIMultiDict((name.decode(), value.decode()) for name, value in attempt.fields)
+        fields = MultiDict((FieldName(name.decode()), value.decode()) for name, value in attempt.fields)
         try:
             session = self._replays if attempt.replay else self._session
             return await session.request(
@@ -110,7 +126,7 @@ class SessionUpstream:
         )
 
     def _data(
-        self, body: Body | None, fields: CIMultiDict[str], deadline: "_Deadline"
+        self, body: Body | None, fields: MultiDict[str], deadline: "_Deadline"
     ) -> bytes | AsyncIterator[bytes] | None:
         if body is None:
             return None

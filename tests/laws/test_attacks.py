@@ -908,6 +908,8 @@ KEPT = shown(
     b"Connection: cookie\r\nCookie: kept=1",
     b"Connection: content-type\r\nContent-Type: text/plain",
     b"X-One: 1\r\nX-One: 2\r\nX_One: 3",
+    b"X-One: 1\r\nx-one: 2\r\nX: y\r\nX-ONE: 3\r\nx-one: 4",
+    b"Cookie: a=1\r\ncookie: b=2",
     b"X: caf\xc3\xa9",
 )
 
