@@ -25,8 +25,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 from conftest import HouseMaker, api_key_houses
-from rig import House
-from wire import Message, ScriptedUpstream, answering, caller, converse, upstream
+from rig import House, until
+from wire import Message, ScriptedUpstream, Stage, answering, caller, converse, upstream
 
 NOTHING: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 """An answer that fits every method."""
@@ -796,6 +796,32 @@ async def test_what_is_refused_by_its_head_is_refused_before_its_body(
     assert_ours(answer, attack.status)
     assert_explained(answer, attack.status)
     assert up.connections == before
+
+
+@pytest.mark.parametrize("body", CHUNKS.values(), ids=CHUNKS)
+async def test_a_body_that_is_framed_wrongly_never_arrives_whole(api_key_house: HouseMaker, body: bytes) -> None:
+    """Where its head was good and has gone up already (A17): the caller is told, and the upstream is cut off."""
+    rest: list[bytes] = []
+
+    async def script(stage: Stage) -> None:
+        await stage.head()
+        stage.upstream.cue.set()
+        rest.append(await stage.reader.read())
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(chunked(b""))
+            await up.cue.wait()
+            await line.send(body + SMUGGLED)
+            answer = await line.answer()
+            assert_ours(answer, 400)
+            assert_explained(answer, 400)
+            assert await line.closed() == b""
+        await until(lambda: len(rest) == 1)
+        assert not rest[0].endswith(b"0\r\n\r\n")
+        assert [message.start for message in up.heard] == [b"POST /x HTTP/1.1"]
+        assert not house.ear.heard("ERROR")
 
 
 @dataclass(frozen=True)
