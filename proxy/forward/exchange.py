@@ -12,6 +12,9 @@ from proxy.credential.credential import Credential
 log = logging.getLogger("proxy.access")
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+USERINFO: Final = re.compile(r"\A([A-Za-z]+://)?[^/]*@")
+"""What stands before the host in absolute-form and authority-form: a password (RFC 9110 §4.2.4)."""
+
 LEAST_SERIOUS: Final = 500
 """An answer of our own from here on is a warning: somebody besides the caller should know."""
 
@@ -43,7 +46,7 @@ class Exchange:
     @classmethod
     def begin(cls, method: str, target: str, request_id: bytes | None, now: Callable[[], float]) -> "Exchange":
         """Start the clock. The caller's X-Request-Id is taken where it is plain, else one is made."""
-        path = ascii(target.partition("?")[0])[1:-1][:PATH_SHOWN]
+        path = ascii(USERINFO.sub(r"\1", target.partition("?")[0]))[1:-1][:PATH_SHOWN]
         plain = request_id is not None and REQUEST_ID.fullmatch(request_id) is not None
         chosen = request_id.decode() if request_id is not None and plain else secrets.token_hex(8)
         return cls(method, path, chosen, now, now())

@@ -514,9 +514,11 @@ SECRETS |= refused(
     421,
     {
         "in Host": get(host=THEIRS + b"@localhost"),
+        "in a target's userinfo": get(target=b"http://user:" + THEIRS + b"@localhost/x"),
         "beside a Host that is not ours": get(b"Authorization: Bearer " + THEIRS, host=b"evil.example"),
     },
 )
+SECRETS |= refused("A10", 405, {"in CONNECT's userinfo": get(method=b"CONNECT", target=THEIRS + b"@localhost:80")})
 SECRETS |= refused("A10", 403, {"in Origin": get(b"Origin: https://" + THEIRS + b".example")})
 
 EXCESS = refused(
