@@ -1,18 +1,7 @@
 """Attacks on what lends a credential to whoever asks, byte for byte (laws 9, 10, 14 and 19).
 
 What is refused is refused before anything goes up. What may pass goes up with nothing of the attack left in it.
-The names of the rows begin with the kind of attack:
-
-    A1   a page whose name was pointed at this machine (DNS rebinding)
-    A2   a page that sends without being able to read (CSRF); A3 and that asks for leave first
-    A4   a program on this machine that is no client; A5 an app that can be talked into asking
-    A6   a proxy that goes where it is told to
-    A7   fields that would override the credential, the method or the path
-    A8   ways around a rule
-    A9   operations that hand out credentials
-    A10  secrets in what is refused: they come back in no answer and stand in no log
-    A15  more than an honest request ever has
-    A17  two opinions on where a request ends
+The names of the rows begin with the kind of attack, as docs/security.md numbers them.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -367,14 +356,18 @@ SENDING = each(
     /1/%2573end /1/%252573end /1/SEND /1/S%45nd /1/send;x=y /1;x/send /1/;/send /1/;x/send /1/x/..;/send /1/send%3bx
     /1/send%253bx /1/send%00 /1/send%00.json /1/send%2500 /1/send%3f /1/send%3fx /1/send%253f /1/send%23
     /1/send%2523 /1/send%0a /1/send%0d%0a /1/se%0and /1/se%09nd /1/send%250a /1/send%20 /1/%20send /1/send%0b
-    /1/send%a0 /1/%c1%b3end /1%c0%afsend /1%e0%80%afsend /1%f0%80%80%afsend /x/%c0%ae%c0%ae/1/send
+    /1/send%a0 /1/%c1%b3end /1%c1%9csend /1%f8%80%80%80%afsend /1%20x/send%00 /1/send%0ax /1/send%0dx /1/send.json
+    /1/send%20HTTP/1.1%0d%0aX: /1/send. /1/send%2e /1%c0%afsend /1%e0%80%afsend /1%f0%80%80%afsend
+    /x/%c0%ae%c0%ae/1/send
     """
 )
 SENDING_FROM_THE_ROOT = each(
     b"""
     /PUBLIC/v1/documents/1/send //public/v1/documents/1/send /./public/v1/documents/1/send
     /x/../public/v1/documents/1/send /..;/public/v1/documents/1/send /%2e%2e/public/v1/documents/1/send
-    /public%2fv1%2fdocuments%2f1%2fsend /%70ublic/v1/documents/1/send http://localhost/public/v1/documents/1/send
+    /public%2fv1%2fdocuments%2f1%2fsend /%70ublic/v1/documents/1/send /public/v1/documents%3bx%3fy/1/send
+    /a/..;x/public/v1/documents/..;/../1/send /a%2fb/%2e%2e/public/v1/documents/1/send
+    /a%2fb/%2e%2e%3bx/public/v1/documents/1/send http://localhost/public/v1/documents/1/send
     http://localhost:8080//public/v1/documents/1/%73end
     """
 )
@@ -384,7 +377,8 @@ LEAVING = each(
     /..%5ctemplates /..;/templates /..;x=y/templates /%252e%252e/templates /%252e%252e%252ftemplates
     /%25252e%25252e/templates /1/../../templates /1%2f..%2f..%2ftemplates /1//../../templates /1;/../../templates
     /%c0%ae%c0%ae/templates /%e0%80%ae%e0%80%ae/templates /.%0a./templates /..%00/templates /..%20/templates
-    /%20../templates /..%3f/templates /..%23/templates /..%c0%aftemplates /.. /%2e%2e
+    /%20../templates /..%3f/templates /..%23/templates /..%c0%aftemplates /..%c1%9ctemplates
+    /1%2f2/%2e%2e/%2e%2e/templates /.. /%2e%2e
     """
 )
 ELSEWHERE_ALTOGETHER = each(
@@ -437,7 +431,7 @@ RULES |= refused(
     "A8",
     400,
     {
-        "encoded five times": post(TO_SEND, EMPTY, target=DOCUMENTS + b"/1/%2525252573end"),
+        "encoded two hundred times": post(TO_SEND, EMPTY, target=DOCUMENTS + b"/1/%" + b"25" * 200 + b"73end"),
         "a fragment": post(TO_SEND, EMPTY, target=DOCUMENTS + b"/1/send#x"),
         "a bare backslash": post(TO_SEND, EMPTY, target=DOCUMENTS + b"/1\\send"),
         "a method in another case": get(TO_SEND, EMPTY, method=b"post", target=DOCUMENTS + b"/1/send"),
@@ -450,11 +444,12 @@ TOKEN_ENDPOINTS = each(
     /oauth2/access_token /oauth2/access_token?grant_type=refresh_token /oauth2/access_token/ /oauth2/access_token/x
     /oauth2/access_token.json /oauth2/authorize /oauth2/revoke /oauth2/ /oauth2 //oauth2/access_token
     /oauth2//access_token /./oauth2/./access_token /x/../oauth2/access_token /x/%2e%2e/oauth2/access_token
-    /public/v1/..%2f../oauth2/access_token /OAuth2/Access_Token /%6fauth2/access_token /%256Fauth2/access_token
-    /%25256fauth2/access_token /oauth%32/access_token /oauth2%2faccess_token /oauth2%5caccess_token
-    /oauth2;x/access_token /oauth2%3bx/access_token /oauth2/access_token;x /oauth2/access_token%00
-    /oauth2%00/access_token /oauth2/access_token%3f /oauth2%23/access_token /oauth2%20/access_token
-    /%20oauth2/access_token /oau%0ath2/access_token /%c1%afauth2/access_token http://localhost/oauth2/access_token
+    /public/v1/..%2f../oauth2/access_token /a%2fb/%2e%2e/oauth2/access_token /OAuth2/Access_Token
+    /%6fauth2/access_token /%256Fauth2/access_token /%25256fauth2/access_token /oauth%32/access_token
+    /oauth2%2faccess_token /oauth2%5caccess_token /oauth2;x/access_token /oauth2%3bx/access_token
+    /oauth2/access_token;x /oauth2/access_token%00 /oauth2%00/access_token /oauth2/access_token%3f
+    /oauth2%23/access_token /oauth2%20/access_token /%20oauth2/access_token /oau%0ath2/access_token
+    /%c1%afauth2/access_token http://localhost/oauth2/access_token
     """
 )
 MINTS = {
