@@ -166,12 +166,26 @@ def test_clients_and_policies_are_told(loaded: Loaded, tmp_path: Path) -> None:
     assert "reports.policy.mode: what this policy would refuse passes, and is counted" in told
 
 
+def test_a_policy_of_profiles_alone_is_told(loaded: Loaded) -> None:
+    told = describe(loaded("policy: {profiles: [no-delete]}", {"PANDADOC_API_KEY": "k"}))
+    assert told.splitlines()[-2] == "Policy"
+    assert told.splitlines()[-1].startswith("  profile no-delete: The app can make and change things")
+
+
 def test_keys_that_cross_a_network_in_the_clear_are_warned_of(loaded: Loaded) -> None:
     text = "listeners: [{bind: '0.0.0.0:80', clients: {app: {key: {env: ONE}}}}]"
     told = describe(loaded(text, {"PANDADOC_API_KEY": "k", "ONE": "0123456789abcdef"}))
     assert (
         "listeners.0.clients: clients send their keys to 0.0.0.0:80 in plain http, where others may read them" in told
     )
+
+
+def test_tls_without_client_certificates_is_told(folder: Path, loaded: Loaded) -> None:
+    certificates = CertificateFolder(folder)
+    certificates.renew()
+    told = describe(loaded(f"listeners: [{{tls: {certificates.files}}}]", {"PANDADOC_API_KEY": "k"}))
+    assert f"TLS with certificate {folder}/cert and key {folder}/key" in told
+    assert "Callers must show" not in told
 
 
 def test_tls_is_told_with_whose_certificates_are_asked_for(folder: Path, loaded: Loaded) -> None:
