@@ -156,15 +156,21 @@ async def test_whoever_goes_in_the_middle_of_a_reading_leaves_others_to_read_aga
     first, second = threading.Event(), threading.Event()
     reader._disk.soon(first.wait)  # noqa: SLF001 - the disk is held, so that a test can say what happens when
     earlier = asyncio.ensure_future(keyring.look())
-    await asyncio.sleep(0)
+    await some_turns()
     reader._disk.soon(second.wait)  # noqa: SLF001 - the same, behind the first reading
     stranger = asyncio.ensure_future(holder(keyring, "nobody-0123456789abcdef"))
     app = asyncio.ensure_future(holder(keyring, NEW))
-    await asyncio.sleep(0)
+    await some_turns()
     first.set()
     await earlier
     key_file.write_text(NEW)
-    await asyncio.sleep(0)  # the stranger's reading has begun
+    await some_turns()  # the stranger's reading begins
     stranger.cancel()
     second.set()
     assert await app == "app"
+
+
+async def some_turns() -> None:
+    """Let the loop come to rest: whatever can go on without the disk has gone on then."""
+    for _ in range(20):
+        await asyncio.sleep(0)
