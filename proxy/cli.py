@@ -100,6 +100,30 @@ def healthcheck(config_path: Path | None) -> None:
         sys.exit(1)
 
 
+def _duration(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
+    from proxy.config.units import duration
+
+    try:
+        return duration(text)
+    except ValueError as fault:
+        raise click.BadParameter(str(fault)) from None
+
+
+@main.command()
+@config_option
+@click.option("--timeout", callback=_duration, default="30s", show_default=True, help="How long: 500ms, 30s, 2m.")
+def wait(config_path: Path | None, timeout: float) -> None:
+    """Wait until the proxy takes requests; for entrypoints of apps. Exit 0: it does; 1: not in time."""
+    from proxy.healthcheck import Unhealthy
+    from proxy.healthcheck import wait as wait_for
+
+    try:
+        wait_for(_configured(config_path), timeout)
+    except Unhealthy as fault:
+        click.echo(f"not ready after {timeout:g} s: {fault}", err=True)
+        sys.exit(1)
+
+
 credential_option = click.option(
     "--credential", "name", metavar="NAME", help="Which one, where the configuration has several OAuth credentials."
 )

@@ -6,6 +6,7 @@ Without aiohttp, whose import alone would triple the cost of a check that runs e
 import http.client
 import socket
 import ssl
+import time
 from contextlib import closing
 from typing import Final
 
@@ -14,6 +15,10 @@ from proxy.hosts import is_wildcard
 
 TIMEOUT: Final = 3.0
 """Seconds: images give a health check about five."""
+
+
+PAUSE: Final = 0.1
+"""Seconds between two tries of somebody who waits."""
 
 
 class Unhealthy(Exception):
@@ -31,6 +36,18 @@ def ask(config: Config) -> None:
         raise Unhealthy(f"{bind} does not answer {path}: {fault}") from fault
     if status != http.HTTPStatus.OK:
         raise Unhealthy(f"{bind} answers {path} with {status}")
+
+
+def wait(config: Config, seconds: float) -> None:
+    """Ask until it takes requests, for so many seconds at most. Raises Unhealthy with the last answer."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return ask(config)
+        except Unhealthy:
+            if time.monotonic() + PAUSE > end:
+                raise
+            time.sleep(PAUSE)
 
 
 def _whom(config: Config) -> tuple[TcpBind | UnixBind, str, bool]:

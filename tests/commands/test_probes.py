@@ -67,3 +67,21 @@ async def test_healthcheck_is_1_where_nobody_listens(machine: Machine) -> None:
 async def test_healthcheck_with_a_bad_configuration_is_2(machine: Machine) -> None:
     """It is the configuration that must be mended, not the process."""
     assert (await machine.run("healthcheck", env={})).code == 2
+
+
+async def test_wait_ends_when_the_proxy_takes_requests(machine: Machine, unused_tcp_port: int) -> None:
+    """The app's entrypoint may well be earlier than the proxy."""
+    env = machine.with_api_key() | {BIND: f"127.0.0.1:{unused_tcp_port}"}
+    waiting = await machine.start("wait", "--timeout", "20s", env=env)
+    process = await machine.start(env=env)
+    assert await waiting.ended() == 0
+    assert (waiting.out, waiting.err) == ([], [])
+    await process.url()
+
+
+async def test_wait_ends_in_time_where_nobody_comes(machine: Machine, unused_tcp_port: int) -> None:
+    env = machine.with_api_key() | {BIND: f"127.0.0.1:{unused_tcp_port}"}
+    ended = await machine.run("wait", "--timeout", "300ms", env=env)
+    assert ended.code == 1
+    assert ended.err.startswith("not ready after 0.3 s: ")
+    assert (await machine.run("wait", "--timeout", "soon", env=env)).code == 2
