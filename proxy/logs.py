@@ -12,6 +12,7 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from proxy.config import Log
+from proxy.log_lines import Lines
 
 CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|api-key|basic)\s+[^\s\"',]+")
 FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)(=|[\"']\s*:\s*[\"'])[^\s\"'&,}]+")
@@ -52,17 +53,21 @@ IN_THE_MESSAGE: Final = frozenset({"method", "path", "status"})
 """Fields of an access line that its message says already."""
 
 
-def set_up(settings: Log, stream: TextIO | None = None) -> None:
+def set_up(settings: Log, stream: TextIO | None = None) -> Lines:
     """Send every log line of the process to `stream` (standard error if None) in the configured form."""
     stream = sys.stderr if stream is None else stream
     text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
-    handler = logging.StreamHandler(stream)
+    handler = Lines(stream)
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
     root = logging.getLogger()
+    for earlier in root.handlers:
+        if isinstance(earlier, Lines):
+            earlier.close()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries: their warnings only, for they log what they hold
     logging.getLogger("proxy").setLevel(LEVELS[settings.level])
     logging.getLogger("proxy.access").disabled = not settings.access
+    return handler
 
 
 def _redacted(value: object) -> object:

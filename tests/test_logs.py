@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -28,9 +27,10 @@ class Terminal(io.StringIO):
 
 
 def said(settings: Log, stream: io.StringIO, *lines: tuple[str, int, str]) -> list[str]:
-    set_up(settings, stream)
+    handler = set_up(settings, stream)
     for name, level, text in lines:
         logging.getLogger(name).log(level, text, extra={"fields": {"ms": 1.5, "path": "/x"}})
+    handler.close()
     return stream.getvalue().splitlines()
 
 
@@ -84,18 +84,19 @@ def test_whatever_looks_like_a_credential_is_blotted_out(text: str, format_: str
 
 def test_a_traceback_is_one_record_and_is_blotted_out_too() -> None:
     stream = io.StringIO()
-    set_up(Log(), stream)
+    handler = set_up(Log(), stream)
     try:
         int("Bearer hush")
     except ValueError:
         logging.getLogger("proxy").exception("a fault")
+    handler.close()
     (line,) = stream.getvalue().splitlines()
     assert "Traceback" in json.loads(line)["message"]
     assert "hush" not in line
 
 
-def test_the_default_stream_is_standard_error() -> None:
-    set_up(Log())
-    (handler,) = logging.getLogger().handlers
-    assert isinstance(handler, logging.StreamHandler)
-    assert handler.stream is sys.stderr
+def test_the_default_stream_is_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = set_up(Log())
+    logging.getLogger("proxy").warning("for people")
+    handler.close()
+    assert "for people" in capsys.readouterr().err
