@@ -2,7 +2,7 @@
 
     config's way    config/      YAML and environment → one frozen tree, or every fault at once
                     compose.py   the tree → a frozen Snapshot of parts; compose_credentials.py those of credentials
-                    app.py       start, drain, stop
+                    app.py       start, reload, drain, stop; serve.py and reloads.py: as a command, by signals
     token's way     credential/  store ─► RefreshingCredential ─ current() ─► Credential ─► "Bearer …"
     request's way   forward/     listener ─► guard ─► client ─► policy ─► credential ─► headers ─► upstream
                                  ─► 401? replay once ─► relay
@@ -14,7 +14,8 @@
     keyring.py                      which client a key belongs to
     errors.py                       what we say ourselves, by who must act
     outbound.py hosts.py            sessions that leave the machine; which names mean this one
-    logs.py notice.py admin.py      what operators see
+    logs.py log_lines.py notice.py  what operators see; admin.py: what probes ask
+    service_manager.py              what systemd is told
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
     disk.py                         file work that stalls nothing else
     core_dumps.py                   nobody reads our memory

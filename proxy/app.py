@@ -5,7 +5,9 @@ Never here: what the parts are made of (compose).
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,18 +17,18 @@ from proxy.admin import Probes
 from proxy.binding import CUT_OFF, Binding
 from proxy.certificates import ServerCertificate
 from proxy.clock import Clock, SystemClock
-from proxy.compose import Snapshot, build
+from proxy.compose import Snapshot, Surroundings, addresses, build
 from proxy.compose_credentials import longest_redeem
 from proxy.config import Config, Listener
+from proxy.config.sockets import PRIVATE, Owner
+from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.disk import Disk
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.handler import Handler, Lane
-from proxy.forward.places import InFlight
 from proxy.forward.server import Server
 from proxy.keyring import Keyring
-from proxy.open_files import AcceptFaults
-from proxy.signals import Signals
+from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -36,123 +38,225 @@ LOOK_EVERY: Final = 2.0
 proxy refreshes what is stale."""
 
 
+@dataclass(frozen=True)
+class Open:
+    """A listener that is open."""
+
+    binding: Binding
+    certificate: ServerCertificate | None
+
+
 class Proxy:
     """The running proxy.
 
-    What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; the rest is set by `start` alone.
+    What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; `_snapshot`, `_open` and `_admin` by
+    `_take`, and `_coming`, what it is about to set; `_retired`, snapshots whose last requests are not over, by
+    `_take` and `_retire`.
     """
 
     def __init__(self, config: Config, *, state_home: Path, clock: Clock | None = None, watch: bool = True) -> None:
         """Without `watch` it is up to others to call `look`."""
-        self._config = config
+        self._first = config
         self._watches = watch
-        self._state_home = state_home
         self._clock = clock or SystemClock()
         self._tasks = Tasks()
-        self._in_flight = InFlight()
+        self._around = Surroundings(state_home, self._clock, self._tasks, SecretReader(), lambda: self.ready)
         self._snapshot: Snapshot | None = None
-        self._listeners: list[Binding] = []  # in the configuration's order
+        self._coming: Snapshot | None = None
+        self._retired: list[Snapshot] = []
+        self._open: dict[str, Open] = {}  # by address, in the configuration's order
         self._admin: Binding | None = None
         self._disk = Disk()  # for certificates
-        self._certificates: list[tuple[ServerCertificate, Server]] = []  # of the listeners that speak TLS
-        self.urls: list[str] = []  # where the listeners answer
-        self.admin_url: str | None = None
         self._serving = False
         self._draining = False
 
     def __repr__(self) -> str:
-        return f"<Proxy serving={self._serving} draining={self._draining} {self._in_flight}>"
+        return f"<Proxy serving={self._serving} draining={self._draining} in_flight={self._in_flight}>"
 
     @property
     def ready(self) -> bool:
         return self._serving and not self._draining
 
+    @property
+    def config(self) -> Config:
+        """The configuration that is served now."""
+        return self._first if self._snapshot is None else self._snapshot.config
+
+    @property
+    def urls(self) -> list[str]:
+        """Where the listeners answer."""
+        return [each.binding.url for each in self._open.values()]
+
+    @property
+    def admin_url(self) -> str | None:
+        return None if self._admin is None else self._admin.url
+
+    @property
+    def _in_flight(self) -> int:
+        return sum(each.in_flight.count for each in self._snapshots)
+
+    @property
+    def _snapshots(self) -> list[Snapshot]:
+        return [*self._retired, *([self._snapshot] if self._snapshot else [])]
+
     async def start(self) -> None:
         """Bind and serve. Raises OSError if an address can't be had; nothing is left bound then."""
-        self._snapshot = build(
-            self._config,
-            state_home=self._state_home,
-            clock=self._clock,
-            tasks=self._tasks,
-            ready=lambda: self.ready,
-        )
-        for keyring in self._snapshot.keyrings:  # a key that is replaced in our first second must be known as the old
-            await _look("the clients' keys", keyring)
         try:
-            for number, listener in enumerate(self._config.listeners):
-                handler = Handler(partial(self._lane, number), self._in_flight, self._clock.monotonic)
-                certificate = await self._certificate(listener)
-                server = self._server(handler, certificate)
-                if certificate is not None:
-                    self._certificates.append((certificate, server))
-                self._listeners.append(Binding.of(listener, server))
-                await self._listeners[-1].start()
-                self.urls.append(self._listeners[-1].url)
-            if self._config.admin is not None:
-                probes = self._server(Probes(lambda: self._serving, lambda: self.ready))
-                self._admin = Binding(probes, self._config.admin.bind)
-                await self._admin.start()
-                self.admin_url = self._admin.url
+            await self._take(self._first)
         except OSError:
             await self.stop()
             raise
         self._serving = True
         self._announce()
+        log.info("pandadoc-proxy %s is ready", __version__)
         if self._watches:
             self._tasks.start(self._watch(), "watch")
 
+    async def reload(self, config: Config) -> None:
+        """Serve another configuration from now on: requests end on the one they began with.
+
+        A listener on the same address keeps its socket, and a credential its grant. Raises OSError if an address
+        can't be had; then nothing has changed.
+        """
+        await self._take(config)
+        self._announce()
+        log.info("the configuration is reloaded")
+
     async def look(self) -> None:
         """Look behind the traffic, once: what was stored or changed by others, and what is due."""
-        assert self._snapshot is not None  # noqa: S101 - `start` has set it
-        looks = [_look(f"credential {source.name}", source) for source in self._snapshot.sources]
-        looks += [_look("the clients' keys", keyring) for keyring in self._snapshot.keyrings]
-        await asyncio.gather(*looks, *(_look_at(*each) for each in self._certificates))
+        snapshot = self._now
+        looks = [_look(f"credential {name}", source) for name, source in snapshot.sources.items()]
+        looks += [_look("the clients' keys", keyring) for keyring in snapshot.keyrings.values()]
+        await asyncio.gather(*looks, *(_look_at(each) for each in self._open.values()))
 
     async def drain(self) -> None:
         """Become unready, accept for `shutdown.grace` more, finish what is in flight, end (law 17)."""
-        settings = self._config.shutdown
+        settings = self.config.shutdown
         self._draining = True
         await asyncio.sleep(settings.grace)
-        log.info("draining: %d requests in flight, %g s at most", self._in_flight.count, settings.drain)
-        await self._stop_accepting()
+        log.info("draining: %d requests in flight, %g s at most", self._in_flight, settings.drain)
+        opened = [each.binding for each in self._open.values()]
+        await _stop_accepting(opened)
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.drain):
-                await self._in_flight.none()
-        await asyncio.gather(*(listener.server.shutdown(CUT_OFF) for listener in self._listeners))
+                await asyncio.gather(*(each.in_flight.none() for each in self._snapshots))
+        await asyncio.gather(*(binding.server.shutdown(CUT_OFF) for binding in opened))
         # A sent redeem that is cut off is a lost grant: it has its own time.
-        await self._tasks.drain(longest_redeem(self._config) + CUT_OFF)
-        if self._snapshot is not None:
-            self._snapshot.tally.tell()
+        await self._tasks.drain(longest_redeem(self.config) + CUT_OFF)
+        self._now.tally.tell()
         await self.stop()
         log.info("drained")
 
     async def stop(self) -> None:
         """End now: whatever is still in flight is cut off. Does nothing the second time."""
         self._serving = False
-        for listener in self._listeners:
-            listener.server.cut()
-        for binding in (*self._listeners, *([self._admin] if self._admin else [])):
+        opened = [each.binding for each in self._open.values()]
+        for binding in opened:
+            binding.server.cut()
+        for binding in (*opened, *([self._admin] if self._admin else [])):
             await binding.stop()
         await self._tasks.drain(CUT_OFF)
-        if self._snapshot is not None:
-            await self._snapshot.close()
+        for snapshot in self._snapshots:
+            await snapshot.close()
+
+    @property
+    def _now(self) -> Snapshot:
+        assert self._snapshot is not None  # noqa: S101 - nothing is served before `start` has set it
+        return self._snapshot
 
     async def _watch(self) -> None:
         await self.look()
         while not await self._tasks.pause(LOOK_EVERY):
             await self.look()
 
-    def _lane(self, number: int) -> Lane:
-        """Return the parts that serve a listener now; a request keeps what it got."""
-        assert self._snapshot is not None  # noqa: S101 - nothing listens before `start` has set it
-        return self._snapshot.lanes[number]
+    async def _take(self, config: Config) -> None:
+        """Put a configuration in the place of the one before, if there is one.
 
-    async def _stop_accepting(self) -> None:
-        for listener in self._listeners:
-            await listener.stop_accepting()
-        await asyncio.sleep(0)  # what was accepted in this round of the loop begins before idle connections close
-        for listener in self._listeners:
-            listener.server.leave()
+        Raises OSError if an address or a certificate can't be had; then nothing changes.
+        """
+        earlier = self._snapshot
+        self._coming = snapshot = build(config, self._around, earlier)
+        for keyring in snapshot.keyrings.values():  # a key that is replaced in a moment must be known as the old one
+            await _look("the clients' keys", keyring)
+        try:
+            opened, admin = await self._opened(config)
+        except OSError:
+            self._coming = None
+            await snapshot.close(but=earlier)
+            raise
+        gone = [each.binding for name, each in self._open.items() if name not in opened]
+        gone += [self._admin] if self._admin is not None and self._admin is not admin else []
+        snapshot.commit()
+        self._open, self._admin, self._snapshot, self._coming = opened, admin, snapshot, None
+        for each in opened.values():
+            each.binding.server.reconfigure(
+                _limits(config), None if each.certificate is None else each.certificate.context
+            )
+        if earlier is not None:
+            self._retired.append(earlier)
+            self._tasks.start(self._retire(earlier, gone), "retire the configuration before")
+
+    async def _opened(self, config: Config) -> tuple[dict[str, Open], Binding | None]:
+        """Open what a configuration wants and is not open yet. Raises OSError; then nothing new is left open."""
+        opened: dict[str, Open] = {}
+        fresh: list[Binding] = []
+        try:
+            for name, listener in zip(addresses(config), config.listeners, strict=True):
+                certificate = await self._certificate(listener)
+                if name in self._open:
+                    opened[name] = Open(self._open[name].binding, certificate)
+                else:
+                    opened[name] = Open(self._binding(name, listener, certificate, config), certificate)
+                    fresh.append(opened[name].binding)
+                    await fresh[-1].start()
+            admin = self._admin
+            if self._snapshot is None or self._snapshot.config.admin != config.admin:
+                admin = self._admin_binding(config)
+                if admin is not None:
+                    fresh.append(admin)
+                    await admin.start()
+            for name, listener in zip(addresses(config), config.listeners, strict=True):
+                await opened[name].binding.hand_over(*_permissions(listener))
+        except OSError:
+            for binding in fresh:
+                await binding.stop()
+            raise
+        return opened, admin
+
+    async def _retire(self, snapshot: Snapshot, gone: Sequence[Binding]) -> None:
+        """Let what began on an earlier snapshot end, and close what it alone has used."""
+        await _stop_accepting(gone)
+        await snapshot.in_flight.none()
+        for binding in gone:
+            await binding.stop()
+        grants = [source for source in snapshot.sources.values() if isinstance(source, RefreshingCredential)]
+        for refresh in [grant.refresher.in_flight for grant in grants]:
+            if refresh is not None:  # it goes through the sessions that are to be closed
+                await asyncio.wait({refresh})
+        self._retired.remove(snapshot)
+        await snapshot.close(but=self._now)
+
+    def _lane(self, name: str) -> Lane:
+        """Return the parts that serve a listener now; a request keeps what it got.
+
+        One whose listener is gone by now was accepted in time, and is served by what there was.
+        """
+        known = [*self._snapshots, *([self._coming] if self._coming else [])]
+        with_it = [each for each in known if name in each.lanes]
+        current = self._snapshot if self._snapshot in with_it else with_it[-1]
+        assert current is not None  # noqa: S101 - what listens stands in one of them
+        return current.lanes[name]
+
+    def _binding(self, name: str, listener: Listener, certificate: ServerCertificate | None, config: Config) -> Binding:
+        handler = Handler(partial(self._lane, name), self._clock.monotonic)
+        server = Server(handler, _limits(config), tls=None if certificate is None else certificate.context)
+        return Binding.of(listener, server)
+
+    def _admin_binding(self, config: Config) -> Binding | None:
+        if config.admin is None:
+            return None
+        probes = Probes(lambda: self._serving, lambda: self.ready)
+        return Binding(Server(probes, _limits(config)), config.admin.bind)
 
     async def _certificate(self, listener: Listener) -> ServerCertificate | None:
         if listener.tls is None:
@@ -161,36 +265,30 @@ class Proxy:
         await certificate.start()
         return certificate
 
-    def _server(self, handler: Handler | Probes, certificate: ServerCertificate | None = None) -> Server:
-        limits = self._config.limits
-        return Server(
-            handler,
-            ConnectionLimits(limits.header_timeout, limits.max_head, limits.max_headers, limits.max_connections),
-            tls=None if certificate is None else certificate.context,
-        )
-
     def _announce(self) -> None:
-        for warning in self._config.warnings:
+        for warning in self.config.warnings:
             log.warning("%s", warning)
-        for url, listener in zip(self.urls, self._config.listeners, strict=True):
-            log.info("%s lends %s for %s", url, _lent(listener), self._config.upstream.url)
+        for url, listener in zip(self.urls, self.config.listeners, strict=True):
+            log.info("%s lends %s for %s", url, _lent(listener), self.config.upstream.url)
         if self.admin_url is not None:
             log.info("%s answers probes", self.admin_url)
-        log.info("pandadoc-proxy %s is ready", __version__)
 
 
-async def serve(config: Config, state_home: Path) -> int:
-    """Run a proxy until it is told to end; return the exit code. Raises OSError if an address can't be had."""
-    signals = Signals()
-    asyncio.get_running_loop().set_exception_handler(AcceptFaults())
-    proxy = Proxy(config, state_home=state_home)
-    await proxy.start()
-    try:
-        await signals.first()
-        await proxy.drain()
-    finally:
-        await proxy.stop()
-    return 0
+def _limits(config: Config) -> ConnectionLimits:
+    limits = config.limits
+    return ConnectionLimits(limits.header_timeout, limits.max_head, limits.max_headers, limits.max_connections)
+
+
+def _permissions(listener: Listener) -> tuple[int, Owner | None]:
+    return PRIVATE if listener.mode is None else listener.mode, listener.owner
+
+
+async def _stop_accepting(bindings: Sequence[Binding]) -> None:
+    for binding in bindings:
+        await binding.stop_accepting()
+    await asyncio.sleep(0)  # what was accepted in this round of the loop begins before idle connections close
+    for binding in bindings:
+        binding.server.leave()
 
 
 def _lent(listener: Listener) -> str:
@@ -207,6 +305,6 @@ async def _look(what: str, at: CredentialSource | Keyring) -> None:
         log.exception("a fault of ours while looking after %s", what)
 
 
-async def _look_at(certificate: ServerCertificate, server: Server) -> None:
-    if await certificate.look():
-        server.retire()
+async def _look_at(listener: Open) -> None:
+    if listener.certificate is not None and await listener.certificate.look():
+        listener.binding.server.retire()

@@ -24,16 +24,18 @@ CUT_OFF: Final = 1.0
 
 
 class Binding:
-    """One address and its server. `_socket`, of a unix one, and `url` are set by `start`."""
+    """One address and its server.
+
+    `_socket`, of a unix one, and `_where` are set by `start`; `_mode` and `_owner` change by `hand_over`.
+    """
 
     def __init__(
         self, server: Server, bind: TcpBind | UnixBind, *, mode: int = PRIVATE, owner: Owner | None = None
     ) -> None:
         self.server = server
-        self.url = ""  # where it answers; for port 0, with the port that was had
         self._bind = bind
+        self._where = bind
         self._mode = mode
-        self._scheme = "https" if server.is_tls else "http"
         self._owner = owner or Owner()
         self._runner = web.ServerRunner(server, shutdown_timeout=CUT_OFF)
         self._socket: UnixSocket | None = None
@@ -45,7 +47,14 @@ class Binding:
         return cls(server, listener.bind, mode=mode, owner=listener.owner)
 
     def __repr__(self) -> str:
-        return f"<Binding {self.url or self._bind}>"
+        return f"<Binding {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """Where it answers; for port 0, once it is started, with the port that was had."""
+        if isinstance(self._where, UnixBind):
+            return str(self._where)
+        return f"{'https' if self.server.is_tls else 'http'}://{self._where}"
 
     async def start(self) -> None:
         """Listen. Raises OSError that names the address and says what to do; nothing is bound then."""
@@ -58,6 +67,13 @@ class Binding:
         except OSError:
             await self.stop()
             raise
+
+    async def hand_over(self, mode: int, owner: Owner | None) -> None:
+        """Give a unix socket another mode and owner. Raises OSError that says what to do."""
+        owner = owner or Owner()
+        if self._socket is not None and (mode, owner) != (self._mode, self._owner):
+            self._socket.hand_over(mode, unix_socket.owner_ids(owner.user, owner.group))
+            self._mode, self._owner = mode, owner
 
     async def stop_accepting(self) -> None:
         """Take no new connection; who is connected is served."""
@@ -77,7 +93,6 @@ class Binding:
         ids = unix_socket.owner_ids(self._owner.user, self._owner.group)
         self._socket = unix_socket.listen(bind.path, self._mode, ids)
         await self._serve(web.SockSite(self._runner, self._socket.socket, backlog=ACCEPTED_AT_ONCE))
-        self.url = str(bind)
 
     async def _listen_at_port(self, bind: TcpBind) -> None:
         try:
@@ -85,7 +100,7 @@ class Binding:
         except OSError as fault:
             reason = os.strerror(fault.errno) if fault.errno else str(fault)
             raise OSError(f"{bind}: {reason}. Choose another address, or free this one.") from fault
-        self.url = f"{self._scheme}://{TcpBind(bind.host, self._runner.addresses[0][1])}"
+        self._where = TcpBind(bind.host, self._runner.addresses[0][1])
 
     async def _serve(self, site: web.BaseSite) -> None:
         """Start a site, and have the kernel hold more than is accepted at once: asyncio has one number for both."""

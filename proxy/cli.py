@@ -51,13 +51,13 @@ def run(config_path: Path | None) -> None:
 
     leave_while_starting()
     from proxy import core_dumps, logs, open_files
-    from proxy.app import serve
+    from proxy.serve import serve
 
     core_dumps.refuse()
     config = _composable(config_path)
     logs.set_up(config.log)
     open_files.make_room(config)
-    _finish(serve(config, _state_home()))
+    _finish(serve(config, _state_home(), lambda: _read(config_path)))
 
 
 @main.command()
@@ -217,15 +217,21 @@ def _configured(path: Path | None) -> "Config":
 
 
 def _composable(path: Path | None) -> "Config":
-    """Read the configuration and look at what only shows when the parts are put together."""
-    from proxy.compose_credentials import refuse_shared_stores
     from proxy.config import BadConfig
 
-    config = _configured(path)
     try:
-        refuse_shared_stores(config, _state_home())
+        return _read(path)
     except BadConfig as bad:
         _refuse(bad)
+
+
+def _read(path: Path | None) -> "Config":
+    """Read the configuration and look at what only shows when the parts are put together. Raises BadConfig."""
+    from proxy.compose_credentials import refuse_shared_stores
+    from proxy.config import load
+
+    config = load(path, environ=os.environ)
+    refuse_shared_stores(config, _state_home())
     return config
 
 

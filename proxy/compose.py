@@ -6,26 +6,30 @@ put another snapshot in its place.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 
 from proxy import outbound
 from proxy.clock import Clock
-from proxy.compose_credentials import CredentialParts
+from proxy.compose_credentials import CredentialParts, identity
 from proxy.compose_policy import policy_of_all, policy_of_client
-from proxy.config import Config, Listener, TcpBind
+from proxy.config import Config, Listener, OAuth2Credential, TcpBind
+from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.forward.body import BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.guard import Gate
 from proxy.forward.handler import Lane
 from proxy.forward.headers import Origin
-from proxy.forward.places import Places
+from proxy.forward.places import InFlight, Places
 from proxy.forward.session_upstream import SessionUpstream
 from proxy.forward.tally import Tally
+from proxy.forward.upstream import Upstream
 from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
+from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
 
 
@@ -33,36 +37,72 @@ from proxy.tasks import Tasks
 class Snapshot:
     """The parts that one configuration made."""
 
-    lanes: tuple[Lane, ...]  # as config.listeners
-    sources: tuple[CredentialSource, ...]
-    keyrings: tuple[Keyring, ...]
-    sessions: tuple[aiohttp.ClientSession, ...]
+    config: Config
+    lanes: Mapping[str, Lane]  # by address, as config.listeners
+    sources: Mapping[str, CredentialSource]
+    keyrings: Mapping[str, Keyring]  # by address, of the listeners that have clients
+    upstream: Upstream
+    forwarding: tuple[aiohttp.ClientSession, ...]
+    credential_session: aiohttp.ClientSession
+    kept_bytes: KeptBytes
     tally: Tally
+    in_flight: InFlight  # requests that have begun on this snapshot
+    settings: tuple[Callable[[], None], ...]  # for what goes on from an earlier one
 
-    async def close(self) -> None:
-        for session in self.sessions:
-            await session.close()
+    def commit(self) -> None:
+        """Give what goes on its new settings: this snapshot is served from now on."""
+        for change in self.settings:
+            change()
+
+    async def close(self, *, but: "Snapshot | None" = None) -> None:
+        """Close the sessions, but for those that another snapshot goes on with."""
+        kept = () if but is None else (*but.forwarding, but.credential_session)
+        for session in (*self.forwarding, self.credential_session):
+            if session not in kept:
+                await session.close()
 
 
-def build(config: Config, *, state_home: Path, clock: Clock, tasks: Tasks, ready: Callable[[], bool]) -> Snapshot:
-    """Make the parts. Needs a running loop, for the sessions; connects to nothing."""
-    context = outbound.trust(config.upstream)
-    parts = CredentialParts(config, state_home, clock, tasks, outbound.credential_session(context))
-    forwarding = outbound.forwarding_sessions(config.upstream, context)
-    upstream = SessionUpstream(
-        *forwarding,
-        config.upstream.url.origin(),
-        response_timeout=config.upstream.response_timeout,
-        idle_timeout=config.upstream.idle_timeout,
-        proxy=config.upstream.proxy,
-    )
-    sources = {name: parts.source(name) for name in config.credentials}
-    kept_bytes, tally = KeptBytes(config.replay.max_total), Tally()
-    keyrings = {number: _keyring(each, parts) for number, each in enumerate(config.listeners) if each.clients}
-    lanes = tuple(
-        Lane(
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What stays through every reload."""
+
+    state_home: Path
+    clock: Clock
+    tasks: Tasks
+    reader: SecretReader
+    ready: Callable[[], bool]
+
+
+def addresses(config: Config) -> list[str]:
+    """Name the listeners by where they are bound; of several on "any free port", the later ones with a number."""
+    names: list[str] = []
+    for listener in config.listeners:
+        bind = str(listener.bind)
+        names.append(bind if bind not in names else f"{bind} ({len(names) + 1})")
+    return names
+
+
+def build(config: Config, around: Surroundings, earlier: Snapshot | None = None) -> Snapshot:
+    """Make the parts. Needs a running loop, for the sessions; connects to nothing.
+
+    What an `earlier` snapshot has that must outlive a reload goes on: credentials, and the pool where it may.
+    """
+    same_upstream = earlier is not None and earlier.config.upstream == config.upstream
+    if earlier is not None and same_upstream:
+        upstream, forwarding, session = earlier.upstream, earlier.forwarding, earlier.credential_session
+    else:
+        upstream, forwarding, session = _upstream(config)
+    parts = CredentialParts(config, around.state_home, around.clock, around.tasks, session, around.reader)
+    sources, changes = _sources(config, parts, earlier)
+    same_room = earlier is not None and earlier.config.replay.max_total == config.replay.max_total
+    kept_bytes = earlier.kept_bytes if earlier is not None and same_room else KeptBytes(config.replay.max_total)
+    tally = Tally() if earlier is None else earlier.tally
+    in_flight, named = InFlight(), list(zip(addresses(config), config.listeners, strict=True))
+    keyrings = {name: _keyring(name, listener, parts, earlier) for name, listener in named if listener.clients}
+    lanes = {
+        name: Lane(
             gate=_gate(listener, config),
-            clients=_clients(listener, config, sources, keyrings.get(number)),
+            clients=_clients(listener, config, sources, keyrings.get(name)),
             placeholder=listener.token_endpoint == "placeholder",  # noqa: S105 - a choice, no secret
             upstream=upstream,
             origin=_origin(config),
@@ -72,17 +112,49 @@ def build(config: Config, *, state_home: Path, clock: Clock, tasks: Tasks, ready
             cookies=listener.cookies == "pass",
             health=listener.health,
             tally=tally,
-            ready=ready,
+            in_flight=in_flight,
+            ready=around.ready,
             scheme=b"http" if listener.tls is None else b"https",
         )
-        for number, listener in enumerate(config.listeners)
+        for name, listener in named
+    }
+    return Snapshot(
+        config, lanes, sources, keyrings, upstream, forwarding, session, kept_bytes, tally, in_flight, changes
     )
-    sessions = (parts.session, *forwarding)
-    return Snapshot(lanes, tuple(sources.values()), tuple(keyrings.values()), sessions, tally)
 
 
-def _keyring(listener: Listener, parts: CredentialParts) -> Keyring:
-    keys = {name: ClientKey(client.key, client.overlap) for name, client in listener.clients.items()}
+def _upstream(config: Config) -> tuple[Upstream, tuple[aiohttp.ClientSession, ...], aiohttp.ClientSession]:
+    context = outbound.trust(config.upstream)
+    forwarding = outbound.forwarding_sessions(config.upstream, context)
+    upstream = SessionUpstream(
+        *forwarding,
+        config.upstream.url.origin(),
+        response_timeout=config.upstream.response_timeout,
+        idle_timeout=config.upstream.idle_timeout,
+        proxy=config.upstream.proxy,
+    )
+    return upstream, forwarding, outbound.credential_session(context)
+
+
+def _sources(
+    config: Config, parts: CredentialParts, earlier: Snapshot | None
+) -> tuple[dict[str, CredentialSource], tuple[Callable[[], None], ...]]:
+    """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed."""
+    known: dict[tuple[object, ...], CredentialSource] = {}
+    if earlier is not None:
+        known = {identity(name, each): earlier.sources[name] for name, each in earlier.config.credentials.items()}
+    sources, changes = {}, []
+    for name, credential in config.credentials.items():
+        sources[name] = known.get(identity(name, credential)) or parts.source(name)
+        if isinstance(credential, OAuth2Credential) and isinstance(grant := sources[name], RefreshingCredential):
+            changes.append(partial(parts.reconfigure, grant, name, credential))
+    return sources, tuple(changes)
+
+
+def _keyring(name: str, listener: Listener, parts: CredentialParts, earlier: Snapshot | None) -> Keyring:
+    keys = {client: ClientKey(section.key, section.overlap) for client, section in listener.clients.items()}
+    if earlier is not None and name in earlier.keyrings and earlier.keyrings[name].keys == keys:
+        return earlier.keyrings[name]
     return Keyring(keys, parts.reader, parts.clock.monotonic)
 
 

@@ -12,7 +12,7 @@ from yarl import URL
 
 from proxy import outbound
 from proxy.clock import Clock, SystemClock
-from proxy.config import MEMBER, ApiKeyCredential, BadConfig, Config, Fault, FileStore, OAuth2Credential
+from proxy.config import MEMBER, ApiKeyCredential, BadConfig, Config, Credential, Fault, FileStore, OAuth2Credential
 from proxy.credential.api_key import ApiKey
 from proxy.credential.file_store import FileStore as GrantFile
 from proxy.credential.file_store import Place, default_path, owner_of
@@ -57,6 +57,13 @@ class CredentialParts:
             tasks=self.tasks,
         )
 
+    def reconfigure(self, grant: RefreshingCredential, name: str, credential: OAuth2Credential) -> None:
+        """Have a credential that lends already go on with other settings."""
+        secrets, endpoint = self.secrets(credential), self.endpoint(credential)
+        policy = self.policy(credential, by_hand=False)
+        grant.refresher.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
+        grant.reconfigure(probe=self.probe(credential), wait=credential.wait)
+
     def refresher(self, name: str, credential: OAuth2Credential, *, by_hand: bool = False) -> Refresher:
         """Make what refreshes a grant; `by_hand`: once, for a person, in a process that ends."""
         secrets = self.secrets(credential)
@@ -73,15 +80,18 @@ class CredentialParts:
             secrets=secrets,
             endpoint=self.endpoint(credential),
             keeper=keeper,
-            policy=Policy(
-                refresh_before=credential.refresh_before,
-                max_age=credential.max_age,
-                retry_unknown=by_hand or credential.unknown_outcome == "retry",
-                goes_on=not by_hand,
-            ),
+            policy=self.policy(credential, by_hand=by_hand),
             clock=self.clock,
             jitter=random.random,
             tasks=self.tasks,
+        )
+
+    def policy(self, credential: OAuth2Credential, *, by_hand: bool) -> Policy:
+        return Policy(
+            refresh_before=credential.refresh_before,
+            max_age=credential.max_age,
+            retry_unknown=by_hand or credential.unknown_outcome == "retry",
+            goes_on=not by_hand,
         )
 
     def secrets(self, credential: OAuth2Credential) -> GrantSecrets:
@@ -131,6 +141,16 @@ class CredentialParts:
         if not isinstance(credential.store, FileStore):
             return MemoryStore()
         return GrantFile(lambda: place(credential, self.state_home))
+
+
+def identity(name: str, credential: Credential) -> tuple[object, ...]:
+    """Tell by what a credential is the same one after a reload: what else is said of it are settings.
+
+    Two objects for one grant would spend each other's refresh tokens.
+    """
+    if isinstance(credential, ApiKeyCredential):
+        return (name, credential.api_key)
+    return (credential.token_url, credential.client_id, credential.store)
 
 
 @asynccontextmanager

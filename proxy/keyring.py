@@ -37,7 +37,7 @@ class Keyring:
 
     def __init__(self, keys: Mapping[str, ClientKey], reader: SecretReader, now: Callable[[], float]) -> None:
         """`now` is a monotonic clock."""
-        self._keys = dict(keys)
+        self.keys = dict(keys)
         self._reader = reader
         self._now = now
         self._pepper = secrets.token_bytes(32)  # so that nothing about a key shows in how long a comparison takes
@@ -81,8 +81,8 @@ class Keyring:
 
     async def _read(self) -> None:
         begun = self._now()
-        ones = await asyncio.gather(*(self._read_one(name, key.reference) for name, key in self._keys.items()))
-        read = dict(zip(self._keys, ones, strict=True))
+        ones = await asyncio.gather(*(self._read_one(name, key.reference) for name, key in self.keys.items()))
+        read = dict(zip(self.keys, ones, strict=True))
         kept = {name: good[0][0] if good else b"" for name, good in self._good.items()}
         claimed = {name: digest or kept[name] for name, (digest, _) in read.items()}
         claims = Counter(claimed.values())
@@ -107,7 +107,7 @@ class Keyring:
         """Make these the clients' keys, each nobody's but its own; those before stay good for their overlap."""
         now, taken = self._now(), set(newest.values())
         for name, digest in newest.items():
-            until = now + self._keys[name].overlap
+            until = now + self.keys[name].overlap
             earlier = ((known, min(end, until)) for known, end in self._good[name] if known not in taken)
             own = ((digest, FOR_EVER),) if digest else ()
             self._good[name] = (*own, *(each for each in earlier if each[1] > now))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -13,8 +14,12 @@ ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def leave_while_starting() -> None:
-    """Exit 0 on SIGTERM until a loop takes over: as PID 1 a process without a handler never gets the signal."""
+    """Exit 0 on SIGTERM until a loop takes over: as PID 1 a process without a handler never gets the signal.
+
+    SIGHUP, which asks for what is about to happen anyway, does not end the process.
+    """
     signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
@@ -34,21 +39,49 @@ def end_by_cancelling() -> None:
 
 
 class Signals:
-    """Catches the signals for the current task. `_first` is set by the first one."""
+    """Catches the signals for the current task.
+
+    `_first` is set by the first that asks for the end; `_again` by SIGHUP, and taken back by `asked_again`; `_any`
+    by either of them.
+    """
 
     def __init__(self) -> None:
         self._first = asyncio.Event()
+        self._any = asyncio.Event()
+        self._again = False
         self._whole = asyncio.current_task()
         loop = asyncio.get_running_loop()
         for number in ENDING:
             loop.add_signal_handler(number, self._caught)
 
     async def first(self) -> None:
-        """Wait for the first signal."""
+        """Wait for the first signal that asks for the end."""
         await self._first.wait()
+
+    def reload_on_hangup(self) -> None:
+        """Take SIGHUP for the wish to have the configuration read again, as daemons do."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    async def end_within(self, seconds: float) -> bool:
+        """Wait for any signal, so long at most; tell whether one asks for the end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._any.wait()
+        self._any.clear()
+        return self._first.is_set()
+
+    def asked_again(self) -> bool:
+        """Tell whether SIGHUP has come since the last time."""
+        asked, self._again = self._again, False
+        return asked
+
+    def _hung_up(self) -> None:
+        self._again = True
+        self._any.set()
 
     def _caught(self) -> None:
         if self._first.is_set() and self._whole is not None:
             log.warning("a second signal: ending at once")
             self._whole.cancel()
         self._first.set()
+        self._any.set()

@@ -33,6 +33,10 @@ class UnixSocket:
     path: Path
     made: tuple[int, int]  # device and inode
 
+    def hand_over(self, mode: int, owner: tuple[int, int]) -> None:
+        """Give it another mode and owner while it listens. Raises OSError that says what to do."""
+        _hand_over(self.path, mode, owner)
+
     def remove(self) -> None:
         """Remove the file, unless it is gone or another's by now. Does nothing the second time."""
         with suppress(OSError), _alone(self.path.parent):
@@ -51,7 +55,7 @@ def listen(path: Path, mode: int, owner: tuple[int, int]) -> UnixSocket:
         try:
             _bind(server, path)
             try:
-                _hand_over(path, mode, owner)
+                _hand_over(path, mode, owner)  # nobody can connect yet: it does not listen
                 server.listen(1)  # whoever serves it says how many may wait
                 return UnixSocket(server, path, _identity(path))
             except OSError:
@@ -120,7 +124,7 @@ def _bind(server: socket.socket, path: Path) -> None:
 
 
 def _hand_over(path: Path, mode: int, owner: tuple[int, int]) -> None:
-    """Set mode and owner. Nobody can connect yet: it does not listen."""
+    """Set mode and owner."""
     path.chmod(mode)
     if owner == (UNCHANGED, UNCHANGED):
         return

@@ -23,6 +23,7 @@ from proxy.credential import ledger
 from proxy.credential.file_store import FileStore
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.refresh import Refresher
+from proxy.forward.server import Server
 from proxy.secrets import Secret
 from proxy.simulator import Simulator
 
@@ -134,16 +135,21 @@ class House:
         await until(lambda: not any(refresher.in_flight for refresher in self.refreshers))
 
     @property
+    def server(self) -> Server:
+        """The first listener's."""
+        return next(iter(self.proxy._open.values())).binding.server  # noqa: SLF001 - nothing else shows who is connected
+
+    @property
     def credential(self) -> RefreshingCredential:
         """The first OAuth credential."""
         assert self.proxy._snapshot is not None  # noqa: SLF001 - nothing else shows what a credential knows
-        sources = self.proxy._snapshot.sources  # noqa: SLF001 - the same
+        sources = self.proxy._snapshot.sources.values()  # noqa: SLF001 - the same
         return next(source for source in sources if isinstance(source, RefreshingCredential))
 
     @property
     def refreshers(self) -> list[Refresher]:
         assert self.proxy._snapshot is not None  # noqa: SLF001 - the same
-        sources = self.proxy._snapshot.sources  # noqa: SLF001 - the same
+        sources = self.proxy._snapshot.sources.values()  # noqa: SLF001 - the same
         return [source._refresher for source in sources if isinstance(source, RefreshingCredential)]  # noqa: SLF001
 
     @property

@@ -56,6 +56,9 @@ class GrantKeeper:
         self._unreadable = Notice(log, logging.CRITICAL)
         self._unwritable = Notice(log, logging.CRITICAL)
 
+    def reconfigure(self, name: str, seed: Callable[[], Awaitable[Seed | None]]) -> None:
+        self._name, self._seed = name, seed
+
     def __repr__(self) -> str:
         stored = "NOT stored" if self._unstored else "stored"
         return f"<GrantKeeper {self._name} {stored} {self.ledger} in {self._store}>"

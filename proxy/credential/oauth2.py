@@ -64,11 +64,9 @@ class RefreshingCredential:
     """
 
     def __init__(self, refresher: Refresher, *, probe: Probe | None, wait: float, clock: Clock, tasks: Tasks) -> None:
-        self.name = refresher.name
         self._refresher = refresher
         self._keeper = refresher.keeper
-        self._probe = probe
-        self._wait = wait
+        self.reconfigure(probe=probe, wait=wait)
         self._clock = clock
         self._tasks = tasks
         self._cache: TLRUCache[str, Credential] = TLRUCache(
@@ -81,6 +79,19 @@ class RefreshingCredential:
         self._accepted_at = 0.0  # monotonic
         self._notice = Notice(log)
         self._alarm = ExpiryAlarm(self.name)
+
+    def reconfigure(self, *, probe: Probe | None, wait: float) -> None:
+        """Go on with other settings."""
+        self._probe = probe
+        self._wait = wait
+
+    @property
+    def name(self) -> str:
+        return self._refresher.name
+
+    @property
+    def refresher(self) -> Refresher:
+        return self._refresher
 
     def __repr__(self) -> str:
         busy = "healing" if self._healing else "probing" if self._probing else "idle"

@@ -88,7 +88,6 @@ class Refresher:
         jitter: Callable[[], float],
         tasks: Tasks,
     ) -> None:
-        self.name = name
         self.keeper = keeper
         self.credential: Credential | None = None
         self.seed_waits = False
@@ -97,6 +96,18 @@ class Refresher:
         self.try_at = 0.0  # monotonic
         self.failed_at = 0.0
         self.results: Counter[str] = Counter()
+        self.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
+        self._clock = clock
+        self._jitter = jitter
+        self._tasks = tasks
+        self._lent: Grant | None = None
+        self._held_back = False
+        self._failures = 0
+        self._latch = Latch()
+
+    def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: TokenEndpoint, policy: Policy) -> None:
+        """Go on with other settings; a refresh in flight ends with what it began with, as far as it has come."""
+        self.name = name
         self.advice = Advice(
             name,
             secrets.client_id.describe(),
@@ -106,13 +117,7 @@ class Refresher:
         self._secrets = secrets
         self._endpoint = endpoint
         self._policy = policy
-        self._clock = clock
-        self._jitter = jitter
-        self._tasks = tasks
-        self._lent: Grant | None = None
-        self._held_back = False
-        self._failures = 0
-        self._latch = Latch()
+        self.keeper.reconfigure(name, secrets.seed)
 
     def __repr__(self) -> str:
         state = "refreshing" if self.in_flight else f"trouble={self.trouble!r}"

@@ -26,17 +26,17 @@ class Crowd(Generic[T]):
     """The connections of one listener, with room for so many.
 
     What changes: `_waiting`, each kind with who has waited longest first; `_kinds`, who is here, and as
-    what (None: busy). All by the five verbs below, each in constant time.
+    what (None: busy). All by the five verbs below, each in constant time. `room` is the listener's to set.
     """
 
     def __init__(self, room: int) -> None:
-        self._room = room
+        self.room = room
         self._waiting: dict[Waits, OrderedDict[T, None]] = {kind: OrderedDict() for kind in Waits}
         self._kinds: dict[T, Waits | None] = {}
 
     def __repr__(self) -> str:
         waiting = " ".join(f"{kind.name.lower()}={len(queue)}" for kind, queue in self._waiting.items())
-        return f"<Crowd {len(self._kinds)} of {self._room} {waiting}>"
+        return f"<Crowd {len(self._kinds)} of {self.room} {waiting}>"
 
     def come(self, newcomer: T) -> T | None:
         """Let a newcomer in, as a stranger, and return who must give way for it.
@@ -44,7 +44,7 @@ class Crowd(Generic[T]):
         That is nobody where there is room, and the newcomer itself, which is not let in, where all are busy.
         """
         leaver = None
-        if len(self._kinds) >= self._room:
+        if len(self._kinds) >= self.room:
             queue = max(self._waiting.values(), key=len)
             if not queue:
                 return newcomer

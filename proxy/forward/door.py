@@ -48,6 +48,11 @@ class Door:
         self.crowd: Crowd[asyncio.Transport] = Crowd(max_connections)
         self.handshakes: set[asyncio.Transport] = set()
         self.turned_away: Crowd[asyncio.Transport] = Crowd(TURNED_AWAY_AT_ONCE)
+        self.resize(max_connections)
+
+    def resize(self, max_connections: int) -> None:
+        """Have room for so many from now on; who is here stays."""
+        self.crowd.room = max_connections
         self._refusal = whole(
             Overloaded(
                 f"All {max_connections} connections to this listener are busy (limits.max_connections).", retry_after=1

@@ -55,6 +55,7 @@ class Lane:
     cookies: bool
     health: str | None
     tally: Tally
+    in_flight: InFlight
     ready: Callable[[], bool]
     scheme: bytes = b"http"  # of the listener
 
@@ -62,9 +63,8 @@ class Lane:
 class Handler:
     """Serves one listener's requests."""
 
-    def __init__(self, lane: Callable[[], Lane], in_flight: InFlight, now: Callable[[], float]) -> None:
+    def __init__(self, lane: Callable[[], Lane], now: Callable[[], float]) -> None:
         self._lane = lane
-        self._in_flight = in_flight
         self._now = now
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -74,7 +74,7 @@ class Handler:
             return _health(lane)
         ids = values(head.fields, b"x-request-id")
         exchange = Exchange.begin(head.method, head.target, ids[0] if ids else None, self._now)
-        with self._in_flight:
+        with lane.in_flight:
             try:
                 response = await self._answer(request, lane, exchange)
             finally:

@@ -89,6 +89,16 @@ class Server(web.Server):
         self._tls = tls
         self._door = Door(limits.max_connections)
 
+    def reconfigure(self, limits: ConnectionLimits, tls: Callable[[], ssl.SSLContext] | None) -> None:
+        """Go on with other settings, for connections that come from now on."""
+        self._limits, self._tls = limits, tls
+        self._door.resize(limits.max_connections)
+        self._kwargs |= {
+            "max_line_size": limits.max_head,
+            "max_field_size": limits.max_head,
+            "max_headers": 2 * limits.max_headers,
+        }
+
     @property
     def is_tls(self) -> bool:
         return self._tls is not None

@@ -244,7 +244,7 @@ async def test_half_open_connections_never_keep_others_out(
         for line in await connected(lines, house, 5):
             await line.send(start)
         assert (await converse(house.port, GET)).start == b"HTTP/1.1 404 Not Found"
-    assert len(house.proxy._listeners[0].server.connections) <= 8  # noqa: SLF001 - nothing else tells
+    assert len(house.server.connections) <= 8
 
 
 async def test_a_connection_that_was_served_outlives_those_that_never_ask(
@@ -309,7 +309,7 @@ async def test_many_that_are_turned_away_and_stay_cost_no_more_than_a_few(
         turned_away = await connected(lines, house, 100)
         for line in turned_away:
             assert (await line.answer()).start.startswith(b"HTTP/1.1 503 ")
-        assert len(house.proxy._listeners[0].server.turned_away) == 64  # noqa: SLF001 - nothing else tells
+        assert len(house.server.turned_away) == 64
         up.cue.set()
         assert (await busy.answer()).body == b"ok"
 
@@ -340,7 +340,7 @@ async def test_who_takes_no_answer_is_cut_off(
     """What we say ourselves is short: a caller whose socket is full of it has not read for long."""
     monkeypatch.setattr(connection, "LINGER", 0.2)
     house = await api_key_house({"limits": {"header_timeout": "200ms"}})
-    server = house.proxy._listeners[0].server  # noqa: SLF001 - nothing else tells
+    server = house.server
     _, writer = await asyncio.open_connection("127.0.0.1", house.port, limit=1)  # so that it soon stops to read
     writer.write(HEALTH * 20_000 + last)
     await until(lambda: len(server.connections) == 1)

@@ -49,9 +49,10 @@ async def exploding_port() -> AsyncIterator[int]:
         cookies=True,
         health=None,
         tally=Tally(),
+        in_flight=InFlight(),
         ready=lambda: True,
     )
-    handler = Handler(lambda: lane, InFlight(), SystemClock().monotonic)
+    handler = Handler(lambda: lane, SystemClock().monotonic)
     runner = web.ServerRunner(Server(handler, ConnectionLimits(5, 65536, 100, 100)), shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -398,7 +398,7 @@ async def test_callers_that_leave_in_their_handshake_leave_nothing_behind(
 ) -> None:
     """With a goodbye, with a reset, at the first byte and in the middle of a hello."""
     house = await api_key_house(at_tls(certificates))
-    server, before = house.proxy._listeners[0].server, len(house.ear.lines)  # noqa: SLF001 - nothing else tells
+    server, before = house.server, len(house.ear.lines)
     hello = client_hello(context)
     for said in (b"", hello[:1], hello[:100], hello):
         for leave in (_goodbye, _reset):
@@ -427,7 +427,7 @@ async def test_unfinished_handshakes_never_keep_others_out(
     """They count from their first packet on: asyncio alone would count them when they are done."""
     limits = {"limits": {"max_connections": 8, "header_timeout": "1h"}}
     house = await api_key_house({**at_tls(certificates), **limits})
-    server = house.proxy._listeners[0].server  # noqa: SLF001 - nothing else tells
+    server = house.server
     async with AsyncExitStack() as lines, caller(house.port, context) as pooled:
         await pooled.send(GET)
         await pooled.answer()

@@ -270,7 +270,7 @@ async def test_a_caller_that_stops_reading_is_let_go_of(api_key_house: HouseMake
         async with caller(house.port) as line:
             await line.send(GET)
             await until(lambda: house.ear.heard("the caller stopped reading"))
-            await until(lambda: not house.proxy._listeners[0].server.connections)  # noqa: SLF001 - what it still holds
+            await until(lambda: not house.server.connections)
             assert len(await line.closed()) < 50_000_000
 
 

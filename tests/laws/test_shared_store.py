@@ -35,7 +35,7 @@ async def fleet(house: House, size: int) -> AsyncIterator[list[Proxy]]:
 
 def credential(proxy: Proxy) -> RefreshingCredential:
     assert proxy._snapshot is not None  # noqa: SLF001 - nothing else shows what a credential knows
-    source = proxy._snapshot.sources[0]  # noqa: SLF001 - the same
+    source = proxy._snapshot.sources["default"]  # noqa: SLF001 - the same
     assert isinstance(source, RefreshingCredential)
     return source
 

@@ -1,0 +1,78 @@
+"""Another configuration while we serve: on SIGHUP, and when its file has changed. A bad one is told, not taken."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from proxy import logs, service_manager
+from proxy.app import LOOK_EVERY, Proxy
+from proxy.config import BadConfig, Config
+from proxy.disk import Disk
+from proxy.signals import Signals
+
+log = logging.getLogger(__name__)
+
+
+class Reloads:
+    """Reloads one proxy. `_seen`, the file's content that was judged last, is changed by `_changed` alone."""
+
+    def __init__(self, proxy: Proxy, load: Callable[[], Config]) -> None:
+        """`load` reads the configuration anew; it raises BadConfig."""
+        self._proxy = proxy
+        self._load = load
+        self._disk = Disk()
+        self._seen: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<Reloads of {self._proxy}>"
+
+    async def until_the_end(self, signals: Signals) -> None:
+        """Serve, and reload, until a signal asks for the end."""
+        self._seen = await self._content()
+        await self.reload(asked=False)  # it may have changed since it was read
+        while not await signals.end_within(LOOK_EVERY):
+            asked = signals.asked_again()
+            if await self._changed() or asked:
+                service_manager.tell(service_manager.reloading())
+                await self.reload(asked=asked)
+                service_manager.tell(service_manager.READY)
+            service_manager.tell(service_manager.ALIVE)
+
+    async def reload(self, *, asked: bool) -> None:
+        """Read the configuration and take it, or say why not: what was served is served on then."""
+        earlier = self._proxy.config
+        try:
+            config = await self._disk.do(self._load)
+            if config == earlier:
+                log.log(logging.INFO if asked else logging.DEBUG, "the configuration is what it was")
+                return
+            await self._proxy.reload(config)
+        except BadConfig as bad:
+            for fault in bad.faults:
+                log.error("the new configuration is not taken: %s", fault)  # noqa: TRY400 - it is no fault of ours
+        except OSError as fault:  # an address, a certificate, a disk that hangs
+            log.error("the new configuration is not taken: %s", fault)  # noqa: TRY400 - it is no fault of ours
+        else:
+            if config.log != earlier.log:
+                logs.set_up(config.log)
+
+    async def _changed(self) -> bool:
+        """Tell whether the file has changed since the last time, in its content: Kubernetes swaps links."""
+        content = await self._content()
+        changed = content is not None and content != self._seen
+        self._seen = content if content is not None else self._seen
+        return changed
+
+    async def _content(self) -> bytes | None:
+        """Return what the file holds; None where there is no file, or it can't be read now."""
+        source = self._proxy.config.source
+        if source is None:
+            return None
+        try:
+            return await self._disk.do(lambda: _read(source))
+        except OSError:
+            return None
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes()

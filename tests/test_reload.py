@@ -1,0 +1,147 @@
+"""Another configuration while requests are served: what has begun is not lost, what lives is not made twice."""
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+from conftest import HouseMaker
+from rig import House, until
+from tls import CertificateFolder, trusting
+from wire import OK, Stage, answering, caller, upstream
+
+GET = b"GET /public/v1/members/current HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def reload(house: House, **changes: Any) -> None:
+    house.settings = {**house.settings, **changes}
+    await house.proxy.reload(house.config())
+
+
+@pytest.fixture
+async def house(api_key_house: HouseMaker) -> House:
+    return await api_key_house()
+
+
+async def test_a_connection_outlives_a_reload_and_meets_the_new_policy(house: House) -> None:
+    async with caller(house.port) as line:
+        await line.send(GET)
+        assert (await line.answer()).start == b"HTTP/1.1 200 OK"
+        await reload(house, policy={"rules": [{"deny": "/public/v1/members/**"}]})
+        await line.send(GET)
+        assert (await line.answer()).start == b"HTTP/1.1 403 Forbidden"
+    await reload(house, policy={})
+    assert (await house.get()).status == 200
+
+
+async def test_a_request_ends_on_the_configuration_that_it_began_with(api_key_house: HouseMaker) -> None:
+    async def slow(stage: Stage) -> None:
+        await stage.request()
+        await stage.upstream.cue.wait()
+        await stage.say(OK)
+
+    async with upstream(slow) as first, upstream(answering(OK)) as second:
+        house = await api_key_house({"upstream": {"url": first.url}})
+        begun = asyncio.ensure_future(house.get("/first"))
+        await until(lambda: len(first.heard) == 1)
+        await reload(house, upstream={"url": second.url})
+        assert (await house.get("/second")).status == 200
+        assert [message.start for message in second.heard] == [b"GET /second HTTP/1.1"]
+        assert house.proxy._retired  # noqa: SLF001 - nothing else shows what is kept
+        first.cue.set()
+        assert (await begun).status == 200
+        await until(lambda: not house.proxy._retired)  # noqa: SLF001 - the same
+
+
+async def test_a_listener_comes_and_goes_with_its_requests(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
+    async def slow(stage: Stage) -> None:
+        await stage.request()
+        await stage.upstream.cue.wait()
+        await stage.say(OK)
+
+    async with upstream(slow) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        await reload(house, listeners=[{"bind": "127.0.0.1:0"}, {"bind": f"127.0.0.1:{unused_tcp_port}"}])
+        assert len(house.proxy.urls) == 2
+        async with caller(unused_tcp_port) as line:
+            await line.send(GET)
+            await until(lambda: len(up.heard) == 1)
+            await reload(house, listeners=[{"bind": "127.0.0.1:0"}])
+            with pytest.raises(OSError, match="Connect call failed"):
+                await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+            up.cue.set()
+            assert (await line.answer()).start == b"HTTP/1.1 200 OK"
+
+
+async def test_an_address_that_cant_be_had_changes_nothing(house: House) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listeners = [{"bind": "127.0.0.1:0"}, {"bind": f"127.0.0.1:{taken.getsockname()[1]}"}]
+        with pytest.raises(OSError, match="in use"):
+            await reload(house, listeners=listeners, policy={"rules": [{"deny": "/**"}]})
+    assert len(house.proxy.urls) == 1
+    assert (await house.get()).status == 200
+
+
+async def test_a_grant_is_never_redeemed_twice_because_of_a_reload(oauth_house: HouseMaker) -> None:
+    """The credential goes on as the same object, with its new settings."""
+    house = await oauth_house()
+    assert (await house.get()).status == 200
+    credential = house.credential
+    over = asyncio.Event()
+
+    async def app() -> set[int]:
+        statuses = set()
+        while not over.is_set():
+            statuses.add((await house.get()).status)
+        return statuses
+
+    apps = [asyncio.ensure_future(app()) for _ in range(4)]
+    for turn in range(12):
+        house.settings["credentials"]["default"]["oauth2"]["refresh_before"] = f"{turn + 1}m"
+        if turn % 4 == 0:
+            house.simulator.revoke_access_tokens()
+        await reload(house, upstream={**house.settings["upstream"], "max_connections": 50 + turn})
+        assert house.credential is credential
+        enough = len(house.simulator.journal) + 10
+        await until(lambda enough=enough: len(house.simulator.journal) > enough)  # type: ignore[misc]
+    over.set()
+    assert [await each for each in apps] == [{200}] * 4
+    redeemed = house.redeemed()
+    assert len(redeemed) == len(set(redeemed))
+    await until(lambda: not house.proxy._retired)  # noqa: SLF001 - nothing else shows what is kept
+
+
+async def test_tls_can_be_switched_on_at_the_same_address(
+    house: House, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    certificates = CertificateFolder(tmp_path_factory.mktemp("tls"))
+    certificates.renew()
+    await reload(house, listeners=[{"bind": "127.0.0.1:0", "tls": certificates.files}])
+    assert house.url.startswith("https://")
+    async with house.client.get(f"{house.url}/public/v1/members/current", ssl=trusting(certificates.ca)) as answer:
+        assert answer.status == 200
+
+
+async def test_the_admin_port_can_be_moved_and_closed(house: House) -> None:
+    before = house.proxy.admin_url
+    assert before is not None
+    await reload(house, admin={"bind": "[::1]:0"})
+    assert house.proxy.admin_url is not None
+    assert house.proxy.admin_url.startswith("http://[::1]:")
+    async with house.client.get(f"{house.proxy.admin_url}/readyz") as answer:
+        assert answer.status == 200
+    await reload(house, admin=None)
+    assert house.proxy.admin_url is None
+
+
+async def test_a_key_that_was_replaced_stays_good_for_its_overlap_through_a_reload(house: House) -> None:
+    path = house.folder / "app-key"
+    path.write_text("old-0123456789abcdef")
+    clients = {"app": {"key": {"file": str(path)}}}
+    house.secrets |= {"old-0123456789abcdef", "new-0123456789abcdef"}
+    await reload(house, listeners=[{"bind": "127.0.0.1:0", "clients": clients}])
+    path.write_text("new-0123456789abcdef")
+    await house.look()
+    await reload(house, policy={"profiles": ["no-delete"]})
+    for key in ("old-0123456789abcdef", "new-0123456789abcdef"):
+        assert (await house.get(headers={"X-Proxy-Key": key})).status == 200
