@@ -47,8 +47,18 @@ race: $(READY) ## every test of something that races, twenty times over (TURNS=3
 
 .PHONY: torture
 torture: $(READY) $(BROWSING) ## the laws at full size, as root, with chromium and php (BOUNDED=1: as much as CI has time for; SEED=… replays)
-	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/torture
+	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/torture --ignore tests/torture/test_image.py
 	EXAMPLES=$(if $(BOUNDED),2000,20000) $(BIN)/python -m pytest --timeout 900 tests/laws/test_policy_agrees.py
+	$(if $(BOUNDED),,$(MAKE) image-check)
+
+.PHONY: image
+image: ## the image, with Docker: pandadoc-proxy:VERSION (PYTHON_IMAGE=python@sha256:... pins the base for ever)
+	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON=$(PYTHON_IMAGE)) --build-arg REVISION=$$(git rev-parse HEAD) \
+	  --tag pandadoc-proxy:$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' proxy/__init__.py) .
+
+.PHONY: image-check
+image-check: $(READY) ## builds the image on a stand-in base and runs it; needs root, buildah, podman and debootstrap
+	$(BIN)/python -m pytest -rP tests/torture/test_image.py
 
 .PHONY: check
 check: $(READY) ## ruff and mypy, both strict

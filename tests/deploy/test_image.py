@@ -4,14 +4,15 @@ import json
 import re
 import shlex
 import tomllib
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 import pytest
+from deploy.readme import after, commands
 from packaging.specifiers import SpecifierSet
 from yarl import URL
 
+from proxy import __version__
 from proxy.config import TcpBind, load
 from proxy.credential.file_store import default_path
 
@@ -69,18 +70,7 @@ def reaches_the_build(path: str, ignored: str = IGNORED) -> bool:
     return kept
 
 
-def commands(readme: str) -> list[list[str]]:
-    """Return the words of each `docker run` in a README's blocks."""
-    blocks = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [shlex.split(line) for line in lines if line.startswith("docker run")]
-
-
-DOCKER_RUNS: Final = commands((ROOT / "deploy" / "README.md").read_text())
-
-
-def after(flag: str, words: list[str]) -> list[str]:
-    return [value for name, value in pairwise(words) if name == flag]
+DOCKER_RUNS: Final = commands("docker run")
 
 
 def test_every_source_of_a_copy_exists_and_reaches_the_build() -> None:
@@ -144,8 +134,7 @@ def test_what_it_runs_needs_no_shell() -> None:
 
 
 def test_the_base_is_pinned_and_has_a_python_that_the_project_supports() -> None:
-    (argument,) = all_of("ARG")
-    name, base = argument.text.split("=", 1)
+    name, base = all_of("ARG")[0].text.split("=", 1)
     version = re.fullmatch(r"python:(\d+\.\d+)(\.\d+)?-slim-[a-z]+", base)
     assert version
     assert version[1] in SpecifierSet(PROJECT["requires-python"])
@@ -174,6 +163,15 @@ def test_its_user_owns_the_folder_in_which_the_oauth_grant_is_kept() -> None:
     user, group = all_of("USER", FINAL_STAGE)[-1].text.split(":")
     made = ["install", "-d", "-o", user, "-g", group, "-m", "0700", str(folder)]
     assert made in [each.exec_form for each in all_of("RUN", FINAL_STAGE) if each.text.startswith("[")]
+
+
+def test_its_labels_tell_the_version_and_come_after_all_that_makes_a_layer() -> None:
+    labels = all_of("LABEL", FINAL_STAGE)[0]
+    told = {name.removeprefix("org.opencontainers.image."): text for name, text in labels.variables.items()}
+    assert told["version"] == __version__
+    assert told["licenses"] == PROJECT["license"]
+    assert set(told) == {"title", "description", "licenses", "version", "revision", "base.name"}
+    assert not [each for each in FINAL_STAGE[FINAL_STAGE.index(labels) :] if each.keyword in {"RUN", "COPY"}]
 
 
 def test_older_builders_understand_it() -> None:

@@ -1,0 +1,268 @@
+"""The image, built from the Dockerfile here and run as deploy/README.md says. Needs root and Debian's packages.
+
+Its base is a stand-in (stand_in.py). The README's lines are run word by word but for three things: podman runs them,
+the port of this machine is a free one, and PandaDoc is a simulator that the container reaches at its own loopback.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import pytest
+from aiohttp import ClientSession
+from commands.process import MEMBER, Ended, Machine, Process, poll, status_of
+from deploy.readme import commands
+from rig import until
+from torture.containers import Engine, loopback
+
+from proxy import __version__
+from proxy.simulator import Fault
+
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the build
+
+API_KEY, OAUTH = commands("docker run")
+NAME: Final = "pandadoc-proxy"
+IMAGE: Final = f"pandadoc-proxy:{__version__}"
+USER: Final = 65532
+PANDADOC_PORT: Final = 9000
+STATE: Final = "/var/lib/pandadoc-proxy"
+LAYERS: Final = 32 * 10**6
+"""Bytes that may stand above the base."""
+
+CREATES: Final = """
+import os
+for folder, below, _ in os.walk("/"):
+    if folder == "/":
+        below[:] = set(below) - {"dev", "proc", "sys"}  # the kernel's own; /dev/shm is any container's
+    path = os.path.join(folder, "created")
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    except OSError:
+        continue
+    os.unlink(path)
+    print(folder)
+"""
+"""Tells each folder in which its user can make a file."""
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Build the image, once; nothing is left of it afterwards."""
+    engine = Engine(tmp_path_factory.mktemp("containers"))
+    try:
+        engine.build()
+        yield engine
+    finally:
+        engine.end()
+
+
+@pytest.fixture
+def docker(engine: Engine, machine: Machine) -> Iterator["Docker"]:
+    yield Docker(engine, machine)
+    engine.podman("rm", "--force", "--all")
+    engine.podman("volume", "prune", "--force")
+
+
+@dataclass
+class Running:
+    """A container, seen from outside."""
+
+    docker: "Docker"
+    process: Process
+    pid: int
+    url: str
+
+    def kernel_says(self, word: str) -> str:
+        """Return a line of what the kernel tells of its process (proc(5))."""
+        found = re.search(rf"^{word}:\s*(.*)$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
+        assert found
+        return " ".join(found[1].split())
+
+    async def stop(self) -> int:
+        """Stop it as the README says; return the exit code of its `docker run`."""
+        assert (await self.docker.podman("stop", "-t", "30", NAME)).code == 0
+        return await self.process.ended()
+
+
+@dataclass
+class Docker:
+    """Runs the README's lines. Stands in for the program they name."""
+
+    engine: Engine
+    machine: Machine
+
+    @property
+    def program(self) -> list[str]:
+        return self.engine.words("podman")
+
+    async def podman(self, *words: str, env: dict[str, str] | None = None) -> Ended:
+        return await self.machine.run(*words, program=self.program, env=self.engine.environ | (env or {}))
+
+    @asynccontextmanager
+    async def run(self, line: list[str], env: dict[str, str], *options: str) -> AsyncIterator[Running]:
+        """Run a line of the README until the block ends or something stops it."""
+        port = _free_port()
+        published = [word.replace("127.0.0.1:8080:", f"127.0.0.1:{port}:") for word in line[1:-1]]
+        upstream = f"PANDADOC_PROXY__UPSTREAM__URL=http://127.0.0.1:{PANDADOC_PORT}"
+        # Docker's --read-only makes /tmp and /run read-only as well; podman's does with this.
+        words = [*published, "--read-only-tmpfs=false", "-e", upstream, *options, line[-1]]
+        process = await self.machine.start(*words, program=self.program, env=self.engine.environ | env)
+        pid = await self._pid()
+        async with loopback(pid, PANDADOC_PORT, self.machine.simulator.url):
+            await process.said(" is ready")
+            yield Running(self, process, pid, f"http://127.0.0.1:{port}")
+
+    async def _pid(self) -> int:
+        pid = 0
+
+        async def known() -> bool:
+            nonlocal pid
+            pid = int((await self.podman("inspect", "--format", "{{.State.Pid}}", NAME)).out or "0")
+            return pid > 0
+
+        await poll(known)
+        return pid
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def api_key(machine: Machine) -> dict[str, str]:
+    return {"PANDADOC_API_KEY": machine.simulator.issue_api_key()}
+
+
+def grant(machine: Machine) -> dict[str, str]:
+    return {
+        "PANDADOC_CLIENT_ID": machine.simulator.client_id,
+        "PANDADOC_CLIENT_SECRET": machine.simulator.client_secret,
+        "PANDADOC_REFRESH_TOKEN": machine.simulator.issue_refresh_token(),
+    }
+
+
+async def writable_folders(docker: Docker) -> list[str]:
+    told = await docker.podman("exec", NAME, "python", "-c", CREATES)
+    assert told.code == 0, told.err
+    return told.out.splitlines()
+
+
+def test_the_image_says_what_it_is_and_keeps_its_health_check(engine: Engine) -> None:
+    (image,) = engine.tell("image", "inspect", IMAGE)
+    said = {name.removeprefix("org.opencontainers.image."): text for name, text in image["Labels"].items()}
+    assert (said["title"], said["version"], said["revision"]) == (NAME, __version__, "checked")
+    assert said["base.name"].startswith("python:3.")
+    config: dict[str, Any] = image["Config"]
+    assert (config["User"], config["StopSignal"]) == (f"{USER}:{USER}", "SIGTERM")
+    assert (config["Entrypoint"], config["Cmd"]) == (["pandadoc-proxy"], ["run"])
+    assert image["Healthcheck"]["Test"] == ["CMD", "pandadoc-proxy", "healthcheck"]
+
+
+def test_our_layers_are_small(engine: Engine) -> None:
+    layers = engine.tell("history", "--format", "json", IMAGE)
+    base_first = [layer for layer in reversed(layers) if layer["size"]]
+    ours = [(layer["size"], layer["CreatedBy"][:60]) for layer in base_first[1:]]
+    print("\n".join(f"{size / 10**6:6.2f} MB  {made}" for size, made in ours))  # noqa: T201 - `make image-check` shows it
+    assert 0 < sum(size for size, _ in ours) < LAYERS
+
+
+async def test_the_api_key_line_lends_to_this_machine_and_to_no_other(
+    docker: Docker, machine: Machine, app: ClientSession
+) -> None:
+    env = api_key(machine)
+    async with docker.run(API_KEY, env) as running:
+        assert await status_of(app, running.url + MEMBER) == 200
+        assert [call.authorization for call in machine.simulator.api_calls()] == [
+            (f"API-Key {env['PANDADOC_API_KEY']}",)
+        ]
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await status_of(app, running.url.replace("127.0.0.1", "127.0.0.2"))
+        assert await running.stop() == 0
+
+
+async def test_it_runs_as_a_number_without_any_capability(docker: Docker, machine: Machine) -> None:
+    async with docker.run(API_KEY, api_key(machine)) as running:
+        assert running.kernel_says("Uid") == running.kernel_says("Gid") == " ".join([str(USER)] * 4)
+        sets = {running.kernel_says(f"Cap{each}") for each in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
+        assert sets == {"0" * 16}
+        assert running.kernel_says("NoNewPrivs") == "1"
+        assert running.kernel_says("Seccomp") == "2"  # a filter, the runtime's default
+
+
+async def test_it_can_write_nowhere_but_on_its_volume(docker: Docker, machine: Machine) -> None:
+    async with docker.run(API_KEY, api_key(machine)) as running:
+        assert await writable_folders(docker) == []
+        assert await running.stop() == 0
+    async with docker.run(OAUTH, grant(machine)):
+        assert await writable_folders(docker) == [STATE]
+
+
+@pytest.mark.parametrize("options", [(), ("-e", "PANDADOC_PROXY__ADMIN=null")], ids=["as it is", "without admin"])
+async def test_the_health_check_tells_a_proxy_that_answers_from_one_that_does_not(
+    docker: Docker, machine: Machine, options: tuple[str, ...]
+) -> None:
+    async with docker.run(API_KEY, api_key(machine), *options) as running:
+        assert (await docker.podman("healthcheck", "run", NAME)).code == 0
+        assert (await docker.podman("exec", NAME, "pandadoc-proxy", "healthcheck")).code == 0
+        os.kill(running.pid, signal.SIGSTOP)
+        assert (await docker.podman("exec", NAME, "pandadoc-proxy", "healthcheck")).code == 1
+        os.kill(running.pid, signal.SIGCONT)
+        assert (await docker.podman("exec", NAME, "pandadoc-proxy", "healthcheck")).code == 0
+
+
+async def test_docker_stop_drains(docker: Docker, machine: Machine, app: ClientSession) -> None:
+    """A request that PandaDoc has not answered yet is answered before the container ends, with exit code 0."""
+    gate = asyncio.Event()
+    machine.simulator.faults.add(Fault(path=MEMBER, gate=gate))
+    async with docker.run(API_KEY, api_key(machine)) as running:
+        request = asyncio.create_task(status_of(app, running.url + MEMBER))
+        await until(lambda: bool(machine.simulator.api_calls()))
+        stopped = asyncio.create_task(running.stop())
+        await running.process.said("draining: 1 requests in flight")
+        assert not request.done()
+        assert not stopped.done()
+        gate.set()
+        assert await request == 200
+        assert await stopped == 0
+        await running.process.said("drained")
+
+
+async def test_a_grant_on_the_volume_outlives_its_container(
+    docker: Docker, machine: Machine, app: ClientSession
+) -> None:
+    """The seed was redeemed, so it is dead; the next container knows its successor, also when the first was killed."""
+    env = grant(machine)
+    async with docker.run(OAUTH, env) as running:
+        await poll(lambda: _lends(app, running))
+        await docker.podman("kill", NAME)
+        await running.process.ended()
+    assert len(machine.simulator.token_calls()) == 1
+    (volume,) = docker.engine.tell("volume", "inspect", "pandadoc-grant")
+    (record,) = Path(volume["Mountpoint"]).glob("grant-*.json")
+    assert (record.stat().st_uid, record.stat().st_mode & 0o777) == (USER, 0o600)
+    machine.simulator.expire_access_tokens()
+    async with docker.run(OAUTH, env) as running:
+        await poll(lambda: _lends(app, running))
+        assert await running.stop() == 0
+    assert [call.status for call in machine.simulator.token_calls()] == [200, 200]
+
+
+async def _lends(app: ClientSession, running: Running) -> bool:
+    with suppress(aiohttp.ClientError):
+        return await status_of(app, running.url + MEMBER) == 200
+    return False
+
+
+async def test_check_behind_the_images_name_tells_what_would_happen(docker: Docker, machine: Machine) -> None:
+    told = await docker.podman(*API_KEY[1:], "check", env=api_key(machine))
+    assert told.code == 0, told.err
+    assert "0.0.0.0:8080" in told.out
