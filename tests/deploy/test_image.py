@@ -1,8 +1,10 @@
 """The image, as far as its text tells: what reaches the build, and what the result runs as."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
@@ -172,6 +174,20 @@ def test_its_labels_tell_the_version_and_come_after_all_that_makes_a_layer() -> 
     assert told["licenses"] == PROJECT["license"]
     assert set(told) == {"title", "description", "licenses", "version", "revision", "base.name"}
     assert not [each for each in FINAL_STAGE[FINAL_STAGE.index(labels) :] if each.keyword in {"RUN", "COPY"}]
+
+
+def test_make_image_has_docker_tag_it_with_the_version_and_mark_it_with_the_revision(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    docker.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    line = ["make", "--silent", "--no-print-directory", "image", "PYTHON_IMAGE=python@sha256:0123"]
+    made = subprocess.run(line, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)  # noqa: S603 - fixed
+    words = made.stdout.splitlines()
+    assert (words[0], words[-1], after("--tag", words)) == ("build", ".", [f"pandadoc-proxy:{__version__}"])
+    base, revision = after("--build-arg", words)
+    assert base == "PYTHON=python@sha256:0123"
+    assert re.fullmatch(r"REVISION=[0-9a-f]{40}", revision)
 
 
 def test_older_builders_understand_it() -> None:

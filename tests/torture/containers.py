@@ -70,7 +70,7 @@ class Engine:
         stand_in.make(base)
         archive = shutil.make_archive(str(base), "tar", base)
         path = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-        self.podman("import", "--change", f"ENV {path}", archive, f"docker.io/library/{stand_in.base_name()}")
+        self.podman("import", "--change", f"ENV {path}", archive, stand_in.base_name())
         # A machine may reach its index through a proxy whose authority the base does not know.
         authorities = ssl.get_default_verify_paths().cafile
         volume = [f"--volume={authorities}:/etc/ssl/certs/ca-certificates.crt:ro"] if authorities else []

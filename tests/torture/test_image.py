@@ -1,27 +1,27 @@
 """The image, built from the Dockerfile here and run as deploy/README.md says. Needs root and Debian's packages.
 
-Its base is a stand-in (stand_in.py). The README's lines are run word by word but for three things: podman runs them,
-the port of this machine is a free one, and PandaDoc is a simulator that the container reaches at its own loopback.
+Its base is a stand-in (stand_in.py); what differs from the README's lines stands in docker_runs.py.
 """
 
 import asyncio
 import os
-import re
+import shlex
 import signal
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 import pytest
+import yaml
 from aiohttp import ClientSession
-from commands.process import MEMBER, Ended, Machine, Process, poll, status_of
+from commands.process import MEMBER, ROOT, Machine, poll, status_of
+from deploy.pod import template
 from deploy.readme import commands
 from rig import until
-from torture.containers import Engine, loopback
+from torture.containers import Engine
+from torture.docker_runs import NAME, Docker, Running
 
 from proxy import __version__
 from proxy.simulator import Fault
@@ -29,10 +29,10 @@ from proxy.simulator import Fault
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the build
 
 API_KEY, OAUTH = commands("docker run")
-NAME: Final = "pandadoc-proxy"
+KUBERNETES: Final = ROOT / "deploy" / "kubernetes"
+BARE: Final = shlex.split(f"docker run --rm --name {NAME} --read-only --cap-drop ALL --security-opt no-new-privileges")
 IMAGE: Final = f"pandadoc-proxy:{__version__}"
 USER: Final = 65532
-PANDADOC_PORT: Final = 9000
 STATE: Final = "/var/lib/pandadoc-proxy"
 LAYERS: Final = 32 * 10**6
 """Bytes that may stand above the base."""
@@ -65,77 +65,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def docker(engine: Engine, machine: Machine) -> Iterator["Docker"]:
+def docker(engine: Engine, machine: Machine) -> Iterator[Docker]:
     yield Docker(engine, machine)
     engine.podman("rm", "--force", "--all")
     engine.podman("volume", "prune", "--force")
-
-
-@dataclass
-class Running:
-    """A container, seen from outside."""
-
-    docker: "Docker"
-    process: Process
-    pid: int
-    url: str
-
-    def kernel_says(self, word: str) -> str:
-        """Return a line of what the kernel tells of its process (proc(5))."""
-        found = re.search(rf"^{word}:\s*(.*)$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
-        assert found
-        return " ".join(found[1].split())
-
-    async def stop(self) -> int:
-        """Stop it as the README says; return the exit code of its `docker run`."""
-        assert (await self.docker.podman("stop", "-t", "30", NAME)).code == 0
-        return await self.process.ended()
-
-
-@dataclass
-class Docker:
-    """Runs the README's lines. Stands in for the program they name."""
-
-    engine: Engine
-    machine: Machine
-
-    @property
-    def program(self) -> list[str]:
-        return self.engine.words("podman")
-
-    async def podman(self, *words: str, env: dict[str, str] | None = None) -> Ended:
-        return await self.machine.run(*words, program=self.program, env=self.engine.environ | (env or {}))
-
-    @asynccontextmanager
-    async def run(self, line: list[str], env: dict[str, str], *options: str) -> AsyncIterator[Running]:
-        """Run a line of the README until the block ends or something stops it."""
-        port = _free_port()
-        published = [word.replace("127.0.0.1:8080:", f"127.0.0.1:{port}:") for word in line[1:-1]]
-        upstream = f"PANDADOC_PROXY__UPSTREAM__URL=http://127.0.0.1:{PANDADOC_PORT}"
-        # Docker's --read-only makes /tmp and /run read-only as well; podman's does with this.
-        words = [*published, "--read-only-tmpfs=false", "-e", upstream, *options, line[-1]]
-        process = await self.machine.start(*words, program=self.program, env=self.engine.environ | env)
-        pid = await self._pid()
-        async with loopback(pid, PANDADOC_PORT, self.machine.simulator.url):
-            await process.said(" is ready")
-            yield Running(self, process, pid, f"http://127.0.0.1:{port}")
-
-    async def _pid(self) -> int:
-        pid = 0
-
-        async def known() -> bool:
-            nonlocal pid
-            pid = int((await self.podman("inspect", "--format", "{{.State.Pid}}", NAME)).out or "0")
-            return pid > 0
-
-        await poll(known)
-        return pid
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
 
 
 def api_key(machine: Machine) -> dict[str, str]:
@@ -234,6 +167,36 @@ async def test_docker_stop_drains(docker: Docker, machine: Machine, app: ClientS
         assert await request == 200
         assert await stopped == 0
         await running.process.said("drained")
+
+
+async def test_as_the_manifests_have_it_the_probes_are_answered_at_the_pods_address_and_nothing_else_is(
+    docker: Docker, machine: Machine, app: ClientSession, tmp_path: Path
+) -> None:
+    """The component's mounts, variables, probes and memory limit with the base's configuration, in the image."""
+    spec = template(yaml.safe_load((KUBERNETES / "component" / "sidecar.yaml").read_text()))["spec"]
+    (sidecar,) = spec["initContainers"]
+    key = machine.simulator.issue_api_key()
+    machine.secrets.add(key)
+    config, secret = (mount["mountPath"] for mount in sidecar["volumeMounts"])
+    files = {config: ("config.yaml", (KUBERNETES / "base" / "config.yaml").read_text()), secret: ("api-key", key)}
+    line = [*BARE, f"--memory={sidecar['resources']['limits']['memory'].removesuffix('i').lower()}"]
+    for number, (place, (name, text)) in enumerate(files.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / name).write_text(text)
+        line += ["-v", f"{folder}:{place}:ro"]
+    line += [word for variable in sidecar["env"] for word in ("-e", f"{variable['name']}={variable['value']}")]
+    ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
+    async with docker.run([*line, IMAGE], {}):
+        (told,) = docker.engine.tell("inspect", NAME)
+        address = told["NetworkSettings"]["IPAddress"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = sidecar[probe]["httpGet"]
+            assert await status_of(app, f"http://{address}:{ports[asked['port']]}{asked['path']}") == 200
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await status_of(app, f"http://{address}:8080{MEMBER}")
+        asks = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8080{MEMBER}').status)"
+        assert (await docker.podman("exec", NAME, "python", "-c", asks)).out == "200"
 
 
 async def test_a_grant_on_the_volume_outlives_its_container(
