@@ -17,6 +17,12 @@ RESTRICTED_VOLUMES: Final = frozenset(
 )
 """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted."""
 
+KNOWN: Final = frozenset(
+    {"runAsNonRoot", "runAsUser", "runAsGroup", "fsGroup", "fsGroupChangePolicy", "supplementalGroups"}
+    | {"allowPrivilegeEscalation", "privileged", "capabilities", "readOnlyRootFilesystem", "seccompProfile"}
+)
+"""What is judged here, or harmless. The standard bounds the rest: procMount, sysctls, SELinux, AppArmor."""
+
 
 def faults(documents: Sequence[Document]) -> list[str]:
     """Tell everything that is wrong with the one workload among the documents, and with what is around it."""
@@ -75,6 +81,7 @@ def _restricted(container: Document, spec: Document) -> Iterator[str]:
     """Judge by the restricted Pod Security Standard, and ask for a read-only root and a numeric user besides."""
     context: Mapping[str, Any] = {**spec.get("securityContext", {}), **container.get("securityContext", {})}
     capabilities = context.get("capabilities", {})
+    yield from (f"{key} is set, which nothing here needs" for key in sorted(context.keys() - KNOWN))
     if context.get("runAsNonRoot") is not True:
         yield "runAsNonRoot is not true"
     if not context.get("runAsUser"):

@@ -117,6 +117,8 @@ def of_the_pod(kind: str) -> list[Mutant]:
         (f"{proxy}/securityContext/readOnlyRootFilesystem", GONE, "not read-only"),
         (f"{proxy}/securityContext/seccompProfile", {"type": "Unconfined"}, "pandadoc-proxy: its seccomp profile"),
         (f"{proxy}/ports/0/hostPort", 8081, "takes a port of the node"),
+        (f"{proxy}/securityContext/procMount", "Unmasked", "pandadoc-proxy: procMount is set"),
+        (f"{pod}/securityContext/sysctls", [{"name": "kernel.msgmax", "value": "1"}], "your-app: sysctls is set"),
         # what the configuration says
         (CONFIG, instead("drain", "drian"), "the configuration is refused: /etc/pandadoc-proxy/config.yaml:7"),
         (CONFIG, instead(FROM_FILE, "api_key: secret"), "has a warning"),

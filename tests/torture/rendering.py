@@ -16,6 +16,7 @@ from deploy.pod import Document
 ROOT: Final = Path(__file__).parents[2] / "deploy"
 KUBERNETES: Final = ROOT / "kubernetes"
 CHART: Final = ROOT / "helm" / "pandadoc-proxy"
+KEY: Final = "a-key-of-somebody"
 PROGRAMS: Final = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 """`make torture` unpacks them beside the interpreter (tools/unpack_kubectl.py)."""
 
@@ -56,3 +57,13 @@ def charted(values: Mapping[str, Any], folder: Path, chart: Path = CHART) -> lis
 
 def loaded(text: str) -> list[Document]:
     return plain([each for each in yaml.safe_load_all(text) if each is not None])
+
+
+def workload_of(name: str) -> dict[str, Any]:
+    text = (KUBERNETES / "examples" / name / f"{name}.yaml").read_text()
+    return dict(list(yaml.safe_load_all(text))[-1])
+
+
+def only(documents: list[Document], kind: str) -> Document:
+    (found,) = (each for each in documents if each["kind"] == kind)
+    return found

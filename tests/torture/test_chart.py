@@ -1,0 +1,189 @@
+"""The Helm chart: what it makes of values, which it refuses, and how a chart of somebody else's takes it in."""
+
+import shutil
+import textwrap
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from deploy.manifest import faults
+from deploy.mutants import CONFIG, GONE, Mutant, instead, mutant
+from deploy.pod import Document, Pod, template
+from deploy.readme import blocks, commands
+from deploy.schemas import VERSIONS, valid
+from torture.rendering import (
+    CHART,
+    KEY,
+    KUBERNETES,
+    ROOT,
+    RefusedError,
+    charted,
+    kustomized,
+    loaded,
+    only,
+    run,
+    workload_of,
+)
+
+from proxy import __version__
+
+APP: Final = {"image": "busybox:1.37", "runAsUser": 65534}
+SECRET: Final = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs"}}
+GRANT: Final = {"client-id": "a", "client-secret": "b", "refresh-token": "c"}
+SEED: Final = {"clientId": "a", "clientSecret": "b", "refreshToken": "c", "enabled": True}
+CLAIM: Final = {
+    "apiVersion": "v1",
+    "kind": "PersistentVolumeClaim",
+    "metadata": {"name": "their-claim"},
+    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+}
+
+CHARTED: Final[dict[str, tuple[dict[str, Any], list[Document]]]] = {
+    "a key in the values": ({"apiKey": KEY}, []),
+    "a Secret of theirs": ({"existingSecret": "theirs"}, [{**SECRET, "stringData": {"api-key": KEY}}]),
+    "a grant": ({"oauth": SEED}, []),
+    "a grant in a Secret of theirs": (
+        {"oauth": {"enabled": True}, "existingSecret": "theirs"},
+        [{**SECRET, "stringData": GRANT}],
+    ),
+    "a grant on a volume of theirs": ({"oauth": {**SEED, "existingClaim": "their-claim"}}, [CLAIM]),
+    "a grant to be logged in for": ({"oauth": {**SEED, "seeded": False, "refreshToken": ""}}, []),
+    "other ports and times": (
+        {
+            "apiKey": KEY,
+            "ports": {"listener": 18080, "admin": 18081},
+            "shutdown": {"grace": 5, "drain": 100},
+            "upstream": {"url": "https://api.pandadoc.eu", "response_timeout": "60s"},
+            "listener": {"cookies": "drop"},
+            "config": {"policy": {"profiles": ["no-send"]}, "log": {"level": "warning"}},
+            "app": {**APP, "shutdown": 60, "replicas": 3, "ports": [{"containerPort": 8080}]},
+        },
+        [],
+    ),
+    "an app with a disk, labels and a quota": (
+        {
+            "apiKey": KEY,
+            "image": {"repository": "yours/proxy", "tag": "9"},
+            "imagePullSecrets": [{"name": "pull"}],
+            "app": {
+                **APP,
+                "labels": {"team": "sales"},
+                "annotations": {"note": "x"},
+                "command": ["sleep"],
+                "args": ["9"],
+                "env": [{"name": "A", "value": "b"}],
+                "resources": {"limits": {"memory": "32Mi"}},
+                "volumes": [{"name": "scratch", "emptyDir": {}}],
+                "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],  # noqa: S108 - in a container
+            },
+        },
+        [],
+    ),
+}
+CHART_MUTANTS: Final[list[tuple[str, Mutant]]] = [
+    ("a key in the values", ("Deployment/spec/template/spec/initContainers/0/restartPolicy", GONE, "is not Always")),
+    ("a key in the values", ("Secret/metadata/name", "other", "pandadoc-secret has no content")),
+    ("a key in the values", (CONFIG, instead("0.0.0.0:8081", "127.0.0.1:8081"), "the admin port is not bound")),
+    ("a grant", ("Deployment/spec/strategy", GONE, "the strategy is not Recreate")),
+    ("a grant", ("PersistentVolumeClaim/metadata/name", "other", "is not here")),
+    ("a grant", ("Deployment/spec/template/spec/securityContext/fsGroup", GONE, "the sidecar's group")),
+    ("other ports and times", (CONFIG, instead("drain: 100s", "drain: 170s"), "does not outlast the 235 s")),
+]
+
+
+def of_the_chart(name: str, folder: Path) -> list[Document]:
+    values, theirs = CHARTED[name]
+    return [*charted({"app": APP, **values}, folder), *theirs]
+
+
+@pytest.mark.parametrize("name", CHARTED)
+def test_what_the_chart_makes_is_valid_and_has_no_fault(name: str, tmp_path: Path) -> None:
+    documents = of_the_chart(name, tmp_path)
+    assert faults(documents) == []
+    for version in VERSIONS:
+        assert valid(documents, version)
+
+
+@pytest.mark.parametrize(("name", "broken"), CHART_MUTANTS, ids=[broken[-1] for _, broken in CHART_MUTANTS])
+def test_a_mutant_of_what_the_chart_made_is_told_apart(name: str, broken: Mutant, tmp_path: Path) -> None:
+    path, change, fault = broken
+    found = faults(mutant(path, change, of=of_the_chart(name, tmp_path)))
+    assert [each for each in found if fault in each], found
+
+
+def test_the_charts_sidecar_is_the_components(tmp_path: Path) -> None:
+    theirs = dict(Pod.of(kustomized(KUBERNETES / "examples" / "deployment")).init_containers[0])
+    ours = dict(Pod.of(of_the_chart("a key in the values", tmp_path)).init_containers[0])
+    assert ours.pop("imagePullPolicy") == "IfNotPresent"
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(("words", "files"), [*zip(commands("helm install"), [{"api-key": KEY}, GRANT], strict=True)])
+def test_the_readmes_helm_lines_make_what_they_say(words: list[str], files: dict[str, str]) -> None:
+    name, chart, *options = words[2:]
+    documents = loaded(run("helm", "template", name, str(ROOT.parent / chart), *options))
+    theirs = {**SECRET, "metadata": {"name": "pandadoc"}, "stringData": files}
+    assert faults([*documents, theirs]) == []
+
+
+def test_a_changed_configuration_rolls_the_pods_and_a_changed_app_does_not(tmp_path: Path) -> None:
+    def mark(**values: Any) -> str:
+        documents = charted({"apiKey": KEY, "app": APP, **values}, tmp_path)
+        return str(template(only(documents, "Deployment"))["metadata"]["annotations"]["pandadoc-proxy/config"])
+
+    assert mark() != mark(shutdown={"drain": 21})
+    assert mark() == mark(app={**APP, "replicas": 2})
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({}, "set apiKey, or existingSecret"),
+        ({"apiKey": KEY, "app": {}}, "set app.image, or app.enabled=false"),
+        ({"oauth": {"enabled": True}}, "set oauth.clientId and oauth.clientSecret"),
+        ({"oauth": {**SEED, "refreshToken": ""}}, "set oauth.refreshToken, or oauth.seeded=false"),
+        ({"oauth": SEED, "app": {**APP, "replicas": 2}}, "/app/replicas"),
+        ({"oauth": SEED, "apiKey": KEY}, "/apiKey"),
+        ({"existingSecret": "theirs", "apiKey": KEY}, "/apiKey"),
+        ({"existingSecret": "theirs", "oauth": SEED}, "/oauth/clientId"),
+        ({"apiKey": KEY, "apikey": KEY}, "additional properties 'apikey' not allowed"),
+        ({"apiKey": KEY, "shutdown": {"drain": "20s"}}, "/shutdown/drain"),
+        ({"apiKey": KEY, "config": {"admin": None}}, "invalid propertyName 'admin'"),
+        ({"apiKey": KEY, "listener": {"bind": "0.0.0.0:80"}}, "invalid propertyName 'bind'"),
+        ({"apiKey": KEY, "upstream": "https://api.pandadoc.eu"}, "upstream"),
+        ({"apiKey": KEY, "app": {**APP, "runAsUser": 0}}, "/app/runAsUser"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(values: dict[str, Any], fault: str, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError) as refused:
+        charted({"app": APP, **values}, tmp_path)
+    assert fault in str(refused.value)
+
+
+def test_the_linter_has_nothing_to_say_but_that_there_is_no_icon() -> None:
+    said = run("helm", "lint", "--strict", CHART, "--set", f"apiKey={KEY},app.image=busybox")
+    assert [line for line in said.splitlines() if line.startswith("[")] == ["[INFO] Chart.yaml: icon is recommended"]
+
+
+def test_a_chart_of_ones_own_includes_the_sidecar(tmp_path: Path) -> None:
+    """The README's way: this chart as a dependency, under an alias, with its app off."""
+    chart = tmp_path / "mine"
+    (chart / "templates").mkdir(parents=True)
+    shutil.copytree(CHART, chart / "charts" / "pandadoc-proxy")
+    dependency = {"name": "pandadoc-proxy", "version": __version__, "alias": "pandadoc"}
+    about = {"apiVersion": "v2", "name": "mine", "version": "1.0.0", "dependencies": [dependency]}
+    (chart / "Chart.yaml").write_text(yaml.safe_dump(about))
+    job = workload_of("job")
+    (included,) = (block for block in blocks("yaml") if "include" in block)
+    text = yaml.safe_dump(job)
+    head, _, containers = text.partition("      containers:\n")
+    assert containers
+    text = f"{head}{textwrap.indent(included, '      ')}      containers:\n{containers}".replace(
+        "nindent 2", "nindent 8"
+    )
+    (chart / "templates" / "job.yaml").write_text(text)
+    values = {"pandadoc": {"apiKey": KEY, "app": {"enabled": False}}}
+    documents = charted(values, tmp_path, chart)
+    assert sorted(each["kind"] for each in documents) == ["ConfigMap", "Job", "Secret"]
+    assert faults(documents) == []
