@@ -64,8 +64,12 @@ def run(config_path: Path | None) -> None:
 @config_option
 @click.option("--request", metavar="'METHOD /PATH'", help="Tell what would become of it; exit 1: nobody may send it.")
 @click.option("--client", metavar="NAME", help="With --request: as this client.")
-def check(config_path: Path | None, request: str | None, client: str | None) -> None:
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the configuration instead, for editors.")
+def check(config_path: Path | None, request: str | None, client: str | None, *, schema: bool) -> None:
     """Tell every fault of the configuration, or what would be sent where. Sends nothing."""
+    if schema:
+        _print_schema()
+        return
     config = _composable(config_path)
     clients = sorted({name for listener in config.listeners for name in listener.clients})
     if client is not None and (request is None or client not in clients):
@@ -85,6 +89,15 @@ def check(config_path: Path | None, request: str | None, client: str | None) -> 
     explained = explain(config, method, target.strip(), client)
     click.echo("\n".join(explained.lines))
     sys.exit(0 if explained.passes else 1)
+
+
+def _print_schema() -> None:
+    """Need no configuration: it is asked for while one is being written."""
+    import json
+
+    from proxy.config.schema import meanings, schema
+
+    click.echo(json.dumps(schema(meanings()), indent=2, ensure_ascii=False))
 
 
 @main.command()

@@ -9,6 +9,7 @@
     rules        what must hold between values; files: what must hold of the files that are named
     faults       one fault a line: place, path, what to write instead; never a value
     describe     the tree as a dry run, for people
+    schema       the same keys as JSON Schema, for editors (forms: how each type is written)
 
 A value that comes out is complete: nothing that should be a URL is a string, and nothing is looked up later.
 """

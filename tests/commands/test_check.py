@@ -1,12 +1,14 @@
 """`pandadoc-proxy check`, `--version`, `--help`, and what is no command at all: said at once, nothing sent."""
 
 import asyncio
+import json
 import re
 
 import pytest
 from commands.process import ROOT, SCRIPT, Machine
 
 from proxy import __version__
+from proxy.config.schema import meanings, schema
 
 COMMANDS = ("run", "check", "healthcheck", "simulator")
 
@@ -36,6 +38,13 @@ async def test_check_refuses_what_run_would_refuse(machine: Machine) -> None:
     ended = await machine.run("check", env=machine.with_api_key() | {"PANDADOC_PROXY__LOG__LEVEL": "loud"})
     assert (ended.code, ended.out) == (2, "")
     assert "log.level" in ended.err
+
+
+async def test_check_prints_the_schema_and_needs_no_configuration(machine: Machine) -> None:
+    """Also where what is there is broken: editors ask while it is being written."""
+    ended = await machine.run("check", "--schema", env={"PANDADOC_PROXY__LOG__LEVEL": "loud"})
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(ended.out) == schema(meanings())
 
 
 async def test_the_version_is_told_by_the_module_and_by_the_installed_command(machine: Machine) -> None:

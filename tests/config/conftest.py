@@ -2,6 +2,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from config.editor import complaints
 
 from proxy.config import BadConfig, Config, load
 
@@ -15,11 +16,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def loaded(folder: Path) -> Callable[[str, Mapping[str, str]], Config]:
-    """Load a text as ./config.yaml with an environment."""
+    """Load a text as ./config.yaml with an environment; whatever loads, no editor may mark."""
 
     def loaded(text: str, environ: Mapping[str, str]) -> Config:
         (folder / "config.yaml").write_text(text, encoding="utf-8")
-        return load(environ=environ)
+        config = load(environ=environ)
+        assert complaints(text) == []
+        return config
 
     return loaded
 

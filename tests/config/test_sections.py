@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
+import yaml
 
-from proxy.config import Client, Config, OAuth2Credential, Policy, load
+from proxy.config import Client, Config, OAuth2Credential, Policy, Tls, load
 from proxy.config.sections import NotAKey, Section
 from proxy.policy.profiles import profiles
+from tools.reference import uncommented
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 KEY = {"PANDADOC_API_KEY": "k"}
@@ -33,9 +35,8 @@ def test_what_the_shipped_file_shows_of_credentials_is_right(
     loaded: Callable[[str, Mapping[str, str]], Config],
 ) -> None:
     """Without its comment signs the credentials section loads, and its values are the defaults too."""
-    before, sign, after = SHIPPED.read_text(encoding="utf-8").partition("# credentials:")
-    text = before + re.sub(r"^# (?=credentials:|  )", "", sign + after, flags=re.MULTILINE)
-    shown = loaded(text, KEY | GRANT).credentials["acme"]
+    before, key, after = SHIPPED.read_text(encoding="utf-8").partition("# credentials:")
+    shown = loaded(before + uncommented(key + after), KEY | GRANT).credentials["acme"]
     assert isinstance(shown, OAuth2Credential)
     made = loaded("", GRANT).credentials["default"]
     assert isinstance(made, OAuth2Credential)
@@ -44,15 +45,18 @@ def test_what_the_shipped_file_shows_of_credentials_is_right(
 
 def test_what_the_shipped_file_shows_of_clients_is_right(loaded: Callable[[str, Mapping[str, str]], Config]) -> None:
     """Where its comment signs are taken away and the empty `clients` with them, the values are the defaults."""
-    before, _, after = SHIPPED.read_text(encoding="utf-8").partition("    clients: {}")
-    text = (
-        before
-        + "    # clients"
-        + re.sub(r"^#   ", "    ", after.partition("# Without credentials")[0], flags=re.MULTILINE)
-    )
-    listener = loaded(re.sub(r"(?s)\n# Clients have.*?(?=    clients:)", "\n", text), KEY).listeners[0]
-    shown = listener.clients["billing"]
+    before, key, rest = SHIPPED.read_text(encoding="utf-8").partition("    # clients:")
+    block, end, after = rest.partition("\n\n")
+    text = re.sub(r"    clients: \{\}.*\n", "", before) + uncommented(key + block) + end + after
+    shown = loaded(text, KEY).listeners[0].clients["billing"]
     assert shown == Client(key=shown.key)
+
+
+def test_what_the_shipped_file_shows_of_tls_has_every_key_and_the_defaults() -> None:
+    shown = yaml.safe_load(uncommented(re.search(r"(?m)^    # tls:\n(?:    #   .*\n)+", SHIPPED.read_text())[0]))["tls"]  # type: ignore[index]
+    keys = msgspec.structs.fields(Tls)
+    assert list(shown) == [key.name for key in keys]
+    assert [shown[key.name] for key in keys if not key.required] == [key.default for key in keys if not key.required]
 
 
 def test_every_profile_can_be_written() -> None:
