@@ -1,0 +1,50 @@
+"""The pages for operators: what they quote is what the program says, and their links lead somewhere."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[1]
+PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "deploy" / "README.md"])
+TROUBLE: Final = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+
+
+def said() -> str:
+    """Return every text in the package's code, one a line."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "proxy").rglob("*.py")]
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def quoted() -> list[str]:
+    """Return what the first column quotes, in whole phrases, but for what apps say themselves."""
+    rows = re.findall(r"(?m)^\| (.*?) \| ", TROUBLE.partition("## The app says")[0])
+    phrases = [part.strip() for row in rows for quote in re.findall(r"`([^`]+)`", row) for part in quote.split("…")]
+    return [phrase for phrase in phrases if " " in phrase]
+
+
+SAID: Final = said()
+
+
+@pytest.mark.parametrize("phrase", quoted())
+def test_what_the_page_quotes_the_program_says(phrase: str) -> None:
+    assert phrase in SAID
+
+
+def test_the_page_quotes_enough_to_be_found_by() -> None:
+    assert len(quoted()) > 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name})" not in readme] == []
