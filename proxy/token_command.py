@@ -5,8 +5,6 @@ They work on the store alone, through the same lock as a proxy that runs beside 
 
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +17,15 @@ from proxy.credential.advice import moment, span
 from proxy.credential.credential import Credential, Freshness
 from proxy.credential.probe import Probed
 from proxy.credential.refresh import LEASE_SLACK, Refresher
-from proxy.credential.status import Circumstances, Status, api_key_status, grant_status, table, unknown_status
+from proxy.credential.status import (
+    Circumstances,
+    Status,
+    api_key_status,
+    document,
+    grant_status,
+    table,
+    unknown_status,
+)
 from proxy.credential.store import StoreError
 from proxy.credential.token_reply import NotRedeemed, Refused, Unknown
 from proxy.secrets import Secret, SecretUnavailable
@@ -29,8 +35,6 @@ IN_MEMORY: Final = (
     " Give it store: {{file: …}}."
 )
 
-MOMENTS: Final = frozenset({"obtained_at", "expires_at", "last_refresh_at", "lineage_began_at", "unfinished_since"})
-
 
 async def show_status(config: Config, state_home: Path, names: list[str], *, as_json: bool) -> int:
     """Print how each credential is; return 0 if all are healthy."""
@@ -38,7 +42,7 @@ async def show_status(config: Config, state_home: Path, names: list[str], *, as_
         statuses = [await _status(parts, name) for name in names]
         now = parts.clock.wall()
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode([_document(status) for status in statuses]), indent=2))
+        click.echo(msgspec.json.format(msgspec.json.encode([document(status) for status in statuses]), indent=2))
     else:
         click.echo("\n\n".join(table(status, now) for status in statuses))
     return 0 if all(status.health == "healthy" for status in statuses) else 1
@@ -71,14 +75,6 @@ async def _status(parts: CredentialParts, name: str) -> Status:
         store=store,
     )
     return grant_status(refresher.keeper.ledger, around, refresher.advice)
-
-
-def _document(status: Status) -> dict[str, object]:
-    """Write moments as RFC 3339, for whoever reads it without a calculator."""
-    return {
-        key: datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds") if key in MOMENTS and value else value
-        for key, value in asdict(status).items()
-    } | {"healthy": status.health == "healthy"}
 
 
 async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:

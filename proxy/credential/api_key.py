@@ -3,6 +3,7 @@
 import logging
 
 from proxy.credential.credential import Credential
+from proxy.credential.status import Status, api_key_status, lent_key_status
 from proxy.errors import OperatorError
 from proxy.notice import Notice
 from proxy.secret_reader import SecretReader
@@ -15,9 +16,10 @@ class ApiKey:
     """Lends `API-Key …`.
 
     `_credential` is None until the key could be read once (a secret's file may arrive after us). It is read
-    again on a 401, and every few seconds where it is a file, for keys are rotated while we run. `_read` alone
+    again on a 401, and every few seconds where it is a file, for keys are rotated while we run. `_read_now` alone
     sets it.
-    `_doubted` asks the next request to do so; `_warned_of` is the key whose refusal was logged.
+    `_doubted` asks the next request to do so; `_warned_of` is the key whose refusal was logged; `_refused` whether
+    the last that PandaDoc said of it was 401; `_flaw` why the last reading failed.
     """
 
     def __init__(self, name: str, key: SecretReference, reader: SecretReader) -> None:
@@ -27,6 +29,8 @@ class ApiKey:
         self._credential: Credential | None = None
         self._doubted = False
         self._warned_of: Credential | None = None
+        self._refused = False
+        self._flaw = ""
         self._notice = Notice(log)
 
     def __repr__(self) -> str:
@@ -47,14 +51,10 @@ class ApiKey:
             return None
         if newest.generation > refused.generation:
             return newest
+        self._refused = True
         if self._warned_of != newest:
             self._warned_of = newest
-            log.warning(
-                "credential %s: PandaDoc refused the API key from %s (401). Replace it, unless only some"
-                " operations are refused.",
-                self.name,
-                self._key.describe(),
-            )
+            log.warning("credential %s: %s", self.name, self._refusal)
         return None
 
     def renew_behind(self, refused: Credential) -> None:
@@ -62,10 +62,24 @@ class ApiKey:
         self._doubted = self._doubted or refused is self._credential
 
     def accepted(self, credential: Credential) -> None:
-        """Learn nothing: a key is never probed."""
+        """Learn that PandaDoc takes the key, at least for some operations."""
+        if self._refused and credential is self._credential:
+            self._refused = False
 
     def replayed(self, credential: Credential, *, refused: bool) -> None:
         """Learn nothing: a key has no cool-down."""
+
+    def status(self) -> Status:
+        where = self._key.describe()
+        if self._credential is None:
+            return api_key_status(self.name, where, self._flaw or None)
+        refusal = self._refusal if self._refused else ""
+        return lent_key_status(self.name, where, self._credential.generation, self._flaw, refusal)
+
+    @property
+    def _refusal(self) -> str:
+        where = self._key.describe()
+        return f"PandaDoc refused the API key from {where} (401). Replace it, unless only some operations are refused."
 
     async def look(self) -> None:
         """Take a key that has changed in its file; while a new one can't be read, the old one is lent."""
@@ -80,6 +94,15 @@ class ApiKey:
 
     async def _read(self) -> Credential:
         try:
+            credential = await self._read_now()
+        except OperatorError as fault:
+            self._flaw = fault.detail
+            raise
+        self._flaw = ""
+        return credential
+
+    async def _read_now(self) -> Credential:
+        try:
             key = await self._reader.read(self._key)
         except SecretUnavailable as fault:
             raise OperatorError(f"The API key of credential {self.name} can't be read: {fault}") from fault
@@ -92,5 +115,5 @@ class ApiKey:
         authorization = f"API-Key {key.reveal()}"
         if self._credential is None or self._credential.authorization != authorization:
             generation = self._credential.generation if self._credential else 0
-            self._credential = Credential(authorization, generation + 1)
+            self._credential, self._refused = Credential(authorization, generation + 1), False
         return self._credential

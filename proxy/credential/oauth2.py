@@ -9,6 +9,7 @@ Never here: HTTP, files, and how a refresh is done.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -20,8 +21,9 @@ from proxy.clock import Clock
 from proxy.credential.credential import Credential, Freshness
 from proxy.credential.expiry_alarm import ExpiryAlarm
 from proxy.credential.probe import Probe, Probed
-from proxy.credential.refresh import Refresher
+from proxy.credential.refresh import Because, Refresher
 from proxy.credential.refusals import Verdict
+from proxy.credential.status import Running, Status, running_status
 from proxy.credential.store import StoreError
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
 from proxy.notice import Notice
@@ -105,6 +107,26 @@ class RefreshingCredential:
         credential = self._refresher.credential
         return State.EXPIRED if credential is None else State(credential.freshness(self._clock.wall()).value)
 
+    def status(self) -> Status:
+        trouble, state = self._refresher.trouble, self.state.value
+        running = Running(state, self._refresher.credential, trouble.detail if trouble else "", self._keeper.stored)
+        return running_status(self.name, self._keeper.ledger, running, self._clock.wall())
+
+    @property
+    def refreshes(self) -> Mapping[tuple[Because, str], int]:
+        """How often refreshes ended how, for each reason one was begun for."""
+        return self._refresher.refreshes
+
+    @property
+    def failures(self) -> int:
+        """How many refreshes have failed since the last that did not."""
+        return self._refresher.failures
+
+    @property
+    def stored(self) -> bool:
+        """Whether the store has the newest pair."""
+        return self._keeper.stored
+
     # Behind the traffic
 
     async def look(self) -> None:
@@ -162,7 +184,7 @@ class RefreshingCredential:
 
     async def _after_refresh(self) -> Credential:
         """Wait for the refresh in flight, or a new one, at most `wait` seconds (law 1)."""
-        await self._join(self._refresher.start(because="there is no token that is still good"))
+        await self._join(self._refresher.start(because=Because.NEEDED))
         return self._at_once()
 
     def _at_once(self) -> Credential:
@@ -258,7 +280,7 @@ class RefreshingCredential:
         refusals, verdict = self._keeper.refusals.on_401(refused.generation, self._clock.wall())
         self._keeper.keep_refusals(refusals)
         if verdict is Verdict.REFRESH:
-            return self._refresher.start(because="the upstream refused it", refused=refused.generation)
+            return self._refresher.start(because=Because.REFUSED, refused=refused.generation)
         if verdict is Verdict.PROBE and self._probe is not None:
             return self._start_healing(self._probe, refused)
         return None
@@ -275,8 +297,8 @@ class RefreshingCredential:
         """In a cool-down: refresh only if the probe is refused too, and learn whether that helped."""
         if await self._ask(probe, refused) is not Probed.REFUSED:
             return
-        because = "the upstream refused it, and a probe too"
-        if (refresh := self._refresher.start(because=because, refused=refused.generation)) is None:
+        refresh = self._refresher.start(because=Because.PROBE_REFUSED, refused=refused.generation)
+        if refresh is None:
             return
         await asyncio.wait({refresh})
         newest = self._refresher.credential

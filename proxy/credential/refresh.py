@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import count
 from typing import Final
 
@@ -54,11 +55,24 @@ SECOND_LOOKS: Final = 20
 """Looks at the store before an invalid_grant is believed that came without the lease: its holder may be storing."""
 
 
+class Because(Enum):
+    """Why a refresh is begun, for the log; the names are for the metrics."""
+
+    NO_TOKEN = "there is no token yet"  # noqa: S105 - words
+    NEEDED = "there is no token that is still good"
+    STALE = "it expires soon"
+    EXPIRED = "it has expired"
+    SEED = "a new refresh token is configured"
+    REFUSED = "the upstream refused it"
+    PROBE_REFUSED = "the upstream refused it, and a probe too"
+    BY_HAND = "a person asked for it"
+
+
 @dataclass(frozen=True, slots=True)
 class _Order:
     """Why a refresh was begun. `refused`: the generation that the upstream answered with 401, if that is why."""
 
-    because: str
+    because: Because
     refused: int | None
 
 
@@ -69,11 +83,10 @@ class Refresher:
     `credential`, `_lent`             what is lent, and the grant it is from; `_publish`
     `seed_waits`                      whether a new seed waits to be redeemed; `look`, `_round`, `_keep`, `_refused`
     `in_flight`                       the one refresh; `start`
-    `trouble`, `try_at`, `_failures`  why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`
+    `trouble`, `try_at`, `failures`   why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`
     `failed_at`                       when the last refresh failed, by the wall; `_fail`
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
-    `results`                         how often refreshes ended how: REFRESHED, a Cause, an OAuth error, or what kept
-                                      one from beginning; `_count`
+    `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
     """
 
     def __init__(
@@ -95,14 +108,14 @@ class Refresher:
         self.trouble: ProxyError | None = None
         self.try_at = 0.0  # monotonic
         self.failed_at = 0.0
-        self.results: Counter[str] = Counter()
+        self.failures = 0  # since the last success
+        self.refreshes: Counter[tuple[Because, str]] = Counter()
         self.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
         self._clock = clock
         self._jitter = jitter
         self._tasks = tasks
         self._lent: Grant | None = None
         self._held_back = False
-        self._failures = 0
         self._latch = Latch()
 
     def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: TokenEndpoint, policy: Policy) -> None:
@@ -130,7 +143,7 @@ class Refresher:
         """
         await self.keeper.read_again()
         self._adopt()
-        refresh = self.start(because="a person asked for it", refused=self.keeper.ledger.generation)
+        refresh = self.start(because=Because.BY_HAND, refused=self.keeper.ledger.generation)
         if refresh is not None and not (await asyncio.wait({refresh}, timeout=SILENCE))[0]:
             say("Waiting: PandaDoc has not answered yet, or another process is refreshing, and its pair will do.")
             await asyncio.wait({refresh})  # being cancelled here leaves it running
@@ -141,6 +154,14 @@ class Refresher:
         """What the stored grant would be lent as, expired or not."""
         grant = self.keeper.ledger.grant
         return None if grant is None else self._policy.lend(grant)
+
+    @property
+    def results(self) -> Counter[str]:
+        """How often refreshes ended how: REFRESHED, a Cause, an OAuth error, or what kept one from beginning."""
+        results: Counter[str] = Counter()
+        for (_, result), number in self.refreshes.items():
+            results[result] += number
+        return results
 
     # When
 
@@ -165,9 +186,9 @@ class Refresher:
     def start_if_due(self, credential: Credential) -> None:
         """Refresh behind the traffic what is stale, or what a newly configured refresh token replaces."""
         if self.seed_waits or credential.freshness(self._clock.wall()) is Freshness.STALE:
-            self.start(because=self._due() or "it is stale")
+            self.start(because=self._due() or Because.STALE)
 
-    def start(self, *, because: str, refused: int | None = None) -> asyncio.Task[None] | None:
+    def start(self, *, because: Because, refused: int | None = None) -> asyncio.Task[None] | None:
         """Return the refresh in flight; begin one if there is none and the last failure's pause is over.
 
         `refused` is the generation that the upstream answered with 401, if that is the reason.
@@ -182,15 +203,15 @@ class Refresher:
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self.in_flight = None
 
-    def _due(self) -> str | None:
+    def _due(self) -> Because | None:
         """Say why a refresh is due; None if none is."""
         ours = self.credential
         if ours is None:
-            return "there is no token yet"
+            return Because.NO_TOKEN
         freshness = ours.freshness(self._clock.wall())
         if freshness is Freshness.FRESH:
-            return "a new refresh token is configured" if self.seed_waits else None
-        return "it expires soon" if freshness is Freshness.STALE else "it has expired"
+            return Because.SEED if self.seed_waits else None
+        return Because.STALE if freshness is Freshness.STALE else Because.EXPIRED
 
     async def _forget_trouble(self) -> None:
         """Forget what was in the way while nothing is due: the store is back, or a secret was corrected."""
@@ -228,7 +249,8 @@ class Refresher:
         except (StoreError, SecretUnavailable) as fault:
             self._held_back = isinstance(fault, StoreError) and not self._urgent(order)
             word = "store_unavailable" if isinstance(fault, StoreError) else "secret_unavailable"
-            self._fail(OperatorError(f"Credential {self.name} can't be refreshed: {fault}"), backoff.DEAD_LOOK, word)
+            if self._fail(OperatorError(f"Credential {self.name} can't be refreshed: {fault}"), backoff.DEAD_LOOK):
+                self._count(order, word)
         except Exception:  # a fault of ours must not be tried again at once, by every request
             log.exception("a fault of ours in the refresh of credential %s", self.name)
             self._fail(self._waiting_helps("A fault of the proxy's own; its log says more"))
@@ -283,12 +305,12 @@ class Refresher:
             return True
         proven = not isinstance(outcome, Unknown)
         await self.keeper.failed(grant, before, Attempt(self._clock.wall(), outcome.cause), proven=proven)
-        self._count(outcome.cause)
+        self._count(order, outcome.cause)
         if isinstance(outcome, Refused):
             return await self._refused(outcome, grant, client, order, alone=lease is not None)
         self._stop_in_doubt(grant)  # there is one now if its outcome is unknown, and that may have to stop us
         trouble = self._waiting_helps(f"The token endpoint failed: {outcome.detail}")
-        self._fail(trouble, backoff.pause(self._failures + 1, self._jitter(), outcome.retry_after))
+        self._fail(trouble, backoff.pause(self.failures + 1, self._jitter(), outcome.retry_after))
         return True
 
     def _from_memory(self, order: _Order) -> bool:
@@ -342,7 +364,7 @@ class Refresher:
         result = REFRESHED if reply.access_token is not None else Cause.NO_ACCESS_TOKEN
         await self.keeper.keep(renewed, Attempt(self._clock.wall(), result))
         self.seed_waits = False
-        self._count(result)
+        self._count(order, result)
         if reply.access_token is None:
             self._fail(self._waiting_helps(f"The token endpoint answered 200 with {reply.fault}"))
             return
@@ -357,7 +379,7 @@ class Refresher:
         log.info(
             "credential %s: refreshed because %s; generation %d, good for %.0f s%s",
             self.name,
-            order.because,
+            order.because.value,
             generation,
             reply.lifetime,
             " (expires_in was missing or odd)" if reply.lifetime_guessed else "",
@@ -368,7 +390,7 @@ class Refresher:
         generation = max(grant.generation, self.credential.generation + 1 if self.credential else 0)
         self._lent = grant
         self.credential = replace(credential, generation=generation)
-        self.trouble, self._failures, self.try_at = None, 0, 0.0
+        self.trouble, self.failures, self.try_at = None, 0, 0.0
         return generation
 
     # Failure
@@ -401,18 +423,17 @@ class Refresher:
         again = "It is tried again by itself." if self._policy.goes_on else "Try again."
         return CredentialUnavailable(f"Credential {self.name} can't be refreshed yet. {cause}. {again}")
 
-    def _fail(self, trouble: ProxyError, pause: float | None = None, word: str | None = None) -> None:
-        """Remember why, and when to try again. The same is logged, and counted as `word`, once, not at every look."""
+    def _fail(self, trouble: ProxyError, pause: float | None = None) -> bool:
+        """Remember why, and when to try again. Tell whether it is news: the same is not logged at every look."""
         news = self.trouble is None or self.trouble.detail != trouble.detail
-        if news and word is not None:
-            self._count(word)
-        self._failures += 1
+        self.failures += 1
         self.trouble = trouble
         self.failed_at = self._clock.wall()
-        seconds = backoff.pause(self._failures, self._jitter()) if pause is None else pause
+        seconds = backoff.pause(self.failures, self._jitter()) if pause is None else pause
         self.try_at = self._clock.monotonic() + seconds
         level = logging.ERROR if isinstance(trouble, OperatorError) else logging.WARNING
         log.log(level if news else logging.DEBUG, "%s", trouble.detail)
+        return news
 
-    def _count(self, result: str) -> None:
-        self.results[result] += 1
+    def _count(self, order: _Order, result: str) -> None:
+        self.refreshes[order.because, result] += 1

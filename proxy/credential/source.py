@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from proxy.credential.credential import Credential
+from proxy.credential.status import Status
 
 
 class CredentialSource(Protocol):
@@ -44,6 +45,10 @@ class CredentialSource(Protocol):
 
     def replayed(self, credential: Credential, *, refused: bool) -> None:
         """Note how a replay with `credential` ended: another 401, or not (law 3)."""
+        ...
+
+    def status(self) -> Status:
+        """Tell how it is, for people and for metrics. Reads nothing and sends nothing."""
         ...
 
     async def look(self) -> None:

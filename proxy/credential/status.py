@@ -1,12 +1,23 @@
-"""How a credential is, told from what its store has: for people and for scripts. Pure."""
+"""How a credential is, told from what its store has and by the running proxy: for people and for scripts. Pure."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Literal
 
 from proxy.credential.advice import Advice, moment, span
 from proxy.credential.credential import Credential, Freshness
 from proxy.credential.ledger import LOGIN, REFRESHED, SEEDED, Ledger
 from proxy.credential.token_reply import PERMANENT, Cause
+
+STATES: Final = ("fresh", "stale", "expired", "dead", "refused")
+"""What a running proxy's credential may be. `refused`: an API key that PandaDoc answered with 401 since it last
+accepted it; it is lent all the same."""
+
+MOMENTS: Final = frozenset({"obtained_at", "expires_at", "last_refresh_at", "lineage_began_at", "unfinished_since"})
+
+UNSTORED: Final = (
+    "The newest tokens are only in memory, and are lost if the proxy ends now. Mend the store; its log says how."
+)
 
 Health = Literal["healthy", "failing", "dead", "unknown"]
 
@@ -18,7 +29,7 @@ class Status:
     credential: str
     kind: Literal["api_key", "oauth2"]
     health: Health
-    state: str  # fresh, stale, expired, dead; none: nothing was redeemed yet; unknown
+    state: str  # one of STATES; none: nothing was redeemed yet; unknown
     advice: str = ""  # what happened and what to do, where it is not healthy
     generation: int | None = None
     obtained_at: float | None = None
@@ -38,6 +49,13 @@ def api_key_status(name: str, source: str, flaw: str | None) -> Status:
     if flaw is not None:
         return Status(name, "api_key", "dead", "dead", advice=flaw, store=source)
     return Status(name, "api_key", "healthy", "fresh", store=source)
+
+
+def lent_key_status(name: str, source: str, generation: int, flaw: str, refusal: str) -> Status:
+    """Tell how an API key is that is lent: why a newer one can't be read, and that PandaDoc refuses this one."""
+    health: Health = "failing" if flaw or refusal else "healthy"
+    state = "refused" if refusal else "fresh"
+    return Status(name, "api_key", health, state, flaw or refusal, generation, store=source)
 
 
 def unknown_status(name: str, flaw: str, store: str) -> Status:
@@ -60,25 +78,69 @@ class Circumstances:
 def grant_status(ledger: Ledger, around: Circumstances, advice: Advice) -> Status:
     """Tell how a grant is."""
     health, state, text = _judged(ledger, around, advice)
+    told = _of_ledger(advice.name, ledger, around.now)
+    return replace(told, health=health, state=state, advice=text, store=around.store)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a running proxy knows of a grant besides the ledger."""
+
+    state: str
+    lent: Credential | None
+    trouble: str  # why there is no newer token, and what to do
+    stored: bool  # whether the store has the newest pair
+
+
+def running_status(name: str, ledger: Ledger, running: Running, now: float) -> Status:
+    """Tell how a grant is of which tokens are lent right now."""
+    lent = running.lent
+    told = replace(
+        _of_ledger(name, ledger, now),
+        state=running.state,
+        health=_health(running),
+        advice=running.trouble if running.stored else f"{UNSTORED} {running.trouble}".strip(),
+    )
+    if lent is None:
+        return told
+    return replace(told, generation=lent.generation, expires_at=lent.expires_at, expires_in=lent.expires_at - now)
+
+
+def _health(running: Running) -> Health:
+    if running.state == "dead":
+        return "dead"
+    if running.trouble or not running.stored:
+        return "failing"
+    return "unknown" if running.lent is None else "healthy"
+
+
+def document(status: Status) -> dict[str, object]:
+    """Write it for scripts, moments as RFC 3339: for whoever reads it without a calculator."""
+    return {
+        key: datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds") if key in MOMENTS and value else value
+        for key, value in asdict(status).items()
+    } | {"healthy": status.health == "healthy"}
+
+
+def _of_ledger(name: str, ledger: Ledger, now: float) -> Status:
+    """Tell what is written down; how it is must be judged yet."""
     grant, last, intent = ledger.grant, ledger.last, ledger.intent
     token = grant if grant is not None and grant.access_token is not None else None
     return Status(
-        advice.name,
+        name,
         "oauth2",
-        health,
-        state,
-        text,
+        "unknown",
+        "unknown",
         generation=ledger.generation,
         obtained_at=token.obtained_at if token else None,
         expires_at=token.expires_at if token else None,
-        expires_in=token.expires_at - around.now if token else None,
+        expires_in=token.expires_at - now if token else None,
         last_refresh_at=last.at if last else None,
         last_result=last.result if last else None,
         lineage=grant.lineage.origin if grant else None,
         lineage_began_at=grant.lineage.began_at if grant else None,
         lineage_fingerprint=grant.lineage.fingerprint if grant else None,
         unfinished_since=intent.at if intent else None,
-        store=around.store,
     )
 
 

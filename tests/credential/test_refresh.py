@@ -18,7 +18,7 @@ from proxy.credential.ledger import SEEDED, Grant, Ledger, Lineage, begun, conse
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.policy import Policy
 from proxy.credential.probe import Probed
-from proxy.credential.refresh import Refresher
+from proxy.credential.refresh import Because, Refresher
 from proxy.credential.refusals import Refusals
 from proxy.credential.store import Lease, MemoryStore, Store, StoreError, Unshared
 from proxy.credential.token_endpoint import TokenEndpoint
@@ -144,7 +144,7 @@ async def town(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Town]:
 
 async def refreshed(ours: Refresher, *, refused: int | None = None) -> Refresher:
     """Refresh once, to the end."""
-    refresh = ours.start(because="the test wants it", refused=refused)
+    refresh = ours.start(because=Because.BY_HAND, refused=refused)
     assert refresh is not None
     await refresh
     return ours
@@ -174,7 +174,7 @@ async def test_the_pair_is_stored_before_its_access_token_is_lent(town: Town) ->
     """A crash between the two must not leave an app with a token whose successor nobody has (law 4)."""
     ours, answering = town.refresher(), asyncio.Event()
     town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering))
-    refresh = ours.start(because="the test wants it")
+    refresh = ours.start(because=Because.BY_HAND)
     assert refresh is not None
     await until(lambda: town.redeems == 1)
     town.store.gate.clear()
@@ -193,7 +193,7 @@ async def test_the_pair_is_stored_before_its_access_token_is_lent(town: Town) ->
 async def test_the_intent_is_stored_before_anything_is_sent_and_ends_with_the_pair(town: Town) -> None:
     ours, answering = town.refresher(), asyncio.Event()
     town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering))
-    refresh = ours.start(because="the test wants it")
+    refresh = ours.start(because=Because.BY_HAND)
     assert refresh is not None
     await until(lambda: town.redeems == 1)
     while_it_is_sent = town.store.kept
@@ -211,7 +211,7 @@ async def test_a_pair_that_could_not_be_stored_is_lent_and_stored_later(
 ) -> None:
     ours, answering = town.refresher(), asyncio.Event()
     town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering))
-    refresh = ours.start(because="the test wants it")
+    refresh = ours.start(because=Because.BY_HAND)
     assert refresh is not None
     await until(lambda: town.redeems == 1)
     town.store.full = True
@@ -247,7 +247,7 @@ async def test_two_processes_with_one_file_cost_one_redeem(town: Town, tmp_path:
 async def test_a_process_that_waits_for_the_lease_takes_what_its_holder_stored(town: Town) -> None:
     town.store.lease_is_taken = True
     ours = town.refresher()
-    refresh = ours.start(because="the test wants it")
+    refresh = ours.start(because=Because.BY_HAND)
     assert refresh is not None
     seed = await ours.keeper.new_lineage()
     assert seed is not None
@@ -264,7 +264,7 @@ async def test_a_lease_that_is_held_beyond_any_redeem_is_not_waited_for(
     """Its holder is stopped, or the lock's server has forgotten that it died."""
     town.store.lease_is_taken = True
     ours = town.refresher()
-    refresh = ours.start(because="the test wants it")
+    refresh = ours.start(because=Because.BY_HAND)
     assert refresh is not None
     await asyncio.sleep(0)
     town.clock.pass_(60)
@@ -276,7 +276,7 @@ async def test_a_lease_that_is_held_beyond_any_redeem_is_not_waited_for(
 async def test_a_process_that_ends_does_not_go_on_waiting_for_a_lease(town: Town) -> None:
     town.store.lease_is_taken = True
     ours = town.refresher()
-    ours.start(because="the test wants it")
+    ours.start(because=Because.BY_HAND)
     await town.tasks.drain(5)
     assert town.redeems == 0
     assert isinstance(ours.trouble, CredentialUnavailable)
@@ -292,7 +292,7 @@ async def test_a_refusal_without_the_lease_is_believed_only_after_its_holder_had
     theirs = replace(theirs, access_token=theirs.refresh_token, expires_at=9e12)
     town.simulator.revoke_grants()
     town.store.lease_is_taken = True
-    refresh = ours.start(because="the test wants it", refused=1)
+    refresh = ours.start(because=Because.BY_HAND, refused=1)
     assert refresh is not None
     await asyncio.sleep(0)
     town.clock.pass_(60)
@@ -382,7 +382,7 @@ async def test_a_seed_is_never_redeemed_into_memory(town: Town) -> None:
 async def test_a_login_while_a_seed_is_on_its_way_is_what_is_lent(town: Town) -> None:
     ours, answering = town.refresher(), asyncio.Event()
     town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering, times=1))
-    refresh = ours.start(because="the test wants it")
+    refresh = ours.start(because=Because.BY_HAND)
     assert refresh is not None
     await until(lambda: town.redeems == 1)
     consent = replace(town.login(), access_token=town.login().refresh_token, expires_at=9e12)
@@ -494,7 +494,7 @@ async def test_a_fault_of_ours_is_told_and_not_tried_again_at_once(
     ours = await refreshed(town.refresher())
     assert "a fault of ours in the refresh of credential default" in caplog.text
     assert isinstance(ours.trouble, CredentialUnavailable)
-    assert ours.start(because="the test wants it") is None
+    assert ours.start(because=Because.BY_HAND) is None
 
 
 async def test_a_token_becomes_stale_at_its_largest_age(town: Town) -> None:

@@ -7,7 +7,19 @@ import pytest
 from proxy.credential.advice import Advice
 from proxy.credential.credential import Credential
 from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
-from proxy.credential.status import Circumstances, Status, api_key_status, grant_status, table, unknown_status
+from proxy.credential.status import (
+    UNSTORED,
+    Circumstances,
+    Running,
+    Status,
+    api_key_status,
+    document,
+    grant_status,
+    lent_key_status,
+    running_status,
+    table,
+    unknown_status,
+)
 from proxy.secrets import Secret
 
 NOW = 1_790_000_000.0
@@ -123,3 +135,54 @@ def test_no_status_shows_a_token() -> None:
     shown = f"{judged()!r} {table(judged(), NOW)}"
     assert "a" * 40 not in shown
     assert "r" * 40 not in shown
+
+
+LENT = Credential("Bearer x", 9, stale_at=NOW + 90, expires_at=NOW + 100)
+WELL = Running("fresh", LENT, trouble="", stored=True)
+
+RUNNING = {
+    "all is well": (WELL, "healthy", ""),
+    "a refresh fails": (replace(WELL, state="stale", trouble="It fails."), "failing", "It fails."),
+    "no refresh can help": (replace(WELL, state="dead", trouble="Log in."), "dead", "Log in."),
+    "the pair is not stored": (replace(WELL, stored=False), "failing", UNSTORED),
+    "neither": (replace(WELL, trouble="It fails.", stored=False), "failing", f"{UNSTORED} It fails."),
+    "nobody has asked yet": (replace(WELL, state="expired", lent=None), "unknown", ""),
+}
+
+
+@pytest.mark.parametrize("case", RUNNING)
+def test_a_running_proxys_grant_is_judged_by_what_is_in_its_way(case: str) -> None:
+    running, health, advice = RUNNING[case]
+    status = running_status("acme", LEDGER, running, NOW)
+    assert (status.health, status.state, status.advice) == (health, running.state, advice)
+    assert (status.last_result, status.lineage) == ("refreshed", "login")
+
+
+def test_a_running_proxy_tells_the_token_that_is_lent_rather_than_the_stored_one() -> None:
+    """They differ while the store can't be written."""
+    status = running_status("acme", LEDGER, WELL, NOW)
+    assert (status.generation, status.expires_at, status.expires_in) == (9, NOW + 100, 100)
+    stored = running_status("acme", LEDGER, replace(WELL, lent=None), NOW)
+    assert (stored.generation, stored.expires_at) == (7, NOW + 300 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "refusal", "health", "state"),
+    [
+        ("", "", "healthy", "fresh"),
+        ("It can't be read.", "", "failing", "fresh"),
+        ("", "It is refused.", "failing", "refused"),
+        ("It can't be read.", "It is refused.", "failing", "refused"),
+    ],
+)
+def test_a_key_that_is_lent_may_still_need_somebody(flaw: str, refusal: str, health: str, state: str) -> None:
+    status = lent_key_status("default", "$KEY", 3, flaw, refusal)
+    assert (status.health, status.state, status.generation) == (health, state, 3)
+    assert status.advice == (flaw or refusal)
+
+
+def test_scripts_get_moments_that_need_no_calculator() -> None:
+    told = document(running_status("acme", LEDGER, WELL, NOW))
+    assert (told["healthy"], told["expires_in"]) == (True, 100)
+    assert told["expires_at"] == "2026-09-21T14:15:00+00:00"
+    assert told["unfinished_since"] is None
