@@ -29,6 +29,7 @@ from proxy.forward.tally import Tally
 from proxy.forward.upstream import Upstream
 from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
+from proxy.pool import Pool
 from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
 
@@ -42,8 +43,9 @@ class Snapshot:
     sources: Mapping[str, CredentialSource]
     keyrings: Mapping[str, Keyring]  # by address, of the listeners that have clients
     upstream: Upstream
-    forwarding: tuple[aiohttp.ClientSession, ...]
+    forwarding: tuple[aiohttp.ClientSession, aiohttp.ClientSession]
     credential_session: aiohttp.ClientSession
+    pool: Pool  # of the forwarding sessions
     kept_bytes: KeptBytes
     tally: Tally
     in_flight: InFlight  # requests that have begun on this snapshot
@@ -90,8 +92,12 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
     same_upstream = earlier is not None and earlier.config.upstream == config.upstream
     if earlier is not None and same_upstream:
         upstream, forwarding, session = earlier.upstream, earlier.forwarding, earlier.credential_session
+        pool = earlier.pool
     else:
-        upstream, forwarding, session = _upstream(config)
+        context = outbound.trust(config.upstream)
+        pool, session = outbound.forwarding_pool(config.upstream, context), outbound.credential_session(context)
+        forwarding = outbound.forwarding_sessions(config.upstream, pool)
+        upstream = _upstream(config, forwarding)
     parts = CredentialParts(config, around.state_home, around.clock, around.tasks, session, around.reader)
     sources, changes = _sources(config, parts, earlier)
     same_room = earlier is not None and earlier.config.replay.max_total == config.replay.max_total
@@ -119,21 +125,18 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
         for name, listener in named
     }
     return Snapshot(
-        config, lanes, sources, keyrings, upstream, forwarding, session, kept_bytes, tally, in_flight, changes
+        config, lanes, sources, keyrings, upstream, forwarding, session, pool, kept_bytes, tally, in_flight, changes
     )
 
 
-def _upstream(config: Config) -> tuple[Upstream, tuple[aiohttp.ClientSession, ...], aiohttp.ClientSession]:
-    context = outbound.trust(config.upstream)
-    forwarding = outbound.forwarding_sessions(config.upstream, context)
-    upstream = SessionUpstream(
+def _upstream(config: Config, forwarding: tuple[aiohttp.ClientSession, aiohttp.ClientSession]) -> Upstream:
+    return SessionUpstream(
         *forwarding,
         config.upstream.url.origin(),
         response_timeout=config.upstream.response_timeout,
         idle_timeout=config.upstream.idle_timeout,
         proxy=config.upstream.proxy,
     )
-    return upstream, forwarding, outbound.credential_session(context)
 
 
 def _sources(

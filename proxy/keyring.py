@@ -49,6 +49,11 @@ class Keyring:
     def __repr__(self) -> str:
         return f"<Keyring {', '.join(f'{name}: {len(good)}' for name, good in self._good.items())}>"
 
+    @property
+    def keyless(self) -> list[str]:
+        """The clients whom nothing that is presented can be the key of: theirs can't be read or used."""
+        return [name for name, good in self._good.items() if not good]
+
     async def holder(self, key: bytes) -> str | None:
         """Return the name of the client whose key this is; None if it is nobody's.
 

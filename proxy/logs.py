@@ -70,6 +70,11 @@ def set_up(settings: Log, stream: TextIO | None = None) -> Lines:
     return handler
 
 
+def dropped() -> int:
+    """Return how many lines have found no room on their way out."""
+    return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, Lines))
+
+
 def _redacted(value: object) -> object:
     return redact(value) if isinstance(value, str) else value
 

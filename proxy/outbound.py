@@ -11,6 +11,7 @@ import aiohttp
 
 from proxy import __version__
 from proxy.config import Upstream
+from proxy.pool import Pool
 
 NO_FIELDS_OF_ITS_OWN: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
@@ -36,22 +37,24 @@ def trust(settings: Upstream) -> ssl.SSLContext:
     return context
 
 
-def forwarding_sessions(
-    settings: Upstream, context: ssl.SSLContext
-) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
-    """Make the sessions behind the upstream seam, on one pool: they add no field and change none.
-
-    The second never resends by itself.
-    """
-    connector = aiohttp.TCPConnector(
+def forwarding_pool(settings: Upstream, context: ssl.SSLContext) -> Pool:
+    """Make the pool of connections that requests go out on."""
+    return Pool(
         limit=settings.max_connections, ttl_dns_cache=DNS_TTL, keepalive_timeout=settings.keepalive, ssl=context
     )
-    once = _forwarding_session(settings, connector, owner=False)
+
+
+def forwarding_sessions(settings: Upstream, pool: Pool) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
+    """Make the sessions behind the upstream seam, on one pool: they add no field and change none.
+
+    The first owns the pool. The second never resends by itself.
+    """
+    once = _forwarding_session(settings, pool, owner=False)
     once._retry_connection = False  # noqa: SLF001 - it has no public switch (aiohttp issue 10790)
-    return _forwarding_session(settings, connector, owner=True), once
+    return _forwarding_session(settings, pool, owner=True), once
 
 
-def _forwarding_session(settings: Upstream, connector: aiohttp.TCPConnector, *, owner: bool) -> aiohttp.ClientSession:
+def _forwarding_session(settings: Upstream, connector: Pool, *, owner: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         connector_owner=owner,

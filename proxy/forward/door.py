@@ -48,6 +48,8 @@ class Door:
         self.crowd: Crowd[asyncio.Transport] = Crowd(max_connections)
         self.handshakes: set[asyncio.Transport] = set()
         self.turned_away: Crowd[asyncio.Transport] = Crowd(TURNED_AWAY_AT_ONCE)
+        self.refused = 0  # connections that found no place, ever
+        self.displaced = 0  # and those that gave theirs to another
         self.resize(max_connections)
 
     def resize(self, max_connections: int) -> None:
@@ -66,8 +68,10 @@ class Door:
         """Let a connection in, in the place of one that owes no answer if need be."""
         leaver = self.crowd.come(newcomer)
         if leaver is newcomer:
+            self.refused += 1
             return False
         if leaver is not None:
+            self.displaced += 1
             leaver.abort()  # it owes nothing; to close calmly would need its place until its caller agrees
         return True
 

@@ -113,6 +113,16 @@ class Server(web.Server):
         """The connections that found no place and have not left yet."""
         return self._door.turned_away.everybody()
 
+    @property
+    def refused(self) -> int:
+        """How many connections have found no place."""
+        return self._door.refused
+
+    @property
+    def displaced(self) -> int:
+        """How many connections have given their place to another."""
+        return self._door.displaced
+
     def leave(self) -> None:
         """Close every connection that owes no answer."""
         for connection in self.connections:

@@ -1,0 +1,49 @@
+"""The pool of connections to the upstream, counted.
+
+aiohttp's tracing could count too; it would cost each request some microseconds, and each chunk one more.
+"""
+
+import aiohttp
+from aiohttp import ClientRequest, ClientTimeout
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+
+
+class Pool(aiohttp.TCPConnector):
+    """aiohttp's pool. `created` and `lent`, how many connections ever, grow in the two methods below alone."""
+
+    created = 0
+    lent = 0
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.busy} busy, {self.idle} idle, {self.created} created, {self.reused} reused>"
+
+    @property
+    def reused(self) -> int:
+        """How often a request went out on a connection that was there already."""
+        return self.lent - self.created
+
+    @property
+    def busy(self) -> int:
+        """How many carry a request, or are being made for one."""
+        return len(self._acquired)
+
+    @property
+    def idle(self) -> int:
+        return sum(map(len, self._conns.values()))
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's own parameter
+        connection = await super().connect(req, traces, timeout)
+        self.lent += 1
+        return connection
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109 - aiohttp's own parameter
+    ) -> ResponseHandler:
+        made = await super()._create_connection(req, traces, timeout)
+        self.created += 1
+        return made
