@@ -13,8 +13,9 @@
     secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed
     keyring.py                      which client a key belongs to
     errors.py                       what we say ourselves, by who must act
-    outbound.py hosts.py            sessions that leave the machine; which names mean this one
-    logs.py log_lines.py notice.py  what operators see; admin.py: what probes ask
+    outbound.py pool.py hosts.py    sessions that leave the machine; which names mean this one
+    logs.py log_lines.py notice.py  what operators are told
+    admin.py metrics.py             what they may ask: gauges.py and condition.py look at vitals.py, the running parts
     service_manager.py              what systemd is told
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
     disk.py                         file work that stalls nothing else

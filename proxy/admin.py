@@ -1,24 +1,114 @@
-"""The admin port: probes. None of them depends on PandaDoc or on a credential's health.
+"""The admin port: probes and metrics for whoever reaches it; what tells more, or does something, for this machine.
 
-A sidecar's readiness is its pod's, and an outage elsewhere must not take every app down. The
-kubelet asks at the pod's IP, so no Host is checked here; there is nothing to borrow.
+No probe depends on PandaDoc or on a credential's health: a sidecar's readiness is its pod's, and an outage elsewhere
+must not take every app down. The kubelet and Prometheus ask at the pod's IP, so no Host is checked for them; there is
+nothing to borrow. All else is for loopback peers and unix sockets, and no web page has a part in it: localhost is no
+boundary to a browser.
 """
 
-from collections.abc import Callable
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 
+from proxy.errors import CallerError, Refused
+from proxy.forward import guard
+from proxy.forward.headers import values
+from proxy.forward.problem import problem
+from proxy.forward.server import Incoming
+from proxy.hosts import is_loopback
 
-class Probes:
-    """Answers the probe paths. Holds nothing that changes."""
+log = logging.getLogger(__name__)
 
-    def __init__(self, started: Callable[[], bool], ready: Callable[[], bool]) -> None:
-        self._holds = {"/livez": lambda: True, "/startupz": started, "/readyz": ready}
+QUIT: Final = b"x-pandadoc-proxy-quit"
+"""No page can send it without asking first (Fetch §2.2.2: it is not a safelisted header), and that is refused."""
+
+READING: Final = ("GET", "HEAD")
+
+
+class Admin:
+    """Answers the admin port. Holds nothing that changes."""
+
+    def __init__(
+        self,
+        probes: Mapping[str, Callable[[], bool]],
+        *,
+        metrics: Callable[[str], tuple[bytes, str]],
+        status: Callable[[], dict[str, Any]],
+        end: Callable[[], Callable[[], object] | None],
+    ) -> None:
+        """`metrics` takes what the scraper accepts; `end` gives what begins to drain, None: nobody may ask for it."""
+        self._probes = dict(probes)
+        self._metrics = metrics
+        self._status = status
+        self._end = end
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.method not in {"GET", "HEAD"}:
-            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
-        holds = self._holds.get(request.path)
-        if holds is None:
-            return web.Response(status=404, text="Here are /livez, /startupz and /readyz.\n")
-        return web.Response(text="ok\n") if holds() else web.Response(status=503, text="not ready\n")
+        assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
+        holds = self._probes.get(request.path)
+        if holds is not None:
+            return _only(READING, request) or _probed(holds())
+        if request.path == "/metrics":
+            return _only(READING, request) or self._scraped(request)
+        if request.path == "/status":
+            return _only(READING, request) or _refused(request) or self._told()
+        if request.path == "/quit":
+            return _only(("POST",), request) or _refused(request) or self._quit(request)
+        return web.Response(status=404, text=f"Here are {', '.join(self._probes)}, /metrics and /status.\n")
+
+    def _scraped(self, request: Incoming) -> web.Response:
+        text, content_type = self._metrics(request.headers.get("Accept", ""))
+        return web.Response(body=text, headers={"Content-Type": content_type})
+
+    def _told(self) -> web.Response:
+        text = msgspec.json.format(msgspec.json.encode(self._status()), indent=2) + b"\n"
+        return web.Response(body=text, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+    def _quit(self, request: Incoming) -> web.Response:
+        end = self._end()
+        if end is None:
+            return _problem(Refused("Nobody may end this proxy by a request. Set admin.quit: true to allow it."))
+        if values(request.head.fields, QUIT) != [b"yes"]:
+            return _problem(Refused("To end the proxy, send the header X-Pandadoc-Proxy-Quit: yes."))
+        log.info("POST /quit: ending")
+        end()
+        return web.Response(status=202, text="draining\n")
+
+
+def _only(methods: tuple[str, ...], request: Incoming) -> web.Response | None:
+    allowed = ", ".join(methods)
+    return None if request.method in methods else web.Response(status=405, headers={"Allow": allowed})
+
+
+def _probed(holds: bool) -> web.Response:  # noqa: FBT001 - the only thing it is about
+    return web.Response(text="ok\n") if holds else web.Response(status=503, text="not ready\n")
+
+
+def _refused(request: Incoming) -> web.Response | None:
+    """Refuse who is not on this machine, and whatever a web page has a part in."""
+    try:
+        if not _is_local(request.transport):
+            raise Refused("From other machines only probes and /metrics are answered. Ask from within the pod.")
+        guard.admit(request.head, guard.Gate())
+    except CallerError as fault:
+        return _problem(fault)
+    return None
+
+
+def _is_local(transport: Any) -> bool:
+    """Tell whether the peer is on this machine. Of a unix socket it is, and its file says who may connect."""
+    if transport is None:  # it has left already
+        return False
+    peer = transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        return is_loopback(peer[0])
+    return bool(transport.get_extra_info("socket").family == socket.AF_UNIX)
+
+
+def _problem(fault: CallerError) -> web.Response:
+    response = problem(fault, request_id="-")
+    response.force_close()
+    return response

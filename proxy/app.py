@@ -5,21 +5,22 @@ Never here: what the parts are made of (compose).
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from proxy import __version__
-from proxy.admin import Probes
+from proxy.admin import Admin
 from proxy.binding import CUT_OFF, Binding
 from proxy.certificates import ServerCertificate
 from proxy.clock import Clock, SystemClock
 from proxy.compose import Snapshot, Surroundings, addresses, build
 from proxy.compose_credentials import longest_redeem
-from proxy.config import Config, Listener
+from proxy.condition import condition
+from proxy.config import Config, Listener, TcpBind, UnixBind
 from proxy.config.sockets import PRIVATE, Owner
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
@@ -27,9 +28,12 @@ from proxy.disk import Disk
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.handler import Handler, Lane
 from proxy.forward.server import Server
+from proxy.gauges import Gauges
 from proxy.keyring import Keyring
+from proxy.metrics import Metrics
 from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
+from proxy.vitals import Port, Vitals
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ class Open:
 
     binding: Binding
     certificate: ServerCertificate | None
+    handler: Handler
 
 
 class Proxy:
@@ -54,9 +59,18 @@ class Proxy:
     `_take` and `_retire`.
     """
 
-    def __init__(self, config: Config, *, state_home: Path, clock: Clock | None = None, watch: bool = True) -> None:
-        """Without `watch` it is up to others to call `look`."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        state_home: Path,
+        clock: Clock | None = None,
+        watch: bool = True,
+        end: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Without `watch` it is up to others to call `look`. `end` is called when /quit asks to drain."""
         self._first = config
+        self._end = end
         self._watches = watch
         self._clock = clock or SystemClock()
         self._tasks = Tasks()
@@ -67,6 +81,8 @@ class Proxy:
         self._open: dict[str, Open] = {}  # by address, in the configuration's order
         self._admin: Binding | None = None
         self._disk = Disk()  # for certificates
+        self._metrics = Metrics()
+        self._began = self._clock.monotonic()
         self._serving = False
         self._draining = False
 
@@ -107,6 +123,7 @@ class Proxy:
             await self.stop()
             raise
         self._serving = True
+        self._metrics.watch(Gauges(self._vitals))
         self._announce()
         log.info("pandadoc-proxy %s is ready", __version__)
         if self._watches:
@@ -204,13 +221,13 @@ class Proxy:
             for name, listener in zip(addresses(config), config.listeners, strict=True):
                 certificate = await self._certificate(listener)
                 if name in self._open:
-                    opened[name] = Open(self._open[name].binding, certificate)
+                    opened[name] = replace(self._open[name], certificate=certificate)
                 else:
-                    opened[name] = Open(self._binding(name, listener, certificate, config), certificate)
+                    opened[name] = self._new(name, listener, certificate, config)
                     fresh.append(opened[name].binding)
                     await fresh[-1].start()
             admin = self._admin
-            if self._snapshot is None or self._snapshot.config.admin != config.admin:
+            if self._snapshot is None or _admin_bind(self._snapshot.config) != _admin_bind(config):
                 admin = self._admin_binding(config)
                 if admin is not None:
                     fresh.append(admin)
@@ -247,16 +264,36 @@ class Proxy:
         assert current is not None  # noqa: S101 - what listens stands in one of them
         return current.lanes[name]
 
-    def _binding(self, name: str, listener: Listener, certificate: ServerCertificate | None, config: Config) -> Binding:
-        handler = Handler(partial(self._lane, name), self._clock.monotonic)
+    def _new(self, name: str, listener: Listener, certificate: ServerCertificate | None, config: Config) -> Open:
+        handler = Handler(name, partial(self._lane, name), self._clock.monotonic, self._metrics.ended)
         server = Server(handler, _limits(config), tls=None if certificate is None else certificate.context)
-        return Binding.of(listener, server)
+        return Open(Binding.of(listener, server), certificate, handler)
 
     def _admin_binding(self, config: Config) -> Binding | None:
         if config.admin is None:
             return None
-        probes = Probes(lambda: self._serving, lambda: self.ready)
-        return Binding(Server(probes, _limits(config)), config.admin.bind)
+        admin = Admin(
+            {"/livez": lambda: True, "/startupz": lambda: self._serving, "/readyz": lambda: self.ready},
+            metrics=self._metrics.page,
+            status=partial(condition, self._vitals),
+            end=lambda: self._end if self.config.admin is not None and self.config.admin.quit else None,
+        )
+        return Binding(Server(admin, _limits(config)), config.admin.bind)
+
+    @property
+    def _vitals(self) -> Vitals:
+        return Vitals(
+            snapshot=lambda: self._now,
+            ports=self._ports,
+            ready=lambda: self.ready,
+            uptime=lambda: self._clock.monotonic() - self._began,
+        )
+
+    def _ports(self) -> tuple[Port, ...]:
+        return tuple(
+            Port(each.binding.url, each.handler, each.binding.server, partial(self._lane, name))
+            for name, each in self._open.items()
+        )
 
     async def _certificate(self, listener: Listener) -> ServerCertificate | None:
         if listener.tls is None:
@@ -271,12 +308,16 @@ class Proxy:
         for url, listener in zip(self.urls, self.config.listeners, strict=True):
             log.info("%s lends %s for %s", url, _lent(listener), self.config.upstream.url)
         if self.admin_url is not None:
-            log.info("%s answers probes", self.admin_url)
+            log.info("%s answers probes, /metrics and /status", self.admin_url)
 
 
 def _limits(config: Config) -> ConnectionLimits:
     limits = config.limits
     return ConnectionLimits(limits.header_timeout, limits.max_head, limits.max_headers, limits.max_connections)
+
+
+def _admin_bind(config: Config) -> TcpBind | UnixBind | None:
+    return None if config.admin is None else config.admin.bind
 
 
 def _permissions(listener: Listener) -> tuple[int, Owner | None]:

@@ -20,7 +20,7 @@ async def serve(config: Config, state_home: Path, load: Callable[[], Config]) ->
     signals = Signals()
     signals.reload_on_hangup()
     asyncio.get_running_loop().set_exception_handler(AcceptFaults())
-    proxy = Proxy(config, state_home=state_home)
+    proxy = Proxy(config, state_home=state_home, end=signals.pretend)
     await proxy.start()
     service_manager.tell(service_manager.READY)
     try:

@@ -41,8 +41,8 @@ def end_by_cancelling() -> None:
 class Signals:
     """Catches the signals for the current task.
 
-    `_first` is set by the first that asks for the end; `_again` by SIGHUP, and taken back by `asked_again`; `_any`
-    by either of them.
+    `_first` is set by the first that asks for the end, or by `pretend`; `_again` by SIGHUP, and taken back by
+    `asked_again`; `_any` by either of them.
     """
 
     def __init__(self) -> None:
@@ -53,6 +53,11 @@ class Signals:
         loop = asyncio.get_running_loop()
         for number in ENDING:
             loop.add_signal_handler(number, self._caught)
+
+    def pretend(self) -> None:
+        """Do as if the first signal that asks for the end had come; it never counts as a second one."""
+        self._first.set()
+        self._any.set()
 
     async def first(self) -> None:
         """Wait for the first signal that asks for the end."""

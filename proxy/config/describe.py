@@ -37,6 +37,8 @@ def _lines(config: Config) -> Iterator[str]:
     yield ""
     yield from _upstream(config.upstream)
     yield f"Admin: {config.admin.bind if config.admin else 'off'}"
+    if config.admin and config.admin.quit:
+        yield "  POST /quit, from this machine, ends the proxy"
     yield _limits(config)
     yield "Refused"
     yield from (f"  {refused}" for refused in _REFUSED)

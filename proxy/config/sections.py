@@ -145,6 +145,7 @@ class Listener(Section, frozen=True, kw_only=True):
 
 class Admin(Section, frozen=True, kw_only=True):
     bind: Bind = TcpBind("127.0.0.1", 8081)
+    quit: bool = False  # whether POST /quit ends the proxy
 
 
 class Upstream(Section, frozen=True, kw_only=True):

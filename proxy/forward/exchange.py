@@ -1,4 +1,4 @@
-"""What the access log tells of one request: one line, no query, no secret; of the fields X-Request-Id alone."""
+"""One request for the access log and the metrics: one line, no query, no secret; of the fields X-Request-Id alone."""
 
 import logging
 import re
@@ -41,15 +41,19 @@ class Exchange:
     client: str = ""
     would_refuse: str = ""  # what a policy that only warns says
     fault: str = ""
+    listener: str = ""
+    error: str = ""  # of an answer of our own: its word in Proxy-Status
     _asked: float = 0.0
 
     @classmethod
-    def begin(cls, method: str, target: str, request_id: bytes | None, now: Callable[[], float]) -> "Exchange":
+    def begin(
+        cls, method: str, target: str, request_id: bytes | None, now: Callable[[], float], listener: str
+    ) -> "Exchange":
         """Start the clock. The caller's X-Request-Id is taken where it is plain, else one is made."""
         path = ascii(USERINFO.sub(r"\1", target.partition("?")[0]))[1:-1][:PATH_SHOWN]
         plain = request_id is not None and REQUEST_ID.fullmatch(request_id) is not None
         chosen = request_id.decode() if request_id is not None and plain else secrets.token_hex(8)
-        return cls(method, path, chosen, now, now())
+        return cls(method, path, chosen, now, now(), listener=listener)
 
     def asked(self) -> None:
         """Note that an attempt goes out."""

@@ -61,11 +61,24 @@ class Lane:
 
 
 class Handler:
-    """Serves one listener's requests."""
+    """Serves one listener's requests. `busy` counts those in flight; `__call__` alone changes it."""
 
-    def __init__(self, lane: Callable[[], Lane], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        listener: str,
+        lane: Callable[[], Lane],
+        now: Callable[[], float],
+        ended: Callable[[Exchange], object],
+    ) -> None:
+        """Tell `ended` of every exchange when it is over."""
+        self.listener = listener
+        self.busy = 0
         self._lane = lane
         self._now = now
+        self._ended = ended
+
+    def __repr__(self) -> str:
+        return f"<Handler {self.listener} {self.busy} in flight>"
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
@@ -73,11 +86,14 @@ class Handler:
         if head.target == lane.health and head.method in {"GET", "HEAD"}:
             return _health(lane)
         ids = values(head.fields, b"x-request-id")
-        exchange = Exchange.begin(head.method, head.target, ids[0] if ids else None, self._now)
+        exchange = Exchange.begin(head.method, head.target, ids[0] if ids else None, self._now, self.listener)
         with lane.in_flight:
+            self.busy += 1
             try:
                 response = await self._answer(request, lane, exchange)
             finally:
+                self.busy -= 1
+                self._ended(exchange)
                 exchange.tell()
         return response
 
@@ -114,14 +130,13 @@ class Handler:
 def _judge(client: Client, method: str, readings: frozenset[str], lane: Lane, exchange: Exchange) -> None:
     """Ask the policy. Raises Refused; what a policy that only warns objects to is counted and noted."""
     for objection in client.policy.objections(method, readings):
+        lane.tally.objected(objection.by, enforced=objection.enforced)
         if objection.enforced:
-            lane.tally.count(f"refused by {objection.by}")
             doubt = " It can be read in more than one way, and one of them is refused." if objection.doubtful else ""
             raise Refused(
                 f"The proxy's policy refuses {method} on this path ({objection.by}).{doubt}"
                 " Whoever runs the proxy can change its rules."
             )
-        lane.tally.count(f"would be refused by {objection.by}")
         exchange.would_refuse = exchange.would_refuse or objection.by
 
 
@@ -130,7 +145,8 @@ async def _placeholder(request: Incoming, lane: Lane, exchange: Exchange) -> web
     body = request.body(token_placeholder.LIMITS, lane.kept_bytes)
     try:
         response, exchange.client, error = await token_placeholder.answer(request.head.fields, body, lane.clients)
-        exchange.fault = f"the token request was refused: {error}" if error else ""
+        if error:
+            exchange.error, exchange.fault = token_placeholder.ERROR, f"the token request was refused: {error}"
     finally:
         if body is not None:
             exchange.bytes_in = body.received
@@ -222,7 +238,7 @@ def _unleaked(fields: Fields, reason: str, lent: Credential, lane: Lane, exchang
     """Drop what would tell the caller the credential, count it, and say that it happened."""
     fields, reason, leaks = without_credential(fields, reason, lent.authorization)
     if leaks:
-        lane.tally.count("places in answers dropped, which held the credential", leaks)
+        lane.tally.leaked(leaks)
         text = "the upstream's answer to request %s held the credential in %d places of its head, which are dropped"
         log.warning(text, exchange.request_id, leaks)
     return fields, reason
@@ -242,7 +258,7 @@ async def _relay(
 
 def _own_answer(request: Incoming, fault: ProxyError, lane: Lane, exchange: Exchange) -> web.StreamResponse:
     response = problem(fault, exchange.request_id)
-    exchange.status, exchange.fault = fault.status, f"{fault.error}: {fault.detail}"
+    exchange.status, exchange.error, exchange.fault = fault.status, fault.error, f"{fault.error}: {fault.detail}"
     exchange.bytes_out = response.content_length or 0
     if isinstance(fault, CallerError) or not (lane.ready() and request.content.is_eof()):
         response.force_close()

@@ -1,4 +1,4 @@
-"""What the guard has refused, would have refused, and dropped: counted, and told at the end."""
+"""What the policy has refused, would have refused, and what was dropped of answers: counted, and told at the end."""
 
 import logging
 from collections import Counter
@@ -7,18 +7,26 @@ log = logging.getLogger(__name__)
 
 
 class Tally:
-    """Counts by what happened; the texts are the configuration's rules and our own. `count` alone changes it."""
+    """Counts by rule; rules are the configuration's and our own. `objected` and `leaked` alone change it."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.would_refuse: Counter[str] = Counter()  # by a policy that only warns
+        self.leaks = 0  # places in answers that held the credential
 
     def __repr__(self) -> str:
-        return f"<Tally {self.counts.total()}>"
+        return f"<Tally {self.refused.total()} refused, {self.would_refuse.total()} would be, {self.leaks} leaks>"
 
-    def count(self, what: str, number: int = 1) -> None:
-        self.counts[what] += number
+    def objected(self, rule: str, *, enforced: bool) -> None:
+        (self.refused if enforced else self.would_refuse)[rule] += 1
+
+    def leaked(self, places: int) -> None:
+        self.leaks += places
 
     def tell(self) -> None:
         """Write one line for each thing that happened."""
-        for what, number in self.counts.most_common():
-            log.info("%d %s", number, what)
+        for what, counts in (("refused by", self.refused), ("would be refused by", self.would_refuse)):
+            for rule, number in counts.most_common():
+                log.info("%d %s %s", number, what, rule)
+        if self.leaks:
+            log.info("%d places in answers dropped, which held the credential", self.leaks)

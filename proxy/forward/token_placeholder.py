@@ -32,6 +32,9 @@ TOKEN: Final = "lent-by-pandadoc-proxy"  # noqa: S105 - it opens nothing
 YEAR: Final = 31535999
 """Seconds an access token lives, as PandaDoc says; presenting a key that has changed is refused earlier."""
 
+ERROR: Final = "http_request_denied"
+"""The word in Proxy-Status of a refusal (RFC 9209 §2.3.11)."""
+
 FORM: Final = b"application/x-www-form-urlencoded"
 
 
@@ -81,7 +84,7 @@ def _granted(access_token: str) -> web.Response:
 
 
 def _refused(word: str) -> tuple[web.Response, str, str]:
-    return _answer(400, {"error": word}, {"Proxy-Status": f"{NAME}; error=http_request_denied"}), "", word
+    return _answer(400, {"error": word}, {"Proxy-Status": f"{NAME}; error={ERROR}"}), "", word
 
 
 def _answer(status: int, document: dict[str, object], headers: dict[str, str]) -> web.Response:

@@ -225,3 +225,8 @@ def test_credential_operations_may_be_closed_by_a_wider_pattern(loaded: Loaded) 
     text = "policy: {credential_operations: [/public/*/members/**, '/public/{v}/webhook-subscriptions/*/shared-key']}"
     told = describe(loaded(text, {"PANDADOC_API_KEY": "k"}))
     assert "for these pass: /public/*/logs/*, /public/*/workspaces/*/api-keys" in told
+
+
+def test_who_may_end_the_proxy_is_told(loaded: Loaded) -> None:
+    told = describe(loaded("admin: {quit: true}", {"PANDADOC_API_KEY": "k"}))
+    assert "\nAdmin: 127.0.0.1:8081\n  POST /quit, from this machine, ends the proxy\n" in told

@@ -52,7 +52,7 @@ async def exploding_port() -> AsyncIterator[int]:
         in_flight=InFlight(),
         ready=lambda: True,
     )
-    handler = Handler(lambda: lane, SystemClock().monotonic)
+    handler = Handler("here", lambda: lane, SystemClock().monotonic, ended=lambda _exchange: None)
     runner = web.ServerRunner(Server(handler, ConnectionLimits(5, 65536, 100, 100)), shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

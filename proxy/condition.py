@@ -1,0 +1,61 @@
+"""How the proxy is, as one JSON document for /status: names, states, moments, counts. No key and no token."""
+
+from typing import Any
+
+from proxy import __version__, logs
+from proxy.credential.status import document
+from proxy.forward.clients import Client
+from proxy.pool import Pool
+from proxy.vitals import Port, Vitals
+
+
+def condition(vitals: Vitals) -> dict[str, Any]:
+    """Describe it; ready to be written as JSON."""
+    snapshot = vitals.snapshot()
+    return {
+        "version": __version__,
+        "uptime_seconds": round(vitals.uptime(), 3),
+        "ready": vitals.ready(),
+        "credentials": [document(source.status()) for source in snapshot.sources.values()],
+        "listeners": [_listener(port) for port in vitals.ports()],
+        "upstream": _upstream(snapshot.pool),
+        "policy": {
+            "refused": dict(snapshot.tally.refused),
+            "would_refuse": dict(snapshot.tally.would_refuse),
+            "credential_leaks_dropped": snapshot.tally.leaks,
+        },
+        "replay_kept_bytes": snapshot.kept_bytes.used,
+        "log_lines_dropped": logs.dropped(),
+    }
+
+
+def _listener(port: Port) -> dict[str, Any]:
+    keyless = port.keyless
+    return {
+        "name": port.name,
+        "url": port.url,
+        "clients": [_client(client, keyless) for client in port.clients],
+        "requests_in_flight": port.handler.busy,
+        "connections": len(port.server.here),
+        "connections_refused": port.server.refused,
+        "connections_displaced": port.server.displaced,
+    }
+
+
+def _client(client: Client, keyless: list[str]) -> dict[str, Any]:
+    return {
+        "name": client.name,
+        "credential": client.source.name,
+        "has_key": client.name not in keyless,
+        "requests_in_flight": client.places.taken,
+    }
+
+
+def _upstream(pool: Pool) -> dict[str, Any]:
+    return {
+        "connections_busy": pool.busy,
+        "connections_idle": pool.idle,
+        "connections_created": pool.created,
+        "connections_reused": pool.reused,
+        "connections_most": pool.limit,
+    }

@@ -1,0 +1,131 @@
+"""What is looked at only when a scraper asks: the state of credentials, listeners and the pool.
+
+Counts that other parts keep for themselves are told here as counters, so that nothing is counted twice.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from platform import python_version
+from typing import Final
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from proxy import __version__, logs
+from proxy.credential.oauth2 import RefreshingCredential
+from proxy.credential.source import CredentialSource
+from proxy.credential.status import STATES
+from proxy.forward.tally import Tally
+from proxy.metrics import PREFIX
+from proxy.pool import Pool
+from proxy.vitals import Port, Vitals
+
+Samples = Iterable[tuple[tuple[str, ...], float]]
+
+STATE: Final = "1 for the state that a credential is in, 0 for the others."
+EXPIRES: Final = "When the access token that is lent expires, in seconds since 1970."
+LAST: Final = "When a refresh last ended, well or not, in seconds since 1970."
+FAILURES: Final = "Refreshes that have failed since the last that did not."
+UNSTORED: Final = "1 while the newest tokens are in memory only."
+REFRESHES: Final = "Refreshes, by why they were begun and how they ended."
+REFUSALS: Final = "Requests refused by the policy, by rule."
+WARNINGS: Final = "Requests that a policy with mode: warn would refuse, by rule."
+LEAKS: Final = "Places in answers that held the credential, and were dropped."
+KEYLESS: Final = "Clients whose key can't be read or used."
+REFUSED: Final = "Connections turned away, because all were busy (limits.max_connections)."
+DISPLACED: Final = "Connections that owed no answer and gave their place to another."
+CONNECTIONS: Final = "Connections to the upstream: busy ones, and idle ones that are kept."
+REUSED: Final = "Requests that went out on a connection that was there already."
+KEPT: Final = "Bytes of requests' bodies that are kept to be sent again (replay.max_total)."
+
+
+class Gauges(Collector):
+    """Looks at a proxy when it is asked."""
+
+    def __init__(self, vitals: Vitals) -> None:
+        self._vitals = vitals
+
+    def __repr__(self) -> str:
+        return "<Gauges>"
+
+    def collect(self) -> Iterable[Metric]:
+        snapshot = self._vitals.snapshot()
+        build = {"version": __version__, "python": python_version()}
+        yield InfoMetricFamily(f"{PREFIX}build", "What is running.", build)
+        yield _gauge("ready", "1 while requests are taken.", (), [((), self._vitals.ready())])
+        yield _counter(
+            "log_lines_dropped", "Log lines that found no room on their way out.", (), [((), logs.dropped())]
+        )
+        yield from _of_listeners(self._vitals.ports())
+        yield from _of_credentials(snapshot.sources.values())
+        yield from _of_upstream(snapshot.pool)
+        yield from _of_policy(snapshot.tally)
+        yield _gauge("replay_kept_bytes", KEPT, (), [((), snapshot.kept_bytes.used)])
+
+    def describe(self) -> Iterable[Metric]:
+        """Name nothing beforehand: there is nothing to look at before the proxy has started."""
+        return ()
+
+
+def _of_listeners(ports: tuple[Port, ...]) -> Iterator[Metric]:
+    def each(value_of: Callable[[Port], int]) -> Samples:
+        return [((port.name,), value_of(port)) for port in ports]
+
+    label = ("listener",)
+    yield _gauge("requests_in_flight", "Requests in flight.", label, each(lambda port: port.handler.busy))
+    yield _gauge("caller_connections", "Callers' connections.", label, each(lambda port: len(port.server.here)))
+    yield _counter("caller_connections_refused", REFUSED, label, each(lambda port: port.server.refused))
+    yield _counter("caller_connections_displaced", DISPLACED, label, each(lambda port: port.server.displaced))
+    yield _gauge("clients_without_key", KEYLESS, label, each(lambda port: len(port.keyless)))
+
+
+def _of_credentials(sources: Iterable[CredentialSource]) -> Iterator[Metric]:
+    told = [(source.name, source.status()) for source in sources]
+    label = ("credential",)
+    states = [((name, state), float(status.state == state)) for name, status in told for state in STATES]
+    yield _gauge("credential_state", STATE, (*label, "state"), states)
+    generations = [((name,), status.generation or 0) for name, status in told]
+    yield _gauge("credential_generation", "Counts up with each new token or key.", label, generations)
+    expiries = [((name,), status.expires_at) for name, status in told if status.expires_at is not None]
+    yield _gauge("credential_expiry_timestamp_seconds", EXPIRES, label, expiries)
+    lasts = [((name,), status.last_refresh_at) for name, status in told if status.last_refresh_at is not None]
+    yield _gauge("credential_last_refresh_timestamp_seconds", LAST, label, lasts)
+    yield from _of_grants([source for source in sources if isinstance(source, RefreshingCredential)])
+
+
+def _of_grants(sources: list[RefreshingCredential]) -> Iterator[Metric]:
+    label = ("credential",)
+    yield _gauge("credential_refresh_failures", FAILURES, label, [((each.name,), each.failures) for each in sources])
+    yield _gauge("credential_unstored", UNSTORED, label, [((each.name,), not each.stored) for each in sources])
+    refreshes = [
+        ((each.name, because.name.lower(), result), number)
+        for each in sources
+        for (because, result), number in each.refreshes.items()
+    ]
+    yield _counter("refreshes", REFRESHES, ("credential", "cause", "result"), refreshes)
+
+
+def _of_upstream(pool: Pool) -> Iterator[Metric]:
+    yield _gauge("upstream_connections", CONNECTIONS, ("state",), [(("busy",), pool.busy), (("idle",), pool.idle)])
+    yield _counter("upstream_connections_created", "Connections made to the upstream.", (), [((), pool.created)])
+    yield _counter("upstream_connections_reused", REUSED, (), [((), pool.reused)])
+
+
+def _of_policy(tally: Tally) -> Iterator[Metric]:
+    yield _counter("policy_refusals", REFUSALS, ("rule",), [((rule,), count) for rule, count in tally.refused.items()])
+    warnings = [((rule,), count) for rule, count in tally.would_refuse.items()]
+    yield _counter("policy_warnings", WARNINGS, ("rule",), warnings)
+    yield _counter("credential_leaks_dropped", LEAKS, (), [((), tally.leaks)])
+
+
+def _gauge(name: str, about: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    family = GaugeMetricFamily(f"{PREFIX}{name}", about, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family
+
+
+def _counter(name: str, about: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    family = CounterMetricFamily(f"{PREFIX}{name}", about, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family

@@ -1,0 +1,49 @@
+"""What the running proxy is made of, for those who look at it: the gauges and /status. They only read.
+
+Never here: what a request, a credential or a listener does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.compose import Snapshot
+from proxy.forward.clients import Client, Named
+from proxy.forward.handler import Handler, Lane
+from proxy.forward.server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A listener that is bound."""
+
+    url: str  # where it answers
+    handler: Handler
+    server: Server
+    lane: Callable[[], Lane]  # what serves it now
+
+    @property
+    def name(self) -> str:
+        """What it is called by its address in the configuration."""
+        return self.handler.listener
+
+    @property
+    def clients(self) -> tuple[Client, ...]:
+        """The clients that are told apart by their keys; none where nobody is asked."""
+        clients = self.lane().clients
+        return tuple(clients.clients.values()) if isinstance(clients, Named) else ()
+
+    @property
+    def keyless(self) -> list[str]:
+        """The names of clients whose key can't be read or used."""
+        clients = self.lane().clients
+        return clients.keyring.keyless if isinstance(clients, Named) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """The parts that are looked at."""
+
+    snapshot: Callable[[], Snapshot]
+    ports: Callable[[], tuple[Port, ...]]
+    ready: Callable[[], bool]
+    uptime: Callable[[], float]

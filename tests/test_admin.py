@@ -1,0 +1,231 @@
+"""The admin port: what each peer may see, and who may end the proxy."""
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from conftest import HouseMaker
+from rig import House
+from wire import caller, converse
+
+from proxy.simulator import Fault
+
+YES = b"X-Pandadoc-Proxy-Quit: yes\r\n"
+
+
+def admin_port(house: House) -> int:
+    assert house.proxy.admin_url is not None
+    return int(house.proxy.admin_url.rpartition(":")[2])
+
+
+async def asked(house: House, start: bytes, *fields: bytes, host: bytes = b"localhost") -> tuple[int, bytes]:
+    request = start + b" HTTP/1.1\r\nHost: " + host + b"\r\n" + b"".join(fields) + b"\r\n"
+    answer = await converse(admin_port(house), request)
+    house.said.append(answer.body.decode())
+    return int(answer.start.split()[1]), answer.body
+
+
+async def status_of(house: House) -> dict[str, Any]:
+    async with house.client.get(f"{house.proxy.admin_url}/status") as answer:
+        assert (answer.status, answer.content_type) == (200, "application/json")
+        assert answer.headers["Cache-Control"] == "no-store"
+        document: dict[str, Any] = await answer.json()
+        house.said.append(await answer.text())
+    return document
+
+
+async def test_status_tells_a_healthy_grant_from_end_to_end(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    assert (await status_of(house))["credentials"][0]["health"] == "unknown"  # nobody has looked or asked yet
+    await house.get()
+    document = await status_of(house)
+    (credential,) = document["credentials"]
+    assert (credential["credential"], credential["kind"], credential["healthy"]) == ("default", "oauth2", True)
+    assert (credential["state"], credential["generation"], credential["advice"]) == ("fresh", 1, "")
+    assert credential["last_result"] == "refreshed"
+    assert credential["expires_at"].endswith("+00:00")
+    assert 0 < credential["expires_in"] <= house.simulator.expires_in
+    assert document["ready"] is True
+    assert document["uptime_seconds"] >= 0
+    assert document["upstream"] == {
+        "connections_busy": 0,
+        "connections_idle": 1,
+        "connections_created": 1,
+        "connections_reused": 0,
+        "connections_most": 100,
+    }
+    (listener,) = document["listeners"]
+    assert (listener["url"], listener["clients"], listener["requests_in_flight"]) == (house.url, [], 0)
+
+
+async def test_status_tells_what_to_do_about_a_dead_grant(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=400, body=b'{"error": "invalid_grant"}'))
+    assert (await house.get()).status == 503
+    (credential,) = (await status_of(house))["credentials"]
+    assert (credential["health"], credential["state"], credential["last_result"]) == ("dead", "dead", "invalid_grant")
+    assert "pandadoc-proxy login" in credential["advice"]
+    assert (await asked(house, b"GET /readyz"))[0] == 200
+
+
+async def test_status_tells_a_refresh_that_fails_and_tokens_that_are_not_stored(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    await house.get()
+    (house.folder / "grant.json").write_text("somebody else's")
+    house.simulator.revoke_access_tokens()
+    await house.get()
+    (credential,) = (await status_of(house))["credentials"]
+    assert (credential["health"], credential["state"], credential["generation"]) == ("failing", "fresh", 2)
+    assert "only in memory" in credential["advice"]
+
+
+async def test_status_tells_an_api_key_that_is_missing_then_fine_then_refused(api_key_house: HouseMaker) -> None:
+    house = await api_key_house({"credentials": {"default": {"api_key": {"file": "./key"}}}})
+    key = house.folder / "key"
+
+    async def told() -> tuple[str, str]:
+        (credential,) = (await status_of(house))["credentials"]
+        return credential["health"], credential["state"]
+
+    await house.look()
+    assert await told() == ("dead", "dead")
+    key.write_text(house.environ["KEY"])
+    await house.look()
+    assert await told() == ("healthy", "fresh")
+    key.unlink()
+    await house.look()
+    assert await told() == ("failing", "fresh")  # the one that was read is lent
+    key.write_text(house.environ["KEY"])
+    house.simulator.revoke_api_keys()
+    assert (await house.get()).status == 401
+    assert await told() == ("failing", "refused")
+    key.write_text(house.simulator.issue_api_key())
+    assert (await house.get()).status == 200
+    assert await told() == ("healthy", "fresh")
+
+
+async def test_a_key_that_was_refused_once_is_well_when_pandadoc_takes_it_again(api_key_house: HouseMaker) -> None:
+    """A 401 may be about one operation."""
+    house = await api_key_house()
+    house.simulator.faults.add(Fault(path="/public/v1/nowhere", status=401))
+    assert (await house.get("/public/v1/nowhere")).status == 401
+    assert (await status_of(house))["credentials"][0]["state"] == "refused"
+    await house.get()
+    assert (await status_of(house))["credentials"][0]["state"] == "fresh"
+
+
+async def test_status_names_clients_and_shows_no_key(api_key_house: HouseMaker) -> None:
+    key = "billing-key-0123456789"
+    clients = {"billing": {"key": {"value": key}}, "later": {"key": {"file": "./not-yet"}}}
+    house = await api_key_house({"listeners": [{"bind": "127.0.0.1:0", "clients": clients}]})
+    house.secrets.add(key)
+    await house.look()
+    ((billing, later),) = [listener["clients"] for listener in (await status_of(house))["listeners"]]
+    assert billing == {"name": "billing", "credential": "default", "has_key": True, "requests_in_flight": 0}
+    assert (later["name"], later["has_key"]) == ("later", False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Origin: https://evil.example\r\n",
+        b"Sec-Fetch-Site: cross-site\r\n",
+        b"Sec-Fetch-Site: same-site\r\n",
+        b"Sec-Purpose: prefetch\r\n",
+    ],
+)
+@pytest.mark.parametrize("start", [b"GET /status", b"POST /quit"])
+async def test_no_page_reads_the_status_or_ends_the_proxy(
+    api_key_house: HouseMaker, start: bytes, fields: bytes
+) -> None:
+    house = await api_key_house({"admin": {"quit": True}})
+    assert (await asked(house, start, YES, fields))[0] == 403
+    assert house.proxy.ready
+
+
+@pytest.mark.parametrize("start", [b"GET /status", b"POST /quit"])
+async def test_a_rebound_name_gets_neither(api_key_house: HouseMaker, start: bytes) -> None:
+    """DNS rebinding: the browser says no more than a Host that is not ours."""
+    house = await api_key_house({"admin": {"quit": True}})
+    assert (await asked(house, start, YES, host=b"evil.example"))[0] == 421
+    assert (await asked(house, b"GET /metrics", host=b"10.0.0.1"))[0] == 200
+
+
+async def test_a_preflight_gets_no_permission(api_key_house: HouseMaker) -> None:
+    house = await api_key_house({"admin": {"quit": True}})
+    ask = (b"Origin: https://evil.example\r\n", b"Access-Control-Request-Headers: x-pandadoc-proxy-quit\r\n")
+    answer = await converse(
+        admin_port(house), b"OPTIONS /quit HTTP/1.1\r\nHost: localhost\r\n" + b"".join(ask) + b"\r\n"
+    )
+    assert answer.start.split()[1] == b"405"
+    assert not [name for name, _ in answer.fields if name.lower().startswith(b"access-control")]
+
+
+async def test_other_machines_get_probes_and_metrics_only(api_key_house: HouseMaker) -> None:
+    """The manifests bind the admin port to the pod's address, where every pod of the cluster may ask."""
+    host = own_address()
+    house = await api_key_house({"admin": {"bind": f"{host}:0", "quit": True}})
+    async with aiohttp.ClientSession() as elsewhere:
+        url = f"http://{host}:{admin_port(house)}"
+        for path, status in {"/livez": 200, "/readyz": 200, "/metrics": 200, "/status": 403, "/nothing": 404}.items():
+            async with elsewhere.get(url + path, headers={"Host": "localhost"}) as answer:
+                assert answer.status == status, path
+        headers = {"Host": "localhost", "X-Pandadoc-Proxy-Quit": "yes"}
+        async with elsewhere.post(f"{url}/quit", headers=headers) as answer:
+            assert answer.status == 403
+            assert "within the pod" in await answer.text()
+
+
+def own_address() -> str:
+    """Return an address of this machine that is not loopback, so that its peers are not either."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: UDP only looks the way up
+        except OSError:
+            pytest.skip("this machine has no address besides loopback")
+        host: str = probe.getsockname()[0]
+    return host
+
+
+async def test_a_unix_socket_is_this_machine(api_key_house: HouseMaker, tmp_path: Path) -> None:
+    await api_key_house({"admin": {"bind": f"unix:{tmp_path}/admin.sock"}})
+    connector = aiohttp.UnixConnector(f"{tmp_path}/admin.sock")
+    async with aiohttp.ClientSession(connector=connector) as session, session.get("http://localhost/status") as answer:
+        assert answer.status == 200
+
+
+async def test_quit_is_off_unless_it_is_configured(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    status, body = await asked(house, b"POST /quit", YES)
+    assert status == 403
+    assert b"admin.quit" in body
+
+
+@pytest.mark.parametrize("field", [b"", b"X-Pandadoc-Proxy-Quit: no\r\n", YES + YES])
+async def test_quit_needs_its_header_once(api_key_house: HouseMaker, field: bytes) -> None:
+    house = await api_key_house({"admin": {"quit": True}})
+    status, body = await asked(house, b"POST /quit", field)
+    assert status == 403
+    assert b"X-Pandadoc-Proxy-Quit: yes" in body
+
+
+@pytest.mark.parametrize(
+    ("start", "allow"), [(b"GET /quit", b"POST"), (b"POST /status", b"GET, HEAD"), (b"POST /metrics", b"GET, HEAD")]
+)
+async def test_a_wrong_method_is_told_the_right_one(api_key_house: HouseMaker, start: bytes, allow: bytes) -> None:
+    """A link or an image that points at /quit ends nothing."""
+    house = await api_key_house({"admin": {"quit": True}})
+    answer = await converse(admin_port(house), start + b" HTTP/1.1\r\nHost: localhost\r\n" + YES + b"\r\n")
+    assert (answer.start.split()[1], answer.values(b"allow")) == (b"405", [allow])
+
+
+async def test_who_has_left_meanwhile_is_nobodys_fault(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    async with caller(admin_port(house)) as line:
+        await line.send(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await asyncio.sleep(0)
+    assert (await asked(house, b"GET /livez"))[0] == 200
+    assert not house.ear.heard("ERROR")
