@@ -106,6 +106,9 @@ def _of_grants(sources: list[RefreshingCredential]) -> Iterator[Metric]:
 
 def _of_upstream(pool: Pool) -> Iterator[Metric]:
     yield _gauge("upstream_connections", CONNECTIONS, ("state",), [(("busy",), pool.busy), (("idle",), pool.idle)])
+    yield _gauge(
+        "upstream_connections_max", "How many there may be (upstream.max_connections).", (), [((), pool.limit)]
+    )
     yield _counter("upstream_connections_created", "Connections made to the upstream.", (), [((), pool.created)])
     yield _counter("upstream_connections_reused", REUSED, (), [((), pool.reused)])
 

@@ -59,6 +59,7 @@ class Metrics:
         self._own = self._counter(
             "own_answers", "Answers of the proxy's own, by their word in Proxy-Status.", *whose, "status", "error"
         )
+        self._unfinished = self._counter("unfinished_answers", "Answers that broke off after their heads.", *whose)
         self._series: dict[tuple[str, str, str, int], _Series] = {}
 
     def __repr__(self) -> str:
@@ -74,6 +75,8 @@ class Metrics:
         (self._series.get(key) or self._begin(key)).add(exchange)
         if exchange.replayed:
             self._replays.labels(exchange.credential, "unauthorized").inc()
+        if exchange.unfinished:
+            self._unfinished.labels(exchange.listener, exchange.client).inc()
         if exchange.error:
             self._own.labels(exchange.listener, exchange.client, hundreds(exchange.status), exchange.error).inc()
 

@@ -43,6 +43,7 @@ class Exchange:
     fault: str = ""
     listener: str = ""
     error: str = ""  # of an answer of our own: its word in Proxy-Status
+    unfinished: bool = False  # it broke off after its head
     _asked: float = 0.0
 
     @classmethod

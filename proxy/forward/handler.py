@@ -103,7 +103,7 @@ class Handler:
         except ProxyError as fault:
             return _own_answer(request, fault, lane, exchange)
         except AnswerBroken as fault:
-            exchange.fault = f"unfinished: {fault}"
+            exchange.unfinished, exchange.fault = True, f"unfinished: {fault}"
             raise
         except asyncio.CancelledError:
             cause = "the caller hung up" if lane.ready() else "cut off while the proxy was ending"
