@@ -58,4 +58,5 @@ def _upstream(pool: Pool) -> dict[str, Any]:
         "connections_created": pool.created,
         "connections_reused": pool.reused,
         "connections_most": pool.limit,
+        "resends": pool.resent,
     }

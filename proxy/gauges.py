@@ -30,10 +30,12 @@ REFRESHES: Final = "Refreshes, by why they were begun and how they ended."
 REFUSALS: Final = "Requests refused by the policy, by rule."
 WARNINGS: Final = "Requests that a policy with mode: warn would refuse, by rule."
 LEAKS: Final = "Places in answers that held the credential, and were dropped."
+MALFORMED: Final = "What came and was no request: answered with 4xx, in no other count."
 KEYLESS: Final = "Clients whose key can't be read or used."
 REFUSED: Final = "Connections turned away, because all were busy (limits.max_connections)."
 DISPLACED: Final = "Connections that owed no answer and gave their place to another."
 CONNECTIONS: Final = "Connections to the upstream: busy ones, and idle ones that are kept."
+RESENT: Final = "Requests sent once more, because their connection broke before an answer began."
 REUSED: Final = "Requests that went out on a connection that was there already."
 KEPT: Final = "Bytes of requests' bodies that are kept to be sent again (replay.max_total)."
 
@@ -75,6 +77,7 @@ def _of_listeners(ports: tuple[Port, ...]) -> Iterator[Metric]:
     yield _gauge("caller_connections", "Callers' connections.", label, each(lambda port: len(port.server.here)))
     yield _counter("caller_connections_refused", REFUSED, label, each(lambda port: port.server.refused))
     yield _counter("caller_connections_displaced", DISPLACED, label, each(lambda port: port.server.displaced))
+    yield _counter("malformed_requests", MALFORMED, label, each(lambda port: port.server.malformed))
     yield _gauge("clients_without_key", KEYLESS, label, each(lambda port: len(port.keyless)))
 
 
@@ -111,6 +114,7 @@ def _of_upstream(pool: Pool) -> Iterator[Metric]:
     )
     yield _counter("upstream_connections_created", "Connections made to the upstream.", (), [((), pool.created)])
     yield _counter("upstream_connections_reused", REUSED, (), [((), pool.reused)])
+    yield _counter("upstream_resends", RESENT, (), [((), pool.resent)])
 
 
 def _of_policy(tally: Tally) -> Iterator[Metric]:

@@ -56,6 +56,7 @@ async def test_status_tells_a_healthy_grant_from_end_to_end(oauth_house: HouseMa
         "connections_created": 1,
         "connections_reused": 0,
         "connections_most": 100,
+        "resends": 0,
     }
     (listener,) = document["listeners"]
     assert (listener["url"], listener["clients"], listener["requests_in_flight"]) == (house.url, [], 0)

@@ -238,6 +238,36 @@ async def test_an_echoed_credential_is_counted(api_key_house: HouseMaker) -> Non
         assert (await scraped(house)).value("credential_leaks_dropped_total") == 1
 
 
+async def test_a_request_that_is_sent_once_more_on_a_fresh_connection_is_counted(api_key_house: HouseMaker) -> None:
+    """The race for an idle connection: the upstream closes it just as we write on it."""
+
+    async def script(stage: Stage) -> None:
+        first = stage.upstream.connections == 1
+        await stage.request()
+        await stage.say(OK)
+        await stage.request()
+        if first:
+            stage.reset()
+        else:
+            await stage.say(OK)
+
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        for resends in (0, 1, 1):
+            assert (await house.get()).status == 200
+            assert (await scraped(house)).value("upstream_resends_total") == resends
+        assert (await scraped(house)).value("upstream_connections_created_total") == 2
+
+
+async def test_what_is_no_request_is_counted_apart(api_key_house: HouseMaker) -> None:
+    house = await api_key_house({"limits": {"header_timeout": "50ms"}})
+    assert (await converse(house.port, b"\x16\x03\x01 is TLS\r\n\r\n")).start.split()[1] == b"400"
+    assert (await converse(house.port, b"GET / HTTP/1.1\r\nHost: lo")).start.split()[1] == b"408"
+    seen = await scraped(house)
+    assert seen.value("malformed_requests_total", listener=LISTENER) == 2
+    assert seen.labels("requests_total") == []
+
+
 async def test_two_listeners_on_any_free_port_are_told_apart(api_key_house: HouseMaker) -> None:
     """A sample that is told twice would spoil the whole scrape."""
     house = await api_key_house({"listeners": [{"bind": LISTENER}, {"bind": LISTENER}]})

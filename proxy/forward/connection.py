@@ -140,6 +140,7 @@ class Connection(RequestHandler):
             raise ConnectionResetError("the answer can't be finished") from exc
         fault = self._fault(status, exc)
         if isinstance(fault, CallerError):
+            self._door.malformed += 1
             log.info("malformed request from %s: %s", request.remote, type(exc).__name__)
         else:
             log.error("a fault of ours in a request from %s", request.remote, exc_info=exc)
@@ -213,6 +214,7 @@ class Connection(RequestHandler):
         if self.transport is None or self._place is None or self._busy():
             return
         timeout = self._limits.header_timeout
+        self._door.malformed += 1
         self.transport.write(whole(RequestTimeout(f"No whole head came within {timeout:g} s (limits.header_timeout).")))
         self.transport.close()
         self._part()

@@ -41,7 +41,7 @@ class Door:
     """Where connections come into a listener.
 
     What changes is who is in `crowd`, of those who has not finished its TLS handshake (`handshakes`, by tls.py),
-    and who is in `turned_away`.
+    and who is in `turned_away`; and the counts: two by `admit`, `malformed` by connections.
     """
 
     def __init__(self, max_connections: int) -> None:
@@ -50,6 +50,7 @@ class Door:
         self.turned_away: Crowd[asyncio.Transport] = Crowd(TURNED_AWAY_AT_ONCE)
         self.refused = 0  # connections that found no place, ever
         self.displaced = 0  # and those that gave theirs to another
+        self.malformed = 0  # what came and was no request
         self.resize(max_connections)
 
     def resize(self, max_connections: int) -> None:

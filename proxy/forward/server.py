@@ -123,6 +123,11 @@ class Server(web.Server):
         """How many connections have given their place to another."""
         return self._door.displaced
 
+    @property
+    def malformed(self) -> int:
+        """How often something came that was no request."""
+        return self._door.malformed
+
     def leave(self) -> None:
         """Close every connection that owes no answer."""
         for connection in self.connections:

@@ -17,6 +17,7 @@ from proxy.errors import AnswerBroken, UpstreamError, UpstreamTimeout
 from proxy.forward.body import Body
 from proxy.forward.headers import Fields
 from proxy.forward.upstream import Answer, Attempt
+from proxy.pool import new_attempt
 
 LEAST_FINAL: Final = 200
 """Below it an answer is only a beginning (RFC 9110 §15.2); the session passes a 101 on all the same."""
@@ -106,6 +107,7 @@ class SessionUpstream:
     async def _request(self, attempt: Attempt, deadline: "_Deadline") -> aiohttp.ClientResponse:
         fields = MultiDict((FieldName(name.decode()), value.decode()) for name, value in attempt.fields)
         try:
+            new_attempt()
             session = self._replays if attempt.replay else self._session
             return await session.request(
                 attempt.method,
