@@ -205,6 +205,18 @@ async def test_quit_is_off_unless_it_is_configured(api_key_house: HouseMaker) ->
     assert b"admin.quit" in body
 
 
+async def test_a_reload_may_allow_quit_and_keeps_the_admin_ports_socket(
+    api_key_house: HouseMaker, unused_tcp_port: int
+) -> None:
+    """The address is the same: to bind it anew would find it taken, by ourselves."""
+    bind = f"127.0.0.1:{unused_tcp_port}"
+    house = await api_key_house({"admin": {"bind": bind}})
+    for allowed, status in ((True, 202), (False, 403)):
+        house.settings = {**house.settings, "admin": {"bind": bind, "quit": allowed}}
+        await house.proxy.reload(house.config())
+        assert (await asked(house, b"POST /quit", YES))[0] == status
+
+
 @pytest.mark.parametrize("field", [b"", b"X-Pandadoc-Proxy-Quit: no\r\n", YES + YES])
 async def test_quit_needs_its_header_once(api_key_house: HouseMaker, field: bytes) -> None:
     house = await api_key_house({"admin": {"quit": True}})

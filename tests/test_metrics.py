@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from conftest import HouseMaker
 from prometheus_client import parser
@@ -10,6 +11,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from rig import House, until
 from wire import OK, Stage, caller, converse, upstream
 
+from proxy.config.sections import Shutdown
 from proxy.forward.exchange import Exchange
 from proxy.metrics import Metrics
 from proxy.simulator import Fault
@@ -276,6 +278,30 @@ async def test_two_listeners_on_any_free_port_are_told_apart(api_key_house: Hous
     seen = await scraped(house)
     assert [labels["listener"] for labels in seen.labels("requests_total")] == [f"{LISTENER} (2)"]
     assert len(seen.labels("caller_connections")) == 2
+
+
+async def test_counts_and_grants_outlive_a_reload(oauth_house: HouseMaker) -> None:
+    """A counter that starts anew with each changed line would make every rate a guess."""
+    house = await oauth_house({"policy": {"profiles": ["read-only"]}})
+    await house.get()
+    await house.ask("POST", "/public/v1/documents", json={})
+    before = await scraped(house)
+    await house.proxy.reload(msgspec.structs.replace(house.config(), shutdown=Shutdown(drain=5)))
+    after = await scraped(house)
+    counts = {key: value for key, value in before.samples.items() if key[0].startswith("pandadoc_proxy_")}
+    assert {key: after.samples[key] for key in counts} == counts
+    assert after.value("policy_refusals_total", rule="policy, profile read-only: otherwise: deny") == 1
+
+
+async def test_a_listener_that_goes_leaves_its_counts_and_no_gauge(api_key_house: HouseMaker) -> None:
+    house = await api_key_house({"listeners": [{"bind": LISTENER}, {"bind": LISTENER}]})
+    async with house.client.get(house.proxy.urls[1] + MEMBER) as answer:
+        assert answer.status == 200
+    house.settings = {**house.settings, "listeners": [{"bind": LISTENER}]}
+    await house.proxy.reload(house.config())
+    seen = await scraped(house)
+    assert [labels["listener"] for labels in seen.labels("requests_total")] == [f"{LISTENER} (2)"]
+    assert [labels["listener"] for labels in seen.labels("caller_connections")] == [LISTENER]
 
 
 async def test_a_scraper_gets_the_format_that_it_asks_for(api_key_house: HouseMaker) -> None:
