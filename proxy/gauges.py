@@ -25,6 +25,7 @@ STATE: Final = "1 for the state that a credential is in, 0 for the others."
 EXPIRES: Final = "When the access token that is lent expires, in seconds since 1970."
 LAST: Final = "When a refresh last ended, well or not, in seconds since 1970."
 FAILURES: Final = "Refreshes that have failed since the last that did not."
+BLIND: Final = "1 while the store, or a secret that a refresh needs, can't be read."
 UNSTORED: Final = "1 while the newest tokens are in memory only."
 REFRESHES: Final = "Refreshes, by why they were begun and how they ended."
 REFUSALS: Final = "Requests refused by the policy, by rule."
@@ -99,6 +100,7 @@ def _of_grants(sources: list[RefreshingCredential]) -> Iterator[Metric]:
     label = ("credential",)
     yield _gauge("credential_refresh_failures", FAILURES, label, [((each.name,), each.failures) for each in sources])
     yield _gauge("credential_unstored", UNSTORED, label, [((each.name,), not each.stored) for each in sources])
+    yield _gauge("credential_store_unavailable", BLIND, label, [((each.name,), each.blind) for each in sources])
     refreshes = [
         ((each.name, because.name.lower(), result), number)
         for each in sources

@@ -62,6 +62,7 @@ class RefreshingCredential:
     `_cache`                      a view of the refresher's credential (law 8); `_lendable`
     `_healing`                    the one probe-and-refresh in flight (law 3); `_heal`
     `_probing`, `_last_probe`     the one probe in flight, and the last one's result; `_ask`
+    `_blind`                      why the last look saw nothing; `look`
     `_accepted`, `_accepted_at`   the token last accepted by the upstream, and when; `accepted`
     """
 
@@ -79,6 +80,7 @@ class RefreshingCredential:
         self._last_probe: _LastProbe | None = None
         self._accepted: Credential | None = None
         self._accepted_at = 0.0  # monotonic
+        self._blind = ""
         self._notice = Notice(log)
         self._alarm = ExpiryAlarm(self.name)
 
@@ -108,8 +110,8 @@ class RefreshingCredential:
         return State.EXPIRED if credential is None else State(credential.freshness(self._clock.wall()).value)
 
     def status(self) -> Status:
-        trouble, state = self._refresher.trouble, self.state.value
-        running = Running(state, self._refresher.credential, trouble.detail if trouble else "", self._keeper.stored)
+        trouble = self._refresher.trouble.detail if self._refresher.trouble else self._blind
+        running = Running(self.state.value, self._refresher.credential, trouble, self._keeper.stored)
         return running_status(self.name, self._keeper.ledger, running, self._clock.wall())
 
     @property
@@ -123,6 +125,11 @@ class RefreshingCredential:
         return self._refresher.failures
 
     @property
+    def blind(self) -> bool:
+        """Whether the last look behind the traffic could not read the store or a secret."""
+        return bool(self._blind)
+
+    @property
     def stored(self) -> bool:
         """Whether the store has the newest pair."""
         return self._keeper.stored
@@ -133,9 +140,10 @@ class RefreshingCredential:
         try:
             await self._refresher.look()
         except (StoreError, SecretUnavailable) as fault:
-            self._notice.say(f"credential {self.name}: {fault}")
+            self._blind = f"credential {self.name}: {fault}"
         else:
-            self._notice.say("")
+            self._blind = ""
+        self._notice.say(self._blind)
         self._sound_alarm()
 
     def _sound_alarm(self) -> None:

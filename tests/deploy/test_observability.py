@@ -190,6 +190,22 @@ async def test_tokens_that_cannot_be_stored_make_their_alert_true(oauth_house: H
     assert (await exported(house)).holds(stored)
 
 
+async def test_a_store_that_cannot_be_read_makes_its_alert_true_until_it_can(oauth_house: HouseMaker) -> None:
+    """Nothing is due, so nothing else would show it."""
+    house = await oauth_house()
+    await house.get()
+    unavailable = ALERTS["PandaDocProxyStoreUnavailable"]["expr"]
+    store = house.folder / "grant.json"
+    kept = store.read_bytes()
+    for content, fires in ((kept, False), (b"somebody else's", True), (kept, False)):
+        store.write_bytes(content)
+        await house.look()
+        seen = await exported(house)
+        assert seen.holds(unavailable) is fires
+        assert not seen.holds(ALERTS["PandaDocProxyCredentialDead"]["expr"])
+    assert (await house.get()).status == 200
+
+
 async def test_a_revoked_api_key_makes_its_alert_true(api_key_house: HouseMaker) -> None:
     house = await api_key_house()
     await house.get()
