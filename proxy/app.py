@@ -50,6 +50,11 @@ class Open:
     certificate: ServerCertificate | None
     handler: Handler
 
+    async def look(self) -> None:
+        """Take a certificate that was renewed; after another `client_ca`, callers must show themselves anew."""
+        if self.certificate is not None and await self.certificate.look():
+            self.binding.server.retire()
+
 
 class Proxy:
     """The running proxy.
@@ -144,7 +149,8 @@ class Proxy:
         snapshot = self._now
         looks = [_look(f"credential {name}", source) for name, source in snapshot.sources.items()]
         looks += [_look("the clients' keys", keyring) for keyring in snapshot.keyrings.values()]
-        await asyncio.gather(*looks, *(_look_at(each) for each in self._open.values()))
+        looks += [_look(f"the certificate of {name}", each) for name, each in self._open.items()]
+        await asyncio.gather(*looks)
 
     async def drain(self) -> None:
         """Become unready, accept for `shutdown.grace` more, finish what is in flight, end (law 17)."""
@@ -339,13 +345,8 @@ def _lent(listener: Listener) -> str:
     return f"to clients by their keys ({', '.join(pairs)})"
 
 
-async def _look(what: str, at: CredentialSource | Keyring) -> None:
+async def _look(what: str, at: CredentialSource | Keyring | Open) -> None:
     try:
         await at.look()
     except Exception:  # the next look may do better, and the others go on
         log.exception("a fault of ours while looking after %s", what)
-
-
-async def _look_at(listener: Open) -> None:
-    if listener.certificate is not None and await listener.certificate.look():
-        listener.binding.server.retire()
