@@ -9,6 +9,7 @@ RENDERING := $(VENV)/.rendering
 WORKERS = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 # Modules that call themselves pure: every branch of theirs is tested. tests/test_imports.py keeps this list.
 PURE   := proxy/compose_policy.py,proxy/config/addresses.py,proxy/config/completion.py,proxy/config/describe.py,proxy/config/faults.py,proxy/config/forms.py,proxy/config/nodes.py,proxy/config/reader.py,proxy/config/references.py,proxy/config/rules.py,proxy/config/scalars.py,proxy/config/schema.py,proxy/config/sections.py,proxy/config/sockets.py,proxy/config/syntax.py,proxy/config/units.py,proxy/credential/advice.py,proxy/credential/backoff.py,proxy/credential/credential.py,proxy/credential/ledger.py,proxy/credential/policy.py,proxy/credential/record.py,proxy/credential/refusals.py,proxy/credential/status.py,proxy/credential/token_reply.py,proxy/errors.py,proxy/explain.py,proxy/forward/crowd.py,proxy/forward/guard.py,proxy/forward/headers.py,proxy/forward/token_request.py,proxy/hosts.py,proxy/login/consent.py,proxy/login/pages.py,proxy/policy/paths.py,proxy/policy/pattern.py,proxy/policy/policy.py,proxy/policy/profiles.py
+RACING := tests/laws tests/test_app.py tests/test_keyring.py tests/test_reload.py tests/forward/test_clients.py tests/forward/test_handler.py tests/commands/test_drain.py tests/commands/test_kill.py tests/commands/test_reload.py tests/commands/test_shared_store.py
 # The tests under which they are counted; the others run without, in half the time.
 DECIDING := tests/config tests/credential tests/forward tests/login tests/policy tests/test_explain.py tests/laws/test_token_endpoint_faults.py tests/laws/test_dead_grant.py tests/laws/test_seeds.py
 .DEFAULT_GOAL := help
@@ -58,7 +59,7 @@ coverage: $(READY) ## which lines and branches all tests together run; takes twi
 
 .PHONY: race
 race: $(READY) ## every test of something that races, twenty times over (TURNS=3 for three)
-	for turn in $$(seq $(or $(TURNS),20)); do $(BIN)/python -m pytest -x --numprocesses auto tests/laws tests/test_app.py tests/forward/test_handler.py tests/commands/test_drain.py tests/commands/test_kill.py tests/commands/test_shared_store.py || exit 1; done
+	for turn in $$(seq $(or $(TURNS),20)); do $(BIN)/python -m pytest -x --numprocesses auto --ignore=tests/laws/test_attacks.py --ignore=tests/laws/test_policy_agrees.py $(RACING) || exit 1; done
 
 .PHONY: torture
 torture: $(READY) $(BROWSING) $(RENDERING) ## the laws at full size, as root, with chromium and php (BOUNDED=1: as much as CI has time for; SEED=… replays)
