@@ -187,6 +187,13 @@ class Proxy:
         assert self._snapshot is not None  # noqa: S101 - nothing is served before `start` has set it
         return self._snapshot
 
+    @property
+    def _now_or_coming(self) -> Snapshot:
+        """The snapshot that serves; at the very start, while the first listeners open, the one that is about to."""
+        snapshot = self._snapshot or self._coming
+        assert snapshot is not None  # noqa: S101 - nothing listens before one is coming
+        return snapshot
+
     async def _watch(self) -> None:
         await self.look()
         while not await self._tasks.pause(LOOK_EVERY):
@@ -205,7 +212,7 @@ class Proxy:
             opened, admin = await self._opened(config)
         except OSError:
             self._coming = None
-            await snapshot.close(but=earlier)
+            await snapshot.close(but=self._snapshots)
             raise
         gone = [each.binding for name, each in self._open.items() if name not in opened]
         gone += [self._admin] if self._admin is not None and self._admin is not admin else []
@@ -257,18 +264,17 @@ class Proxy:
             if refresh is not None:  # it goes through the sessions that are to be closed
                 await asyncio.wait({refresh})
         self._retired.remove(snapshot)
-        await snapshot.close(but=self._now)
+        await snapshot.close(but=self._snapshots)
 
     def _lane(self, name: str) -> Lane:
         """Return the parts that serve a listener now; a request keeps what it got.
 
         One whose listener is gone by now was accepted in time, and is served by what there was.
         """
-        known = [*self._snapshots, *([self._coming] if self._coming else [])]
-        with_it = [each for each in known if name in each.lanes]
-        current = self._snapshot if self._snapshot in with_it else with_it[-1]
-        assert current is not None  # noqa: S101 - what listens stands in one of them
-        return current.lanes[name]
+        if name in self._now_or_coming.lanes:
+            return self._now_or_coming.lanes[name]
+        others = [*([self._coming] if self._coming else []), *reversed(self._retired)]
+        return next(each.lanes[name] for each in others if name in each.lanes)
 
     def _new(self, name: str, listener: Listener, certificate: ServerCertificate | None, config: Config) -> Open:
         handler = Handler(name, partial(self._lane, name), self._clock.monotonic, self._metrics.ended)

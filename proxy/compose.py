@@ -4,7 +4,7 @@ A request takes the snapshot's lane for its listener and keeps it to its end, so
 put another snapshot in its place.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """The parts that one configuration made."""
 
@@ -56,9 +56,9 @@ class Snapshot:
         for change in self.settings:
             change()
 
-    async def close(self, *, but: "Snapshot | None" = None) -> None:
-        """Close the sessions, but for those that another snapshot goes on with."""
-        kept = () if but is None else (*but.forwarding, but.credential_session)
+    async def close(self, *, but: "Iterable[Snapshot]" = ()) -> None:
+        """Close the sessions, but for those that other snapshots go on with."""
+        kept = [session for other in but for session in (*other.forwarding, other.credential_session)]
         for session in (*self.forwarding, self.credential_session):
             if session not in kept:
                 await session.close()

@@ -53,6 +53,30 @@ async def test_a_request_ends_on_the_configuration_that_it_began_with(api_key_ho
         await until(lambda: not house.proxy._retired)  # noqa: SLF001 - the same
 
 
+async def test_what_an_earlier_request_needs_outlives_the_reloads_after_it(api_key_house: HouseMaker) -> None:
+    """Two snapshots share a pool; the older one ends first, and the pool is not its to close."""
+
+    async def slow(stage: Stage) -> None:
+        await stage.request()
+        await stage.upstream.cue.wait()
+        await stage.say(OK)
+
+    async with upstream(slow) as first, upstream(answering(OK)) as second:
+        house = await api_key_house({"upstream": {"url": first.url}})
+        await reload(house, policy={"rules": [{"deny": "/nothing"}]})
+        await until(lambda: not house.proxy._retired)  # noqa: SLF001 - nothing else shows what is kept
+        begun = [asyncio.ensure_future(house.get("/one"))]
+        await until(lambda: len(first.heard) == 1)
+        await reload(house, policy={"rules": [{"deny": "/nothing-else"}]})
+        begun.append(asyncio.ensure_future(house.get("/two")))
+        await until(lambda: len(first.heard) == 2)
+        begun[0].cancel()
+        await reload(house, upstream={"url": second.url})
+        await until(lambda: len(house.proxy._retired) == 1)  # noqa: SLF001 - the same
+        first.cue.set()
+        assert (await begun[1]).status == 200
+
+
 async def test_a_listener_comes_and_goes_with_its_requests(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
     async def slow(stage: Stage) -> None:
         await stage.request()
