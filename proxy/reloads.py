@@ -52,6 +52,8 @@ class Reloads:
                 log.error("the new configuration is not taken: %s", fault)  # noqa: TRY400 - it is no fault of ours
         except OSError as fault:  # an address, a certificate, a disk that hangs
             log.error("the new configuration is not taken: %s", fault)  # noqa: TRY400 - it is no fault of ours
+        except Exception:  # whatever it is, what was served is served on
+            log.exception("a fault of ours: the new configuration is not taken")
         else:
             if config.log != earlier.log:
                 logs.set_up(config.log)

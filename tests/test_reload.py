@@ -10,6 +10,9 @@ from rig import House, until
 from tls import CertificateFolder, trusting
 from wire import OK, Stage, answering, caller, upstream
 
+from proxy.config import Config
+from proxy.reloads import Reloads
+
 GET = b"GET /public/v1/members/current HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -169,3 +172,12 @@ async def test_a_key_that_was_replaced_stays_good_for_its_overlap_through_a_relo
     await reload(house, policy={"profiles": ["no-delete"]})
     for key in ("old-0123456789abcdef", "new-0123456789abcdef"):
         assert (await house.get(headers={"X-Proxy-Key": key})).status == 200
+
+
+async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
+    def load() -> Config:
+        raise RuntimeError("a bug in the loader")
+
+    await Reloads(house.proxy, load).reload(asked=True)
+    assert house.ear.heard("the new configuration is not taken")
+    assert (await house.get()).status == 200
