@@ -232,7 +232,7 @@ class Proxy:
         fresh: list[Binding] = []
         try:
             for name, listener in zip(addresses(config), config.listeners, strict=True):
-                certificate = await self._certificate(listener)
+                certificate = await self._certificate(name, listener)
                 if name in self._open:
                     opened[name] = replace(self._open[name], certificate=certificate)
                 else:
@@ -307,9 +307,12 @@ class Proxy:
             for name, each in self._open.items()
         )
 
-    async def _certificate(self, listener: Listener) -> ServerCertificate | None:
+    async def _certificate(self, name: str, listener: Listener) -> ServerCertificate | None:
         if listener.tls is None:
             return None
+        known = self._open[name].certificate if name in self._open else None
+        if known is not None and known.files == listener.tls:
+            return known  # it knows what it has read, and tells of what changes
         certificate = ServerCertificate(str(listener.bind), listener.tls, self._disk)
         await certificate.start()
         return certificate

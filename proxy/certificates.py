@@ -68,15 +68,15 @@ class ServerCertificate:
 
     def __init__(self, where: str, files: Tls, disk: Disk) -> None:
         """`where` is the listener's address, for people."""
+        self.files = files
         self._where = where
-        self._files = files
         self._disk = disk
         self._notice = Notice(log)
         self._read = _Read()
         self._context: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
-        return f"<ServerCertificate {self._files.cert} of {self._where}>"
+        return f"<ServerCertificate {self.files.cert} of {self._where}>"
 
     def context(self) -> ssl.SSLContext:
         """Return what the next handshake is made with."""
@@ -102,13 +102,13 @@ class ServerCertificate:
         self._notice.say("")
         if fresh is None:
             return False
-        log.info("%s: new connections get the new certificate of %s", self._where, self._files.cert)
+        log.info("%s: new connections get the new certificate of %s", self._where, self.files.cert)
         if fresh.doubt:
             log.warning("%s: %s", self._where, fresh.doubt)
         return before.authorities != fresh.read.authorities
 
     async def _take(self) -> _Loaded | None:
-        fresh = await self._disk.do(lambda: _fresh(self._files, self._read))
+        fresh = await self._disk.do(lambda: _fresh(self.files, self._read))
         if fresh is not None:
             self._read, self._context = fresh.read, fresh.context
         return fresh

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from proxy import logs, service_manager
 from proxy.app import LOOK_EVERY, Proxy
 from proxy.config import BadConfig, Config
@@ -43,7 +45,7 @@ class Reloads:
         earlier = self._proxy.config
         try:
             config = await self._disk.do(self._load)
-            if config == earlier:
+            if replace(config, warnings=earlier.warnings) == earlier:  # those are about files, which others look at
                 log.log(logging.INFO if asked else logging.DEBUG, "the configuration is what it was")
                 return
             await self._proxy.reload(config)

@@ -78,8 +78,9 @@ def warnings(config: Config) -> Iterator[Finding]:
     Such files may be mounted later.
     """
     for index, listener in enumerate(config.listeners):
-        if listener.tls is not None and (text := certificates.doubt(listener.tls)):
-            yield Finding(f"listeners.{index}.tls.cert", text)
+        with suppress(certificates.CertificateFlaw, OSError):  # whole a moment ago: they are replaced just now
+            if listener.tls is not None and (text := certificates.doubt(listener.tls)):
+                yield Finding(f"listeners.{index}.tls.cert", text)
     for path, secret in secrets(config):
         yield from _unreadable(path, secret, "its credential can't be lent")
     yield from _useless_keys(config)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tls import LONG_AGO, CertificateFolder
 
 from proxy.config import Config, Tls
-from proxy.config.files import secrets
+from proxy.config.files import secrets, warnings
 
 Faults = Callable[[str, Mapping[str, str]], list[str]]
 Loaded = Callable[[str, Mapping[str, str]], Config]
@@ -90,3 +90,11 @@ def test_a_listener_that_asks_for_certificates_may_be_open_to_other_machines(
     assert loaded(f"{bind}    tls: {files}\n    anyone: true\n", KEY).warnings == ()
     [fault] = faults(f"{bind}    tls: {certificates.files}\n", KEY)
     assert fault.startswith("config.yaml:2: listeners.0.bind: 0.0.0.0:8443 is open to other machines")
+
+
+def test_certificates_that_are_replaced_in_this_moment_are_no_warning(folder: Path, loaded: Loaded) -> None:
+    """They were whole when they were judged; the listener looks at them again by itself."""
+    CertificateFolder(folder).renew()
+    config = loaded("listeners:\n  - tls: {cert: ./cert, key: ./key}\n", KEY)
+    (folder / "key").unlink()
+    assert list(warnings(config)) == []
