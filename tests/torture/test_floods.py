@@ -170,7 +170,7 @@ async def test_unfinished_handshakes_keep_nobody_out(
     port, files, before = URL(url).port or 0, process.open_files, process.resident
     crowded = asyncio.Event()
     start = b"" if opening == "nothing" else client_hello(tls)
-    async with meanwhile(half_open(port, 8000 if full_size else 3000, crowded, start)):
+    async with meanwhile(half_open(port, 8000 if full_size else 2300, crowded, start)):
         await asyncio.gather(crowded.wait(), everybody_is_served(url, 20, tls))
         await everybody_is_served(url, 100 if full_size else 10, tls)
     assert process.peak - before < PLACES * PER_HANDSHAKE + BESIDES
