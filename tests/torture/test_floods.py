@@ -3,6 +3,7 @@
 import asyncio
 import json
 import resource
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from yarl import URL
 pytestmark = pytest.mark.timeout(600)
 
 MIB: Final = 2**20
-HOST: Final = "127.0.0.1"
+FLOOD: Final = Path(__file__).with_name("flood.py")
 
 PER_CONNECTION: Final = 12 * 1024
 """Bytes that a connection without a whole head may cost: a parser, a transport, a task, a little head. It is 7 KiB."""
@@ -65,23 +66,18 @@ async def meanwhile(*attacks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
 
 
-async def half_open(port: int, number: int, opened: asyncio.Event, start: bytes = b"") -> None:
-    """Open `number` connections, say `start` and no more; begin anew, a second later, with each that is closed."""
-    once = 0
-
-    async def one() -> None:
-        nonlocal once
-        while True:
-            with suppress(ConnectionError):
-                async with caller(port) as line:
-                    await line.send(start)
-                    once += 1
-                    if once >= number:
-                        opened.set()
-                    await line.reader.read()
-            await asyncio.sleep(1)
-
-    await asyncio.gather(*(one() for _ in range(number)))
+@asynccontextmanager
+async def half_open(port: int, number: int, start: bytes = b"") -> AsyncIterator[asyncio.Task[bytes]]:
+    """Flood with `number` connections that say `start` and no more; the task ends once they are crowded."""
+    command = (sys.executable, str(FLOOD), str(port), str(number), start.hex())
+    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert child.stdout is not None
+    crowded = asyncio.ensure_future(child.stdout.readuntil(b"crowded\n"))
+    try:
+        yield crowded
+    finally:
+        child.kill()
+        await child.wait()
 
 
 async def slow_heads(port: int, number: int) -> None:
@@ -144,10 +140,9 @@ async def test_half_open_connections_and_slow_heads_keep_nobody_out(process: Pro
     """There are more of them than places, and each that is closed comes again."""
     url = await process.url()
     port, files, before = URL(url).port or 0, process.open_files, process.resident
-    crowded = asyncio.Event()
     number = 8000 if full_size else 3000
-    async with meanwhile(half_open(port, number, crowded), slow_heads(port, 500)):
-        await asyncio.gather(crowded.wait(), everybody_is_served(url, 20))
+    async with half_open(port, number) as crowded, meanwhile(slow_heads(port, 500)):
+        await asyncio.gather(crowded, everybody_is_served(url, 20))
         await everybody_is_served(url, 200 if full_size else 20)
         assert process.open_files >= PLACES
     assert process.peak - before < PLACES * PER_CONNECTION + BESIDES
@@ -168,10 +163,9 @@ async def test_unfinished_handshakes_keep_nobody_out(
     url = await process.url()
     await everybody_is_served(url, 10, tls)
     port, files, before = URL(url).port or 0, process.open_files, process.resident
-    crowded = asyncio.Event()
     start = b"" if opening == "nothing" else client_hello(tls)
-    async with meanwhile(half_open(port, 8000 if full_size else 2300, crowded, start)):
-        await asyncio.gather(crowded.wait(), everybody_is_served(url, 20, tls))
+    async with half_open(port, 8000 if full_size else 3000, start) as crowded:
+        await asyncio.gather(crowded, everybody_is_served(url, 20, tls))
         await everybody_is_served(url, 100 if full_size else 10, tls)
     assert process.peak - before < PLACES * PER_HANDSHAKE + BESIDES
     await back_to(process, files + 10)
