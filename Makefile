@@ -12,6 +12,7 @@ PURE   := proxy/compose_policy.py,proxy/config/addresses.py,proxy/config/complet
 RACING := tests/laws tests/test_app.py tests/test_keyring.py tests/test_reload.py tests/forward/test_clients.py tests/forward/test_handler.py tests/commands/test_drain.py tests/commands/test_kill.py tests/commands/test_reload.py tests/commands/test_shared_store.py
 # The tests under which they are counted; the others run without, in half the time.
 DECIDING := tests/config tests/credential tests/forward tests/login tests/policy tests/test_explain.py tests/laws/test_token_endpoint_faults.py tests/laws/test_dead_grant.py tests/laws/test_seeds.py
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -90,10 +91,10 @@ format: $(READY) ## let ruff rewrite the layout
 
 .PHONY: lock
 lock: ## pin anew (needs uv); hashes, no addresses
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE) -o requirements/run.txt pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE) -c requirements/run.txt --group dev -o requirements/dev.txt pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE) -c requirements/dev.txt --group torture -o requirements/torture.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE) --no-deps --group manifests -o requirements/manifests.txt
+	$(COMPILE) -o requirements/run.txt pyproject.toml
+	$(COMPILE) -c requirements/run.txt --group dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) -c requirements/dev.txt --group torture -o requirements/torture.txt
+	$(COMPILE) --no-deps --group manifests -o requirements/manifests.txt
 
 .PHONY: clean
 clean: ## remove what the targets made

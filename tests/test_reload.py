@@ -8,7 +8,7 @@ import pytest
 from conftest import HouseMaker
 from rig import House, until
 from tls import CertificateFolder, trusting
-from wire import OK, Stage, answering, caller, upstream
+from wire import OK, answering, caller, on_cue, upstream
 
 from proxy.config import Config
 from proxy.reloads import Reloads
@@ -38,12 +38,7 @@ async def test_a_connection_outlives_a_reload_and_meets_the_new_policy(house: Ho
 
 
 async def test_a_request_ends_on_the_configuration_that_it_began_with(api_key_house: HouseMaker) -> None:
-    async def slow(stage: Stage) -> None:
-        await stage.request()
-        await stage.upstream.cue.wait()
-        await stage.say(OK)
-
-    async with upstream(slow) as first, upstream(answering(OK)) as second:
+    async with upstream(on_cue) as first, upstream(answering(OK)) as second:
         house = await api_key_house({"upstream": {"url": first.url}})
         begun = asyncio.ensure_future(house.get("/first"))
         await until(lambda: len(first.heard) == 1)
@@ -58,13 +53,7 @@ async def test_a_request_ends_on_the_configuration_that_it_began_with(api_key_ho
 
 async def test_what_an_earlier_request_needs_outlives_the_reloads_after_it(api_key_house: HouseMaker) -> None:
     """Two snapshots share a pool; the older one ends first, and the pool is not its to close."""
-
-    async def slow(stage: Stage) -> None:
-        await stage.request()
-        await stage.upstream.cue.wait()
-        await stage.say(OK)
-
-    async with upstream(slow) as first, upstream(answering(OK)) as second:
+    async with upstream(on_cue) as first, upstream(answering(OK)) as second:
         house = await api_key_house({"upstream": {"url": first.url}})
         await reload(house, policy={"rules": [{"deny": "/nothing"}]})
         await until(lambda: not house.proxy._retired)  # noqa: SLF001 - nothing else shows what is kept
@@ -81,12 +70,7 @@ async def test_what_an_earlier_request_needs_outlives_the_reloads_after_it(api_k
 
 
 async def test_a_listener_comes_and_goes_with_its_requests(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
-    async def slow(stage: Stage) -> None:
-        await stage.request()
-        await stage.upstream.cue.wait()
-        await stage.say(OK)
-
-    async with upstream(slow) as up:
+    async with upstream(on_cue) as up:
         house = await api_key_house({"upstream": {"url": up.url}})
         await reload(house, listeners=[{"bind": "127.0.0.1:0"}, {"bind": f"127.0.0.1:{unused_tcp_port}"}])
         assert len(house.proxy.urls) == 2

@@ -132,6 +132,14 @@ def answering(*answers: bytes) -> Script:
     return script
 
 
+async def on_cue(stage: Stage) -> None:
+    """Answer each request once the test has given the cue."""
+    while True:
+        await stage.request()
+        await stage.upstream.cue.wait()
+        await stage.say(OK)
+
+
 @asynccontextmanager
 async def upstream(script: Script) -> AsyncIterator[ScriptedUpstream]:
     """Run a scripted upstream on a free loopback port."""

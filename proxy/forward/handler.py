@@ -5,7 +5,8 @@ guard ─► client ─► policy ─► credential ─► upstream ─► 401? 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -142,15 +143,10 @@ def _judge(client: Client, method: str, readings: frozenset[str], lane: Lane, ex
 
 async def _placeholder(request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
     """Answer a token request ourselves; it never goes up."""
-    body = request.body(token_placeholder.LIMITS, lane.kept_bytes)
-    try:
+    with _body(request, token_placeholder.LIMITS, lane, exchange) as body:
         response, exchange.client, error = await token_placeholder.answer(request.head.fields, body, lane.clients)
-        if error:
-            exchange.error, exchange.fault = token_placeholder.ERROR, f"the token request was refused: {error}"
-    finally:
-        if body is not None:
-            exchange.bytes_in = body.received
-            body.let_go()
+    if error:
+        exchange.error, exchange.fault = token_placeholder.ERROR, f"the token request was refused: {error}"
     exchange.status, exchange.bytes_out = response.status, response.content_length or 0
     if not (lane.ready() and request.content.is_eof()):
         response.force_close()
@@ -161,8 +157,7 @@ async def _borrow(
     request: Incoming, lane: Lane, client: Client, admitted: guard.Admitted, exchange: Exchange
 ) -> web.StreamResponse:
     """Forward a request with the client's credential, and relay what comes back."""
-    body = request.body(lane.body_limits, lane.kept_bytes)
-    try:
+    with _body(request, lane.body_limits, lane, exchange) as body:
         answer, lent = await _ask(_Errand(request.head, admitted.target, body, client.source, lane, exchange))
         try:
             here = lane.scheme + b"://" + admitted.host
@@ -171,6 +166,14 @@ async def _borrow(
             return await _relay(request, lane, answer, RelayedResponse(answer.status, reason, fields), exchange)
         finally:
             await answer.close()
+
+
+@contextmanager
+def _body(request: Incoming, limits: BodyLimits, lane: Lane, exchange: Exchange) -> Iterator[Body | None]:
+    """Lend a request's body; in the end, note its size and let go of what is kept of it. Raises BodyTooLarge."""
+    body = request.body(limits, lane.kept_bytes)
+    try:
+        yield body
     finally:
         if body is not None:
             exchange.bytes_in = body.received

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import HouseMaker
 from rig import House, ground, oauth, until
-from wire import OK, Stage, answering, converse, upstream
+from wire import OK, answering, converse, on_cue, upstream
 
 from proxy.forward.clients import presented
 from proxy.simulator import Simulator
@@ -119,14 +119,6 @@ async def test_a_clients_requests_in_flight_are_limited_apart_from_the_others(ap
         assert second.headers["Retry-After"] == "1"
         assert "max_requests of client billing" in second.json["detail"]
         assert (await house.get(headers={"X-Proxy-Key": KEY})).status == 200
-
-
-async def on_cue(stage: Stage) -> None:
-    """Answer each request once the test has given the cue."""
-    while True:
-        await stage.request()
-        await stage.upstream.cue.wait()
-        await stage.say(OK)
 
 
 async def test_each_listeners_requests_in_flight_are_limited_apart_from_the_others(api_key_house: HouseMaker) -> None:
