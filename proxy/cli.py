@@ -46,7 +46,7 @@ def main(context: click.Context, config_path: Path | None) -> None:
 @main.command()
 @config_option
 def run(config_path: Path | None) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once."""
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once. SIGHUP reads the configuration again."""
     from proxy.signals import leave_while_starting
 
     leave_while_starting()
