@@ -70,8 +70,9 @@ torture: $(READY) $(BROWSING) $(RENDERING) ## the laws at full size, as root, wi
 	$(if $(BOUNDED),,$(MAKE) image-check)
 
 .PHONY: image
-image: ## the image, with Docker: pandadoc-proxy:VERSION (PYTHON_IMAGE=python@sha256:... pins the base for ever)
-	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON=$(PYTHON_IMAGE)) --build-arg REVISION=$$(git rev-parse HEAD) \
+image: ## the image, with Docker: pandadoc-proxy:VERSION (PYTHON_IMAGE=python@sha256:... pins the base; REQUIREMENTS=otel for tracing)
+	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON=$(PYTHON_IMAGE)) \
+	  $(if $(REQUIREMENTS),--build-arg REQUIREMENTS=$(REQUIREMENTS)) --build-arg REVISION=$$(git rev-parse HEAD) \
 	  --tag pandadoc-proxy:$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' proxy/__init__.py) .
 
 .PHONY: image-check
