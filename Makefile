@@ -74,8 +74,9 @@ bench: $(READY) ## the proxy beside Envoy and others, as root, with nginx, hapro
 	$(BIN)/python -m bench $(BENCH)
 
 .PHONY: image
-image: ## the image, with Docker: pandadoc-proxy:VERSION (PYTHON_IMAGE=python@sha256:... pins the base for ever)
-	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON=$(PYTHON_IMAGE)) --build-arg REVISION=$$(git rev-parse HEAD) \
+image: ## the image, with Docker: pandadoc-proxy:VERSION (PYTHON_IMAGE=python@sha256:... pins the base; REQUIREMENTS=otel for tracing)
+	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON=$(PYTHON_IMAGE)) \
+	  $(if $(REQUIREMENTS),--build-arg REQUIREMENTS=$(REQUIREMENTS)) --build-arg REVISION=$$(git rev-parse HEAD) \
 	  --tag pandadoc-proxy:$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' proxy/__init__.py) .
 
 .PHONY: image-check
@@ -96,7 +97,8 @@ format: $(READY) ## let ruff rewrite the layout
 .PHONY: lock
 lock: ## pin anew (needs uv); hashes, no addresses
 	$(COMPILE) -o requirements/run.txt pyproject.toml
-	$(COMPILE) -c requirements/run.txt --group dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) -c requirements/run.txt --extra otel -o requirements/otel.txt pyproject.toml
+	$(COMPILE) -c requirements/otel.txt --extra otel --group dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) -c requirements/dev.txt --group torture -o requirements/torture.txt
 	$(COMPILE) --no-deps --group manifests -o requirements/manifests.txt
 	$(COMPILE) --group bench-envoy -o requirements/bench-envoy.txt
