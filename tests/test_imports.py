@@ -18,6 +18,7 @@ MAY_NOT_KNOW = {
     "proxy.forward": {"proxy.app", "proxy.cli", "proxy.simulator", "proxy.config", "proxy.secrets"},
     "proxy.config": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.cli", "proxy.simulator"},
     "proxy.simulator": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.config", "proxy.cli"},
+    "proxy.page": {"proxy.admin", "proxy.app", "proxy.cli", "proxy.config", "proxy.simulator"},
     "proxy.errors": {"proxy."},
     "proxy.app": {"proxy.cli", "proxy.simulator", "proxy.demo"},
     "proxy.compose": {"proxy.app", "proxy.cli", "proxy.simulator", "proxy.demo"},
