@@ -1,13 +1,14 @@
-"""What metrics cost each request, in microseconds, and a scrape, in milliseconds: `python bench/metrics_cost.py`.
+"""What counting costs each request, in microseconds, and looking, in milliseconds: `python bench/metrics_cost.py`.
 
-Counting an exchange that is over, and the pool's counting beside aiohttp's own work. One thread, nothing on the
-network; the least of several rounds.
+Counting an exchange that is over, for the metrics and for the page, and the pool's beside aiohttp's own work. One
+thread, nothing on the network; the least of several rounds.
 """
 
 import asyncio
 import sys
 import timeit
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -20,6 +21,9 @@ from yarl import URL
 from proxy.clock import SystemClock
 from proxy.forward.exchange import Exchange
 from proxy.metrics import METHODS, Metrics
+from proxy.page.figures import figures
+from proxy.page.recent import Recent
+from proxy.page.traffic import SLOTS, Slot
 from proxy.pool import Pool
 
 ROUNDS: Final = 7
@@ -67,10 +71,12 @@ async def pooled(kind: type[aiohttp.TCPConnector]) -> float:
 
 def main() -> None:
     """Time each."""
-    metrics = Metrics()
-    plain, refused = over(), over(status=403, error="http_request_denied", upstream_seconds=0.0)
-    print(f"{microseconds(lambda: metrics.ended(plain)):6.2f} µs  a request that was forwarded")
-    print(f"{microseconds(lambda: metrics.ended(refused)):6.2f} µs  an answer of our own")
+    metrics, recent = Metrics(), Recent(SystemClock().monotonic)
+    plain = over()
+    refused = over(status=403, error="http_request_denied", fault="http_request_denied: no.", upstream_seconds=0.0)
+    for exchange, what in ((plain, "a request that was forwarded"), (refused, "an answer of our own")):
+        print(f"{microseconds(partial(metrics.ended, exchange)):6.2f} µs  {what}, for the metrics")
+        print(f"{microseconds(partial(recent.ended, exchange)):6.2f} µs  and for the page")
     theirs, ours = asyncio.run(pooled(aiohttp.TCPConnector)), asyncio.run(pooled(Pool))
     print(f"{ours - theirs:6.2f} µs  the pool's counting, of {ours:.2f} µs to take a connection and give it back")
     for exchange in (over(f"client-{n}", method) for n in range(CLIENTS) for method in METHODS):
@@ -78,6 +84,17 @@ def main() -> None:
     size = len(metrics.page("")[0])
     scrape = min(timeit.repeat(lambda: metrics.page(""), number=1, repeat=ROUNDS)) * 1e3
     print(f"{scrape:6.2f} ms  a scrape of {CLIENTS} clients with {len(METHODS)} methods each: {size / 1024:.0f} KiB")
+    full = [slot_of(number) for number in range(SLOTS)]
+    drawing = min(timeit.repeat(lambda: figures(full), number=1, repeat=ROUNDS)) * 1e3
+    print(f"{drawing:6.2f} ms  the page's charts of a busy quarter hour")
+
+
+def slot_of(number: int) -> Slot:
+    """Return a slot of requests that took from 10 ms to 1 s."""
+    slot = Slot(number)
+    for hundredths in range(1, 101):
+        slot.add(0, hundredths / 100)
+    return slot
 
 
 main()

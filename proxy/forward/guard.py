@@ -59,6 +59,7 @@ class Gate:
     prefix: str = ""  # the upstream's path prefix, which stands before the target
     max_head: int = 64 * 1024
     max_headers: int = 128
+    shows: bool = False  # a page of ours, which may ask for itself again
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def admit(head: Head, gate: Gate) -> Admitted:
     _check_size(head, gate)
     _check_protocol(head)
     host = _check_host(head, gate)
-    _check_page(head.fields)
+    _check_page(head.fields, gate)
     target = _origin_form(head.target, gate)
     return Admitted(target, host)
 
@@ -150,14 +151,21 @@ def _check_host(head: Head, gate: Gate) -> bytes:
     return host
 
 
-def _check_page(fields: Fields) -> None:
+def _check_page(fields: Fields, gate: Gate) -> None:
     """Refuse what a browser marks as sent by a page (Fetch §3.2, Fetch Metadata §2.2); no CORS is ever granted."""
-    sites = values(fields, b"sec-fetch-site")
-    if any(values(fields, mark) for mark in PAGE_MARKS) or any(site.strip().lower() != b"none" for site in sites):
+    fine = {b"none", b"same-origin"} if gate.shows and _fills_a_tab(fields) else {b"none"}
+    sites = {site.strip().lower() for site in values(fields, b"sec-fetch-site")}
+    if any(values(fields, mark) for mark in PAGE_MARKS) or not sites <= fine:
         raise Refused(
             "A web page has a part in this request (Origin, Sec-Fetch-Site, Sec-Purpose or"
             " Service-Worker-Navigation-Preload says so); pages may not borrow credentials."
         )
+
+
+def _fills_a_tab(fields: Fields) -> bool:
+    """Tell whether the answer is for a person alone: not for a frame, nor for a worker that hands on what it reads."""
+    marks = [values(fields, name) for name in (b"sec-fetch-mode", b"sec-fetch-dest")]
+    return marks == [[b"navigate"], [b"document"]]
 
 
 def _origin_form(target: str, gate: Gate) -> str:
