@@ -315,7 +315,7 @@ class Proxy:
 
     def _ports(self) -> tuple[Port, ...]:
         return tuple(
-            Port(each.binding.url, each.handler, each.binding.server, partial(self._lane, name))
+            Port(each.binding.url, each.handler, each.binding.server, partial(self._lane, name), each.certificate)
             for name, each in self._open.items()
         )
 
