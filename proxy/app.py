@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from proxy import __version__
+from proxy import __version__, pulse
 from proxy.admin import Admin
 from proxy.binding import CUT_OFF, Binding
 from proxy.certificates import ServerCertificate
@@ -143,6 +143,7 @@ class Proxy:
         log.info("pandadoc-proxy %s is ready", __version__)
         if self._watches:
             self._tasks.start(self._watch(), "watch")
+            self._tasks.start(pulse.feel(self._tasks, self._metrics.late), "pulse")
 
     async def reload(self, config: Config) -> None:
         """Serve another configuration from now on: requests end on the one they began with.
