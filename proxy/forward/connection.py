@@ -175,7 +175,7 @@ class Connection(RequestHandler):
 
         A socket that is closed then is reset, and its caller can't know what became of its request (RFC 2525 §2.17).
         """
-        if self.transport is None or self._place is None or self._place.is_closing():
+        if self.transport is None or self._place is None or self.transport.is_closing():
             return False
         if self._clock is not None:
             return True
