@@ -13,7 +13,7 @@
     secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed
     keyring.py                      which client a key belongs to
     errors.py                       what we say ourselves, by who must act
-    outbound.py pool.py hosts.py    sessions that leave the machine; which names mean this one
+    outbound.py hosts.py            what leaves the machine; which names mean this one
     logs.py log_lines.py notice.py  what operators are told
     admin.py metrics.py             what they may ask: gauges.py and condition.py look at vitals.py, the running parts
     service_manager.py              what systemd is told

@@ -23,13 +23,13 @@ from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.guard import Gate
 from proxy.forward.handler import Lane
 from proxy.forward.headers import Origin
+from proxy.forward.http_upstream import HttpUpstream
 from proxy.forward.places import InFlight, Places
-from proxy.forward.session_upstream import SessionUpstream
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Upstream
+from proxy.forward.upstream_pool import UpstreamPool
 from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
-from proxy.pool import Pool
 from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
 
@@ -43,9 +43,8 @@ class Snapshot:
     sources: Mapping[str, CredentialSource]
     keyrings: Mapping[str, Keyring]  # by address, of the listeners that have clients
     upstream: Upstream
-    forwarding: tuple[aiohttp.ClientSession, aiohttp.ClientSession]
     credential_session: aiohttp.ClientSession
-    pool: Pool  # of the forwarding sessions
+    pool: UpstreamPool
     kept_bytes: KeptBytes
     tally: Tally
     in_flight: InFlight  # requests that have begun on this snapshot
@@ -57,11 +56,12 @@ class Snapshot:
             change()
 
     async def close(self, *, but: "Iterable[Snapshot]" = ()) -> None:
-        """Close the sessions, but for those that other snapshots go on with."""
-        kept = [session for other in but for session in (*other.forwarding, other.credential_session)]
-        for session in (*self.forwarding, self.credential_session):
-            if session not in kept:
-                await session.close()
+        """Close what leads out, but for what other snapshots go on with."""
+        others = tuple(but)
+        if all(other.pool is not self.pool for other in others):
+            self.pool.close()
+        if all(other.credential_session is not self.credential_session for other in others):
+            await self.credential_session.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +91,11 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
     """
     same_upstream = earlier is not None and earlier.config.upstream == config.upstream
     if earlier is not None and same_upstream:
-        upstream, forwarding, session = earlier.upstream, earlier.forwarding, earlier.credential_session
-        pool = earlier.pool
+        upstream, pool, session = earlier.upstream, earlier.pool, earlier.credential_session
     else:
         context = outbound.trust(config.upstream)
         pool, session = outbound.forwarding_pool(config.upstream, context), outbound.credential_session(context)
-        forwarding = outbound.forwarding_sessions(config.upstream, pool)
-        upstream = _upstream(config, forwarding)
+        upstream = _upstream(config, pool)
     parts = CredentialParts(config, around.state_home, around.clock, around.tasks, session, around.reader)
     sources, changes = _sources(config, parts, earlier)
     same_room = earlier is not None and earlier.config.replay.max_total == config.replay.max_total
@@ -124,18 +122,16 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
         )
         for name, listener in named
     }
-    return Snapshot(
-        config, lanes, sources, keyrings, upstream, forwarding, session, pool, kept_bytes, tally, in_flight, changes
-    )
+    return Snapshot(config, lanes, sources, keyrings, upstream, session, pool, kept_bytes, tally, in_flight, changes)
 
 
-def _upstream(config: Config, forwarding: tuple[aiohttp.ClientSession, aiohttp.ClientSession]) -> Upstream:
-    return SessionUpstream(
-        *forwarding,
-        config.upstream.url.origin(),
-        response_timeout=config.upstream.response_timeout,
-        idle_timeout=config.upstream.idle_timeout,
-        proxy=config.upstream.proxy,
+def _upstream(config: Config, pool: UpstreamPool) -> Upstream:
+    settings = config.upstream
+    return HttpUpstream(
+        pool,
+        settings.url.origin(),
+        response_timeout=settings.response_timeout,
+        idle_timeout=settings.idle_timeout,
     )
 
 

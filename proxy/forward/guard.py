@@ -16,7 +16,7 @@ from proxy.errors import (
     Misdirected,
     Refused,
 )
-from proxy.forward.headers import Fields, is_text, values
+from proxy.forward.headers import Fields, values
 from proxy.hosts import is_loopback, is_wildcard
 from proxy.policy.paths import behind, readings
 
@@ -113,8 +113,6 @@ def _check_protocol(head: Head) -> None:
         raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")
     if b"websocket" in _protocols(head.fields):
         raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
-    if not is_text(head.fields):
-        raise CallerError("A header field holds bytes that are not UTF-8.")
     _check_framing(head)
 
 

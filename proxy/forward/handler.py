@@ -163,7 +163,9 @@ async def _borrow(
             here = lane.scheme + b"://" + admitted.host
             fields = to_caller(answer.fields, lane.origin, here, cookies=lane.cookies)
             fields, reason = _unleaked(fields, answer.reason, lent, lane, exchange)
-            return await _relay(request, lane, answer, RelayedResponse(answer.status, reason, fields), exchange)
+            response = RelayedResponse(request, answer.status, reason, fields)
+            await _relay(request, lane, answer, response, exchange)
+            return response
         finally:
             await answer.close()
 
@@ -237,7 +239,7 @@ async def _ask(errand: _Errand) -> tuple[Answer, Credential]:
     return answer, newer
 
 
-def _unleaked(fields: Fields, reason: str, lent: Credential, lane: Lane, exchange: Exchange) -> tuple[Fields, str]:
+def _unleaked(fields: Fields, reason: bytes, lent: Credential, lane: Lane, exchange: Exchange) -> tuple[Fields, bytes]:
     """Drop what would tell the caller the credential, count it, and say that it happened."""
     fields, reason, leaks = without_credential(fields, reason, lent.authorization)
     if leaks:
@@ -247,13 +249,11 @@ def _unleaked(fields: Fields, reason: str, lent: Credential, lane: Lane, exchang
     return fields, reason
 
 
-async def _relay(
-    request: Incoming, lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange
-) -> web.StreamResponse:
+async def _relay(request: Incoming, lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange) -> None:
     if not (lane.ready() and request.content.is_eof()):
         response.force_close()  # we are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6)
     try:
-        return await relay(request, response, answer.chunks(), exchange, lane.body_limits.idle_timeout)
+        await relay(response, answer, exchange, lane.body_limits.idle_timeout)
     except AnswerBroken as fault:
         cut(request, response, stalled=isinstance(fault, CallerStalled))
         raise

@@ -5,7 +5,6 @@ RFC 9112 §6 (framing, which each side decides for itself).
 """
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -108,7 +107,7 @@ def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = 
     )
 
 
-def without_credential(fields: Fields, reason: str, authorization: str) -> tuple[Fields, str, int]:
+def without_credential(fields: Fields, reason: bytes, authorization: str) -> tuple[Fields, bytes, int]:
     """Return the fields and the reason phrase that do not hold the credential that was lent, and how many do.
 
     An upstream, or a debugging proxy on the way, may echo what it was sent; the caller must not learn it.
@@ -117,8 +116,8 @@ def without_credential(fields: Fields, reason: str, authorization: str) -> tuple
     if len(secret) < SHORTEST_SECRET:
         return fields, reason, 0
     kept = tuple(field for field in fields if secret not in field[0] and secret not in field[1])
-    told = secret.decode() in reason
-    return kept, "" if told else reason, len(fields) - len(kept) + told
+    told = secret in reason
+    return kept, b"" if told else reason, len(fields) - len(kept) + told
 
 
 PORTS: Final = {b"http": b":80", b"https": b":443"}
@@ -168,13 +167,3 @@ def _begins(text: bytes, stem: bytes) -> bool:
 def values(fields: Fields, name: bytes) -> list[bytes]:
     """Return every value of the field `name` (lower case), in order."""
     return [value for field, value in fields if field.lower() == name]
-
-
-def is_text(fields: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Tell whether every value is UTF-8, the only bytes aiohttp's writers pass without loss."""
-    try:
-        for _, value in fields:
-            value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

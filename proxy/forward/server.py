@@ -20,7 +20,6 @@ from proxy.forward.connection import READ_BUFFER, Connection, ConnectionLimits
 from proxy.forward.door import LINGER, Door
 from proxy.forward.guard import SPOKEN, Head
 from proxy.forward.headers import values
-from proxy.forward.relay import RelayedResponse
 from proxy.forward.tls import TlsConnection
 
 KEEPALIVE: Final = 75.0
@@ -60,11 +59,7 @@ class Incoming(web.BaseRequest):
         self.writer.output_size = 0  # aiohttp reads it as "the final answer has begun", which it has not
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        if isinstance(response, RelayedResponse):
-            for name in response.unsaid:
-                response.headers.pop(name, None)
-        else:
-            response.headers["Server"] = NAME
+        response.headers["Server"] = NAME
 
 
 class Server(web.Server):

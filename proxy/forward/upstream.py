@@ -30,10 +30,15 @@ class Answer(Protocol):
     def status(self) -> int: ...
 
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> bytes: ...
 
     @property
     def fields(self) -> Fields: ...
+
+    @property
+    def whole(self) -> bytes | None:
+        """The body, if all of it is here already."""
+        ...
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. Raises AnswerBroken if it breaks off or stalls."""
