@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
@@ -77,7 +77,7 @@ class Connection(RequestHandler):
         self._retired = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's is
+        transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
         if self._place is None:
             if not self._door.admit(transport):
                 self._door.turn_away(transport)

@@ -10,12 +10,15 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
+from aiohappyeyeballs import start_connection
 from yarl import URL
 
 from proxy.errors import UpstreamError, UpstreamTimeout
 from proxy.forward.upstream_connection import UpstreamConnection
+
+P = TypeVar("P", bound=asyncio.Protocol)
 
 HEAD_START: Final = 0.25
 """Seconds that the first address has before the next is tried as well (RFC 8305 §5)."""
@@ -49,25 +52,14 @@ class Dialler:
             raise as_upstream_error(fault) from fault
 
     async def _direct(self, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
-        origin, loop = self._origin, asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: UpstreamConnection(lost),
-            *_address(origin),
-            ssl=self._tls,
-            happy_eyeballs_delay=HEAD_START,
-        )
+        _, connection = await self._connected(lambda: UpstreamConnection(lost), self._origin, self._tls)
         return connection
 
     async def _tunnel(self, proxy: URL, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
         """Have an HTTP proxy connect us, and speak TLS with the upstream through it."""
         loop, origin = asyncio.get_running_loop(), self._origin
         try:
-            between, tunnel = await loop.create_connection(
-                _Tunnel,
-                *_address(proxy),
-                ssl=self._context if proxy.scheme == "https" else None,
-                happy_eyeballs_delay=HEAD_START,
-            )
+            between, tunnel = await self._connected(_Tunnel, proxy, self._context if proxy.scheme == "https" else None)
             try:
                 between.write(_connect(origin, proxy))
                 await tunnel.opened
@@ -81,6 +73,22 @@ class Dialler:
         assert transport is not None  # noqa: S101 - only for a transport that is closing already
         connection.connection_made(transport)
         return connection
+
+    async def _connected(
+        self, protocol: Callable[[], P], url: URL, tls: ssl.SSLContext | None
+    ) -> tuple[asyncio.Transport, P]:
+        """Connect to a URL's authority. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        assert url.raw_host is not None  # noqa: S101 - the configuration takes no other
+        found = await loop.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
+        connected = await start_connection(found, happy_eyeballs_delay=HEAD_START)
+        try:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            hostname = url.raw_host if tls is not None else None
+            return await loop.create_connection(protocol, sock=connected, ssl=tls, server_hostname=hostname)
+        except BaseException:
+            connected.close()
+            raise
 
 
 class _TunnelFailed(UpstreamError):
@@ -115,12 +123,6 @@ class _Tunnel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it does not matter how it ended
         if not self.opened.done():
             self.opened.set_exception(ConnectionError("no tunnel"))
-
-
-def _address(url: URL) -> tuple[str, int]:
-    assert url.raw_host is not None  # noqa: S101 - the configuration takes no other
-    assert url.port is not None  # noqa: S101 - its scheme has one
-    return url.raw_host, url.port
 
 
 def _connect(origin: URL, proxy: URL) -> bytes:

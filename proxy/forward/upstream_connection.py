@@ -9,7 +9,7 @@ Never here: what is sent, or whether it is sent again (http_upstream), and which
 import asyncio
 import select
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from proxy.errors import AnswerBroken, UpstreamError, UpstreamTimeout
 from proxy.forward.answer_reader import AnswerHead, AnswerReader
@@ -156,7 +156,7 @@ class UpstreamConnection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's is
+        transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
