@@ -5,6 +5,7 @@ Never here: what the parts are made of (compose).
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from proxy.config.sockets import PRIVATE, Owner
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.disk import Disk
+from proxy.errors import NAME
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.handler import Handler, Lane
 from proxy.forward.server import Server
@@ -79,7 +81,8 @@ class Proxy:
         self._watches = watch
         self._clock = clock or SystemClock()
         self._tasks = Tasks()
-        self._around = Surroundings(state_home, self._clock, self._tasks, SecretReader(), lambda: self.ready)
+        via = f"1.1 {NAME}-{secrets.token_hex(4)}".encode()
+        self._around = Surroundings(state_home, self._clock, self._tasks, SecretReader(), lambda: self.ready, via)
         self._snapshot: Snapshot | None = None
         self._coming: Snapshot | None = None
         self._retired: list[Snapshot] = []

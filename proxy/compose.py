@@ -73,6 +73,7 @@ class Surroundings:
     tasks: Tasks
     reader: SecretReader
     ready: Callable[[], bool]
+    via: bytes  # names this process, and nothing else of it
 
 
 def addresses(config: Config) -> list[str]:
@@ -105,7 +106,7 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
     keyrings = {name: _keyring(name, listener, parts, earlier) for name, listener in named if listener.clients}
     lanes = {
         name: Lane(
-            gate=_gate(listener, config),
+            gate=_gate(listener, config, around.via),
             clients=_clients(listener, config, sources, keyrings.get(name)),
             placeholder=listener.token_endpoint == "placeholder",  # noqa: S105 - a choice, no secret
             upstream=upstream,
@@ -175,12 +176,13 @@ def _clients(
     return Named(clients, keyring)
 
 
-def _gate(listener: Listener, config: Config) -> Gate:
+def _gate(listener: Listener, config: Config, via: bytes) -> Gate:
     bind = listener.bind
     return Gate(
         allowed_hosts=listener.allowed_hosts,
         bound_to=bind.host if isinstance(bind, TcpBind) and not is_wildcard(bind.host) else None,
         prefix=_origin(config).prefix,
+        via=via,
         max_head=config.limits.max_head,
         max_headers=config.limits.max_headers,
     )

@@ -16,6 +16,14 @@ def factory() -> Callable[[], asyncio.AbstractEventLoop]:
     choice = os.environ.get(CHOICE, "uvloop")
     if choice == "asyncio":
         return asyncio.new_event_loop
+    if choice == "aiofastnet":
+        import aiofastnet  # noqa: PLC0415
+
+        return aiofastnet.loop_factory(asyncio.new_event_loop)
+    if choice == "uv":
+        import uvloop  # noqa: PLC0415
+
+        return uvloop.new_event_loop
     if choice != "uvloop":
         raise ValueError(f"{CHOICE} is {choice!r}: write uvloop or asyncio")
     import aiofastnet  # noqa: PLC0415 - whoever wants neither need not have them

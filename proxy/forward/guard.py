@@ -12,6 +12,7 @@ from typing import Final
 from proxy.errors import (
     CallerError,
     HeadTooLarge,
+    LoopDetected,
     MethodRefused,
     Misdirected,
     Refused,
@@ -57,6 +58,7 @@ class Gate:
     allowed_hosts: frozenset[str] = frozenset()  # lower case; "*" lets any pass
     bound_to: str | None = None  # the literal address of the listener, where it is a real one
     prefix: str = ""  # the upstream's path prefix, which stands before the target
+    via: bytes = b"1.1 pandadoc-proxy"  # what we add to Via: who has it there has been here
     max_head: int = 64 * 1024
     max_headers: int = 128
 
@@ -74,6 +76,7 @@ def admit(head: Head, gate: Gate) -> Admitted:
     _check_size(head, gate)
     _check_protocol(head)
     host = _check_host(head, gate)
+    _check_loop(head.fields, gate)
     _check_page(head.fields)
     target = _origin_form(head.target, gate)
     return Admitted(target, host)
@@ -146,6 +149,12 @@ def _check_host(head: Head, gate: Gate) -> bytes:
             " Point the app at localhost, or add the name it uses to listeners[].allowed_hosts."
         )
     return host
+
+
+def _check_loop(fields: Fields, gate: Gate) -> None:
+    """Refuse what we have sent ourselves (RFC 9110 §7.6.3)."""
+    if any(gate.via in value for value in values(fields, b"via")):
+        raise LoopDetected
 
 
 def _check_page(fields: Fields) -> None:

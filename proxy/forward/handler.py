@@ -195,7 +195,7 @@ class _Errand:
 
     async def attempt(self, credential: Credential, *, replay: bool = False) -> Answer:
         lane, exchange = self.lane, self.exchange
-        fields = to_upstream(self.head.fields, credential.authorization, cookies=lane.cookies)
+        fields = to_upstream(self.head.fields, credential.authorization, lane.gate.via, cookies=lane.cookies)
         exchange.lent(self.source.name, credential)
         exchange.asked()
         try:

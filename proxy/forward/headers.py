@@ -89,12 +89,12 @@ def nominated(fields: Fields) -> frozenset[bytes]:
     return frozenset(names) - END_TO_END
 
 
-def to_upstream(fields: Fields, authorization: str, *, cookies: bool = True) -> Fields:
-    """Return the caller's fields that cross, in order, then the one Authorization: ours (law 9)."""
+def to_upstream(fields: Fields, authorization: str, via: bytes, *, cookies: bool = True) -> Fields:
+    """Return the caller's fields that cross, in order, then our Via and the one Authorization: ours (law 9)."""
     dropped = NOT_FROM_CALLER | nominated(fields) | (frozenset() if cookies else COOKIES)
     named = ((canonical(field[0]), field) for field in fields)
     kept = (field for name, field in named if name not in dropped and not name.startswith(FORWARDED))
-    return (*kept, (b"Authorization", authorization.encode("ascii")))
+    return (*kept, (b"Via", via), (b"Authorization", authorization.encode("ascii")))
 
 
 def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = True) -> Fields:

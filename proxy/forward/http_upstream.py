@@ -20,6 +20,9 @@ from proxy.forward.upstream_pool import UpstreamPool
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
+EXPECTING: Final = 1.0
+"""Seconds that an upstream has to ask for a body, or to do without, before it is sent anyway (RFC 9110 §10.1.1)."""
+
 
 class HttpAnswer:
     """An answer whose head is here. Its connection goes back to the pool at its end, or when it is closed."""
@@ -95,13 +98,12 @@ class HttpUpstream:
         try:
             connection.begin(bodiless=attempt.method == "HEAD")
             body = attempt.body
-            start = self._start(attempt)
             here = b"" if body is None else body.arrived()
             if body is None or here is not None:
-                connection.write(start, here or b"")
+                connection.write(self._start(attempt), here or b"")
                 head = await connection.head(self._response_timeout)
             else:
-                connection.write(start)
+                connection.write(self._start(attempt, expect=body.waits))
                 head = await self._stream(body, connection)
             return HttpAnswer(head, connection, self._pool, self._idle_timeout)
         except BaseException:  # a cancelled request, too: what was begun can't be taken back (RFC 9112 §9.6)
@@ -109,13 +111,13 @@ class HttpUpstream:
             self._pool.release(connection)
             raise
 
-    def _start(self, attempt: Attempt) -> bytes:
+    def _start(self, attempt: Attempt, *, expect: bool = False) -> bytes:
         lines = [f"{attempt.method} {attempt.target} HTTP/1.1\r\n".encode("ascii"), self._host]
         lines += [b"%b: %b\r\n" % field for field in attempt.fields]
         if attempt.body is not None:
             length = attempt.body.length
             lines.append(b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length)
-        lines.append(b"\r\n")
+        lines.append(b"Expect: 100-continue\r\n\r\n" if expect else b"\r\n")
         return b"".join(lines)
 
     async def _stream(self, body: Body, connection: UpstreamConnection) -> AnswerHead:
@@ -133,6 +135,8 @@ class HttpUpstream:
     async def _pour(self, body: Body, connection: UpstreamConnection) -> None:
         """Hand a body over chunk by chunk; time runs for the upstream only while it holds one."""
         try:
+            if body.waits:
+                await connection.asked(EXPECTING)
             await connection.room(self._idle_timeout)
             async for chunk in body.chunks():
                 if body.length is None:

@@ -9,6 +9,7 @@ Never here: what is sent, or whether it is sent again (http_upstream), and which
 import asyncio
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, cast
 
 from proxy.errors import AnswerBroken, UpstreamError, UpstreamTimeout
@@ -65,11 +66,6 @@ class UpstreamConnection(asyncio.Protocol):
         return self._reader.began
 
     @property
-    def continued(self) -> bool:
-        """Whether the upstream has asked for the body (RFC 9110 §10.1.1)."""
-        return self._reader.continued
-
-    @property
     def reusable(self) -> bool:
         """Whether it may carry another request now."""
         reader, transport = self._reader, self._transport
@@ -99,14 +95,19 @@ class UpstreamConnection(asyncio.Protocol):
         """Wait until the upstream has taken enough of what was written. Raises UpstreamError."""
         while self._full and self._fault is None:
             self._allow(seconds, _not_taken)
-            self._writing = self._loop.create_future()
             try:
-                await self._writing
+                await self._wait_to_write()
             finally:
-                self._writing = None
                 self._allow(None)
         if self._fault is not None:
             raise self._fault
+
+    async def asked(self, seconds: float) -> None:
+        """Wait until the upstream asks for the body (RFC 9110 §10.1.1) or says anything else, for so long at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not (self._reader.continued or self._reader.head is not None or self._fault is not None):
+                    await self._wait_to_write()
 
     async def head(self, seconds: float | None) -> AnswerHead:
         """Wait for the answer's head, from now on for so long. Raises UpstreamError."""
@@ -203,6 +204,13 @@ class UpstreamConnection(asyncio.Protocol):
             await self._reading
         finally:
             self._reading = None
+
+    async def _wait_to_write(self) -> None:
+        self._writing = self._loop.create_future()
+        try:
+            await self._writing
+        finally:
+            self._writing = None
 
     def _take(self) -> bytes:
         chunks = self._reader.chunks
