@@ -4,8 +4,7 @@ llhttp judges the syntax, strictly. What it leaves to us is here: the answer to 
 has a size, interim answers are passed over, and nothing may come unasked. No I/O.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import httptools
 
@@ -33,8 +32,7 @@ class HeadOversized(UpstreamError):
         super().__init__(f"The upstream's answer has a head of more than {LARGEST_HEAD} bytes or {MOST_FIELDS} fields.")
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerHead:
+class AnswerHead(NamedTuple):
     """What an answer says before its body."""
 
     status: int

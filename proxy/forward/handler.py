@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
@@ -19,7 +19,7 @@ from proxy.forward import guard, token_placeholder, token_request
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.exchange import Exchange
-from proxy.forward.headers import Fields, Origin, to_caller, to_upstream, values, without_credential
+from proxy.forward.headers import Fields, Head, Origin, to_caller, to_upstream, without_credential
 from proxy.forward.places import InFlight, Places
 from proxy.forward.problem import problem
 from proxy.forward.relay import RelayedResponse, cut, hold, relay
@@ -86,7 +86,7 @@ class Handler:
         head, lane = request.head, self._lane()
         if head.target == lane.health and head.method in {"GET", "HEAD"}:
             return _health(lane)
-        ids = values(head.fields, b"x-request-id")
+        ids = head.values(b"x-request-id")
         exchange = Exchange.begin(head.method, head.target, ids[0] if ids else None, self._now, self.listener)
         with lane.in_flight:
             self.busy += 1
@@ -182,11 +182,10 @@ def _body(request: Incoming, limits: BodyLimits, lane: Lane, exchange: Exchange)
             body.let_go()
 
 
-@dataclass(frozen=True, slots=True)
-class _Errand:
+class _Errand(NamedTuple):
     """What one request wants from the upstream, whatever the number of attempts."""
 
-    head: guard.Head
+    head: Head
     target: str
     body: Body | None
     source: CredentialSource
@@ -195,7 +194,7 @@ class _Errand:
 
     async def attempt(self, credential: Credential, *, replay: bool = False) -> Answer:
         lane, exchange = self.lane, self.exchange
-        fields = to_upstream(self.head.fields, credential.authorization, lane.gate.via, cookies=lane.cookies)
+        fields = to_upstream(self.head, credential.authorization, lane.gate.via, cookies=lane.cookies)
         exchange.lent(self.source.name, credential)
         exchange.asked()
         try:

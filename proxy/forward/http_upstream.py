@@ -100,7 +100,7 @@ class HttpUpstream:
             body = attempt.body
             here = b"" if body is None else body.arrived()
             if body is None or here is not None:
-                connection.write(self._start(attempt), here or b"")
+                connection.write(self._start(attempt), *([here] if here else []))
                 head = await connection.head(self._response_timeout)
             else:
                 connection.write(self._start(attempt, expect=body.waits))

@@ -18,8 +18,8 @@ from proxy.errors import NAME
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.connection import READ_BUFFER, Connection, ConnectionLimits
 from proxy.forward.door import LINGER, Door
-from proxy.forward.guard import SPOKEN, Head
-from proxy.forward.headers import values
+from proxy.forward.guard import SPOKEN
+from proxy.forward.headers import Head
 from proxy.forward.tls import TlsConnection
 
 KEEPALIVE: Final = 75.0
@@ -40,11 +40,11 @@ class Incoming(web.BaseRequest):
 
     def body(self, limits: BodyLimits, kept_bytes: KeptBytes) -> Body | None:
         """Return the body, or None where the head announces none (RFC 9112 §6.3). Raises BodyTooLarge."""
-        fields = self.head.fields
-        lengths = values(fields, b"content-length")
-        if not lengths and not values(fields, b"transfer-encoding"):
+        head = self.head
+        lengths = head.values(b"content-length")
+        if not lengths and b"transfer-encoding" not in head.names:
             return None
-        waits = self.version >= (1, 1) and bool(values(fields, b"expect"))
+        waits = b"expect" in head.names and self.version >= (1, 1)
         return Body(
             self.content,
             int(lengths[0]) if lengths else None,

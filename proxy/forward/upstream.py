@@ -5,15 +5,13 @@ of its own beyond framing; and it says in its error how the attempt ended.
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proxy.forward.body import Body
 from proxy.forward.headers import Fields
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One request to the upstream. `target` is raw, prefix included; `fields` hold no framing."""
 
     method: str

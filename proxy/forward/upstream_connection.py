@@ -89,7 +89,10 @@ class UpstreamConnection(asyncio.Protocol):
             raise self._fault
         assert self._transport is not None  # noqa: S101 - it was connected
         self.wrote = True
-        self._transport.writelines(data)
+        if len(data) == 1:
+            self._transport.write(data[0])
+        else:
+            self._transport.writelines(data)
 
     async def room(self, seconds: float) -> None:
         """Wait until the upstream has taken enough of what was written. Raises UpstreamError."""

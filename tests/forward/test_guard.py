@@ -5,7 +5,8 @@ from conftest import HouseMaker
 from wire import OK, answering, caller, converse, upstream
 
 from proxy.errors import CallerError, ProxyError
-from proxy.forward.guard import Admitted, Gate, Head, admit, names_us, readings_of
+from proxy.forward.guard import Admitted, Gate, admit, names_us, readings_of
+from proxy.forward.headers import Head
 
 HOST = (b"Host", b"localhost")
 
