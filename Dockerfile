@@ -4,11 +4,13 @@ ARG PYTHON=python:3.13-slim-bookworm
 
 FROM ${PYTHON} AS build
 WORKDIR /build
-COPY requirements/run.txt requirements/
+# The lock that is installed: run, or otel, which has what tracing needs besides.
+ARG REQUIREMENTS=run
+COPY requirements/${REQUIREMENTS}.txt requirements/
 # The base's pip installs into a venv that has none. Wheels only: nothing is compiled, and no setup.py runs.
 RUN python -m venv --without-pip /opt/pandadoc-proxy \
  && pip --python /opt/pandadoc-proxy install --no-cache-dir --no-compile \
-      --require-hashes --only-binary :all: -r requirements/run.txt
+      --require-hashes --only-binary :all: -r requirements/${REQUIREMENTS}.txt
 COPY LICENSE /opt/pandadoc-proxy/
 COPY proxy proxy
 # The project is copied, not built: it is pure Python, its dependencies are the lock's, and so no build backend

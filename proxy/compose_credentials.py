@@ -21,7 +21,7 @@ from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.policy import Policy
 from proxy.credential.probe import UpstreamProbe
-from proxy.credential.refresh import Refresher
+from proxy.credential.refresh import Refresher, Trace
 from proxy.credential.source import CredentialSource
 from proxy.credential.store import MemoryStore, Store
 from proxy.credential.token_endpoint import TokenEndpoint
@@ -43,6 +43,7 @@ class CredentialParts:
     tasks: Tasks
     session: aiohttp.ClientSession
     reader: SecretReader = field(default_factory=SecretReader)
+    trace: Trace | None = None  # of refreshes
 
     def source(self, name: str) -> CredentialSource:
         """Make what lends the credential of that name."""
@@ -84,6 +85,7 @@ class CredentialParts:
             clock=self.clock,
             jitter=random.random,
             tasks=self.tasks,
+            trace=self.trace,
         )
 
     def policy(self, credential: OAuth2Credential, *, by_hand: bool) -> Policy:

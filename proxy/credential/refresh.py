@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
@@ -54,6 +54,13 @@ QUICK_TURNS: Final = 3
 SECOND_LOOKS: Final = 20
 """Looks at the store before an invalid_grant is believed that came without the lease: its holder may be storing."""
 
+ADOPTED: Final = "adopted"
+NEEDLESS: Final = "needless"
+"""How a refresh may end in which nothing was redeemed."""
+
+Trace = Callable[[str, str], AbstractContextManager[Callable[[str], None]]]
+"""What may look on while a credential is refreshed, given its name and the cause; it is to be told the result."""
+
 
 class Because(Enum):
     """Why a refresh is begun, for the log; the names are for the metrics."""
@@ -87,6 +94,7 @@ class Refresher:
     `failed_at`                       when the last refresh failed, by the wall; `_fail`
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
+    `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
     """
 
     def __init__(
@@ -100,6 +108,7 @@ class Refresher:
         clock: Clock,
         jitter: Callable[[], float],
         tasks: Tasks,
+        trace: Trace | None = None,
     ) -> None:
         self.keeper = keeper
         self.credential: Credential | None = None
@@ -114,6 +123,8 @@ class Refresher:
         self._clock = clock
         self._jitter = jitter
         self._tasks = tasks
+        self._trace = trace
+        self._result = ""
         self._lent: Grant | None = None
         self._held_back = False
         self._latch = Latch()
@@ -196,7 +207,8 @@ class Refresher:
         order = _Order(because, refused)
         may = self._clock.monotonic() >= self.try_at or (self._held_back and self._urgent(order))
         if self.in_flight is None and may:
-            self.in_flight = self._tasks.start(self._renew(order), f"refresh {self.name}", finish=True)
+            work = self._renew(order) if self._trace is None else self._traced(order, self._trace)
+            self.in_flight = self._tasks.start(work, f"refresh {self.name}", finish=True)
             self.in_flight.add_done_callback(self._ended)
         return self.in_flight
 
@@ -239,6 +251,13 @@ class Refresher:
         return self._due() is None
 
     # How
+
+    async def _traced(self, order: _Order, trace: Trace) -> None:
+        """Renew while somebody looks on."""
+        failures, self._result = self.failures, ""
+        with trace(self.name, order.because.name.lower()) as tell:
+            await self._renew(order)
+            tell(self._result or ("unavailable" if self.failures > failures else NEEDLESS))
 
     async def _renew(self, order: _Order) -> None:
         self._held_back = False
@@ -327,6 +346,7 @@ class Refresher:
         if ours is not None and same and newer.expires_at <= ours.expires_at:
             return False  # a newer refresh token beside the same access token is nothing to replay with
         generation = self._publish(grant, newer)
+        self._result = ADOPTED
         log.info("credential %s: generation %d taken from the store", self.name, generation)
         return True
 
@@ -437,3 +457,4 @@ class Refresher:
 
     def _count(self, order: _Order, result: str) -> None:
         self.refreshes[order.because, result] += 1
+        self._result = result

@@ -6,7 +6,7 @@ guard ─► client ─► policy ─► credential ─► upstream ─► 401? 
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -40,6 +40,9 @@ CLIENT_CLOSED: Final = 499
 HELD_401: Final = 64 * 1024
 """Bytes of a 401's body that are read ahead, so that no connection is held while a refresh runs."""
 
+Trace = Callable[[Exchange, Fields, bytes], AbstractContextManager[None]]
+"""What may look on while a request is answered: given its exchange, its fields and its scheme."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -70,6 +73,7 @@ class Handler:
         lane: Callable[[], Lane],
         now: Callable[[], float],
         ended: Callable[[Exchange], object],
+        trace: Trace | None = None,
     ) -> None:
         """Tell `ended` of every exchange when it is over."""
         self.listener = listener
@@ -77,6 +81,7 @@ class Handler:
         self._lane = lane
         self._now = now
         self._ended = ended
+        self._trace = trace
 
     def __repr__(self) -> str:
         return f"<Handler {self.listener} {self.busy} in flight>"
@@ -91,7 +96,11 @@ class Handler:
         with lane.in_flight:
             self.busy += 1
             try:
-                response = await self._answer(request, lane, exchange)
+                if self._trace is None:
+                    response = await self._answer(request, lane, exchange)
+                else:
+                    with self._trace(exchange, head.fields, lane.scheme):
+                        response = await self._answer(request, lane, exchange)
             finally:
                 self.busy -= 1
                 self._ended(exchange)

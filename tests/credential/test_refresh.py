@@ -1,7 +1,8 @@
 """The one refresh: what happens in which order, before a real simulator and beside other processes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -75,6 +76,7 @@ class Town:
     store: ScriptedStore = field(default_factory=ScriptedStore)
     tasks: Tasks = field(default_factory=Tasks)
     environ: dict[str, str] = field(default_factory=dict)
+    traced: list[tuple[str, str, str]] = field(default_factory=list)  # each refresh: of what, why, how it ended
 
     def __post_init__(self) -> None:
         self.environ |= {"ID": self.simulator.client_id, "SECRET": self.simulator.client_secret}
@@ -118,7 +120,12 @@ class Town:
             clock=self.clock,
             jitter=lambda: 0.0,
             tasks=self.tasks,
+            trace=self.trace,
         )
+
+    @contextmanager
+    def trace(self, name: str, cause: str) -> Iterator[Callable[[str], None]]:
+        yield lambda result: self.traced.append((name, cause, result))
 
     @property
     def redeems(self) -> int:
@@ -223,6 +230,20 @@ async def test_a_pair_that_could_not_be_stored_is_lent_and_stored_later(
     town.store.full = False
     await town.tasks.drain(5)
     assert town.store.kept.grant is not None
+
+
+async def test_who_looks_on_is_told_why_and_how_each_refresh_ended(town: Town) -> None:
+    """Also of those in which nothing was redeemed, which nobody counts."""
+    ours = await refreshed(town.refresher())
+    await refreshed(ours)
+    await refreshed(town.refresher())
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, status=400, body=b'{"error": "invalid_grant"}'))
+    for _ in range(2):
+        await refreshed(ours, refused=generation(ours))
+        town.clock.pass_(3600)
+    results = [result for _, _, result in town.traced]
+    assert results == ["refreshed", "needless", "adopted", "invalid_grant", "unavailable"]
+    assert {(name, cause) for name, cause, _ in town.traced} == {("default", "by_hand")}
 
 
 # What the store has decides

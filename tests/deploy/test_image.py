@@ -77,9 +77,10 @@ DOCKER_RUNS: Final = commands("docker run")
 
 def test_every_source_of_a_copy_exists_and_reaches_the_build() -> None:
     copies = [each.text.split() for each in all_of("COPY") if "--from" not in each.text]
-    sources = [source for *sources, _target in copies for source in sources]
+    named = [source for *sources, _target in copies for source in sources]
+    sources = [source.replace("${REQUIREMENTS}", lock) for source in named for lock in ("run", "otel")]
     files = [path for source in sources for path in (ROOT / source, *(ROOT / source).rglob("*.py")) if path.is_file()]
-    assert {"LICENSE", "requirements/run.txt", "proxy"} == set(sources)
+    assert {"LICENSE", "requirements/otel.txt", "requirements/run.txt", "proxy"} == set(sources)
     assert all((ROOT / source).exists() for source in sources)
     assert [path for path in files if not reaches_the_build(path.relative_to(ROOT).as_posix())] == []
 
@@ -146,7 +147,15 @@ def test_the_base_is_pinned_and_has_a_python_that_the_project_supports() -> None
 def test_the_lock_is_installed_by_hash_and_from_wheels_alone() -> None:
     installs = [each.text for each in all_of("RUN") if re.search(r"\bpip\b.*\binstall\b", each.text)]
     assert len(installs) == 1
-    assert "--require-hashes --only-binary :all: -r requirements/run.txt" in installs[0]
+    assert "--require-hashes --only-binary :all: -r requirements/${REQUIREMENTS}.txt" in installs[0]
+    assert [each.text for each in all_of("ARG") if each.text.startswith("REQUIREMENTS")] == ["REQUIREMENTS=run"]
+
+
+def test_the_lock_with_tracing_is_the_other_one_and_more() -> None:
+    """Else an image with traces would run other versions than the tests do."""
+    locks = [set((ROOT / "requirements" / f"{name}.txt").read_text().split("\n")) for name in ("run", "otel", "dev")]
+    pins = [{line.partition(" ")[0] for line in lock if re.match(r"[a-z]", line)} for lock in locks]
+    assert pins[0] < pins[1] < pins[2]
 
 
 def test_the_script_calls_what_the_projects_entry_point_names() -> None:

@@ -1,0 +1,1 @@
+"""Those that are compared, each a module with its configuration beside it."""

@@ -1,0 +1,69 @@
+"""What the kernel's books say of a process, against a process that does what they should say."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from bench.peer import Command
+from bench.running import Failed, Running, free_port, listens
+
+BURN: Final = """
+import time
+def burn(seconds):
+    while time.process_time() < seconds: pass
+"""
+LISTEN: Final = """
+import socket
+listening = socket.create_server(("127.0.0.1", {port}))
+while True: listening.accept()
+"""
+CPU: Final = {min(os.sched_getaffinity(0))}
+
+
+def running(program: str, folder: Path, port: int = 0) -> Running:
+    return Running(Command((sys.executable, "-c", program + LISTEN.format(port=port))), folder, CPU)
+
+
+def test_the_cpu_time_of_children_and_threads_counts_too(tmp_path: Path) -> None:
+    port = free_port()
+    program = f"""{BURN}
+import os, signal, threading
+if os.fork() == 0:
+    burn(0.3)
+    os.kill(os.getppid(), signal.SIGUSR1)
+    signal.pause()
+signal.sigwait([signal.SIGUSR1])
+thread = threading.Thread(target=burn, args=(0.3,)); thread.start(); thread.join()
+"""
+    program = f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n{program}"
+    with running(program, tmp_path, port) as process:
+        process.until(lambda: listens(port))
+        assert 0.55 < process.cpu_seconds() < 1.5
+
+
+def test_a_peak_counts_from_when_it_was_forgotten(tmp_path: Path) -> None:
+    port = free_port()
+    with running("held = bytearray(64 * 2**20); del held", tmp_path, port) as process:
+        process.until(lambda: listens(port))
+        assert process.peak_mib() > 64
+        process.forget_peak()
+        assert process.peak_mib() < 64
+        assert process.resident_mib() <= process.peak_mib()
+
+
+def test_it_is_pinned_and_gets_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    port = free_port()
+    with running(
+        "import os; print(os.sched_getaffinity(0), 'HTTPS_PROXY' in os.environ, flush=True)", tmp_path, port
+    ) as it:
+        it.until(lambda: listens(port))
+    assert (tmp_path / "said").read_text() == f"{CPU} False\n"
+
+
+def test_one_that_ends_before_it_is_ready_has_failed_with_its_last_words(tmp_path: Path) -> None:
+    with running("raise SystemExit('no such key')", tmp_path) as process, pytest.raises(Failed, match="no such key"):
+        process.until(lambda: False)
