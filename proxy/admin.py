@@ -2,8 +2,8 @@
 
 No probe depends on PandaDoc or on a credential's health: a sidecar's readiness is its pod's, and an outage elsewhere
 must not take every app down. The kubelet and Prometheus ask at the pod's IP, so no Host is checked for them; there is
-nothing to borrow. All else is for loopback peers and unix sockets, and no web page has a part in it: localhost is no
-boundary to a browser.
+nothing to borrow. All else is for loopback peers and unix sockets, and no web page has a part in it, for localhost is
+no boundary to a browser; but the page that is shown here may ask for itself again.
 """
 
 import logging
@@ -19,6 +19,7 @@ from proxy.forward import guard
 from proxy.forward.problem import problem
 from proxy.forward.server import Incoming
 from proxy.hosts import is_loopback
+from proxy.page import document
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ QUIT: Final = b"x-pandadoc-proxy-quit"
 """No page can send it without asking first (Fetch §2.2.2: it is not a safelisted header), and that is refused."""
 
 READING: Final = ("GET", "HEAD")
+
+TOLD: Final = guard.Gate()
+SHOWN: Final = guard.Gate(shows=True)
 
 
 class Admin:
@@ -37,12 +41,14 @@ class Admin:
         *,
         metrics: Callable[[str], tuple[bytes, str]],
         status: Callable[[], dict[str, Any]],
+        page: Callable[[], str],
         end: Callable[[], Callable[[], object] | None],
     ) -> None:
         """`metrics` takes what the scraper accepts; `end` gives what begins to drain, None: nobody may ask for it."""
         self._probes = dict(probes)
         self._metrics = metrics
         self._status = status
+        self._page = page
         self._end = end
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -54,9 +60,13 @@ class Admin:
             return _only(READING, request) or self._scraped(request)
         if request.path == "/status":
             return _only(READING, request) or _refused(request) or self._told()
+        if request.path == "/":
+            return _only(READING, request) or _refused(request, SHOWN) or self._shown()
         if request.path == "/quit":
             return _only(("POST",), request) or _refused(request) or self._quit(request)
-        return web.Response(status=404, text=f"Here are {', '.join(self._probes)}, /metrics and /status.\n")
+        return web.Response(
+            status=404, text=f"Here are {', '.join(self._probes)}, /metrics, /status and, for people, /.\n"
+        )
 
     def _scraped(self, request: Incoming) -> web.Response:
         text, content_type = self._metrics(request.headers.get("Accept", ""))
@@ -65,6 +75,9 @@ class Admin:
     def _told(self) -> web.Response:
         text = msgspec.json.format(msgspec.json.encode(self._status()), indent=2) + b"\n"
         return web.Response(body=text, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+    def _shown(self) -> web.Response:
+        return web.Response(text=self._page(), content_type="text/html", charset="utf-8", headers=document.HEADERS)
 
     def _quit(self, request: Incoming) -> web.Response:
         end = self._end()
@@ -86,12 +99,12 @@ def _probed(holds: bool) -> web.Response:  # noqa: FBT001 - the only thing it is
     return web.Response(text="ok\n") if holds else web.Response(status=503, text="not ready\n")
 
 
-def _refused(request: Incoming) -> web.Response | None:
+def _refused(request: Incoming, gate: guard.Gate = TOLD) -> web.Response | None:
     """Refuse who is not on this machine, and whatever a web page has a part in."""
     try:
         if not _is_local(request.transport):
             raise Refused("From other machines only probes and /metrics are answered. Ask from within the pod.")
-        guard.admit(request.head, guard.Gate())
+        guard.admit(request.head, gate)
     except CallerError as fault:
         return _problem(fault)
     return None

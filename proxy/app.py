@@ -28,11 +28,15 @@ from proxy.credential.source import CredentialSource
 from proxy.disk import Disk
 from proxy.errors import NAME
 from proxy.forward.connection import ConnectionLimits
+from proxy.forward.exchange import Exchange
 from proxy.forward.handler import Handler, Lane
 from proxy.forward.server import Server
 from proxy.gauges import Gauges
 from proxy.keyring import Keyring
 from proxy.metrics import Metrics
+from proxy.page.document import html
+from proxy.page.recent import Recent
+from proxy.page.view import view
 from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
 from proxy.vitals import Port, Vitals
@@ -100,6 +104,7 @@ class Proxy:
         self._admin: Binding | None = None
         self._disk = Disk()  # for certificates
         self._metrics = Metrics()
+        self._recent = Recent(self._clock.monotonic)
         self._began = self._clock.monotonic()
         self._serving = False
         self._draining = False
@@ -293,9 +298,13 @@ class Proxy:
 
     def _new(self, name: str, listener: Listener, certificate: ServerCertificate | None, config: Config) -> Open:
         trace = None if self._spans is None else self._spans.request
-        handler = Handler(name, partial(self._lane, name), self._clock.monotonic, self._metrics.ended, trace)
+        handler = Handler(name, partial(self._lane, name), self._clock.monotonic, self._ended, trace)
         server = Server(handler, _limits(config), tls=None if certificate is None else certificate.context)
         return Open(Binding.of(listener, server), certificate, handler)
+
+    def _ended(self, exchange: Exchange) -> None:
+        self._metrics.ended(exchange)
+        self._recent.ended(exchange)
 
     def _admin_binding(self, config: Config) -> Binding | None:
         if config.admin is None:
@@ -304,6 +313,7 @@ class Proxy:
             {"/livez": lambda: True, "/startupz": lambda: self._serving, "/readyz": lambda: self.ready},
             metrics=self._metrics.page,
             status=partial(condition, self._vitals),
+            page=lambda: html(view(self._vitals, self._recent, self._clock.wall)),
             end=lambda: self._end if self.config.admin is not None and self.config.admin.quit else None,
         )
         return Binding(Server(admin, _limits(config)), config.admin.bind)
@@ -339,7 +349,7 @@ class Proxy:
         for url, listener in zip(self.urls, self.config.listeners, strict=True):
             log.info("%s lends %s for %s", url, _lent(listener), self.config.upstream.url)
         if self.admin_url is not None:
-            log.info("%s answers probes, /metrics and /status", self.admin_url)
+            log.info("%s answers probes, /metrics and /status, and people at /", self.admin_url)
 
 
 def _limits(config: Config) -> ConnectionLimits:

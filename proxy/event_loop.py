@@ -1,4 +1,4 @@
-"""The event loop that everything runs on: uvloop's, with aiofastnet's transports, which cost the least for TLS.
+"""The event loop that everything runs on: uvloop's.
 
 `PANDADOC_PROXY_EVENT_LOOP=asyncio` asks for asyncio's own instead, for whoever hunts a fault; the tests pass on both.
 """
@@ -16,17 +16,8 @@ def factory() -> Callable[[], asyncio.AbstractEventLoop]:
     choice = os.environ.get(CHOICE, "uvloop")
     if choice == "asyncio":
         return asyncio.new_event_loop
-    if choice == "aiofastnet":
-        import aiofastnet  # noqa: PLC0415
-
-        return aiofastnet.loop_factory(asyncio.new_event_loop)
-    if choice == "uv":
-        import uvloop  # noqa: PLC0415
-
-        return uvloop.new_event_loop
     if choice != "uvloop":
         raise ValueError(f"{CHOICE} is {choice!r}: write uvloop or asyncio")
-    import aiofastnet  # noqa: PLC0415 - whoever wants neither need not have them
-    import uvloop  # noqa: PLC0415 - the same
+    import uvloop  # noqa: PLC0415 - whoever wants the other need not load it
 
-    return aiofastnet.loop_factory(uvloop.new_event_loop)
+    return uvloop.new_event_loop

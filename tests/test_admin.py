@@ -1,14 +1,16 @@
 """The admin port: what each peer may see, and who may end the proxy."""
 
 import asyncio
+import re
 import socket
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from conftest import HouseMaker
-from rig import House
+from rig import House, until
 from wire import caller, converse
 
 from proxy.simulator import Fault
@@ -129,6 +131,100 @@ async def test_status_names_clients_and_shows_no_key(api_key_house: HouseMaker) 
     assert (later["name"], later["has_key"]) == ("later", False)
 
 
+async def page_of(house: House) -> str:
+    """Return the text of the page for people, without its markup."""
+    status, body = await asked(house, b"GET /")
+    assert status == 200
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body.decode().partition("</style>")[2])))
+
+
+async def test_the_page_tells_people_how_it_is(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    assert "No trouble is known" in await page_of(house)
+    await house.get()
+    await house.get("/public/v1/nowhere")
+    told = await page_of(house)
+    assert "All is well" in told
+    assert "default OAuth 2 grant Fresh 365 days left" in told
+    assert "last refresh refreshed, just now since the start refreshed 1 time generation 1" in told
+    assert "2 requests in the last minute" in told
+    assert "1 answered 1 refused (4xx) 0 failed" in told
+    assert "Nothing has been refused" in told  # a 404 of PandaDoc's is between it and the app
+
+
+async def test_the_page_tells_of_refusals_and_errors_what_the_callers_were_told(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=400, body=b'{"error": "invalid_grant"}'))
+    dead, refused = await house.get(), await house.get("/a?q=a-query", headers={"Origin": "https://evil.example"})
+    house.secrets.add("a-query")
+    told = await page_of(house)
+    assert "Credential default is dead" in told
+    assert "Dead Nothing is lent" in told
+    advice = " ".join(dead.json["detail"].replace("`", " ").split())
+    assert told.count(advice) == 2  # on the card, and in the list
+    assert f"403 http_request_denied just now {refused.json['detail']} GET /a at 127.0.0.1:0" in told
+
+
+async def test_the_page_tells_that_the_store_cannot_be_read(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    await house.get()
+    (house.folder / "grant.json").write_text("somebody else's")
+    await house.look()
+    told = await page_of(house)
+    assert "Credential default is blind" in told
+    assert "Blind Fresh, 365 days left" in told
+    assert f"{house.folder / 'grant.json'}" in told
+
+
+async def test_what_a_caller_puts_in_a_path_is_redacted_and_no_markup(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    house.secrets.add("in-a-path-by-mistake")
+    start = b"GET /x;access_token=in-a-path-by-mistake/<script>"
+    await converse(house.port, start + b" HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n")
+    house.ear.lines.clear()  # it hears lines before they are redacted
+    _, body = await asked(house, b"GET /")
+    assert b"GET /x;access_token=***" in body
+    assert b"<script" not in body
+
+
+async def test_the_page_is_for_one_person_and_for_now(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    for method in ("GET", "HEAD"):
+        async with house.client.request(method, f"{house.proxy.admin_url}/") as answer:
+            assert (answer.status, answer.content_type, answer.charset) == (200, "text/html", "utf-8")
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+            assert answer.headers["Referrer-Policy"] == "no-referrer"
+            assert answer.headers["X-Frame-Options"] == "DENY"
+            assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+            assert int(answer.headers["Content-Length"]) > 5000
+            assert len(await answer.read()) == (int(answer.headers["Content-Length"]) if method == "GET" else 0)
+
+
+AGAIN = (b"Sec-Fetch-Site: same-origin\r\n", b"Sec-Fetch-Mode: navigate\r\n")
+
+
+async def test_the_page_may_ask_for_itself_again(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    for where, dest, status in (
+        (b"/", b"document", 200),
+        (b"/", b"iframe", 403),
+        (b"/", b"empty", 403),
+        (b"/status", b"document", 403),
+    ):
+        assert (await asked(house, b"GET " + where, *AGAIN, b"Sec-Fetch-Dest: " + dest + b"\r\n"))[0] == status
+
+
+async def test_a_draining_proxy_says_so_on_its_page(api_key_house: HouseMaker) -> None:
+    house = await api_key_house({"shutdown": {"grace": "5s"}})
+    draining = asyncio.create_task(house.proxy.drain())
+    await until(lambda: not house.proxy.ready)
+    assert "No requests are taken" in await page_of(house)
+    draining.cancel()
+    await asyncio.wait({draining})
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -138,7 +234,7 @@ async def test_status_names_clients_and_shows_no_key(api_key_house: HouseMaker) 
         b"Sec-Purpose: prefetch\r\n",
     ],
 )
-@pytest.mark.parametrize("start", [b"GET /status", b"POST /quit"])
+@pytest.mark.parametrize("start", [b"GET /", b"GET /status", b"POST /quit"])
 async def test_no_page_reads_the_status_or_ends_the_proxy(
     api_key_house: HouseMaker, start: bytes, fields: bytes
 ) -> None:
@@ -147,8 +243,8 @@ async def test_no_page_reads_the_status_or_ends_the_proxy(
     assert house.proxy.ready
 
 
-@pytest.mark.parametrize("start", [b"GET /status", b"POST /quit"])
-async def test_a_rebound_name_gets_neither(api_key_house: HouseMaker, start: bytes) -> None:
+@pytest.mark.parametrize("start", [b"GET /", b"GET /status", b"POST /quit"])
+async def test_a_rebound_name_gets_nothing(api_key_house: HouseMaker, start: bytes) -> None:
     """DNS rebinding: the browser says no more than a Host that is not ours."""
     house = await api_key_house({"admin": {"quit": True}})
     assert (await asked(house, start, YES, host=b"evil.example"))[0] == 421
@@ -171,7 +267,8 @@ async def test_other_machines_get_probes_and_metrics_only(api_key_house: HouseMa
     house = await api_key_house({"admin": {"bind": f"{host}:0", "quit": True}})
     async with aiohttp.ClientSession() as elsewhere:
         url = f"http://{host}:{admin_port(house)}"
-        for path, status in {"/livez": 200, "/readyz": 200, "/metrics": 200, "/status": 403, "/nothing": 404}.items():
+        expected = {"/livez": 200, "/readyz": 200, "/metrics": 200, "/": 403, "/status": 403, "/nothing": 404}
+        for path, status in expected.items():
             async with elsewhere.get(url + path, headers={"Host": "localhost"}) as answer:
                 assert answer.status == status, path
         headers = {"Host": "localhost", "X-Pandadoc-Proxy-Quit": "yes"}
@@ -226,7 +323,13 @@ async def test_quit_needs_its_header_once(api_key_house: HouseMaker, field: byte
 
 
 @pytest.mark.parametrize(
-    ("start", "allow"), [(b"GET /quit", b"POST"), (b"POST /status", b"GET, HEAD"), (b"POST /metrics", b"GET, HEAD")]
+    ("start", "allow"),
+    [
+        (b"GET /quit", b"POST"),
+        (b"POST /", b"GET, HEAD"),
+        (b"POST /status", b"GET, HEAD"),
+        (b"POST /metrics", b"GET, HEAD"),
+    ],
 )
 async def test_a_wrong_method_is_told_the_right_one(api_key_house: HouseMaker, start: bytes, allow: bytes) -> None:
     """A link or an image that points at /quit ends nothing."""

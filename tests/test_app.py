@@ -229,7 +229,7 @@ async def test_the_admin_port_echoes_nothing_and_knows_three_paths(api_key_house
         b"GET /livez": b"200",
         b"HEAD /readyz": b"200",
         b"GET /startupz": b"200",
-        b"GET /": b"404",
+        b"GET /nowhere": b"404",
         b"POST /livez": b"405",
     }
     for asked, status in cases.items():

@@ -48,6 +48,11 @@ The last two may come with Sec-Fetch-Site: none. Chromium sends it with what a p
 """
 
 
+BORROWING_SITES: Final = frozenset({b"none"})
+SHOWN_SITES: Final = frozenset({b"none", b"same-origin"})
+"""What Sec-Fetch-Site may say, where it says anything: to borrow a credential, and to look at a page of ours."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)  # equal is the same: names_us remembers what it said of each
 class Gate:
     """Who may come in through one listener."""
@@ -58,6 +63,7 @@ class Gate:
     via: bytes = b"1.1 pandadoc-proxy"  # what we add to Via: who has it there has been here
     max_head: int = 64 * 1024
     max_headers: int = 128
+    shows: bool = False  # a page of ours, which may ask for itself again
 
 
 class Admitted(NamedTuple):
@@ -73,7 +79,7 @@ def admit(head: Head, gate: Gate) -> Admitted:
     _check_protocol(head)
     host = _check_host(head, gate)
     _check_loop(head, gate)
-    _check_page(head)
+    _check_page(head, gate)
     target = _origin_form(head.target, gate)
     return Admitted(target, host)
 
@@ -156,14 +162,21 @@ def _check_loop(head: Head, gate: Gate) -> None:
         raise LoopDetected
 
 
-def _check_page(head: Head) -> None:
+def _check_page(head: Head, gate: Gate) -> None:
     """Refuse what a browser marks as sent by a page (Fetch §3.2, Fetch Metadata §2.2); no CORS is ever granted."""
-    sites = head.values(b"sec-fetch-site")
-    if not head.names.isdisjoint(PAGE_MARKS) or any(site.strip().lower() != b"none" for site in sites):
+    fine = SHOWN_SITES if gate.shows and _fills_a_tab(head) else BORROWING_SITES
+    sites = {site.strip().lower() for site in head.values(b"sec-fetch-site")}
+    if not head.names.isdisjoint(PAGE_MARKS) or not sites <= fine:
         raise Refused(
             "A web page has a part in this request (Origin, Sec-Fetch-Site, Sec-Purpose or"
             " Service-Worker-Navigation-Preload says so); pages may not borrow credentials."
         )
+
+
+def _fills_a_tab(head: Head) -> bool:
+    """Tell whether the answer is for a person alone: not for a frame, nor for a worker that hands on what it reads."""
+    marks = [head.values(name) for name in (b"sec-fetch-mode", b"sec-fetch-dest")]
+    return marks == [[b"navigate"], [b"document"]]
 
 
 def _origin_form(target: str, gate: Gate) -> str:

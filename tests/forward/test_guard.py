@@ -162,6 +162,33 @@ def test_the_guard_decides(asked: Head, expected: int) -> None:
     assert verdict(asked) == expected
 
 
+NAVIGATION = ((b"Sec-Fetch-Mode", b"navigate"), (b"Sec-Fetch-Dest", b"document"))
+SAME_ORIGIN = (b"Sec-Fetch-Site", b"same-origin")
+
+ASKED_AGAIN = {
+    "typed": (head((b"Sec-Fetch-Site", b"none"), *NAVIGATION), 0),
+    "by a program": (head(), 0),
+    "by itself": (head(SAME_ORIGIN, *NAVIGATION), 0),
+    "by a page of another port": (head((b"Sec-Fetch-Site", b"same-site"), *NAVIGATION), 403),
+    "by a page of another site": (head((b"Sec-Fetch-Site", b"cross-site"), *NAVIGATION), 403),
+    "by a script": (head(SAME_ORIGIN, (b"Sec-Fetch-Mode", b"cors"), (b"Sec-Fetch-Dest", b"empty")), 403),
+    "by a worker": (head(SAME_ORIGIN, (b"Sec-Fetch-Mode", b"navigate"), (b"Sec-Fetch-Dest", b"empty")), 403),
+    "for a frame": (head(SAME_ORIGIN, (b"Sec-Fetch-Mode", b"navigate"), (b"Sec-Fetch-Dest", b"iframe")), 403),
+    "without saying for what": (head(SAME_ORIGIN), 403),
+    "ahead of a click": (head(SAME_ORIGIN, *NAVIGATION, (b"Sec-Purpose", b"prefetch;prerender")), 403),
+    "by a form": (head(SAME_ORIGIN, *NAVIGATION, (b"Origin", b"http://localhost:8081")), 403),
+    "at a name that is not ours": (
+        Head("GET", "/", (1, 1), ((b"Host", b"evil.example"), SAME_ORIGIN, *NAVIGATION)),
+        421,
+    ),
+}
+
+
+@pytest.mark.parametrize(("asked", "expected"), ASKED_AGAIN.values(), ids=ASKED_AGAIN)
+def test_a_page_of_ours_may_be_asked_for(asked: Head, expected: int) -> None:
+    assert verdict(asked, Gate(shows=True)) == expected
+
+
 def test_what_is_let_in_keeps_its_raw_target_and_names_its_host() -> None:
     assert admit(head(target="//a%2Fb/../?x"), Gate()) == Admitted("//a%2Fb/../?x", b"localhost")
     assert admit(head(target="HTTP://LocalHost:80/a?b"), Gate()) == Admitted("/a?b", b"localhost")

@@ -1,0 +1,81 @@
+"""How a credential stands, in a word and for whoever asks now. Pure.
+
+Never here: what to do about it. That is its status' advice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from proxy.credential.advice import span
+from proxy.credential.status import Status
+
+Tone = Literal["bad", "warn", "wait", "unknown", "good"]
+TONES: Final[tuple[Tone, ...]] = ("bad", "warn", "wait", "unknown", "good")
+"""The worst first."""
+
+TROUBLED: Final = frozenset({"bad", "warn"})
+
+
+@dataclass(frozen=True, slots=True)
+class Lending:
+    """A credential, as the running proxy has it."""
+
+    status: Status
+    blind: bool = False  # the store, or a secret that a refresh needs, can't be read
+    refreshes: Mapping[str, int] = field(default_factory=dict)  # since the start, by how they ended
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The word is for the eye, the rest for the reader."""
+
+    tone: Tone
+    word: str
+    rest: str
+
+
+def standing(lending: Lending) -> Standing:
+    """Judge it."""
+    status, left = lending.status, _left(lending.status)
+    if status.health == "dead":
+        return Standing("bad", "Dead", f"Lent to its end: {left}" if _is_lent(status) else "Nothing is lent")
+    if status.health == "failing" or lending.blind:
+        return _failing(lending, left)
+    if status.health == "unknown":
+        return Standing("unknown", "Unknown", "Nobody has asked for it yet")
+    if status.state == "fresh":
+        return Standing("good", "Fresh", left or "A key does not expire")
+    return Standing("wait", status.state.capitalize(), f"{left}; a refresh is due")
+
+
+def _failing(lending: Lending, left: str) -> Standing:
+    if lending.status.state == "refused":
+        return Standing("warn", "Refused", "Lent all the same")
+    state = lending.status.state.capitalize()
+    return Standing("warn", "Blind" if lending.blind else "Failing", f"{state}, {left}" if left else state)
+
+
+def _is_lent(status: Status) -> bool:
+    return status.expires_in is not None and status.expires_in > 0
+
+
+def _left(status: Status) -> str:
+    if status.expires_in is None:
+        return ""
+    if status.expires_in <= 0:
+        return f"since {span(-status.expires_in)}"
+    return f"{span(status.expires_in)} left"
+
+
+def summary(lendings: Sequence[Lending]) -> tuple[Tone, str]:
+    """Tell how all of them are, in one sentence."""
+    standings = [(each.status.credential, standing(each)) for each in lendings]
+    tone = min((each.tone for _, each in standings), key=TONES.index)
+    troubled = [(name, each) for name, each in standings if each.tone in TROUBLED]
+    if not troubled:
+        return tone, "No trouble is known" if tone == "unknown" else "All is well"
+    if len(troubled) > 1:
+        return tone, f"{len(troubled)} of {len(standings)} credentials need you"
+    ((name, one),) = troubled
+    return tone, f"Credential {name} is {one.word.lower()}"

@@ -1,0 +1,64 @@
+"""What the page shows, read off the running proxy: names, states, moments, counts. No key and no token.
+
+Texts are redacted as the log's are: a path is the caller's, whatever it holds.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from proxy import __version__, logs
+from proxy.credential.oauth2 import RefreshingCredential
+from proxy.credential.source import CredentialSource
+from proxy.page.recent import Recent, Trouble
+from proxy.page.standing import Lending
+from proxy.page.traffic import Slots
+from proxy.vitals import Vitals
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The proxy at one moment."""
+
+    at: float  # wall-clock seconds since 1970
+    version: str
+    upstream: str
+    ready: bool
+    uptime: float  # seconds
+    in_flight: int
+    busy: int  # connections to the upstream
+    most: int  # that there may be
+    lendings: tuple[Lending, ...]
+    slots: Slots
+    troubles: tuple[Trouble, ...]
+
+
+def view(vitals: Vitals, recent: Recent, wall: Callable[[], float]) -> View:
+    """Look at it now."""
+    snapshot = vitals.snapshot()
+    return View(
+        at=wall(),
+        version=__version__,
+        upstream=str(snapshot.config.upstream.url),
+        ready=vitals.ready(),
+        uptime=vitals.uptime(),
+        in_flight=sum(port.handler.busy for port in vitals.ports()),
+        busy=snapshot.pool.busy,
+        most=snapshot.pool.limit,
+        lendings=tuple(_lending(source) for source in snapshot.sources.values()),
+        slots=recent.slots(),
+        troubles=tuple(_redacted(trouble) for trouble in recent.troubles()),
+    )
+
+
+def _lending(source: CredentialSource) -> Lending:
+    if not isinstance(source, RefreshingCredential):
+        return Lending(source.status())
+    ends: Counter[str] = Counter()
+    for (_, result), number in source.refreshes.items():
+        ends[result] += number
+    return Lending(source.status(), source.blind, ends)
+
+
+def _redacted(trouble: Trouble) -> Trouble:
+    return replace(trouble, fault=logs.redact(trouble.fault), path=logs.redact(trouble.path))

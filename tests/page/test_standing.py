@@ -1,0 +1,46 @@
+"""How credentials stand: tables."""
+
+from dataclasses import replace
+
+import pytest
+from page import samples
+
+from proxy.page.standing import Lending, Standing, standing, summary
+
+STANDINGS = {
+    "fresh": (samples.FRESH, Standing("good", "Fresh", "65 days left")),
+    "stale": (samples.STALE, Standing("wait", "Stale", "5 days left; a refresh is due")),
+    "expired": (samples.EXPIRED, Standing("wait", "Expired", "since 5 minutes; a refresh is due")),
+    "dead": (samples.DEAD, Standing("bad", "Dead", "Nothing is lent")),
+    "dead, and lent to its end": (samples.DYING, Standing("bad", "Dead", "Lent to its end: 65 days left")),
+    "failing": (samples.FAILING, Standing("warn", "Failing", "Fresh, 65 days left")),
+    "blind": (samples.BLIND, Standing("warn", "Blind", "Fresh, 65 days left")),
+    "blind, and nothing is wrong yet": (
+        replace(samples.FRESH, blind=True),
+        Standing("warn", "Blind", "Fresh, 65 days left"),
+    ),
+    "not asked for": (samples.UNASKED, Standing("unknown", "Unknown", "Nobody has asked for it yet")),
+    "a key": (samples.KEY, Standing("good", "Fresh", "A key does not expire")),
+    "a key that is refused": (samples.REFUSED_KEY, Standing("warn", "Refused", "Lent all the same")),
+    "a key whose file is gone": (samples.UNREAD_KEY, Standing("warn", "Failing", "Fresh")),
+}
+
+
+@pytest.mark.parametrize(("lending", "expected"), STANDINGS.values(), ids=STANDINGS)
+def test_a_credential_stands(lending: Lending, expected: Standing) -> None:
+    assert standing(lending) == expected
+
+
+SUMMARIES: dict[str, tuple[tuple[Lending, ...], tuple[str, str]]] = {
+    "one is well": ((samples.FRESH,), ("good", "All is well")),
+    "a refresh is due": ((samples.FRESH, samples.STALE), ("wait", "All is well")),
+    "nobody has asked": ((samples.FRESH, samples.UNASKED), ("unknown", "No trouble is known")),
+    "one is dead": ((samples.FRESH, samples.STALE, samples.DEAD), ("bad", "Credential eu is dead")),
+    "one is blind": ((samples.FRESH, samples.BLIND), ("warn", "Credential legal is blind")),
+    "some are ill": ((samples.DEAD, samples.BLIND, samples.FRESH), ("bad", "2 of 3 credentials need you")),
+}
+
+
+@pytest.mark.parametrize(("lendings", "expected"), SUMMARIES.values(), ids=SUMMARIES)
+def test_all_of_them_in_one_sentence(lendings: tuple[Lending, ...], expected: tuple[str, str]) -> None:
+    assert summary(lendings) == expected
