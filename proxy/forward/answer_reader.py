@@ -112,7 +112,7 @@ class AnswerReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head is None:  # trailers are dropped (RFC 9110 §6.5.1)
-            self._fields.append((name, value))
+            self._fields.append((name, value.rstrip(b" \t")))  # llhttp has stripped the other end
 
     def on_headers_complete(self) -> None:
         parser = self._parser
