@@ -38,7 +38,7 @@ class Acceptor:
 
     def __init__(self, listening: socket.socket, protocol: Factory, tasks: Tasks) -> None:
         """Take in what comes to a socket that is bound."""
-        listening.setblocking(False)
+        listening.setblocking(False)  # noqa: FBT003 - the standard library's own signature
         listening.listen(BACKLOG)
         self._listening = listening
         self._protocol = protocol
@@ -92,7 +92,7 @@ class Acceptor:
         return len(batch)
 
     async def _introduce(self, accepted: socket.socket) -> None:
-        accepted.setblocking(False)
+        accepted.setblocking(False)  # noqa: FBT003 - the same
         try:
             await self._loop.connect_accepted_socket(self._protocol, accepted)
         except OSError:  # it has left already

@@ -1,6 +1,7 @@
 """Answers out of bytes: in any pieces, strictly, and never one that nobody asked for."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -39,7 +40,7 @@ def read(*pieces: bytes, bodiless: bool = False, reader: AnswerReader | None = N
 @given(st.sampled_from([LONG, CHUNKED]), st.sets(st.integers(1, 80)))
 def test_an_answer_is_the_same_in_whatever_pieces_it_comes(raw: bytes, cuts: set[int]) -> None:
     edges = [0, *sorted(cut for cut in cuts if cut < len(raw)), len(raw)]
-    pieces = [raw[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [raw[start:end] for start, end in pairwise(edges)]
     assert read(*pieces) == read(raw)
 
 
