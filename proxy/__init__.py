@@ -18,6 +18,7 @@
     admin.py metrics.py             what they may ask: gauges.py and condition.py look at vitals.py, the running parts
     tracing.py spans.py             whether OpenTelemetry is to be told of requests and refreshes, and what
     page/                           what people may look at
+    pulse.py                        how late the event loop comes
     service_manager.py              what systemd is told
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
     disk.py                         file work that stalls nothing else

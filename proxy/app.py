@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from proxy import __version__
+from proxy import __version__, pulse
 from proxy.admin import Admin
 from proxy.binding import CUT_OFF, Binding
 from proxy.certificates import ServerCertificate
@@ -49,6 +49,13 @@ log = logging.getLogger(__name__)
 LOOK_EVERY: Final = 2.0
 """Seconds between two looks behind the traffic: a new login, secret or clock is noticed this soon, and an idle
 proxy refreshes what is stale."""
+
+LAST_WORD: Final = 0.2
+"""Seconds in which kept connections may still ask, and are told that they close. An app that asks all the time learns
+it from an answer then, and not in the moment in which its next request is on the way."""
+
+LEAVE_EVERY: Final = 0.02
+"""Seconds between two looks at connections that owe an answer."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,7 @@ class Proxy:
         log.info("pandadoc-proxy %s is ready", __version__)
         if self._watches:
             self._tasks.start(self._watch(), "watch")
+            self._tasks.start(pulse.feel(self._tasks, self._metrics.late), "pulse")
 
     async def reload(self, config: Config) -> None:
         """Serve another configuration from now on: requests end on the one they began with.
@@ -180,6 +188,7 @@ class Proxy:
         await _stop_accepting(opened)
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.drain):
+                await _leave(opened)
                 await asyncio.gather(*(each.in_flight.none() for each in self._snapshots))
         await asyncio.gather(*(binding.server.shutdown(CUT_OFF) for binding in opened))
         # A sent redeem that is cut off is a lost grant: it has its own time.
@@ -276,6 +285,7 @@ class Proxy:
     async def _retire(self, snapshot: Snapshot, gone: Sequence[Binding]) -> None:
         """Let what began on an earlier snapshot end, and close what it alone has used."""
         await _stop_accepting(gone)
+        await _leave(gone)
         await snapshot.in_flight.none()
         for binding in gone:
             await binding.stop()
@@ -300,7 +310,7 @@ class Proxy:
         trace = None if self._spans is None else self._spans.request
         handler = Handler(name, partial(self._lane, name), self._clock.monotonic, self._ended, trace)
         server = Server(handler, _limits(config), tls=None if certificate is None else certificate.context)
-        return Open(Binding.of(listener, server), certificate, handler)
+        return Open(Binding.of(listener, server, self._tasks), certificate, handler)
 
     def _ended(self, exchange: Exchange) -> None:
         self._metrics.ended(exchange)
@@ -316,7 +326,7 @@ class Proxy:
             page=lambda: html(view(self._vitals, self._recent, self._clock.wall)),
             end=lambda: self._end if self.config.admin is not None and self.config.admin.quit else None,
         )
-        return Binding(Server(admin, _limits(config)), config.admin.bind)
+        return Binding(Server(admin, _limits(config)), config.admin.bind, self._tasks)
 
     @property
     def _vitals(self) -> Vitals:
@@ -329,7 +339,7 @@ class Proxy:
 
     def _ports(self) -> tuple[Port, ...]:
         return tuple(
-            Port(each.binding.url, each.handler, each.binding.server, partial(self._lane, name))
+            Port(each.binding.url, each.handler, each.binding.server, partial(self._lane, name), each.certificate)
             for name, each in self._open.items()
         )
 
@@ -366,11 +376,16 @@ def _permissions(listener: Listener) -> tuple[int, Owner | None]:
 
 
 async def _stop_accepting(bindings: Sequence[Binding]) -> None:
-    for binding in bindings:
-        await binding.stop_accepting()
-    await asyncio.sleep(0)  # what was accepted in this round of the loop begins before idle connections close
-    for binding in bindings:
-        binding.server.leave()
+    await asyncio.gather(*(binding.stop_accepting() for binding in bindings))
+
+
+async def _leave(bindings: Sequence[Binding]) -> None:
+    """Part from callers: idle connections close, the others behind their answers (RFC 9112 §9.6)."""
+    if bindings:
+        await asyncio.sleep(LAST_WORD)
+    owing = list(bindings)
+    while owing := [binding for binding in owing if binding.server.leave()]:  # noqa: ASYNC110 - no one event tells it
+        await asyncio.sleep(LEAVE_EVERY)
 
 
 def _lent(listener: Listener) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -37,6 +38,10 @@ MISMATCHES: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_C
 """What OpenSSL says of a key that is another certificate's; the last where it is of another kind, too."""
 
 
+NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
+"""X509_V_FLAG_NO_CHECK_TIME, which Python's ssl has no name for (X509_VERIFY_PARAM_set_flags(3))."""
+
+
 class CertificateFlaw(Exception):
     """A file can't be used: `part` is its key in the configuration."""
 
@@ -58,12 +63,14 @@ class _Loaded:
     read: _Read
     context: ssl.SSLContext
     doubt: str
+    expires_at: float | None
 
 
 class ServerCertificate:
     """A listener's.
 
-    What changes: `_context`, for new handshakes, and `_read`, the fingerprint of what it was made of; by `_take`.
+    What changes: `_context`, for new handshakes, `expires_at`, in seconds since 1970, and `_read`, the fingerprint of
+    what they were made of; by `_take`.
     """
 
     def __init__(self, where: str, files: Tls, disk: Disk) -> None:
@@ -73,6 +80,7 @@ class ServerCertificate:
         self._disk = disk
         self._notice = Notice(log)
         self._read = _Read()
+        self.expires_at: float | None = None
         self._context: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
@@ -110,7 +118,7 @@ class ServerCertificate:
     async def _take(self) -> _Loaded | None:
         fresh = await self._disk.do(lambda: _fresh(self.files, self._read))
         if fresh is not None:
-            self._read, self._context = fresh.read, fresh.context
+            self._read, self._context, self.expires_at = fresh.read, fresh.context, fresh.expires_at
         return fresh
 
 
@@ -155,26 +163,43 @@ def flaws(files: Tls) -> Iterator[CertificateFlaw]:
 
 
 def doubt(files: Tls) -> str:
-    """Say why nobody who verifies will trust a certificate that could be loaded: its dates, its purpose; or "".
+    """Say why nobody who verifies will trust a certificate that could be loaded: its dates, its purpose; or ""."""
+    try:
+        _verified(files)
+    except ssl.SSLCertVerificationError as refused:
+        return f"who verifies {files.cert} will refuse it ({refused.verify_message}): renew it"
+    return ""
+
+
+def expiry(files: Tls) -> float | None:
+    """Tell when a certificate that could be loaded expires, or has, in seconds since 1970.
+
+    The listener's own is meant, the first in the file. None: its purpose is another, and nobody would trust it anyway.
+    """
+    try:
+        seen = _verified(files, NO_CHECK_TIME)
+    except ssl.SSLCertVerificationError:
+        return None
+    return float(ssl.cert_time_to_seconds(str(seen["notAfter"])))
+
+
+def _verified(files: Tls, flags: ssl.VerifyFlags = ssl.VerifyFlags.VERIFY_DEFAULT) -> dict[str, Any]:
+    """Return what a caller sees of a certificate. Raises SSLCertVerificationError.
 
     OpenSSL judges, in a handshake that never leaves this function, with the certificate as its own authority.
     """
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _load_pair(server, files)
     client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | flags
     client.load_verify_locations(files.cert)
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     asking, asked = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
     for _ in range(2):
         for side in (asking, asked):
-            try:
+            with suppress(ssl.SSLWantReadError):
                 side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            except ssl.SSLCertVerificationError as refused:
-                return f"who verifies {files.cert} will refuse it ({refused.verify_message}): renew it"
-    return ""
+    return asking.getpeercert() or {}
 
 
 def _fresh(files: Tls, known: _Read) -> _Loaded | None:
@@ -183,7 +208,7 @@ def _fresh(files: Tls, known: _Read) -> _Loaded | None:
         before = _fingerprint(files)
         if before == known:
             return None
-        loaded = _Loaded(before, server_context(files), doubt(files))
+        loaded = _Loaded(before, server_context(files), doubt(files), expiry(files))
         if _fingerprint(files) == before:
             return loaded
     raise CertificateFlaw("cert", f"{files.cert}, or what belongs to it, is written just now")

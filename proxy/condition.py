@@ -1,5 +1,6 @@
 """How the proxy is, as one JSON document for /status: names, states, moments, counts. No key and no token."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from proxy import __version__, logs
@@ -39,7 +40,12 @@ def _listener(port: Port) -> dict[str, Any]:
         "connections": len(port.server.here),
         "connections_refused": port.server.refused,
         "connections_displaced": port.server.displaced,
+        "certificate_expires_at": _moment(port.certificate_expires_at),
     }
+
+
+def _moment(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def _client(client: Client, keyless: list[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Counts that other parts keep for themselves are told here as counters, so that nothing is counted twice.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from platform import python_version
 from typing import Final
@@ -33,6 +34,8 @@ WARNINGS: Final = "Requests that a policy with mode: warn would refuse, by rule.
 LEAKS: Final = "Places in answers that held the credential, and were dropped."
 MALFORMED: Final = "What came and was no request: answered with 4xx, in no other count."
 KEYLESS: Final = "Clients whose key can't be read or used."
+CERTIFICATE: Final = "When the certificate that a TLS listener shows expires, in seconds since 1970."
+TASKS: Final = "Tasks of the event loop: some for each connection and each request, and a few besides."
 REFUSED: Final = "Connections turned away, because all were busy (limits.max_connections)."
 DISPLACED: Final = "Connections that owed no answer and gave their place to another."
 CONNECTIONS: Final = "Connections to the upstream: busy ones, and idle ones that are kept."
@@ -58,6 +61,7 @@ class Gauges(Collector):
         yield _counter(
             "log_lines_dropped", "Log lines that found no room on their way out.", (), [((), logs.dropped())]
         )
+        yield _gauge("tasks", TASKS, (), [((), len(asyncio.all_tasks()))])
         yield from _of_listeners(self._vitals.ports())
         yield from _of_credentials(snapshot.sources.values())
         yield from _of_upstream(snapshot.pool)
@@ -80,6 +84,9 @@ def _of_listeners(ports: tuple[Port, ...]) -> Iterator[Metric]:
     yield _counter("caller_connections_displaced", DISPLACED, label, each(lambda port: port.server.displaced))
     yield _counter("malformed_requests", MALFORMED, label, each(lambda port: port.server.malformed))
     yield _gauge("clients_without_key", KEYLESS, label, each(lambda port: len(port.keyless)))
+    expiries = [((port.name,), port.certificate_expires_at) for port in ports]
+    shown = [(values, at) for values, at in expiries if at is not None]
+    yield _gauge("listener_certificate_expiry_timestamp_seconds", CERTIFICATE, label, shown)
 
 
 def _of_credentials(sources: Iterable[CredentialSource]) -> Iterator[Metric]:

@@ -18,6 +18,9 @@ PREFIX: Final = "pandadoc_proxy_"
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 """Those that are told apart; others are `other`."""
 
+LATE: Final = (0.01, 0.05, 0.1, 0.5, 1, 5)
+"""Seconds: from what a busy loop is late by as a rule, to what a kubelet takes for dead."""
+
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """From an answer out of PandaDoc's cache to `upstream.response_timeout`."""
 
@@ -44,7 +47,10 @@ class _Series:
 
 
 class Metrics:
-    """One proxy's metrics. The registry's counters grow in `ended` alone; `_series` with each new combination."""
+    """One proxy's metrics.
+
+    The registry's counters grow in `ended` and `late` alone; `_series` with each new combination.
+    """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -60,6 +66,12 @@ class Metrics:
             "own_answers", "Answers of the proxy's own, by their word in Proxy-Status.", *whose, "status", "error"
         )
         self._unfinished = self._counter("unfinished_answers", "Answers that broke off after their heads.", *whose)
+        self._lag = Histogram(
+            f"{PREFIX}event_loop_lag_seconds",
+            "How late the event loop came to what was due, each second.",
+            registry=self._registry,
+            buckets=LATE,
+        )
         self._series: dict[tuple[str, str, str, int], _Series] = {}
 
     def __repr__(self) -> str:
@@ -79,6 +91,10 @@ class Metrics:
             self._unfinished.labels(exchange.listener, exchange.client).inc()
         if exchange.error:
             self._own.labels(exchange.listener, exchange.client, hundreds(exchange.status), exchange.error).inc()
+
+    def late(self, seconds: float) -> None:
+        """Count how late the event loop was."""
+        self._lag.observe(seconds)
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Write all of them, in the format that the scraper asks for; return the text and its content type."""

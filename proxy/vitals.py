@@ -6,6 +6,7 @@ Never here: what a request, a credential or a listener does.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from proxy.certificates import ServerCertificate
 from proxy.compose import Snapshot
 from proxy.forward.clients import Client, Named
 from proxy.forward.handler import Handler, Lane
@@ -20,11 +21,16 @@ class Port:
     handler: Handler
     server: Server
     lane: Callable[[], Lane]  # what serves it now
+    certificate: ServerCertificate | None  # what it shows of itself, with TLS
 
     @property
     def name(self) -> str:
         """What it is called by its address in the configuration."""
         return self.handler.listener
+
+    @property
+    def certificate_expires_at(self) -> float | None:
+        return None if self.certificate is None else self.certificate.expires_at
 
     @property
     def clients(self) -> tuple[Client, ...]:

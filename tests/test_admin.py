@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import aiohttp
 import pytest
 from conftest import HouseMaker
 from rig import House, until
+from tls import LONG_AGO, CertificateFolder
 from wire import caller, converse
 
 from proxy.simulator import Fault
 
+NEXT_CENTURY = datetime(2100, 1, 1, tzinfo=UTC)
 YES = b"X-Pandadoc-Proxy-Quit: yes\r\n"
 
 
@@ -129,6 +132,22 @@ async def test_status_names_clients_and_shows_no_key(api_key_house: HouseMaker) 
     ((billing, later),) = [listener["clients"] for listener in (await status_of(house))["listeners"]]
     assert billing == {"name": "billing", "credential": "default", "has_key": True, "requests_in_flight": 0}
     assert (later["name"], later["has_key"]) == ("later", False)
+
+
+async def test_a_renewed_certificates_end_is_told_within_a_look_and_a_plain_listener_has_none(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    folder = CertificateFolder(tmp_path / "tls")
+    folder.renew(LONG_AGO)
+    listeners = [{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:0", "tls": folder.files}]
+    house = await api_key_house({"listeners": listeners})
+    for end, told in ((None, "2020-01-01T00:00:00+00:00"), (NEXT_CENTURY, "2100-01-01T00:00:00+00:00")):
+        if end is not None:
+            folder.renew(end)
+            await house.look()
+        plain, tls = (await status_of(house))["listeners"]
+        assert plain["certificate_expires_at"] is None
+        assert tls["certificate_expires_at"] == told
 
 
 async def page_of(house: House) -> str:

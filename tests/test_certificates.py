@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tls import LONG_AGO, CertificateFolder
 
 from proxy import certificates
-from proxy.certificates import ServerCertificate, doubt, flaws, server_context
+from proxy.certificates import ServerCertificate, doubt, expiry, flaws, server_context
 from proxy.config import Tls
 from proxy.disk import Disk
 
@@ -129,6 +129,43 @@ def test_an_expired_certificate_is_doubted(folder: CertificateFolder) -> None:
     assert doubt(files(folder)) == (
         f"who verifies {folder.path}/cert will refuse it (certificate has expired): renew it"
     )
+
+
+def test_the_expiry_is_the_listeners_own_certificates_whether_it_is_over_or_not(folder: CertificateFolder) -> None:
+    in_a_week = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
+    for end in (in_a_week, LONG_AGO):
+        folder.renew(end)
+        assert expiry(files(folder)) == end.timestamp()
+
+
+def test_a_certificate_for_another_purpose_has_no_expiry_to_tell(folder: CertificateFolder) -> None:
+    """Nobody would trust it on any day; the doubt says so."""
+    cert, key = client_pair()
+    folder.put(cert=cert, key=key)
+    assert "unsuitable certificate purpose" in doubt(files(folder))
+    assert expiry(files(folder)) is None
+
+
+def client_pair() -> tuple[bytes, bytes]:
+    """Return a certificate that only clients may show, and its key."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    own = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return builder.add_extension(purpose, critical=True).sign(key, SHA256()).public_bytes(Encoding.PEM), own
+
+
+async def test_a_renewed_certificates_expiry_is_told_once_it_is_taken(folder: CertificateFolder) -> None:
+    certificate = ServerCertificate("here", files(folder), Disk())
+    folder.renew(LONG_AGO)
+    await certificate.start()
+    assert certificate.expires_at == LONG_AGO.timestamp()
+    in_a_week = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
+    folder.renew(in_a_week)
+    await certificate.look()
+    assert certificate.expires_at == in_a_week.timestamp()
 
 
 async def test_files_that_change_while_they_are_read_are_read_again(

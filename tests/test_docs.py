@@ -48,3 +48,23 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
 def test_the_readme_leads_to_every_page() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name})" not in readme] == []
+
+
+LIFE: Final = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("## Life in a pod")[2]
+SHOWN: Final = [
+    (file, words)
+    for file, names in re.findall(r"((?:[a-z]+/)?test_[a-z_]+): (`[^|;]+`)", LIFE.partition("\n## ")[0])
+    for words in re.findall(r"`([^`]+)`", names)
+]
+
+
+@pytest.mark.parametrize(("file", "words"), SHOWN, ids=[words for _, words in SHOWN])
+def test_what_happens_in_a_pod_is_shown_by_a_test_that_exists(file: str, words: str) -> None:
+    tests = re.findall(r"def (test_\w+)", (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8"))
+    assert [name for name in tests if words.replace(" ", "_") in name]
+
+
+def test_every_row_of_a_life_in_a_pod_names_a_test() -> None:
+    rows = re.findall(r"(?m)^\|(?! *\|? what|---)(.*)\|$", LIFE.partition("\n## ")[0])
+    assert len(rows) > 15
+    assert [row for row in rows if not re.search(r"\btest_[a-z_]+: `", row)] == []

@@ -1,6 +1,7 @@
 """What a scraper sees: every number comes from a real request through a real proxy."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from conftest import HouseMaker
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics
 from rig import House, until
+from tls import LONG_AGO, CertificateFolder
 from wire import OK, Stage, caller, converse, upstream
 
 from proxy.config.sections import Shutdown
@@ -280,6 +282,16 @@ async def test_two_listeners_on_any_free_port_are_told_apart(api_key_house: Hous
     assert len(seen.labels("caller_connections")) == 2
 
 
+async def test_only_a_tls_listener_has_a_certificate_that_expires(api_key_house: HouseMaker, tmp_path: Path) -> None:
+    folder = CertificateFolder(tmp_path / "tls")
+    folder.renew(LONG_AGO)
+    house = await api_key_house({"listeners": [{"bind": LISTENER}, {"bind": LISTENER, "tls": folder.files}]})
+    name, tls = "listener_certificate_expiry_timestamp_seconds", f"{LISTENER} (2)"
+    seen = await scraped(house)
+    assert seen.labels(name) == [{"listener": tls}]
+    assert seen.value(name, listener=tls) == LONG_AGO.timestamp()
+
+
 async def test_counts_and_grants_outlive_a_reload(oauth_house: HouseMaker) -> None:
     """A counter that starts anew with each changed line would make every rate a guess."""
     house = await oauth_house({"policy": {"profiles": ["read-only"]}})
@@ -288,7 +300,8 @@ async def test_counts_and_grants_outlive_a_reload(oauth_house: HouseMaker) -> No
     before = await scraped(house)
     await house.proxy.reload(msgspec.structs.replace(house.config(), shutdown=Shutdown(drain=5)))
     after = await scraped(house)
-    counts = {key: value for key, value in before.samples.items() if key[0].startswith("pandadoc_proxy_")}
+    ours = {key: value for key, value in before.samples.items() if key[0].startswith("pandadoc_proxy_")}
+    counts = {key: value for key, value in ours.items() if key[0] != "pandadoc_proxy_tasks"}  # those come and go
     assert {key: after.samples[key] for key in counts} == counts
     assert after.value("policy_refusals_total", rule="policy, profile read-only: otherwise: deny") == 1
 

@@ -4,35 +4,19 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import trustme
+from mounted import MountedFolder
 
 LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @dataclass
-class CertificateFolder:
-    """A folder of PEM files behind a `..data` link, as a mounted secret is. `put` alone changes it."""
+class CertificateFolder(MountedFolder):
+    """A folder of PEM files, mounted. `put` alone changes it."""
 
-    path: Path
     ca: trustme.CA = field(default_factory=trustme.CA)
-    versions: int = 0
-
-    def put(self, **contents: bytes) -> None:
-        """Swap all of the folder's files at once; what is not named stays as it is."""
-        before = {file.name: file.read_bytes() for file in self.path.glob("..data/*")}
-        self.versions += 1
-        version = self.path / f"..version-{self.versions}"
-        version.mkdir(parents=True)
-        for name, content in {**before, **contents}.items():
-            (version / name).write_bytes(content)
-            if not (self.path / name).is_symlink():
-                (self.path / name).symlink_to(Path("..data") / name)
-        swapped = self.path / "..data_tmp"
-        swapped.symlink_to(version.name)
-        swapped.rename(self.path / "..data")
 
     def renew(self, not_after: datetime | None = None) -> trustme.LeafCert:
         """Put a new certificate of the authority and its key."""

@@ -9,6 +9,7 @@ It leans on a few inner names of aiohttp's RequestHandler, which is why the vers
 
 import asyncio
 import logging
+import select
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -156,10 +157,17 @@ class Connection(RequestHandler):
         response.force_close()
         return response
 
-    def leave(self) -> None:
-        """Close if idle. (`close` would drop the rest of a request's body; the handler says `Connection: close`.)"""
-        if not self._busy():
-            self.force_close()
+    def leave(self) -> bool:
+        """Close if nothing is owed, nor has begun to come; tell whether to look again.
+
+        (`close` would drop the rest of a request's body; the handler says `Connection: close`.)
+        """
+        if self._busy():
+            return self._place is not None and not self._door.crowd.is_leaving(self._place)
+        if self._is_spoken_to():
+            return True
+        self.force_close()
+        return False
 
     def retire(self) -> None:
         """Close if idle, or else behind the next answer."""
@@ -169,6 +177,19 @@ class Connection(RequestHandler):
     def _busy(self) -> bool:
         """Tell whether a request is being served, or the rest of its body is still being read away."""
         return self._request_in_progress or bool(self._messages) or self._waiter is None
+
+    def _is_spoken_to(self) -> bool:
+        """Tell whether a head has begun to come, or something lies in the kernel that nobody has read.
+
+        A socket that is closed then is reset, and its caller can't know what became of its request (RFC 2525 §2.17).
+        """
+        if self.transport is None or self._place is None or self.transport.is_closing():
+            return False
+        if self._clock is not None:
+            return True
+        kernel = select.poll()
+        kernel.register(self._place.get_extra_info("socket"), select.POLLIN)
+        return bool(kernel.poll(0))
 
     def _head_came(self) -> None:
         """Take note of whole heads, or of something that is none; both are in the queue already."""

@@ -71,6 +71,10 @@ class Crowd(Generic[T]):
             self._take(one)
             del self._kinds[one]
 
+    def is_leaving(self, one: T) -> bool:
+        """Tell whether it is gone, or all that it is still here for is to go."""
+        return self._kinds.get(one, Waits.LEAVING) is Waits.LEAVING
+
     def everybody(self) -> list[T]:
         """Return all who are here."""
         return list(self._kinds)

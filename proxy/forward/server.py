@@ -123,13 +123,12 @@ class Server(web.Server):
         """How often something came that was no request."""
         return self._door.malformed
 
-    def leave(self) -> None:
-        """Close every connection that owes no answer."""
-        for connection in self.connections:
-            if isinstance(connection, Connection):
-                connection.leave()
+    def leave(self) -> bool:
+        """Close every connection that owes no answer; tell whether one does, or may come to."""
         for transport in tuple(self._door.handshakes):
             transport.abort()
+        stay = [each.leave() for each in self.connections if isinstance(each, Connection)]
+        return any(stay)
 
     def retire(self) -> None:
         """Have every caller come anew: no connection takes another request than the one it has."""

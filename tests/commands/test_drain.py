@@ -9,7 +9,7 @@ import hashlib
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,16 +18,20 @@ import aiohttp
 import pytest
 from aiohttp import ClientSession
 from commands.oracle import read_stored
-from commands.process import MEMBER, PATIENCE, Machine, status_of, until_closed, until_unready
+from commands.process import MEMBER, PATIENCE, Machine, Process, status_of, until_closed, until_unready
 from rig import until
+from wire import Caller, caller
 from yarl import URL
 
+from proxy.binding import ACCEPTED_AT_ONCE
 from proxy.simulator import Fault, pdf_sha256
 from proxy.simulator.journal import TOKEN_PATH
 
 DOCUMENTS: Final = "/public/v1/documents"
 DOWNLOAD_SIZE: Final = 64 * 1024 * 1024
 """Bytes: more than all sockets and buffers on the way can take, so that an unread download stays unfinished."""
+
+ASKING: Final = f"GET {MEMBER} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 BOTH_SIGNALS: Final = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
@@ -95,6 +99,52 @@ async def test_an_idle_proxy_ends_at_once_and_in_peace(
     process.signal(number)
     assert await process.ended() == 0
     assert process.records[-1]["message"] == "drained"
+
+
+@pytest.fixture
+async def stopped(machine: Machine) -> AsyncIterator[tuple[Process, int, Caller]]:
+    """Stop a proxy that keeps one idle connection: what callers send lies in the kernel until SIGCONT."""
+    process = await machine.start(env=machine.with_api_key())
+    port = URL(await process.url()).port
+    assert port is not None
+    async with caller(port) as kept:
+        await kept.send(ASKING)
+        assert (await kept.answer()).start == b"HTTP/1.1 200 OK"
+        process.signal(signal.SIGSTOP)
+        yield process, port, kept
+
+
+async def test_what_lies_in_the_kernel_when_sigterm_comes_is_read_and_answered(
+    stopped: tuple[Process, int, Caller],
+) -> None:
+    """On a kept connection, and on ones that nobody has accepted yet: a close would reset them, unread (RFC 1122)."""
+    process, port, kept = stopped
+    async with AsyncExitStack() as connected:
+        fresh = [await connected.enter_async_context(caller(port)) for _ in range(6 * ACCEPTED_AT_ONCE)]
+        for each in (kept, *fresh):
+            await each.send(ASKING)
+        process.signal(signal.SIGTERM)
+        process.signal(signal.SIGCONT)
+        for each in (kept, *fresh):
+            answer = await each.answer()
+            assert answer.start == b"HTTP/1.1 200 OK"
+            assert answer.values(b"connection") == [b"close"]
+    assert await process.ended() == 0
+
+
+async def test_a_head_of_which_only_a_part_has_come_at_sigterm_is_waited_for(
+    stopped: tuple[Process, int, Caller],
+) -> None:
+    process, _, kept = stopped
+    await kept.send(ASKING[:20])
+    process.signal(signal.SIGTERM)
+    process.signal(signal.SIGCONT)
+    await process.said("draining")
+    await until_closed(await process.url())
+    await asyncio.sleep(1)  # decides nothing: by then the rest would find the connection closed
+    await kept.send(ASKING[20:])
+    assert (await kept.answer()).start == b"HTTP/1.1 200 OK"
+    assert await process.ended() == 0
 
 
 async def test_an_upload_still_being_sent_at_sigterm_is_answered_before_the_process_ends(

@@ -15,6 +15,7 @@ from conftest import HouseMaker
 from deploy.promql import COMPARISON, grouped, selectors, shown
 from prometheus_client import parser
 from rig import House
+from tls import CertificateFolder
 from wire import OK, Stage, upstream
 
 from proxy.simulator import Fault
@@ -66,7 +67,7 @@ async def exported(house: House) -> Exported:
 
 
 @pytest.fixture
-async def lively(oauth_house: HouseMaker) -> AsyncIterator[Exported]:
+async def lively(oauth_house: HouseMaker, tmp_path: Path) -> AsyncIterator[Exported]:
     """Scrape a proxy to which everything has happened that has a label."""
 
     async def script(stage: Stage) -> None:
@@ -79,7 +80,11 @@ async def lively(oauth_house: HouseMaker) -> AsyncIterator[Exported]:
             await stage.say(answer)
 
     async with upstream(script) as up:
-        house = await oauth_house({"policy": {"mode": "warn", "profiles": ["read-only"]}}, probe=None)
+        certificates = CertificateFolder(tmp_path / "tls")
+        certificates.renew()
+        listeners = [{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:0", "tls": certificates.files}]
+        policy = {"mode": "warn", "profiles": ["read-only"]}
+        house = await oauth_house({"policy": policy, "listeners": listeners}, probe=None)
         await house.forward_to(up.url)
         assert (await house.ask("POST", "/replayed", data=b"x")).status == 200
         await house.get("/oauth2/access_token")

@@ -95,3 +95,8 @@ def test_whatever_happens_nobody_busy_gives_way_and_the_room_is_kept(steps: list
             here.update({one: False} if one in here else {})
         assert sorted(crowd.everybody()) == sorted(here)
         assert len(here) <= 3
+
+
+def test_who_has_its_last_answer_or_is_gone_is_leaving_and_nobody_else() -> None:
+    crowd = full(LEAVING, STRANGER, IDLE, BUSY)
+    assert [crowd.is_leaving(one) for one in (0, 1, 2, 3, 99)] == [True, False, False, False, True]
