@@ -27,7 +27,7 @@ PAUSE: Final = 1.0
 
 SAID_EVERY: Final = 60.0  # seconds
 
-Factory = Callable[[], asyncio.Protocol]
+Factory = Callable[[], asyncio.BaseProtocol]
 
 
 class Acceptor:

@@ -1,6 +1,5 @@
 """The command `run`: a proxy from its start to its end."""
 
-import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -61,13 +61,15 @@ def test_interim_answers_are_passed_over() -> None:
     reader = AnswerReader()
     reader.expect(bodiless=False)
     reader.feed(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
-    assert reader.head is None
     assert not reader.continued
     reader.feed(b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert reader.continued
-    reader.feed(LONG)
-    assert reader.head is not None
-    assert reader.head.fields[0] == (b"Content-Length", b"5")
+    assert (reader.continued, reader.head) == (True, None)
+
+
+def test_a_final_answer_has_nothing_of_the_interim_ones() -> None:
+    seen = read(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + LONG)
+    assert (seen.status, seen.reason) == (200, b"OK")
+    assert [name for name, _ in seen.fields] == [b"Content-Length", b"X-Y"]
 
 
 def test_the_answer_to_a_head_has_no_body_and_the_next_answer_has() -> None:
