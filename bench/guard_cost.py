@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from proxy.compose_policy import policy_of, policy_of_all
 from proxy.config import Config, Policy
 from proxy.forward.clients import presented
-from proxy.forward.guard import Gate, Head, admit, readings_of
+from proxy.forward.guard import Gate, admit, readings_of
+from proxy.forward.headers import Head
 from proxy.keyring import ClientKey, Keyring
 from proxy.policy.pattern import Pattern
 from proxy.policy.policy import Rule

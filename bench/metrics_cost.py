@@ -1,22 +1,17 @@
 """What counting costs each request, in microseconds, and looking, in milliseconds: `python bench/metrics_cost.py`.
 
-Counting an exchange that is over, for the metrics and for the page, and the pool's beside aiohttp's own work. One
-thread, nothing on the network; the least of several rounds.
+Counting an exchange that is over, for the metrics and for the page. One thread, nothing on the network; the least
+of several rounds.
 """
 
-import asyncio
 import sys
 import timeit
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import aiohttp
-from yarl import URL
 
 from proxy.clock import SystemClock
 from proxy.forward.exchange import Exchange
@@ -24,7 +19,6 @@ from proxy.metrics import METHODS, Metrics
 from proxy.page.figures import figures
 from proxy.page.recent import Recent
 from proxy.page.traffic import SLOTS, Slot
-from proxy.pool import Pool
 
 ROUNDS: Final = 7
 CALLS: Final = 20_000
@@ -45,30 +39,6 @@ def microseconds(work: Callable[[], object]) -> float:
     return min(timeit.repeat(work, number=CALLS, repeat=ROUNDS)) / CALLS * 1e6
 
 
-async def lent(pool: aiohttp.TCPConnector, request: Callable[[], Awaitable[Any]]) -> float:
-    """Time a connection that is taken from the pool and given back."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        begun = perf_counter()
-        for _ in range(CALLS):
-            (await request()).release()
-        best = min(best, perf_counter() - begun)
-    await pool.close()
-    return best / CALLS * 1e6
-
-
-async def pooled(kind: type[aiohttp.TCPConnector]) -> float:
-    """Time it for one kind of pool, on one real loopback connection."""
-    server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
-    url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-    pool = kind()
-    request = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop())
-    request.connection_key  # noqa: B018 - computed once, as for every request
-    took = await lent(pool, lambda: pool.connect(request, [], aiohttp.ClientTimeout()))
-    server.close()
-    return took
-
-
 def main() -> None:
     """Time each."""
     metrics, recent = Metrics(), Recent(SystemClock().monotonic)
@@ -77,8 +47,6 @@ def main() -> None:
     for exchange, what in ((plain, "a request that was forwarded"), (refused, "an answer of our own")):
         print(f"{microseconds(partial(metrics.ended, exchange)):6.2f} µs  {what}, for the metrics")
         print(f"{microseconds(partial(recent.ended, exchange)):6.2f} µs  and for the page")
-    theirs, ours = asyncio.run(pooled(aiohttp.TCPConnector)), asyncio.run(pooled(Pool))
-    print(f"{ours - theirs:6.2f} µs  the pool's counting, of {ours:.2f} µs to take a connection and give it back")
     for exchange in (over(f"client-{n}", method) for n in range(CLIENTS) for method in METHODS):
         metrics.ended(exchange)
     size = len(metrics.page("")[0])

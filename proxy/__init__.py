@@ -13,7 +13,7 @@
     secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed
     keyring.py                      which client a key belongs to
     errors.py                       what we say ourselves, by who must act
-    outbound.py pool.py hosts.py    sessions that leave the machine; which names mean this one
+    outbound.py hosts.py            what leaves the machine; which names mean this one
     logs.py log_lines.py notice.py  what operators are told
     admin.py metrics.py             what they may ask: gauges.py and condition.py look at vitals.py, the running parts
     tracing.py spans.py             whether OpenTelemetry is to be told of requests and refreshes, and what
@@ -21,10 +21,11 @@
     pulse.py                        how late the event loop comes
     service_manager.py              what systemd is told
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
+    event_loop.py                   which one it all runs on
     disk.py                         file work that stalls nothing else
     core_dumps.py                   nobody reads our memory
     explain.py                      what would become of a request, for `check`
-    binding.py unix_socket.py       addresses that are listened at
+    binding.py unix_socket.py       addresses that are listened at; acceptor.py: how connections come in
     certificates.py                 what a TLS listener shows, re-read when it changes
     open_files.py                   whether as many connections as configured can be open
     simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI

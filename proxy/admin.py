@@ -16,7 +16,6 @@ from aiohttp import web
 
 from proxy.errors import CallerError, Refused
 from proxy.forward import guard
-from proxy.forward.headers import values
 from proxy.forward.problem import problem
 from proxy.forward.server import Incoming
 from proxy.hosts import is_loopback
@@ -84,7 +83,7 @@ class Admin:
         end = self._end()
         if end is None:
             return _problem(Refused("Nobody may end this proxy by a request. Set admin.quit: true to allow it."))
-        if values(request.head.fields, QUIT) != [b"yes"]:
+        if request.head.values(QUIT) != [b"yes"]:
             return _problem(Refused("To end the proxy, send the header X-Pandadoc-Proxy-Quit: yes."))
         log.info("POST /quit: ending")
         end()

@@ -5,6 +5,7 @@ Never here: what the parts are made of (compose).
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from proxy.config.sockets import PRIVATE, Owner
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.disk import Disk
+from proxy.errors import NAME
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.exchange import Exchange
 from proxy.forward.handler import Handler, Lane
@@ -54,9 +56,6 @@ it from an answer then, and not in the moment in which its next request is on th
 
 LEAVE_EVERY: Final = 0.02
 """Seconds between two looks at connections that owe an answer."""
-
-ROUNDS_TO_BEGIN: Final = 3
-"""Rounds of the loop that asyncio needs from a connection's acceptance to its protocol."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,10 @@ class Proxy:
         self._clock = clock or SystemClock()
         self._tasks = Tasks()
         self._spans = spans
-        self._around = Surroundings(state_home, self._clock, self._tasks, SecretReader(), lambda: self.ready, spans)
+        via = f"1.1 {NAME}-{secrets.token_hex(4)}".encode()
+        self._around = Surroundings(
+            state_home, self._clock, self._tasks, SecretReader(), lambda: self.ready, via, spans
+        )
         self._snapshot: Snapshot | None = None
         self._coming: Snapshot | None = None
         self._retired: list[Snapshot] = []
@@ -308,7 +310,7 @@ class Proxy:
         trace = None if self._spans is None else self._spans.request
         handler = Handler(name, partial(self._lane, name), self._clock.monotonic, self._ended, trace)
         server = Server(handler, _limits(config), tls=None if certificate is None else certificate.context)
-        return Open(Binding.of(listener, server), certificate, handler)
+        return Open(Binding.of(listener, server, self._tasks), certificate, handler)
 
     def _ended(self, exchange: Exchange) -> None:
         self._metrics.ended(exchange)
@@ -324,7 +326,7 @@ class Proxy:
             page=lambda: html(view(self._vitals, self._recent, self._clock.wall)),
             end=lambda: self._end if self.config.admin is not None and self.config.admin.quit else None,
         )
-        return Binding(Server(admin, _limits(config)), config.admin.bind)
+        return Binding(Server(admin, _limits(config)), config.admin.bind, self._tasks)
 
     @property
     def _vitals(self) -> Vitals:
@@ -374,10 +376,7 @@ def _permissions(listener: Listener) -> tuple[int, Owner | None]:
 
 
 async def _stop_accepting(bindings: Sequence[Binding]) -> None:
-    for binding in bindings:
-        await binding.stop_accepting()
-    for _ in range(ROUNDS_TO_BEGIN):
-        await asyncio.sleep(0)
+    await asyncio.gather(*(binding.stop_accepting() for binding in bindings))
 
 
 async def _leave(bindings: Sequence[Binding]) -> None:

@@ -2,27 +2,17 @@
 
 import asyncio
 import os
-import select
 import socket
-from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Final
 
-from aiohttp import web
-
 from proxy import unix_socket
+from proxy.acceptor import Acceptor
 from proxy.config import Listener, TcpBind, UnixBind
 from proxy.config.sockets import PRIVATE, Owner
 from proxy.forward.server import Server
+from proxy.tasks import Tasks
 from proxy.unix_socket import UnixSocket
-
-BACKLOG: Final = 1024
-"""Connections the kernel may hold for us; a burst of a thousand must not be turned away."""
-
-ACCEPTED_AT_ONCE: Final = 64
-"""Connections that are taken in one round of the loop, before any finds out whether there is room for it."""
-
-QUIET_ROUNDS: Final = 2
-"""Rounds of the loop in which nobody came, before a listener closes."""
 
 CUT_OFF: Final = 1.0
 """Seconds that answers get to leave when all is over."""
@@ -31,25 +21,27 @@ CUT_OFF: Final = 1.0
 class Binding:
     """One address and its server.
 
-    `_socket`, of a unix one, and `_where` are set by `start`; `_mode` and `_owner` change by `hand_over`.
+    `_acceptors`, `_socket`, of a unix one, and `_where` are set by `start`; `_mode` and `_owner` change by
+    `hand_over`.
     """
 
     def __init__(
-        self, server: Server, bind: TcpBind | UnixBind, *, mode: int = PRIVATE, owner: Owner | None = None
+        self, server: Server, bind: TcpBind | UnixBind, tasks: Tasks, *, mode: int = PRIVATE, owner: Owner | None = None
     ) -> None:
         self.server = server
         self._bind = bind
         self._where = bind
+        self._tasks = tasks
         self._mode = mode
         self._owner = owner or Owner()
-        self._runner = web.ServerRunner(server, shutdown_timeout=CUT_OFF)
+        self._acceptors: list[Acceptor] = []
         self._socket: UnixSocket | None = None
 
     @classmethod
-    def of(cls, listener: Listener, server: Server) -> "Binding":
+    def of(cls, listener: Listener, server: Server, tasks: Tasks) -> "Binding":
         """Bind as a listener's section says."""
         mode = PRIVATE if listener.mode is None else listener.mode
-        return cls(server, listener.bind, mode=mode, owner=listener.owner)
+        return cls(server, listener.bind, tasks, mode=mode, owner=listener.owner)
 
     def __repr__(self) -> str:
         return f"<Binding {self.url}>"
@@ -63,15 +55,8 @@ class Binding:
 
     async def start(self) -> None:
         """Listen. Raises OSError that names the address and says what to do; nothing is bound then."""
-        await self._runner.setup()
-        try:
-            if isinstance(self._bind, UnixBind):
-                await self._listen_at_path(self._bind)
-            else:
-                await self._listen_at_port(self._bind)
-        except OSError:
-            await self.stop()
-            raise
+        listening = self._at_path(self._bind) if isinstance(self._bind, UnixBind) else await self._at_port(self._bind)
+        self._acceptors = [Acceptor(each, self.server, self._tasks) for each in listening]
 
     async def hand_over(self, mode: int, owner: Owner | None) -> None:
         """Give a unix socket another mode and owner. Raises OSError that says what to do."""
@@ -81,59 +66,39 @@ class Binding:
             self._mode, self._owner = mode, owner
 
     async def stop_accepting(self) -> None:
-        """Take no new connection, once those are accepted that wait for it: a close would reset them."""
+        """Take no new connection but those that wait already; who is connected is served."""
         if self._socket is not None:
             self._socket.remove()
-        for site in tuple(self._runner.sites):
-            await _accepted(site)
-            await site.stop()
+        for acceptor in self._acceptors:
+            await acceptor.stop()
 
     async def stop(self) -> None:
         """Close whatever is left. Does nothing the second time."""
         await self.stop_accepting()
-        await self._runner.cleanup()
-        if self._socket is not None:
-            self._socket.socket.close()
+        self.server.pre_shutdown()
+        await self.server.shutdown(CUT_OFF)
 
-    async def _listen_at_path(self, bind: UnixBind) -> None:
+    def _at_path(self, bind: UnixBind) -> list[socket.socket]:
         ids = unix_socket.owner_ids(self._owner.user, self._owner.group)
         self._socket = unix_socket.listen(bind.path, self._mode, ids)
-        await self._serve(web.SockSite(self._runner, self._socket.socket, backlog=ACCEPTED_AT_ONCE))
+        return [self._socket.socket]
 
-    async def _listen_at_port(self, bind: TcpBind) -> None:
+    async def _at_port(self, bind: TcpBind) -> list[socket.socket]:
+        """Bind to every address of a host; on "any free port", to the same one on each."""
         try:
-            await self._serve(web.TCPSite(self._runner, bind.host, bind.port, backlog=ACCEPTED_AT_ONCE))
+            found = await asyncio.get_running_loop().getaddrinfo(
+                bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            with ExitStack() as bound:
+                sockets: list[socket.socket] = []
+                port = bind.port
+                for family, _, _, _, address in dict.fromkeys(found):
+                    one = socket.create_server((address[0], port), family=family)
+                    sockets.append(bound.enter_context(one))
+                    port = one.getsockname()[1]
+                bound.pop_all()
         except OSError as fault:
-            reason = os.strerror(fault.errno) if fault.errno else str(fault)
+            reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror or str(fault)
             raise OSError(f"{bind}: {reason}. Choose another address, or free this one.") from fault
-        self._where = TcpBind(bind.host, self._runner.addresses[0][1])
-
-    async def _serve(self, site: web.BaseSite) -> None:
-        """Start a site, and have the kernel hold more than is accepted at once: asyncio has one number for both."""
-        await site.start()
-        for listening in _sockets(site):
-            with socket.socket(fileno=os.dup(listening.fileno())) as same:
-                same.listen(BACKLOG)
-
-
-def _sockets(site: web.BaseSite) -> Sequence[socket.socket]:
-    """Return what a site listens at: nothing before it is started."""
-    server = site._server  # noqa: SLF001 - it says so nowhere else
-    return server.sockets if isinstance(server, asyncio.Server) else ()
-
-
-async def _accepted(site: web.BaseSite) -> None:
-    """Let the loop accept what waits; new ones that keep coming get no more rounds than a full backlog needs.
-
-    asyncio drops a connection that is accepted, but has no transport yet, when its server closes: it gets one round
-    later, so for two rounds nobody may have come.
-    """
-    kernel = select.poll()
-    for listening in _sockets(site):
-        kernel.register(listening, select.POLLIN)
-    quiet = 0
-    for _ in range(2 * BACKLOG // ACCEPTED_AT_ONCE):
-        quiet = 0 if kernel.poll(0) else quiet + 1
-        if quiet == QUIET_ROUNDS:
-            return
-        await asyncio.sleep(0)
+        self._where = TcpBind(bind.host, port)
+        return sockets

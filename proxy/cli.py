@@ -295,8 +295,16 @@ def _finish(work: Coroutine[Any, Any, int]) -> NoReturn:
     """Run `work` to its exit code."""
     import asyncio
 
+    from proxy import event_loop
+
     try:
-        code = asyncio.run(work)
+        loop_factory = event_loop.factory()
+    except ValueError as bad:
+        work.close()
+        _refuse(bad)
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            code = runner.run(work)
     except (asyncio.CancelledError, KeyboardInterrupt):  # the second signal; Ctrl-C where nobody catches it
         code = 1
     except OSError as fault:

@@ -24,13 +24,13 @@ from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.guard import Gate
 from proxy.forward.handler import Lane
 from proxy.forward.headers import Origin
+from proxy.forward.http_upstream import HttpUpstream
 from proxy.forward.places import InFlight, Places
-from proxy.forward.session_upstream import SessionUpstream
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Upstream
+from proxy.forward.upstream_pool import UpstreamPool
 from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
-from proxy.pool import Pool
 from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
 
@@ -47,9 +47,8 @@ class Snapshot:
     sources: Mapping[str, CredentialSource]
     keyrings: Mapping[str, Keyring]  # by address, of the listeners that have clients
     upstream: Upstream
-    forwarding: tuple[aiohttp.ClientSession, aiohttp.ClientSession]
     credential_session: aiohttp.ClientSession
-    pool: Pool  # of the forwarding sessions
+    pool: UpstreamPool
     kept_bytes: KeptBytes
     tally: Tally
     in_flight: InFlight  # requests that have begun on this snapshot
@@ -61,11 +60,12 @@ class Snapshot:
             change()
 
     async def close(self, *, but: "Iterable[Snapshot]" = ()) -> None:
-        """Close the sessions, but for those that other snapshots go on with."""
-        kept = [session for other in but for session in (*other.forwarding, other.credential_session)]
-        for session in (*self.forwarding, self.credential_session):
-            if session not in kept:
-                await session.close()
+        """Close what leads out, but for what other snapshots go on with."""
+        others = tuple(but)
+        if all(other.pool is not self.pool for other in others):
+            self.pool.close()
+        if all(other.credential_session is not self.credential_session for other in others):
+            await self.credential_session.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ class Surroundings:
     tasks: Tasks
     reader: SecretReader
     ready: Callable[[], bool]
+    via: bytes  # names this process, and nothing else of it
     spans: "Spans | None" = None  # none: nobody traces
 
 
@@ -96,13 +97,11 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
     """
     same_upstream = earlier is not None and earlier.config.upstream == config.upstream
     if earlier is not None and same_upstream:
-        upstream, forwarding, session = earlier.upstream, earlier.forwarding, earlier.credential_session
-        pool = earlier.pool
+        upstream, pool, session = earlier.upstream, earlier.pool, earlier.credential_session
     else:
         context = outbound.trust(config.upstream)
         pool, session = outbound.forwarding_pool(config.upstream, context), outbound.credential_session(context)
-        forwarding = outbound.forwarding_sessions(config.upstream, pool)
-        upstream = _upstream(config, forwarding)
+        upstream = _upstream(config, pool)
         if around.spans is not None:
             upstream = around.spans.upstream(upstream, config.upstream.url.origin())
     trace = None if around.spans is None else around.spans.refresh
@@ -115,7 +114,7 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
     keyrings = {name: _keyring(name, listener, parts, earlier) for name, listener in named if listener.clients}
     lanes = {
         name: Lane(
-            gate=_gate(listener, config),
+            gate=_gate(listener, config, around.via),
             clients=_clients(listener, config, sources, keyrings.get(name)),
             placeholder=listener.token_endpoint == "placeholder",  # noqa: S105 - a choice, no secret
             upstream=upstream,
@@ -132,18 +131,16 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
         )
         for name, listener in named
     }
-    return Snapshot(
-        config, lanes, sources, keyrings, upstream, forwarding, session, pool, kept_bytes, tally, in_flight, changes
-    )
+    return Snapshot(config, lanes, sources, keyrings, upstream, session, pool, kept_bytes, tally, in_flight, changes)
 
 
-def _upstream(config: Config, forwarding: tuple[aiohttp.ClientSession, aiohttp.ClientSession]) -> Upstream:
-    return SessionUpstream(
-        *forwarding,
-        config.upstream.url.origin(),
-        response_timeout=config.upstream.response_timeout,
-        idle_timeout=config.upstream.idle_timeout,
-        proxy=config.upstream.proxy,
+def _upstream(config: Config, pool: UpstreamPool) -> Upstream:
+    settings = config.upstream
+    return HttpUpstream(
+        pool,
+        settings.url.origin(),
+        response_timeout=settings.response_timeout,
+        idle_timeout=settings.idle_timeout,
     )
 
 
@@ -187,12 +184,13 @@ def _clients(
     return Named(clients, keyring)
 
 
-def _gate(listener: Listener, config: Config) -> Gate:
+def _gate(listener: Listener, config: Config, via: bytes) -> Gate:
     bind = listener.bind
     return Gate(
         allowed_hosts=listener.allowed_hosts,
         bound_to=bind.host if isinstance(bind, TcpBind) and not is_wildcard(bind.host) else None,
         prefix=_origin(config).prefix,
+        via=via,
         max_head=config.limits.max_head,
         max_headers=config.limits.max_headers,
     )

@@ -6,7 +6,7 @@ from typing import Any
 from proxy import __version__, logs
 from proxy.credential.status import document
 from proxy.forward.clients import Client
-from proxy.pool import Pool
+from proxy.forward.upstream_pool import UpstreamPool
 from proxy.vitals import Port, Vitals
 
 
@@ -57,7 +57,7 @@ def _client(client: Client, keyless: list[str]) -> dict[str, Any]:
     }
 
 
-def _upstream(pool: Pool) -> dict[str, Any]:
+def _upstream(pool: UpstreamPool) -> dict[str, Any]:
     return {
         "connections_busy": pool.busy,
         "connections_idle": pool.idle,

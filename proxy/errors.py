@@ -116,6 +116,17 @@ class OperatorError(ProxyError):
     error = "proxy_configuration_error"
 
 
+class LoopDetected(OperatorError):
+    """What we have sent has come back to us (RFC 5842 §7.2)."""
+
+    status = 508
+    error = "proxy_loop_detected"
+    type = "proxy_loop"
+
+    def __init__(self) -> None:
+        super().__init__("The proxy's own request has come back to it. upstream.url leads to the proxy: correct it.")
+
+
 class UpstreamError(ProxyError):
     """The upstream could not be reached, or broke before its answer began."""
 

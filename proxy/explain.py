@@ -7,7 +7,8 @@ from proxy.compose_policy import policy_of_all, policy_of_client
 from proxy.config import Client, Config, Listener
 from proxy.errors import ProxyError
 from proxy.forward import token_request
-from proxy.forward.guard import Gate, Head, admit, readings_of
+from proxy.forward.guard import Gate, admit, readings_of
+from proxy.forward.headers import Head
 from proxy.policy.policy import Decision, Policy
 from proxy.policy.profiles import named
 

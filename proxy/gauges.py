@@ -16,8 +16,8 @@ from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.credential.status import STATES
 from proxy.forward.tally import Tally
+from proxy.forward.upstream_pool import UpstreamPool
 from proxy.metrics import PREFIX
-from proxy.pool import Pool
 from proxy.vitals import Port, Vitals
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
@@ -116,7 +116,7 @@ def _of_grants(sources: list[RefreshingCredential]) -> Iterator[Metric]:
     yield _counter("refreshes", REFRESHES, ("credential", "cause", "result"), refreshes)
 
 
-def _of_upstream(pool: Pool) -> Iterator[Metric]:
+def _of_upstream(pool: UpstreamPool) -> Iterator[Metric]:
     yield _gauge("upstream_connections", CONNECTIONS, ("state",), [(("busy",), pool.busy), (("idle",), pool.idle)])
     yield _gauge(
         "upstream_connections_max", "How many there may be (upstream.max_connections).", (), [((), pool.limit)]

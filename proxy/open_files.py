@@ -4,11 +4,10 @@ A process that has none left can't accept, connect, resolve a name or write its 
 is allowed, and says beforehand where that does not suffice. Only `run`: the limit is the whole process's.
 """
 
-import asyncio
 import errno
 import logging
 import resource
-from typing import Any, Final
+from typing import Final
 
 from proxy.config import Config
 
@@ -22,8 +21,7 @@ PASSING: Final = 256
 whether there is a place for them, those that have just given way, those that are turned away."""
 
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-SAID_EVERY: Final = 60.0  # seconds
+"""What accept(2) says where there is no room for a connection."""
 
 
 def needed(config: Config) -> int:
@@ -65,22 +63,3 @@ def _advice(config: Config, allowed: int) -> str:
 def _ports(config: Config) -> int:
     """Count the listeners, and the admin port."""
     return len(config.listeners) + (config.admin is not None)
-
-
-class AcceptFaults:
-    """Says once a minute that connections can't be accepted; asyncio would log hundreds of tracebacks a second.
-
-    It waits a second, then tries again. `_quiet_until` is set by `__call__`, in the loop's time.
-    """
-
-    def __init__(self) -> None:
-        self._quiet_until = 0.0
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle what nobody else has caught (`loop.set_exception_handler`)."""
-        fault = context.get("exception")
-        if not (isinstance(fault, OSError) and fault.errno in EXHAUSTED and "socket" in context):
-            loop.default_exception_handler(context)
-        elif loop.time() >= self._quiet_until:
-            self._quiet_until = loop.time() + SAID_EVERY
-            log.error("connections wait to be accepted: %s. Raise ulimit -n, or lower limits.max_connections", fault)

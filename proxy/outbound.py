@@ -1,7 +1,6 @@
-"""Sessions that leave the machine: verified TLS, no cookies, no redirects by default, nothing decoded.
+"""What leaves the machine, over verified TLS: a pool that forwards, and a session for token calls and probes.
 
-Two of them exist: one forwards, one carries token calls and probes, so that a full pool of
-requests can never keep the credential from healing.
+They are two, so that a pool that is full of requests can never keep the credential from healing.
 """
 
 import ssl
@@ -11,16 +10,8 @@ import aiohttp
 
 from proxy import __version__
 from proxy.config import Upstream
-from proxy.pool import Pool
-
-NO_FIELDS_OF_ITS_OWN: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-
-LARGEST_FIELD: Final = 64 * 1024
-MOST_FIELDS: Final = 256
-"""Bounds on an answer's head. PandaDoc's stay below a tenth of them."""
-
-READ_BUFFER: Final = 64 * 1024
-"""Bytes of an unread answer that are buffered before its socket is left alone."""
+from proxy.forward.dialler import Dialler
+from proxy.forward.upstream_pool import UpstreamPool
 
 DNS_TTL: Final = 60
 """Seconds for which an address is used for new connections; a moved API is followed within a minute."""
@@ -37,37 +28,10 @@ def trust(settings: Upstream) -> ssl.SSLContext:
     return context
 
 
-def forwarding_pool(settings: Upstream, context: ssl.SSLContext) -> Pool:
+def forwarding_pool(settings: Upstream, context: ssl.SSLContext) -> UpstreamPool:
     """Make the pool of connections that requests go out on."""
-    return Pool(
-        limit=settings.max_connections, ttl_dns_cache=DNS_TTL, keepalive_timeout=settings.keepalive, ssl=context
-    )
-
-
-def forwarding_sessions(settings: Upstream, pool: Pool) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
-    """Make the sessions behind the upstream seam, on one pool: they add no field and change none.
-
-    The first owns the pool. The second never resends by itself.
-    """
-    once = _forwarding_session(settings, pool, owner=False)
-    once._retry_connection = False  # noqa: SLF001 - it has no public switch (aiohttp issue 10790)
-    return _forwarding_session(settings, pool, owner=True), once
-
-
-def _forwarding_session(settings: Upstream, connector: Pool, *, owner: bool) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=connector,
-        connector_owner=owner,
-        skip_auto_headers=NO_FIELDS_OF_ITS_OWN,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-        read_bufsize=READ_BUFFER,
-        max_line_size=LARGEST_FIELD,
-        max_field_size=LARGEST_FIELD,
-        max_headers=MOST_FIELDS,
-    )
+    dial = Dialler(settings.url.origin(), context, connect_timeout=settings.connect_timeout, proxy=settings.proxy)
+    return UpstreamPool(dial, limit=settings.max_connections, keepalive=settings.keepalive)
 
 
 def credential_session(context: ssl.SSLContext) -> aiohttp.ClientSession:

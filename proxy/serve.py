@@ -1,6 +1,5 @@
 """The command `run`: a proxy from its start to its end."""
 
-import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 from proxy import service_manager, tracing
 from proxy.app import Proxy
 from proxy.config import Config
-from proxy.open_files import AcceptFaults
 from proxy.reloads import Reloads
 from proxy.signals import Signals
 
@@ -20,7 +18,6 @@ async def serve(config: Config, state_home: Path, load: Callable[[], Config]) ->
     """
     signals = Signals()
     signals.reload_on_hangup()
-    asyncio.get_running_loop().set_exception_handler(AcceptFaults())
     proxy = Proxy(config, state_home=state_home, end=signals.pretend, spans=tracing.begin(os.environ))
     await proxy.start()
     service_manager.tell(service_manager.READY)

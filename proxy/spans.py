@@ -17,7 +17,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
 from opentelemetry.context import Context, attach, detach
@@ -148,7 +147,7 @@ class _TracedUpstream:
         if span.is_recording():
             self._describe(span, attempt)
         try:
-            answer = await self._upstream.send(replace(attempt, fields=_in_its_name(span, attempt.fields)))
+            answer = await self._upstream.send(attempt._replace(fields=_in_its_name(span, attempt.fields)))
         except BaseException as fault:
             _fail(span, fault.error if isinstance(fault, ProxyError) else type(fault).__name__)
             raise

@@ -1,5 +1,6 @@
 """Fixtures: houses to test in, opened and closed around each test."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -8,9 +9,15 @@ from typing import Any
 import pytest
 from rig import House, TurnedClock, ground, oauth
 
+from proxy import event_loop
 from proxy.simulator import Simulator
 
 HouseMaker = Callable[..., Awaitable[House]]
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run every test on the loop that the proxy runs on."""
+    return {"loop": event_loop.factory()}
 
 
 @pytest.fixture

@@ -88,7 +88,8 @@ def test_tasks_are_born_in_one_place() -> None:
         for word in ("create_task(", "ensure_future(")
         if word in path.read_text()
     }
-    assert {name for name in born if not name.startswith("simulator/")} == {"tasks.py"}
+    own = {"forward/http_upstream.py"}  # it awaits what it begins, in one function
+    assert {name for name in born if not name.startswith("simulator/")} == {"tasks.py"} | own
 
 
 def test_what_serves_in_production_loads_no_simulator() -> None:

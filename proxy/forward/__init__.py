@@ -11,7 +11,10 @@
     headers.py           what crosses, both ways (laws 9, 10, 15)
     body.py              the caller's body, kept for a replay within bounds (laws 11, 12)
     upstream.py          the seam: what is sent, what comes back
-    session_upstream.py  behind the seam: an aiohttp client session
+    http_upstream.py     behind the seam: HTTP/1.1 on connections of our own
+    resend.py            whether a send that broke is tried again (law 11)
+    upstream_pool.py     the connections there are; dialler.py: how a new one is made
+    upstream_connection.py  one of them; answer_reader.py and framing.py: what comes on it
     relay.py             the answer on its way to the caller (law 13)
     problem.py           an answer of our own (law 14)
     exchange.py          what the access log tells of one request

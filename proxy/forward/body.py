@@ -87,7 +87,12 @@ class Body:
     @property
     def replayable(self) -> bool:
         """Whether every byte read so far can be sent again."""
-        return self._kept is not None
+        return self._kept is not None or self.received == 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether the caller sends it only when it is told to (RFC 9110 §10.1.1)."""
+        return self._invite is not None
 
     @property
     def surely_replayable(self) -> bool:

@@ -12,7 +12,7 @@ import logging
 import select
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
@@ -78,7 +78,7 @@ class Connection(RequestHandler):
         self._retired = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's is
+        transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
         if self._place is None:
             if not self._door.admit(transport):
                 self._door.turn_away(transport)
@@ -114,13 +114,10 @@ class Connection(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send what is not sent yet, and note that nothing is owed any more."""
-        try:
-            async with asyncio.timeout(None if resp.prepared else LINGER):  # ours are small: nobody takes so long
-                ended = await super().finish_response(request, resp, start_time)
-        except TimeoutError:
-            if self._place is not None:
-                self._place.abort()
-            raise ConnectionResetError("the caller takes no answer") from None
+        if resp.prepared:
+            ended = await super().finish_response(request, resp, start_time)
+        else:
+            ended = await self._send_ours(request, resp, start_time)
         last = self._unreadable and not self._messages
         if self._retired:
             self.close()
@@ -128,6 +125,17 @@ class Connection(RequestHandler):
         if last:
             await self._linger()
         return ended
+
+    async def _send_ours(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        try:
+            async with asyncio.timeout(LINGER):  # they are small: nobody takes so long
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if self._place is not None:
+                self._place.abort()
+            raise ConnectionResetError("the caller takes no answer") from None
 
     def handle_error(
         self,

@@ -2,9 +2,8 @@
 
 import logging
 import re
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from random import getrandbits
 from typing import Final
 
 from proxy.credential.credential import Credential
@@ -12,6 +11,9 @@ from proxy.credential.credential import Credential
 log = logging.getLogger("proxy.access")
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9._~/:%+-]*")
+"""A path that is shown as it is."""
+
 USERINFO: Final = re.compile(r"\A([A-Za-z]+://)?[^/]*@")
 """What stands before the host in absolute-form and authority-form: a password (RFC 9110 §4.2.4)."""
 
@@ -22,39 +24,46 @@ PATH_SHOWN: Final = 512
 """Characters of a path that are logged."""
 
 
-@dataclass(slots=True)
 class Exchange:
     """One request and its answer; the handler fills it in as it goes, `tell` reads it once at the end."""
 
-    method: str
-    path: str
-    request_id: str
-    now: Callable[[], float]
-    started: float
-    status: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    upstream_seconds: float = 0.0
-    credential: str = ""
-    generation: int = 0
-    replayed: bool = False
-    client: str = ""
-    would_refuse: str = ""  # what a policy that only warns says
-    fault: str = ""
-    listener: str = ""
-    error: str = ""  # of an answer of our own: its word in Proxy-Status
-    unfinished: bool = False  # it broke off after its head
-    _asked: float = 0.0
+    status = 0
+    bytes_in = 0
+    bytes_out = 0
+    upstream_seconds = 0.0
+    credential = ""
+    generation = 0
+    replayed = False
+    client = ""
+    would_refuse = ""  # what a policy that only warns says
+    fault = ""
+    error = ""  # of an answer of our own: its word in Proxy-Status
+    unfinished = False  # it broke off after its head
+    _asked = 0.0
+
+    def __init__(self, method: str, path: str, request_id: str, now: Callable[[], float], listener: str) -> None:
+        """Start the clock."""
+        self.method = method
+        self.path = path
+        self.request_id = request_id
+        self.listener = listener
+        self.now = now
+        self.started = now()
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.request_id} {self.method} {self.path} {self.status}>"
 
     @classmethod
     def begin(
         cls, method: str, target: str, request_id: bytes | None, now: Callable[[], float], listener: str
     ) -> "Exchange":
-        """Start the clock. The caller's X-Request-Id is taken where it is plain, else one is made."""
-        path = ascii(USERINFO.sub(r"\1", target.partition("?")[0]))[1:-1][:PATH_SHOWN]
+        """Begin one. The caller's X-Request-Id is taken where it is plain, else one is made."""
+        path = target.partition("?")[0]
+        if PLAIN_PATH.fullmatch(path) is None:
+            path = ascii(USERINFO.sub(r"\1", path))[1:-1]
         plain = request_id is not None and REQUEST_ID.fullmatch(request_id) is not None
-        chosen = request_id.decode() if request_id is not None and plain else secrets.token_hex(8)
-        return cls(method, path, chosen, now, now(), listener=listener)
+        chosen = request_id.decode() if request_id is not None and plain else f"{getrandbits(64):016x}"
+        return cls(method, path[:PATH_SHOWN], chosen, now, listener)
 
     def asked(self) -> None:
         """Note that an attempt goes out."""
@@ -69,6 +78,9 @@ class Exchange:
 
     def tell(self) -> None:
         """Write the access line."""
+        level = logging.WARNING if self.fault and self.status >= LEAST_SERIOUS else logging.INFO
+        if not log.isEnabledFor(level):
+            return
         fields = {
             "method": self.method,
             "path": self.path,
@@ -88,5 +100,4 @@ class Exchange:
             fields["would_refuse"] = self.would_refuse
         if self.fault:
             fields["fault"] = self.fault
-        level = logging.WARNING if self.fault and self.status >= LEAST_SERIOUS else logging.INFO
         log.log(level, "%s %s %d", self.method, self.path, self.status, extra={"fields": fields})

@@ -7,16 +7,18 @@ asks (clients), and what may be asked for (policy).
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from proxy.errors import (
     CallerError,
     HeadTooLarge,
+    LoopDetected,
     MethodRefused,
     Misdirected,
     Refused,
 )
-from proxy.forward.headers import Fields, is_text, values
+from proxy.forward.headers import Head
 from proxy.hosts import is_loopback, is_wildcard
 from proxy.policy.paths import behind, readings
 
@@ -32,7 +34,13 @@ LENGTH: Final = re.compile(rb"[0-9]{1,20}")
 SPOKEN: Final = frozenset({(1, 0), (1, 1)})
 """The versions of HTTP that are taken."""
 
-PAGE_MARKS: Final = (b"origin", b"sec-purpose", b"service-worker-navigation-preload")
+LONGEST_HOST: Final = 255 + len(":65535")
+"""Characters; no name is longer (RFC 1035 §2.3.4)."""
+
+REMEMBERED: Final = 64
+"""Hosts; nearly all callers name the same one. With limits.max_head each, they cost 4 MiB at worst."""
+
+PAGE_MARKS: Final = frozenset({b"origin", b"sec-purpose", b"service-worker-navigation-preload"})
 """Fields that a browser sends only where a page has a part in it.
 
 The last two may come with Sec-Fetch-Site: none. Chromium sends it with what a page's speculation rules load ahead
@@ -40,30 +48,25 @@ The last two may come with Sec-Fetch-Site: none. Chromium sends it with what a p
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A request's head as it came."""
-
-    method: str
-    target: str
-    version: tuple[int, int]
-    fields: Fields
+BORROWING_SITES: Final = frozenset({b"none"})
+SHOWN_SITES: Final = frozenset({b"none", b"same-origin"})
+"""What Sec-Fetch-Site may say, where it says anything: to borrow a credential, and to look at a page of ours."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # equal is the same: names_us remembers what it said of each
 class Gate:
     """Who may come in through one listener."""
 
     allowed_hosts: frozenset[str] = frozenset()  # lower case; "*" lets any pass
     bound_to: str | None = None  # the literal address of the listener, where it is a real one
     prefix: str = ""  # the upstream's path prefix, which stands before the target
+    via: bytes = b"1.1 pandadoc-proxy"  # what we add to Via: who has it there has been here
     max_head: int = 64 * 1024
     max_headers: int = 128
     shows: bool = False  # a page of ours, which may ask for itself again
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A request that may go on: its target in origin-form, byte for byte, and the Host it named."""
 
     target: str
@@ -75,7 +78,8 @@ def admit(head: Head, gate: Gate) -> Admitted:
     _check_size(head, gate)
     _check_protocol(head)
     host = _check_host(head, gate)
-    _check_page(head.fields, gate)
+    _check_loop(head, gate)
+    _check_page(head, gate)
     target = _origin_form(head.target, gate)
     return Admitted(target, host)
 
@@ -88,8 +92,11 @@ def readings_of(target: str, gate: Gate) -> frozenset[str]:
     return behind(gate.prefix, readings(gate.prefix + target.partition("?")[0]))
 
 
+@lru_cache(REMEMBERED)
 def names_us(host: str, gate: Gate) -> bool:
     """Tell whether a Host (or an authority) is a loopback name, the bound address, or an allowed one. Any port."""
+    if len(host) > LONGEST_HOST:
+        return False
     match = HOST.fullmatch(host)
     if match is None:
         return False
@@ -112,34 +119,32 @@ def _check_protocol(head: Head) -> None:
         raise CallerError("The proxy speaks HTTP/1.1 and HTTP/1.0.")
     if head.method in {"CONNECT", "TRACE"}:
         raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")
-    if b"websocket" in _protocols(head.fields):
+    if b"upgrade" in head.names and b"websocket" in _protocols(head):
         raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
-    if not is_text(head.fields):
-        raise CallerError("A header field holds bytes that are not UTF-8.")
     _check_framing(head)
 
 
-def _protocols(fields: Fields) -> set[bytes]:
+def _protocols(head: Head) -> set[bytes]:
     """Return the names of the protocols that Upgrade offers: a list, each with or without a version (RFC 9110 §7.8)."""
-    offers = (offer for value in values(fields, b"upgrade") for offer in value.split(b","))
+    offers = (offer for value in head.values(b"upgrade") for offer in value.split(b","))
     return {offer.partition(b"/")[0].strip().lower() for offer in offers}
 
 
 def _check_framing(head: Head) -> None:
-    codings = values(head.fields, b"transfer-encoding")
+    codings = head.values(b"transfer-encoding")
     if codings and head.version == (1, 0):  # RFC 9112 §6.1: faulty framing
         raise CallerError("HTTP/1.0 knows no Transfer-Encoding.")
     if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
         raise CallerError("The only transfer coding the proxy takes is chunked.")
-    if any(LENGTH.fullmatch(length) is None for length in values(head.fields, b"content-length")):
+    if any(LENGTH.fullmatch(length) is None for length in head.values(b"content-length")):
         raise CallerError("A Content-Length is a number of twenty digits at most.")
-    expectations = {value.lower() for value in values(head.fields, b"expect")}
+    expectations = {value.lower() for value in head.values(b"expect")}
     if expectations - {b"100-continue"}:
         raise CallerError("The only expectation the proxy knows is 100-continue.")
 
 
 def _check_host(head: Head, gate: Gate) -> bytes:
-    hosts = values(head.fields, b"host")
+    hosts = head.values(b"host")
     if len(hosts) != 1:
         raise CallerError("A request needs exactly one Host header.")
     host = hosts[0]
@@ -151,20 +156,26 @@ def _check_host(head: Head, gate: Gate) -> bytes:
     return host
 
 
-def _check_page(fields: Fields, gate: Gate) -> None:
+def _check_loop(head: Head, gate: Gate) -> None:
+    """Refuse what we have sent ourselves (RFC 9110 §7.6.3)."""
+    if any(gate.via in value for value in head.values(b"via")):
+        raise LoopDetected
+
+
+def _check_page(head: Head, gate: Gate) -> None:
     """Refuse what a browser marks as sent by a page (Fetch §3.2, Fetch Metadata §2.2); no CORS is ever granted."""
-    fine = {b"none", b"same-origin"} if gate.shows and _fills_a_tab(fields) else {b"none"}
-    sites = {site.strip().lower() for site in values(fields, b"sec-fetch-site")}
-    if any(values(fields, mark) for mark in PAGE_MARKS) or not sites <= fine:
+    fine = SHOWN_SITES if gate.shows and _fills_a_tab(head) else BORROWING_SITES
+    sites = {site.strip().lower() for site in head.values(b"sec-fetch-site")}
+    if not head.names.isdisjoint(PAGE_MARKS) or not sites <= fine:
         raise Refused(
             "A web page has a part in this request (Origin, Sec-Fetch-Site, Sec-Purpose or"
             " Service-Worker-Navigation-Preload says so); pages may not borrow credentials."
         )
 
 
-def _fills_a_tab(fields: Fields) -> bool:
+def _fills_a_tab(head: Head) -> bool:
     """Tell whether the answer is for a person alone: not for a frame, nor for a worker that hands on what it reads."""
-    marks = [values(fields, name) for name in (b"sec-fetch-mode", b"sec-fetch-dest")]
+    marks = [head.values(name) for name in (b"sec-fetch-mode", b"sec-fetch-dest")]
     return marks == [[b"navigate"], [b"document"]]
 
 

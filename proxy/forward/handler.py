@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
@@ -19,7 +19,7 @@ from proxy.forward import guard, token_placeholder, token_request
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.exchange import Exchange
-from proxy.forward.headers import Fields, Origin, to_caller, to_upstream, values, without_credential
+from proxy.forward.headers import Fields, Head, Origin, to_caller, to_upstream, without_credential
 from proxy.forward.places import InFlight, Places
 from proxy.forward.problem import problem
 from proxy.forward.relay import RelayedResponse, cut, hold, relay
@@ -91,7 +91,7 @@ class Handler:
         head, lane = request.head, self._lane()
         if head.target == lane.health and head.method in {"GET", "HEAD"}:
             return _health(lane)
-        ids = values(head.fields, b"x-request-id")
+        ids = head.values(b"x-request-id")
         exchange = Exchange.begin(head.method, head.target, ids[0] if ids else None, self._now, self.listener)
         with lane.in_flight:
             self.busy += 1
@@ -172,7 +172,9 @@ async def _borrow(
             here = lane.scheme + b"://" + admitted.host
             fields = to_caller(answer.fields, lane.origin, here, cookies=lane.cookies)
             fields, reason = _unleaked(fields, answer.reason, lent, lane, exchange)
-            return await _relay(request, lane, answer, RelayedResponse(answer.status, reason, fields), exchange)
+            response = RelayedResponse(request, answer.status, reason, fields)
+            await _relay(request, lane, answer, response, exchange)
+            return response
         finally:
             await answer.close()
 
@@ -189,11 +191,10 @@ def _body(request: Incoming, limits: BodyLimits, lane: Lane, exchange: Exchange)
             body.let_go()
 
 
-@dataclass(frozen=True, slots=True)
-class _Errand:
+class _Errand(NamedTuple):
     """What one request wants from the upstream, whatever the number of attempts."""
 
-    head: guard.Head
+    head: Head
     target: str
     body: Body | None
     source: CredentialSource
@@ -202,7 +203,7 @@ class _Errand:
 
     async def attempt(self, credential: Credential, *, replay: bool = False) -> Answer:
         lane, exchange = self.lane, self.exchange
-        fields = to_upstream(self.head.fields, credential.authorization, cookies=lane.cookies)
+        fields = to_upstream(self.head, credential.authorization, lane.gate.via, cookies=lane.cookies)
         exchange.lent(self.source.name, credential)
         exchange.asked()
         try:
@@ -246,7 +247,7 @@ async def _ask(errand: _Errand) -> tuple[Answer, Credential]:
     return answer, newer
 
 
-def _unleaked(fields: Fields, reason: str, lent: Credential, lane: Lane, exchange: Exchange) -> tuple[Fields, str]:
+def _unleaked(fields: Fields, reason: bytes, lent: Credential, lane: Lane, exchange: Exchange) -> tuple[Fields, bytes]:
     """Drop what would tell the caller the credential, count it, and say that it happened."""
     fields, reason, leaks = without_credential(fields, reason, lent.authorization)
     if leaks:
@@ -256,13 +257,11 @@ def _unleaked(fields: Fields, reason: str, lent: Credential, lane: Lane, exchang
     return fields, reason
 
 
-async def _relay(
-    request: Incoming, lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange
-) -> web.StreamResponse:
+async def _relay(request: Incoming, lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange) -> None:
     if not (lane.ready() and request.content.is_eof()):
         response.force_close()  # we are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6)
     try:
-        return await relay(request, response, answer.chunks(), exchange, lane.body_limits.idle_timeout)
+        await relay(response, answer, exchange, lane.body_limits.idle_timeout)
     except AnswerBroken as fault:
         cut(request, response, stalled=isinstance(fault, CallerStalled))
         raise

@@ -5,7 +5,9 @@ RFC 9112 §6 (framing, which each side decides for itself).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -74,6 +76,39 @@ END_TO_END: Final = frozenset(
 """Fields that no Connection header can nominate away: dropping one would change the message."""
 
 
+def _spellings(*names: str) -> Iterator[bytes]:
+    for name in names:
+        yield name.encode()
+        yield name.lower().encode()
+
+
+USUAL: Final = {
+    **dict.fromkeys(_spellings("Accept", "Accept-Encoding", "Content-Type", "Traceparent", "User-Agent"), True),
+    **dict.fromkeys(_spellings("Authorization", "Connection", "Content-Length", "Host", "Transfer-Encoding"), False),
+}
+"""What nearly every request brings, as it is nearly always spelled, and whether it crosses: only to be quick."""
+
+
+class Head:
+    """A request's head as it came; never changed."""
+
+    __slots__ = ("fields", "method", "names", "target", "version")
+
+    def __init__(self, method: str, target: str, version: tuple[int, int], fields: Fields) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.fields = fields
+        self.names = {name.lower() for name, _ in fields}
+
+    def __repr__(self) -> str:
+        return f"<Head {self.method} {len(self.fields)} fields>"
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return every value of the field `name` (lower case), in order."""
+        return values(self.fields, name) if name in self.names else []
+
+
 def canonical(name: bytes) -> bytes:
     """Fold a field name as the laxest reader might: case and underscores say nothing (CGI reads `_` as `-`)."""
     return name.lower().replace(b"_", b"-")
@@ -81,44 +116,60 @@ def canonical(name: bytes) -> bytes:
 
 def nominated(fields: Fields) -> frozenset[bytes]:
     """Return the field names that Connection declares hop-by-hop, but for those that never are."""
-    names = {
-        canonical(name.strip())
-        for field, value in fields
-        if field.lower() == b"connection"
-        for name in value.split(b",")
-    }
-    return frozenset(names) - END_TO_END
+    named = (_nominated_by(value) for name, value in fields if name.lower() == b"connection")
+    return frozenset().union(*named)
 
 
-def to_upstream(fields: Fields, authorization: str, *, cookies: bool = True) -> Fields:
-    """Return the caller's fields that cross, in order, then the one Authorization: ours (law 9)."""
-    dropped = NOT_FROM_CALLER | nominated(fields) | (frozenset() if cookies else COOKIES)
-    named = ((canonical(field[0]), field) for field in fields)
-    kept = (field for name, field in named if name not in dropped and not name.startswith(FORWARDED))
-    return (*kept, (b"Authorization", authorization.encode("ascii")))
+@lru_cache(64)
+def _nominated_by(value: bytes) -> frozenset[bytes]:
+    return frozenset(canonical(name.strip()) for name in value.split(b",")) - END_TO_END
+
+
+def to_upstream(head: Head, authorization: str, via: bytes, *, cookies: bool = True) -> Fields:
+    """Return the caller's fields that cross, in order, then our Via and the one Authorization: ours (law 9)."""
+    fields = [field for field in head.fields if _may_cross(field[0])]
+    if b"connection" in head.names or not cookies:
+        dropped = nominated(head.fields) | (frozenset() if cookies else COOKIES)
+        fields = [field for field in fields if canonical(field[0]) not in dropped]
+    return (*fields, (b"Via", via), (b"Authorization", authorization.encode("ascii")))
+
+
+def _may_cross(name: bytes) -> bool:
+    """Tell whether a caller's field may go up at all."""
+    known = USUAL.get(name)
+    if known is not None:
+        return known
+    folded = canonical(name)
+    return folded not in NOT_FROM_CALLER and not folded.startswith(FORWARDED)
 
 
 def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = True) -> Fields:
     """Return the upstream's fields that cross, with a Location on its own origin turned to ours (law 15)."""
-    dropped = NOT_TO_CALLER | nominated(fields) | (frozenset() if cookies else COOKIES)
+    names = [name.lower() for name, _ in fields]
+    dropped = NOT_TO_CALLER
+    if b"connection" in names or not cookies:
+        dropped = dropped | nominated(fields) | (frozenset() if cookies else COOKIES)
+    kept = tuple([field for name, field in zip(names, fields, strict=True) if name not in dropped])
+    return _located_here(kept, origin, here) if b"location" in names else kept
+
+
+def _located_here(fields: Fields, origin: "Origin", here: bytes) -> Fields:
     return tuple(
-        (name, origin.as_seen_here(value, here) if name.lower() == b"location" else value)
-        for name, value in fields
-        if name.lower() not in dropped
+        (name, origin.as_seen_here(value, here) if name.lower() == b"location" else value) for name, value in fields
     )
 
 
-def without_credential(fields: Fields, reason: str, authorization: str) -> tuple[Fields, str, int]:
+def without_credential(fields: Fields, reason: bytes, authorization: str) -> tuple[Fields, bytes, int]:
     """Return the fields and the reason phrase that do not hold the credential that was lent, and how many do.
 
     An upstream, or a debugging proxy on the way, may echo what it was sent; the caller must not learn it.
     """
     secret = authorization.rpartition(" ")[2].encode("ascii")
-    if len(secret) < SHORTEST_SECRET:
+    if len(secret) < SHORTEST_SECRET or secret not in b"\0".join([reason, *chain.from_iterable(fields)]):
         return fields, reason, 0
     kept = tuple(field for field in fields if secret not in field[0] and secret not in field[1])
-    told = secret.decode() in reason
-    return kept, "" if told else reason, len(fields) - len(kept) + told
+    told = secret in reason
+    return kept, b"" if told else reason, len(fields) - len(kept) + told
 
 
 PORTS: Final = {b"http": b":80", b"https": b":443"}
@@ -168,13 +219,3 @@ def _begins(text: bytes, stem: bytes) -> bool:
 def values(fields: Fields, name: bytes) -> list[bytes]:
     """Return every value of the field `name` (lower case), in order."""
     return [value for field, value in fields if field.lower() == name]
-
-
-def is_text(fields: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Tell whether every value is UTF-8, the only bytes aiohttp's writers pass without loss."""
-    try:
-        for _, value in fields:
-            value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

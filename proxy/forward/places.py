@@ -35,21 +35,22 @@ class InFlight:
 
     def __init__(self) -> None:
         self.count = 0
-        self._none = asyncio.Event()
-        self._none.set()
+        self._none: asyncio.Event | None = None  # once somebody waits for it
 
     def __repr__(self) -> str:
         return f"<InFlight {self.count}>"
 
     def __enter__(self) -> None:
         self.count += 1
-        self._none.clear()
 
     def __exit__(self, *_: object) -> None:
         self.count -= 1
-        if self.count == 0:
+        if self.count == 0 and self._none is not None:
             self._none.set()
 
     async def none(self) -> None:
         """Wait until nothing is in flight."""
-        await self._none.wait()
+        self._none = self._none or asyncio.Event()
+        while self.count:
+            self._none.clear()
+            await self._none.wait()

@@ -11,59 +11,106 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http_writer import HttpVersion11
-from multidict import CIMultiDict
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.helpers import rfc822_formatted_time
 
-from proxy.errors import AnswerBroken, CallerStalled, UpstreamError
+from proxy.errors import AnswerBroken, CallerStalled
 from proxy.forward.exchange import Exchange
+from proxy.forward.framing import BODILESS
 from proxy.forward.headers import Fields
 from proxy.forward.upstream import Answer
 
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: closing sends RST (socket(7))."""
 
+NO_CONTENT: Final = 204
+LAST_CHUNK: Final = b"0\r\n\r\n"
+
 
 class RelayedResponse(web.StreamResponse):
-    """A response that keeps what the upstream said of itself, and what it did not say unsaid."""
+    """An upstream's answer as the caller gets it: its fields byte for byte, in a framing of ours.
 
-    def __init__(self, status: int, reason: str, fields: Fields) -> None:
-        # Latin-1 loses no byte: what is not ASCII reaches the caller as UTF-8 instead of being dropped.
-        headers = CIMultiDict((name.decode("latin-1"), _text(value)) for name, value in fields)
-        super().__init__(status=status, reason=reason, headers=headers)
-        self.unsaid = [name for name in ("Content-Type", "Server") if name not in headers]
-
-
-async def relay(
-    request: web.BaseRequest,
-    response: RelayedResponse,
-    chunks: AsyncIterator[bytes],
-    exchange: Exchange,
-    idle_timeout: float,
-) -> web.StreamResponse:
-    """Send head and body to the caller.
-
-    Raises UpstreamError where its head can't be sent, and AnswerBroken where the answer broke off after it.
+    aiohttp is told only that it is prepared and when it is over. What changes: `begun`, with its head; and
+    aiohttp's own `force_close` before that.
     """
-    if request.version < HttpVersion11 and "Content-Length" not in response.headers:
-        response.force_close()  # only the end of the connection ends such a body (RFC 9112 §6.3)
-    try:
-        await response.prepare(request)
-    except ValueError as fault:  # aiohttp refuses to write what it was lenient enough to read
-        raise UpstreamError(
-            "The upstream's answer holds a field that is not HTTP.", error="http_protocol_error"
-        ) from fault
-    exchange.status = response.status
-    try:
-        async for chunk in chunks:
-            async with asyncio.timeout(idle_timeout):
-                await response.write(chunk)
-            exchange.bytes_out += len(chunk)
+
+    def __init__(self, request: web.BaseRequest, status: int, reason: bytes, fields: Fields) -> None:
+        super().__init__(status=status)
+        self.begun = False
+        self._request = request
+        self._phrase = reason
+        self._fields = fields
+        names = {name.lower() for name, _ in fields}
+        self._dated = b"date" in names
+        one_one = request.version >= (1, 1)
+        bodiless = request.method == "HEAD" or status in BODILESS
+        self.framed = bodiless or one_one or b"content-length" in names
+        self.chunked_here = not bodiless and b"content-length" not in names and one_one
+        self._one_one = one_one
+        self._keep_alive = request.keep_alive and self.framed
+
+    @property
+    def prepared(self) -> bool:
+        return self.begun
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002 - aiohttp's
+        """Send the head, if nobody has."""
+        if not self.begun:
+            await self.say(self.head())
+        return self._request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: `relay` sends the end."""
+
+    def head(self) -> bytes:
+        """Write the status line and the fields (RFC 9112 §4); the version is ours (RFC 9110 §2.5)."""
+        self.begun = True
+        lines = [b"HTTP/1.1 %d %b\r\n" % (self.status, self._phrase)]
+        lines += [b"%b: %b\r\n" % field for field in self._fields]
+        if self.chunked_here:
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+        if not self._dated:
+            lines.append(b"Date: %b\r\n" % rfc822_formatted_time().encode())  # RFC 9110 §6.6.1
+        if not self._keep_alive:
+            lines.append(b"Connection: close\r\n")
+        elif not self._one_one:
+            lines.append(b"Connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def framed_chunk(self, chunk: bytes) -> bytes:
+        """Return a piece of the body as it is sent."""
+        return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self.chunked_here else chunk
+
+    async def say(self, data: bytes, idle_timeout: float | None = None) -> None:
+        """Send bytes, and wait until they are with the kernel. Raises TimeoutError, ConnectionError."""
+        request = self._request
+        await request.writer.write(data, drain=False)  # type: ignore[call-arg]  # StreamWriter's own
+        transport = request.transport
+        if transport is not None and transport.get_write_buffer_size() == 0:  # as nearly always
+            return
         async with asyncio.timeout(idle_timeout):
-            await response.write_eof()
-            await request.writer.drain()  # the request ends when its last byte is with the kernel
+            await request.writer.drain()
+
+
+async def relay(response: RelayedResponse, answer: Answer, exchange: Exchange, idle_timeout: float) -> None:
+    """Send head and body to the caller: in one piece if the body is here. Raises AnswerBroken where it breaks off."""
+    exchange.status = response.status
+    head, last = response.head(), LAST_CHUNK if response.chunked_here else b""
+    try:
+        if answer.whole is not None:
+            body = response.framed_chunk(answer.whole) if answer.whole else b""
+            await response.say(head + body + last, idle_timeout)
+            exchange.bytes_out += len(answer.whole)
+            return
+        await response.say(head, idle_timeout)
+        async for chunk in answer.chunks():
+            await response.say(response.framed_chunk(chunk), idle_timeout)
+            exchange.bytes_out += len(chunk)
+        if last:
+            await response.say(last, idle_timeout)
     except TimeoutError as fault:
         raise CallerStalled("the caller stopped reading") from fault
-    return response
 
 
 class HeldAnswer:
@@ -75,6 +122,7 @@ class HeldAnswer:
         self.status = answer.status
         self.reason = answer.reason
         self.fields = answer.fields
+        self.whole = read if rest is None and broken is None else None
         self._answer = answer
         self._read = read
         self._rest = rest
@@ -106,23 +154,15 @@ async def hold(answer: Answer, limit: int) -> HeldAnswer:
     return HeldAnswer(answer, bytes(read), None, None)
 
 
-def cut(request: web.BaseRequest, response: web.StreamResponse, *, stalled: bool) -> None:
+def cut(request: web.BaseRequest, response: RelayedResponse, *, stalled: bool) -> None:
     """Close the caller's connection so that it can't take what it has for the whole answer."""
     transport = request.transport
     if transport is None:
         return
-    framed = "Transfer-Encoding" in response.headers or "Content-Length" in response.headers
-    if framed and not stalled:
+    if response.framed and not stalled:
         transport.close()  # what was sent stays sent; the missing end shows
         return
     # A caller that reads no more would never let go of what is buffered; and where the body ends with
     # the connection (HTTP/1.0), only a reset tells a broken one from a whole one.
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     transport.abort()
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

@@ -18,9 +18,8 @@ from proxy.errors import NAME
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.connection import READ_BUFFER, Connection, ConnectionLimits
 from proxy.forward.door import LINGER, Door
-from proxy.forward.guard import SPOKEN, Head
-from proxy.forward.headers import values
-from proxy.forward.relay import RelayedResponse
+from proxy.forward.guard import SPOKEN
+from proxy.forward.headers import Head
 from proxy.forward.tls import TlsConnection
 
 KEEPALIVE: Final = 75.0
@@ -41,11 +40,11 @@ class Incoming(web.BaseRequest):
 
     def body(self, limits: BodyLimits, kept_bytes: KeptBytes) -> Body | None:
         """Return the body, or None where the head announces none (RFC 9112 §6.3). Raises BodyTooLarge."""
-        fields = self.head.fields
-        lengths = values(fields, b"content-length")
-        if not lengths and not values(fields, b"transfer-encoding"):
+        head = self.head
+        lengths = head.values(b"content-length")
+        if not lengths and b"transfer-encoding" not in head.names:
             return None
-        waits = self.version >= (1, 1) and bool(values(fields, b"expect"))
+        waits = b"expect" in head.names and self.version >= (1, 1)
         return Body(
             self.content,
             int(lengths[0]) if lengths else None,
@@ -60,11 +59,7 @@ class Incoming(web.BaseRequest):
         self.writer.output_size = 0  # aiohttp reads it as "the final answer has begun", which it has not
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        if isinstance(response, RelayedResponse):
-            for name in response.unsaid:
-                response.headers.pop(name, None)
-        else:
-            response.headers["Server"] = NAME
+        response.headers["Server"] = NAME
 
 
 class Server(web.Server):

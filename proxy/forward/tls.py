@@ -9,7 +9,7 @@ import asyncio
 import logging
 import ssl
 from asyncio.sslproto import SSLProtocol
-from typing import Any
+from typing import Any, cast
 
 from proxy.forward.connection import Connection
 from proxy.forward.door import LINGER, Door
@@ -44,7 +44,7 @@ class TlsConnection(SSLProtocol):
         inner._set_write_buffer_limits(high=1, low=0)  # noqa: SLF001 - the same
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's is
+        transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
         if not self._door.admit(transport):
             transport.abort()  # nothing can be said before a handshake
             return

@@ -5,15 +5,13 @@ of its own beyond framing; and it says in its error how the attempt ended.
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proxy.forward.body import Body
 from proxy.forward.headers import Fields
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One request to the upstream. `target` is raw, prefix included; `fields` hold no framing."""
 
     method: str
@@ -30,10 +28,15 @@ class Answer(Protocol):
     def status(self) -> int: ...
 
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> bytes: ...
 
     @property
     def fields(self) -> Fields: ...
+
+    @property
+    def whole(self) -> bytes | None:
+        """The body, if all of it is here already."""
+        ...
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. Raises AnswerBroken if it breaks off or stalls."""

@@ -109,9 +109,14 @@ class Process:
             await asyncio.shield(self._hearing)
         return code
 
-    async def said(self, *words: str) -> str:
-        """Wait for a line on standard error that holds all of `words`, and return it."""
+    async def lives_to_say(self, *words: str) -> bool:
+        """Wait for a line on standard error that holds all of `words`; tell whether it came before the end."""
         await until(lambda: self._find(words) is not None or self._hearing.done(), PATIENCE)
+        return self._find(words) is not None
+
+    async def said(self, *words: str) -> str:
+        """Wait for such a line, and return it."""
+        await self.lives_to_say(*words)
         line = self._find(words)
         assert line is not None, f"it ended without saying {words}: {self.err}"
         return line

@@ -23,7 +23,7 @@ from rig import until
 from wire import Caller, caller
 from yarl import URL
 
-from proxy.binding import ACCEPTED_AT_ONCE
+from proxy.acceptor import ACCEPTED_AT_ONCE
 from proxy.simulator import Fault, pdf_sha256
 from proxy.simulator.journal import TOKEN_PATH
 

@@ -5,7 +5,8 @@ from conftest import HouseMaker
 from wire import OK, answering, caller, converse, upstream
 
 from proxy.errors import CallerError, ProxyError
-from proxy.forward.guard import Admitted, Gate, Head, admit, names_us, readings_of
+from proxy.forward.guard import Admitted, Gate, admit, names_us, readings_of
+from proxy.forward.headers import Head
 
 HOST = (b"Host", b"localhost")
 
@@ -137,7 +138,7 @@ VERDICTS = {
     "a length with a sign": (head((b"Content-Length", b"+5")), 400),
     "an unknown expectation": (head((b"Expect", b"200-ok")), 400),
     "100-continue": (head((b"Expect", b"100-Continue")), 0),
-    "latin-1 in a field": (head((b"X", b"caf\xe9")), 400),
+    "latin-1 in a field": (head((b"X", b"caf\xe9")), 0),
     "UTF-8 in a field": (head((b"X", b"caf\xc3\xa9")), 0),
     "OPTIONS *": (head(method="OPTIONS", target="*"), 400),
     "a fragment": (head(target="/a#b"), 400),

@@ -131,20 +131,24 @@ async def test_a_post_is_not_sent_again_after_a_reset(api_key_house: HouseMaker)
 
 
 async def test_three_sends_are_the_most(oauth_house: HouseMaker) -> None:
-    """Two attempts on account of a 401, and one more for a broken connection."""
+    """Two attempts on account of a 401, and one more for a kept connection that breaks."""
 
     async def script(stage: Stage) -> None:
+        if not stage.upstream.connections - 1:
+            await stage.request()
+            await stage.say(OK)
         await stage.request()
-        if len(stage.upstream.heard) == 2:
+        if len(stage.upstream.heard) == 3:
             await stage.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
-        else:
-            stage.reset()
+            await stage.request()
+        stage.reset()
 
     async with upstream(script) as up:
         house = await oauth_house()
         await house.forward_to(up.url)
+        assert (await house.get("/first")).status == 200
         assert (await house.get("/x")).status == 502
-        assert len(up.heard) == 3
+        assert [heard.start.split()[1] for heard in up.heard] == [b"/first", b"/x", b"/x", b"/x"]
 
 
 # Law 12
@@ -297,7 +301,11 @@ FAILING = {
         502,
         "http_protocol_error",
     ),
-    "a field of 65 KiB": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 66_000 + b"\r\n\r\n", 502, "http_protocol_error"),
+    "a field of 65 KiB": (
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 66_000 + b"\r\n\r\n",
+        502,
+        "http_response_header_section_size",
+    ),
 }
 
 

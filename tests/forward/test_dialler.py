@@ -1,23 +1,20 @@
 """The transport behind the seam: TLS that is verified, a proxy that tunnels, faults in RFC 9209's words."""
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
-import aiohttp
 import pytest
 import trustme
-from aiohttp.client_reqrep import ConnectionKey
 from conftest import HouseMaker
 from wire import OK, Stage, answering, upstream
 
 from proxy.errors import UpstreamError, UpstreamTimeout
-from proxy.forward.session_upstream import as_upstream_error
-
-KEY = ConnectionKey("host", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+from proxy.forward.dialler import as_upstream_error
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +134,12 @@ async def test_an_http_proxy_that_refuses_is_named(api_key_house: HouseMaker) ->
 
 
 FAULTS = [
-    (aiohttp.ClientConnectorDNSError(KEY, OSError("x")), 502, "dns_error"),
-    (aiohttp.ConnectionTimeoutError("x"), 504, "connection_timeout"),
-    (aiohttp.SocketTimeoutError("x"), 504, "http_response_timeout"),
-    (TimeoutError(), 504, "http_response_timeout"),
-    (aiohttp.ServerDisconnectedError(), 502, "connection_terminated"),
-    (aiohttp.ClientOSError(104, "reset"), 502, "connection_terminated"),
-    (aiohttp.ClientPayloadError("x"), 502, "connection_terminated"),
+    (socket.gaierror(-2, "x"), 502, "dns_error"),
+    (TimeoutError(), 504, "connection_timeout"),
+    (ssl.SSLCertVerificationError("x"), 502, "tls_certificate_error"),
+    (ssl.SSLError("x"), 502, "tls_protocol_error"),
+    (OSError(errno.ENETUNREACH, "x"), 502, "destination_ip_unroutable"),
+    (ConnectionRefusedError(), 502, "connection_refused"),
 ]
 
 

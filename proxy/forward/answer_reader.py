@@ -1,0 +1,149 @@
+"""The answers on one upstream connection, read by llhttp: bytes go in; a head, a body and an end come out.
+
+llhttp judges the syntax, strictly. What it leaves to us is here: the answer to a HEAD has no body, a head
+has a size, interim answers are passed over, and nothing may come unasked. No I/O.
+"""
+
+from typing import Final, NamedTuple
+
+import httptools
+
+from proxy.errors import UpstreamError
+from proxy.forward.framing import Malformed, ends_with_connection
+from proxy.forward.headers import Fields
+
+CONTINUE: Final = 100
+LEAST_FINAL: Final = 200
+"""Below it an answer is only a beginning (RFC 9110 §15.2)."""
+
+LARGEST_HEAD: Final = 64 * 1024
+"""Bytes. Also of what else may come between two pieces of a body: trailers, chunk extensions, interim answers."""
+
+MOST_FIELDS: Final = 256
+"""PandaDoc's heads stay below a tenth of both."""
+
+
+class HeadOversized(UpstreamError):
+    """An answer's head has no end in sight (RFC 9209 §2.3.15)."""
+
+    error = "http_response_header_section_size"
+
+    def __init__(self) -> None:
+        super().__init__(f"The upstream's answer has a head of more than {LARGEST_HEAD} bytes or {MOST_FIELDS} fields.")
+
+
+class AnswerHead(NamedTuple):
+    """What an answer says before its body."""
+
+    status: int
+    reason: bytes
+    fields: Fields
+
+
+class AnswerReader:
+    """Reads one answer after another.
+
+    What changes: all of it, by `expect` for the next answer and by `feed` and what llhttp calls meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.head: AnswerHead | None = None
+        self.chunks: list[bytes] = []  # pieces of the body that nobody has taken yet
+        self.complete = True  # nothing is asked for yet
+        self.began = False  # whether any byte of the answer has come
+        self.continued = False  # whether a 100 has
+        self.reusable = True  # whether the connection may carry another request after this answer
+        self.until_close = False  # whether only the connection's end ends the body
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._reason = b""
+        self._size = 0  # bytes of what is no body, since the last piece of one
+        self._bodiless = False
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+
+    def __repr__(self) -> str:
+        status = None if self.head is None else self.head.status
+        return f"<AnswerReader status={status} complete={self.complete} reusable={self.reusable}>"
+
+    def expect(self, *, bodiless: bool) -> None:
+        """Get ready for the answer to a request; `bodiless` if that is a HEAD."""
+        if self._bodiless:  # llhttp still waits for the body that it takes for promised
+            self._parser = httptools.HttpResponseParser(self)
+        self.head, self.complete, self.began, self.continued = None, False, False, False
+        self._size, self._bodiless = 0, bodiless
+
+    def feed(self, data: bytes) -> None:
+        """Take what the upstream says. Raises Malformed or HeadOversized."""
+        if self.complete:
+            self.reusable = False  # nobody asked: whose answer would it be?
+            return
+        assert self._parser is not None  # noqa: S101 - `close` is the end
+        self.began = True
+        self._size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise Malformed("it switches protocols unasked") from None
+        except httptools.HttpParserError as fault:
+            self.reusable = False
+            if not self.complete:  # else it is what comes behind the answer that is wrong
+                raise _ours(fault) from fault
+        if self._size > LARGEST_HEAD and not self.complete:
+            raise HeadOversized
+
+    def end(self) -> bool:
+        """Take note that nothing more will come; tell whether that is an answer's proper end."""
+        if self.until_close and self.head is not None:
+            self.complete = True
+        self.reusable = False
+        return self.complete
+
+    def close(self) -> None:
+        """Let go of the parser, which holds on to us."""
+        self._parser = None
+
+    # What llhttp calls.
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise Malformed("it comes unasked")  # `feed` sees that the answer before it is whole
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.head is None:  # trailers are dropped (RFC 9110 §6.5.1)
+            self._fields.append((name, value.rstrip(b" \t")))  # llhttp has stripped the other end
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None  # noqa: S101 - it is who calls
+        status, fields, reason = parser.get_status_code(), tuple(self._fields), self._reason
+        self._fields, self._reason = [], b""
+        if CONTINUE <= status < LEAST_FINAL:
+            self.continued = self.continued or status == CONTINUE
+            return
+        if len(fields) > MOST_FIELDS or (self._size > LARGEST_HEAD and _size(fields) > LARGEST_HEAD):
+            raise HeadOversized
+        self.until_close = ends_with_connection(status, parser.get_http_version(), fields, bodiless=self._bodiless)
+        self.head = AnswerHead(status, reason, fields)
+        self.reusable = parser.should_keep_alive()
+        self.complete = self._bodiless
+
+    def on_body(self, data: bytes) -> None:
+        if self.complete:
+            raise Malformed("the answer to a HEAD has a body")
+        self._size = 0
+        self.chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        if self.head is not None:
+            self.complete = True
+
+
+def _ours(fault: httptools.HttpParserError) -> UpstreamError:
+    """Return what we have raised ourselves, in a call that llhttp has made, or else say that llhttp objects."""
+    return fault.__context__ if isinstance(fault.__context__, UpstreamError) else Malformed("llhttp can't parse it")
+
+
+def _size(fields: Fields) -> int:
+    return sum(len(name) + len(value) for name, value in fields)

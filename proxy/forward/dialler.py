@@ -1,0 +1,163 @@
+"""New connections to the upstream: TCP, through an HTTP proxy if need be, and TLS.
+
+The name is looked up anew for each of them, so that a moved API is followed; of several addresses, IPv6 and
+IPv4 race (RFC 8305). Every failure is translated here, once, into RFC 9209's words; no text of it goes on.
+"""
+
+import asyncio
+import base64
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from aiohappyeyeballs import start_connection
+from yarl import URL
+
+from proxy.errors import UpstreamError, UpstreamTimeout
+from proxy.forward.upstream_connection import UpstreamConnection
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+HEAD_START: Final = 0.25
+"""Seconds that the first address has before the next is tried as well (RFC 8305 §5)."""
+
+LARGEST_HEAD: Final = 16 * 1024
+"""Bytes of an HTTP proxy's answer."""
+
+UNROUTABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH})
+
+
+class Dialler:
+    """Knows the way to the upstream."""
+
+    def __init__(self, origin: URL, context: ssl.SSLContext, *, connect_timeout: float, proxy: URL | None) -> None:
+        """`connect_timeout` is for all of it, in seconds. `proxy` is asked to tunnel (RFC 9110 §9.3.6)."""
+        self._origin = origin
+        self._tls = context if origin.scheme == "https" else None
+        self._context = context
+        self._connect_timeout = connect_timeout
+        self._proxy = proxy
+
+    def __repr__(self) -> str:
+        return f"<Dialler {self._origin}>"
+
+    async def __call__(self, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
+        """Make a connection. Raises UpstreamError."""
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                return await (self._direct(lost) if self._proxy is None else self._tunnel(self._proxy, lost))
+        except (OSError, ssl.SSLError) as fault:  # a TimeoutError is an OSError
+            raise as_upstream_error(fault) from fault
+
+    async def _direct(self, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
+        _, connection = await self._connected(lambda: UpstreamConnection(lost), self._origin, self._tls)
+        return connection
+
+    async def _tunnel(self, proxy: URL, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
+        """Have an HTTP proxy connect us, and speak TLS with the upstream through it."""
+        loop, origin = asyncio.get_running_loop(), self._origin
+        try:
+            between, tunnel = await self._connected(_Tunnel, proxy, self._context if proxy.scheme == "https" else None)
+            try:
+                between.write(_connect(origin, proxy))
+                await tunnel.opened
+            except BaseException:
+                between.abort()
+                raise
+        except (OSError, ssl.SSLError) as fault:
+            raise _TunnelFailed from fault
+        connection = UpstreamConnection(lost)
+        transport = await loop.start_tls(between, connection, self._context, server_hostname=origin.raw_host)
+        assert transport is not None  # noqa: S101 - only for a transport that is closing already
+        connection.connection_made(transport)
+        return connection
+
+    async def _connected(
+        self, protocol: Callable[[], P], url: URL, tls: ssl.SSLContext | None
+    ) -> tuple[asyncio.Transport, P]:
+        """Connect to a URL's authority. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        assert url.raw_host is not None  # noqa: S101 - the configuration takes no other
+        found = await loop.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
+        connected = await start_connection(found, happy_eyeballs_delay=HEAD_START)
+        try:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            hostname = url.raw_host if tls is not None else None
+            return await loop.create_connection(protocol, sock=connected, ssl=tls, server_hostname=hostname)
+        except BaseException:
+            connected.close()
+            raise
+
+
+class _TunnelFailed(UpstreamError):
+    """The HTTP proxy on the way did not connect us."""
+
+    error = "destination_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The HTTP proxy on the way to the upstream failed. Check upstream.proxy.")
+
+
+class _Tunnel(asyncio.Protocol):
+    """The HTTP proxy's answer to CONNECT; `opened` ends with it. `_head` grows as it comes."""
+
+    def __init__(self) -> None:
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._head = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        if self.opened.done():
+            return
+        self._head += data
+        head, whole, rest = self._head.partition(b"\r\n\r\n")
+        if not whole and len(self._head) <= LARGEST_HEAD:
+            return
+        status = head.split(b" ", 2)[1:2]
+        if whole and head.startswith(b"HTTP/1.") and status and status[0].startswith(b"2") and not rest:
+            self.opened.set_result(None)
+        else:
+            self.opened.set_exception(ConnectionError("no tunnel"))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it does not matter how it ended
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionError("no tunnel"))
+
+
+def _connect(origin: URL, proxy: URL) -> bytes:
+    authority = f"{origin.host_subcomponent}:{origin.port}"
+    lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+    if proxy.user is not None:
+        pair = f"{proxy.user}:{proxy.password or ''}".encode()
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(pair).decode()}")
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+def as_upstream_error(fault: Exception) -> UpstreamError:
+    """Translate what kept a connection from being made."""
+    if isinstance(fault, TimeoutError):
+        return UpstreamTimeout(
+            "No connection to the upstream within upstream.connect_timeout.", error="connection_timeout"
+        )
+    if isinstance(fault, socket.gaierror):
+        return UpstreamError(
+            "The upstream's name can't be resolved. Check upstream.url and the cluster's DNS.", error="dns_error"
+        )
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return UpstreamError(
+            "The upstream's certificate is not trusted. Set upstream.ca_file if a private CA signs it.",
+            error="tls_certificate_error",
+        )
+    if isinstance(fault, ssl.SSLError):
+        return UpstreamError(
+            "TLS with the upstream failed. Check that upstream.url speaks TLS 1.2 or later at that port.",
+            error="tls_protocol_error",
+        )
+    if isinstance(fault, OSError) and fault.errno in UNROUTABLE:
+        return UpstreamError(
+            "No way leads to the upstream's address. Check the machine's network.", error="destination_ip_unroutable"
+        )
+    return UpstreamError(
+        "The upstream refused the connection. Check upstream.url and what lies between.", error="connection_refused"
+    )

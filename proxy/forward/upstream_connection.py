@@ -1,0 +1,285 @@
+"""One connection to the upstream: a request goes out, its answer comes back, and then perhaps another.
+
+    idle ──begin──► busy ──the answer is whole──► idle, if it may carry another
+      └──────────────┴──── closed: by either side, by its clock, by anything unexpected
+
+Never here: what is sent, or whether it is sent again (http_upstream), and which connection is taken (pool).
+"""
+
+import asyncio
+import select
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, cast
+
+from proxy.errors import AnswerBroken, UpstreamError, UpstreamTimeout
+from proxy.forward.answer_reader import AnswerHead, AnswerReader
+
+READ_AHEAD: Final = 64 * 1024
+"""Bytes of an answer that may wait for the caller to take them before the socket is left alone."""
+
+NEVER: Final = float("inf")
+
+
+class Broken(UpstreamError):
+    """The connection broke before the answer's head was whole."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The connection to the upstream broke before its answer began. Whether the request was done is unknown."
+        )
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection, as asyncio's transports know it.
+
+    What changes: `_reader`, by what arrives; `_fault`, once nothing more can come of it; `wrote`, whether anything
+    of the present request was handed to the transport; `_due`, when patience ends, by `_allow` alone, and with it
+    the alarm. `reused` and `idle_since` are the pool's.
+    """
+
+    def __init__(self, lost: Callable[["UpstreamConnection"], None]) -> None:
+        """Tell `lost` when it is over."""
+        self.reused = False
+        self.idle_since = 0.0
+        self.wrote = False
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._reader = AnswerReader()
+        self._fault: UpstreamError | None = None
+        self._reading: asyncio.Future[None] | None = None  # who waits for what arrives
+        self._writing: asyncio.Future[None] | None = None  # who waits for room
+        self._full = False  # whether the transport has no room
+        self._paused = False  # whether the socket is left alone
+        self._due = NEVER
+        self._patience: Callable[[], UpstreamError] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._rings_at = NEVER
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection {self._reader} reused={self.reused} fault={self._fault}>"
+
+    @property
+    def answered(self) -> bool:
+        """Whether any byte of the present answer has come."""
+        return self._reader.began
+
+    @property
+    def reusable(self) -> bool:
+        """Whether it may carry another request now."""
+        reader, transport = self._reader, self._transport
+        return reader.complete and reader.reusable and transport is not None and not transport.is_closing()
+
+    def quiet(self) -> bool:
+        """Look at the socket itself: whether nothing has arrived that we have not been told of, not even its end."""
+        assert self._transport is not None  # noqa: S101 - it was connected
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+    def begin(self, *, bodiless: bool) -> None:
+        """Start a request; `bodiless` if its answer has no body, being that to a HEAD."""
+        self.wrote = False
+        self._reader.expect(bodiless=bodiless)
+
+    def write(self, *data: bytes) -> None:
+        """Hand bytes to the transport. Raises Broken where it takes none any more."""
+        if self._fault is not None:
+            raise self._fault
+        assert self._transport is not None  # noqa: S101 - it was connected
+        self.wrote = True
+        if len(data) == 1:
+            self._transport.write(data[0])
+        else:
+            self._transport.writelines(data)
+
+    async def room(self, seconds: float) -> None:
+        """Wait until the upstream has taken enough of what was written. Raises UpstreamError."""
+        while self._full and self._fault is None:
+            self._allow(seconds, _not_taken)
+            try:
+                await self._wait_to_write()
+            finally:
+                self._allow(None)
+        if self._fault is not None:
+            raise self._fault
+
+    async def asked(self, seconds: float) -> None:
+        """Wait until the upstream asks for the body (RFC 9110 §10.1.1) or says anything else, for so long at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not (self._reader.continued or self._reader.head is not None or self._fault is not None):
+                    await self._wait_to_write()
+
+    async def head(self, seconds: float | None) -> AnswerHead:
+        """Wait for the answer's head, from now on for so long. Raises UpstreamError."""
+        reader = self._reader
+        if reader.head is None:
+            self._allow(seconds, _not_answered)
+            try:
+                while reader.head is None:
+                    await self._more()
+            finally:
+                self._allow(None)
+        return reader.head
+
+    def expect_by(self, seconds: float) -> None:
+        """Give the upstream so long from now on for the head that somebody waits for."""
+        self._allow(seconds, _not_answered)
+
+    def taken(self) -> bytes | None:
+        """Return the whole body if it has arrived, else None. Never waits."""
+        if not self._reader.complete:
+            return None
+        return self._take()
+
+    async def read(self, seconds: float) -> bytes:
+        """Return what has arrived of the body, b"" at its end. Raises AnswerBroken, also after so long a silence."""
+        reader = self._reader
+        while not reader.chunks:
+            if reader.complete:
+                return b""
+            self._allow(seconds, _not_answered)
+            try:
+                await self._more()
+            except UpstreamError as fault:
+                raise AnswerBroken(type(fault).__name__) from fault
+            finally:
+                self._allow(None)
+        return self._take()
+
+    def carry_no_more(self) -> None:
+        """Let the present answer be the last."""
+        self._reader.reusable = False
+
+    def close(self) -> None:
+        """Be done with it, at once."""
+        self._fail(Broken())
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        reader = self._reader
+        try:
+            reader.feed(data)
+        except UpstreamError as fault:
+            self._fail(fault)
+            return
+        if reader.complete:
+            if not reader.reusable and self._transport is not None:
+                self._transport.abort()
+        elif not self._paused and sum(map(len, reader.chunks)) > READ_AHEAD and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        if self._reader.end():
+            self._wake()
+        else:
+            self._fail(Broken())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None or not self._reader.end():
+            self._fail(Broken())
+        self._end()
+        self._wake()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self._writing is not None and not self._writing.done():
+            self._writing.set_result(None)
+
+    async def _more(self) -> None:
+        """Wait for whatever comes next. Raises what it came to."""
+        if self._fault is not None:
+            raise self._fault
+        self._reading = self._loop.create_future()
+        try:
+            await self._reading
+        finally:
+            self._reading = None
+
+    async def _wait_to_write(self) -> None:
+        self._writing = self._loop.create_future()
+        try:
+            await self._writing
+        finally:
+            self._writing = None
+
+    def _take(self) -> bytes:
+        chunks = self._reader.chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def _allow(self, seconds: float | None, patience: Callable[[], UpstreamError] | None = None) -> None:
+        """Let it last so long from now on; None: as long as it may.
+
+        The alarm is moved only where it would ring too late: most of the time, setting a limit is free.
+        """
+        if seconds is None:
+            self._due = NEVER
+            return
+        self._due, self._patience = self._loop.time() + seconds, patience
+        if self._due < self._rings_at:
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._rings_at = self._due
+        self._alarm = self._loop.call_at(self._due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._rings_at = None, NEVER
+        if self._loop.time() < self._due < NEVER:
+            self._set_alarm()
+        elif self._due < NEVER and self._patience is not None:
+            self._fail(self._patience())
+
+    def _fail(self, fault: UpstreamError) -> None:
+        """Let nothing more come of it."""
+        if self._fault is None:
+            self._fault = fault
+        if self._transport is not None:
+            self._transport.abort()
+        self._end()
+        self._wake()
+
+    def _end(self) -> None:
+        """Take leave; does nothing the second time."""
+        self._reader.close()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        lost, self._lost = self._lost, _nobody
+        lost(self)
+
+    def _wake(self) -> None:
+        for waiter in (self._reading, self._writing):
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+
+def _nobody(_connection: UpstreamConnection) -> None:
+    """Nobody needs to be told any more."""
+
+
+def _not_taken() -> UpstreamError:
+    return UpstreamTimeout("The upstream did not take the request's body within upstream.idle_timeout.")
+
+
+def _not_answered() -> UpstreamError:
+    return UpstreamTimeout("The upstream did not answer within upstream.response_timeout.")

@@ -1,0 +1,130 @@
+"""The connections to the upstream: those that carry a request, those that wait for one, and who waits for them.
+
+The one that was used last is taken first, so that those that are not needed grow old and are closed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from proxy.errors import Overloaded
+from proxy.forward.upstream_connection import UpstreamConnection
+
+Dial = Callable[[Callable[[UpstreamConnection], None]], Awaitable[UpstreamConnection]]
+"""Make a connection that will tell of its end. Raises UpstreamError."""
+
+RETRY_AFTER = 1
+"""Seconds: a connection is free as soon as any answer ends."""
+
+
+class UpstreamPool:
+    """Every connection to the upstream.
+
+    What changes: `_idle`, who was released last at its end; `_busy`; `_slots`, how many more there may be, and
+    who waits in line. And the counts, of all time. All by `take`, `release` and `_gone`; `resent` is its user's.
+    """
+
+    def __init__(self, dial: Dial, *, limit: int, keepalive: float) -> None:
+        """`limit` requests at a time; an idle connection is closed after `keepalive` seconds."""
+        self.limit = limit
+        self.busy = 0  # how many carry a request, or are being made for one
+        self.created = 0
+        self.reused = 0  # how often a request went out on a connection that was there already
+        self.resent = 0  # how often one was sent once more, because its connection broke before an answer
+        self._dial = dial
+        self._keepalive = keepalive
+        self._loop = asyncio.get_running_loop()
+        self._slots = asyncio.Semaphore(limit)
+        self._idle: list[UpstreamConnection] = []
+        self._lent: set[UpstreamConnection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<UpstreamPool {self.busy} busy, {self.idle} idle, {self.created} created, {self.reused} reused>"
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    async def take(self, seconds: float, *, fresh: bool = False, sure: bool = False) -> UpstreamConnection:
+        """Lend a connection for one request, after so long in line at most; `release` takes it back.
+
+        `fresh`: none that was used before. `sure`: look twice whether a kept one is still open, for a request
+        that can't be sent again. Raises UpstreamError, or Overloaded.
+        """
+        if self._slots.locked():
+            await self._stand_in_line(seconds)
+        else:
+            await self._slots.acquire()  # at once
+        self.busy += 1
+        try:
+            connection = None if fresh else self._kept(sure=sure)
+            if connection is None:
+                connection = await self._fresh()
+        except BaseException:
+            self.busy -= 1
+            self._slots.release()
+            raise
+        self._lent.add(connection)
+        return connection
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Take a connection back: for the next request if it may carry one, or else to be closed."""
+        self._lent.remove(connection)
+        self.busy -= 1
+        if connection.reusable and not self._closed:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+            if self._sweep is None:
+                self._sweep = self._loop.call_later(self._keepalive, self._close_old)
+        else:
+            connection.close()
+        self._slots.release()
+
+    def close(self) -> None:
+        """Close all of them; what is still lent breaks."""
+        self._closed = True
+        for connection in (*self._idle, *self._lent):
+            connection.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+
+    def _kept(self, *, sure: bool) -> UpstreamConnection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable and (not sure or connection.quiet()):
+                self.reused += 1
+                connection.reused = True
+                return connection
+            connection.close()
+        return None
+
+    async def _fresh(self) -> UpstreamConnection:
+        if self.busy + self.idle > self.limit and self._idle:
+            self._idle[0].close()  # it makes room
+        connection = await self._dial(self._gone)
+        self.created += 1
+        return connection
+
+    async def _stand_in_line(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise Overloaded(
+                f"All {self.limit} connections to the upstream are busy (upstream.max_connections).",
+                retry_after=RETRY_AFTER,
+            ) from None
+
+    def _gone(self, connection: UpstreamConnection) -> None:
+        """Forget an idle connection that is over; one that is lent comes back."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def _close_old(self) -> None:
+        old = self._loop.time() - self._keepalive
+        while self._idle and self._idle[0].idle_since <= old:
+            self._idle[0].close()
+        self._sweep = None
+        if self._idle:
+            self._sweep = self._loop.call_at(self._idle[0].idle_since + self._keepalive, self._close_old)

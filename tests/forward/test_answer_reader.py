@@ -1,0 +1,197 @@
+"""Answers out of bytes: in any pieces, strictly, and never one that nobody asked for."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import UpstreamError
+from proxy.forward.answer_reader import LARGEST_HEAD, MOST_FIELDS, AnswerReader, HeadOversized
+from proxy.forward.framing import Malformed
+
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Y:  caf\xe9 \r\n\r\npanda"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\npan\r\n2\r\nda\r\n0\r\nX-Trailer: t\r\n\r\n"
+UNFRAMED = b"HTTP/1.1 200 OK\r\n\r\npanda"
+
+
+@dataclass
+class Read:
+    status: int
+    reason: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    complete: bool
+    reusable: bool
+
+
+def read(*pieces: bytes, bodiless: bool = False, reader: AnswerReader | None = None) -> Read:
+    """Read one answer that comes in these pieces."""
+    reader = reader or AnswerReader()
+    reader.expect(bodiless=bodiless)
+    for piece in pieces:
+        reader.feed(piece)
+    assert reader.head is not None
+    body, reader.chunks = b"".join(reader.chunks), []
+    return Read(*reader.head, body, reader.complete, reader.reusable)
+
+
+@given(st.sampled_from([LONG, CHUNKED]), st.sets(st.integers(1, 80)))
+def test_an_answer_is_the_same_in_whatever_pieces_it_comes(raw: bytes, cuts: set[int]) -> None:
+    edges = [0, *sorted(cut for cut in cuts if cut < len(raw)), len(raw)]
+    pieces = [raw[start:end] for start, end in pairwise(edges)]
+    assert read(*pieces) == read(raw)
+
+
+def test_a_head_is_kept_as_it_came() -> None:
+    seen = read(LONG)
+    assert (seen.status, seen.reason) == (200, b"OK")
+    assert seen.fields == ((b"Content-Length", b"5"), (b"X-Y", b"caf\xe9"))
+    assert (seen.body, seen.complete, seen.reusable) == (b"panda", True, True)
+
+
+def test_trailers_and_extensions_are_dropped() -> None:
+    seen = read(CHUNKED)
+    assert (seen.body, seen.complete, seen.reusable) == (b"panda", True, True)
+    assert seen.fields == ((b"Transfer-Encoding", b"chunked"),)
+
+
+def test_interim_answers_are_passed_over() -> None:
+    reader = AnswerReader()
+    reader.expect(bodiless=False)
+    reader.feed(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+    assert not reader.continued
+    reader.feed(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert (reader.continued, reader.head) == (True, None)
+
+
+def test_a_final_answer_has_nothing_of_the_interim_ones() -> None:
+    seen = read(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + LONG)
+    assert (seen.status, seen.reason) == (200, b"OK")
+    assert [name for name, _ in seen.fields] == [b"Content-Length", b"X-Y"]
+
+
+def test_the_answer_to_a_head_has_no_body_and_the_next_answer_has() -> None:
+    reader = AnswerReader()
+    promise = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    for _ in range(2):
+        seen = read(promise, bodiless=True, reader=reader)
+        assert (seen.body, seen.complete, seen.reusable) == (b"", True, True)
+    assert read(LONG, reader=reader).body == b"panda"
+
+
+def test_a_body_behind_the_answer_to_a_head_spoils_the_connection_only() -> None:
+    seen = read(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\npanda", bodiless=True)
+    assert (seen.body, seen.complete, seen.reusable) == (b"", True, False)
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+def test_some_answers_have_no_body_whatever_they_say(status: bytes) -> None:
+    seen = read(b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\n\r\n")
+    assert (seen.complete, seen.reusable) == (True, True)
+
+
+def test_an_unframed_body_ends_with_the_connection() -> None:
+    reader = AnswerReader()
+    assert not read(UNFRAMED, reader=reader).complete
+    assert reader.end()
+    assert reader.complete
+    assert not reader.reusable
+
+
+@pytest.mark.parametrize("raw", [LONG[:-1], CHUNKED[:-1], CHUNKED[:60], LONG[:30], b"H", b""])
+def test_an_answer_that_is_cut_off_is_never_taken_for_whole(raw: bytes) -> None:
+    reader = AnswerReader()
+    reader.expect(bodiless=False)
+    reader.feed(raw)
+    assert not reader.end()
+
+
+@pytest.mark.parametrize("behind", [LONG, b"x", b"\r\nHTTP/1.1 ", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+@pytest.mark.parametrize("apart", [True, False])
+def test_whatever_comes_behind_an_answer_spoils_the_connection_and_not_the_answer(
+    behind: bytes, *, apart: bool
+) -> None:
+    """Whose would it be? The next request's answer has not been asked for."""
+    seen = read(LONG, behind) if apart else read(LONG + behind)
+    assert (seen.body, seen.complete, seen.reusable) == (b"panda", True, False)
+
+
+@pytest.mark.parametrize("fields", [b"Connection: close\r\n", b"Connection: Close, x\r\n"])
+def test_a_connection_that_is_to_close_carries_no_other_request(fields: bytes) -> None:
+    assert not read(b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 0\r\n\r\n").reusable
+
+
+def test_http_1_0_keeps_a_connection_only_where_it_says_so() -> None:
+    assert not read(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").reusable
+    assert read(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n").reusable
+
+
+MALFORMED = {
+    "garbage": b"garbage\r\n\r\n",
+    "HTTP/0.9": b"<html></html>",
+    "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "a switch of protocols": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "a bare 101": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\npanda",
+    "a list of lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\npanda",
+    "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+    "a signed length": b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
+    "a length beyond 64 bits": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+    "a length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "chunks and a length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+    "gzip, chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    "chunks in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "no chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a negative chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    "a chunk size beyond 64 bits": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000000\r\n",
+    "a chunk longer than its size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\npanda\r\n",
+    "a folded field": b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
+    "a space before the colon": b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n",
+    "a bare LF": b"HTTP/1.1 200 OK\nX: a\n\n",
+    "a bare CR": b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n",
+    "a NUL": b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+    "a control character": b"HTTP/1.1 200 OK\r\nX: a\x01b\r\n\r\n",
+    "no name": b"HTTP/1.1 200 OK\r\n: a\r\n\r\n",
+    "a status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "a status of no class": b"HTTP/1.1 099 OK\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
+def test_what_is_no_answer_is_refused(raw: bytes) -> None:
+    with pytest.raises(Malformed):
+        read(raw)
+
+
+@pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
+def test_what_is_no_answer_is_refused_byte_by_byte(raw: bytes) -> None:
+    with pytest.raises(Malformed):
+        read(*(raw[at : at + 1] for at in range(len(raw))))
+
+
+OVERSIZED = {
+    "a field without an end": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 3 * LARGEST_HEAD,
+    "a large head": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 3 * LARGEST_HEAD + b"\r\nContent-Length: 0\r\n\r\n",
+    "many fields": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * (MOST_FIELDS + 1) + b"\r\n",
+    "interim answers for ever": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 5000,
+    "trailers without an end": CHUNKED[:-2] + b"X: " + b"x" * 3 * LARGEST_HEAD,
+    "an extension without an end": CHUNKED[:50] + b"2;" + b"x" * 3 * LARGEST_HEAD,
+}
+
+
+@pytest.mark.parametrize("raw", OVERSIZED.values(), ids=OVERSIZED)
+@pytest.mark.parametrize("step", [1000, LARGEST_HEAD])
+def test_nothing_but_a_body_is_endless(raw: bytes, step: int) -> None:
+    with pytest.raises(UpstreamError) as told:
+        read(*(raw[at : at + step] for at in range(0, len(raw), step)))
+    assert isinstance(told.value, HeadOversized)
+    assert told.value.error == "http_response_header_section_size"
+
+
+def test_what_comes_while_nothing_is_asked_spoils_the_connection() -> None:
+    reader = AnswerReader()
+    reader.feed(LONG)
+    assert not reader.reusable
+    assert reader.head is None
