@@ -17,7 +17,6 @@ from aiohttp.helpers import rfc822_formatted_time
 from proxy.errors import AnswerBroken, CallerStalled
 from proxy.forward.exchange import Exchange
 from proxy.forward.framing import BODILESS
-from proxy.forward.headers import Fields
 from proxy.forward.upstream import Answer
 
 RESET: Final = struct.pack("ii", 1, 0)
@@ -34,19 +33,19 @@ class RelayedResponse(web.StreamResponse):
     aiohttp's own `force_close` before that.
     """
 
-    def __init__(self, request: web.BaseRequest, status: int, reason: bytes, fields: Fields) -> None:
+    def __init__(self, request: web.BaseRequest, status: int, reason: bytes, fields: bytes) -> None:
+        """`fields` as they stand in a head."""
         super().__init__(status=status)
         self.begun = False
         self._request = request
         self._phrase = reason
         self._fields = fields
-        names = {name.lower() for name, _ in fields}
-        self._dated = b"date" in names
-        one_one = request.version >= (1, 1)
-        bodiless = request.method == "HEAD" or status in BODILESS
-        self.framed = bodiless or one_one or b"content-length" in names
-        self.chunked_here = not bodiless and b"content-length" not in names and one_one
-        self._one_one = one_one
+        names = b"\n" + fields.lower()
+        self._dated = b"\ndate:" in names
+        self._one_one = request.version >= (1, 1)
+        sized = b"\ncontent-length:" in names or request.method == "HEAD" or status in BODILESS
+        self.framed = sized or self._one_one
+        self.chunked_here = self._one_one and not sized
         self._keep_alive = request.keep_alive and self.framed
 
     @property
@@ -65,8 +64,7 @@ class RelayedResponse(web.StreamResponse):
     def head(self) -> bytes:
         """Write the status line and the fields (RFC 9112 §4); the version is ours (RFC 9110 §2.5)."""
         self.begun = True
-        lines = [b"HTTP/1.1 %d %b\r\n" % (self.status, self._phrase)]
-        lines += [b"%b: %b\r\n" % field for field in self._fields]
+        lines = [b"HTTP/1.1 %d %b\r\n" % (self.status, self._phrase), self._fields]
         if self.chunked_here:
             lines.append(b"Transfer-Encoding: chunked\r\n")
         if not self._dated:
