@@ -170,6 +170,9 @@ class Caller:
     writer: asyncio.StreamWriter
 
     async def send(self, data: bytes) -> None:
+        """Send it. Raises ConnectionError where the connection is closed; each loop would say so in its own way."""
+        if self.writer.transport.is_closing():
+            raise ConnectionResetError("it is closed")
         self.writer.write(data)
         await self.writer.drain()
 

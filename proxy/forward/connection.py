@@ -240,7 +240,7 @@ class Connection(RequestHandler):
 
     def _too_late(self) -> None:
         self._clock = None
-        if self.transport is None or self._place is None or self._busy():
+        if self.transport is None or self.transport.is_closing() or self._place is None or self._busy():
             return
         timeout = self._limits.header_timeout
         self._door.malformed += 1

@@ -32,7 +32,7 @@ def whole(fault: ProxyError) -> bytes:
 
 def half_close(transport: asyncio.WriteTransport) -> None:
     """Show the caller that nothing more will come."""
-    if transport.can_write_eof():  # TLS has no way to
+    if transport.can_write_eof() and not transport.is_closing():  # TLS has no way to
         with suppress(OSError):  # the caller has left with a reset, and we have not been told yet
             transport.write_eof()
 

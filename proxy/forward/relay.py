@@ -162,5 +162,6 @@ def cut(request: web.BaseRequest, response: RelayedResponse, *, stalled: bool) -
         return
     # A caller that reads no more would never let go of what is buffered; and where the body ends with
     # the connection (HTTP/1.0), only a reset tells a broken one from a whole one.
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    if not transport.is_closing():
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     transport.abort()

@@ -63,7 +63,7 @@ class TlsConnection(SSLProtocol):
         """Tell how a handshake ended: the caller by an alert, the operator by one line. Scans are nobody's fault."""
         if self._tcp is not None:
             self._door.handshakes.discard(self._tcp)
-            if isinstance(handshake_exc, ssl.SSLError):
+            if isinstance(handshake_exc, ssl.SSLError) and not self._tcp.is_closing():
                 own: Any = self
                 self._tcp.write(own._outgoing.read())  # noqa: SLF001 - the alert that says why; asyncio would drop it
                 peer = self._tcp.get_extra_info("peername")

@@ -185,10 +185,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(Broken())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None or not self._reader.end():
-            self._fail(Broken())
-        self._end()
-        self._wake()
+        if exc is None:
+            self._reader.end()
+        self._fail(Broken())  # a whole answer may be read all the same
 
     def pause_writing(self) -> None:
         self._full = True
