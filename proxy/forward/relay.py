@@ -18,6 +18,7 @@ from proxy.errors import AnswerBroken, CallerStalled
 from proxy.forward.exchange import Exchange
 from proxy.forward.framing import BODILESS
 from proxy.forward.headers import Fields
+from proxy.forward.server import Incoming
 from proxy.forward.upstream import Answer
 
 RESET: Final = struct.pack("ii", 1, 0)
@@ -34,15 +35,17 @@ class RelayedResponse(web.StreamResponse):
     aiohttp's own `force_close` before that.
     """
 
-    def __init__(self, request: web.BaseRequest, status: int, reason: bytes, fields: Fields) -> None:
+    def __init__(self, request: Incoming, status: int, reason: bytes, fields: Fields) -> None:
         super().__init__(status=status)
         self.begun = False
         self._request = request
         self._phrase = reason
+        if status == NO_CONTENT:  # nor a length (RFC 9110 §8.6)
+            fields = tuple(field for field in fields if field[0].lower() != b"content-length")
         self._fields = fields
         names = {name.lower() for name, _ in fields}
         self._dated = b"date" in names
-        one_one = request.version >= (1, 1)
+        one_one = request.head.version >= (1, 1)
         bodiless = request.method == "HEAD" or status in BODILESS
         self.framed = bodiless or one_one or b"content-length" in names
         self.chunked_here = not bodiless and b"content-length" not in names and one_one
