@@ -21,10 +21,11 @@
     pulse.py                        how late the event loop comes
     service_manager.py              what systemd is told
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
+    event_loop.py                   which one it all runs on
     disk.py                         file work that stalls nothing else
     core_dumps.py                   nobody reads our memory
     explain.py                      what would become of a request, for `check`
-    binding.py unix_socket.py       addresses that are listened at
+    binding.py unix_socket.py       addresses that are listened at; acceptor.py: how connections come in
     certificates.py                 what a TLS listener shows, re-read when it changes
     open_files.py                   whether as many connections as configured can be open
     simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI

@@ -298,7 +298,12 @@ def _finish(work: Coroutine[Any, Any, int]) -> NoReturn:
     from proxy import event_loop
 
     try:
-        with asyncio.Runner(loop_factory=event_loop.factory()) as runner:
+        loop_factory = event_loop.factory()
+    except ValueError as bad:
+        work.close()
+        _refuse(bad)
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             code = runner.run(work)
     except (asyncio.CancelledError, KeyboardInterrupt):  # the second signal; Ctrl-C where nobody catches it
         code = 1

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -52,7 +53,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         document = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": f"{_second(int(record.created))}.{int(record.created % 1 * 1000):03d}+00:00",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _message(self, record),
@@ -62,6 +63,11 @@ class JsonFormatter(logging.Formatter):
         if suspicious(line):
             line = msgspec.json.encode({key: _redacted(value) for key, value in document.items()}).decode()
         return line
+
+
+@lru_cache(2)
+def _second(since_1970: int) -> str:
+    return datetime.fromtimestamp(since_1970, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 IN_THE_MESSAGE: Final = frozenset({"method", "path", "status"})

@@ -84,7 +84,7 @@ async def test_methods_that_pandadoc_does_not_know_share_one_label(api_key_house
         await house.ask(method, MEMBER)
     seen = await scraped(house)
     assert {labels["method"] for labels in seen.labels("requests_total")} == {"other"}
-    assert repr(house.proxy._metrics) == "<Metrics 0 series>"  # noqa: SLF001 - memory shows nowhere else
+    assert repr(house.proxy._metrics) == "<Metrics 1 series>"  # noqa: SLF001 - memory shows nowhere else
 
 
 async def test_what_a_caller_sends_is_in_no_label(api_key_house: HouseMaker) -> None:

@@ -8,6 +8,7 @@ asks (clients), and what may be asked for (policy).
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Final, NamedTuple
 
 from proxy.errors import (
@@ -33,6 +34,9 @@ LENGTH: Final = re.compile(rb"[0-9]{1,20}")
 
 SPOKEN: Final = frozenset({(1, 0), (1, 1)})
 """The versions of HTTP that are taken."""
+
+FRAMING: Final = frozenset({b"transfer-encoding", b"content-length", b"expect"})
+"""Fields that tell how a body comes."""
 
 LONGEST_HOST: Final = 255 + len(":65535")
 """Characters; no name is longer (RFC 1035 §2.3.4)."""
@@ -109,7 +113,7 @@ def names_us(host: str, gate: Gate) -> bool:
 def _check_size(head: Head, gate: Gate) -> None:
     if len(head.fields) > gate.max_headers:
         raise HeadTooLarge(f"The request has more than {gate.max_headers} header fields (limits.max_headers).")
-    size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in head.fields)
+    size = len(head.target) + sum(map(len, chain.from_iterable(head.fields))) + 4 * len(head.fields)
     if size > gate.max_head:
         raise HeadTooLarge(f"The request's head is larger than {gate.max_head} bytes (limits.max_head).")
 
@@ -121,7 +125,8 @@ def _check_protocol(head: Head) -> None:
         raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")
     if b"upgrade" in head.names and b"websocket" in _protocols(head):
         raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
-    _check_framing(head)
+    if not head.names.isdisjoint(FRAMING):
+        _check_framing(head)
 
 
 def _protocols(head: Head) -> set[bytes]:
@@ -158,7 +163,7 @@ def _check_host(head: Head, gate: Gate) -> bytes:
 
 def _check_loop(head: Head, gate: Gate) -> None:
     """Refuse what we have sent ourselves (RFC 9110 §7.6.3)."""
-    if any(gate.via in value for value in head.values(b"via")):
+    if b"via" in head.names and any(gate.via in value for value in head.values(b"via")):
         raise LoopDetected
 
 

@@ -19,7 +19,17 @@ from proxy.forward import guard, token_placeholder, token_request
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.exchange import Exchange
-from proxy.forward.headers import Fields, Head, Origin, forwards_left, to_caller, to_upstream, without_credential
+from proxy.forward.headers import (
+    Fields,
+    Head,
+    Origin,
+    forwards_left,
+    tells,
+    to_caller,
+    to_upstream,
+    without_credential,
+    written,
+)
 from proxy.forward.places import InFlight, Places
 from proxy.forward.problem import problem
 from proxy.forward.relay import NO_CONTENT, RelayedResponse, cut, hold, relay
@@ -177,17 +187,12 @@ async def _borrow(
     request: Incoming, lane: Lane, client: Client, admitted: guard.Admitted, exchange: Exchange
 ) -> web.StreamResponse:
     """Forward a request with the client's credential, and relay what comes back."""
+    errand = _Errand(request.head, admitted.target, None, client.source, lane, exchange)
+    here = lane.scheme + b"://" + admitted.host
+    if not request.announces_body:
+        return await _lend(request, errand, here)
     with _body(request, lane.body_limits, lane, exchange) as body:
-        answer, lent = await _ask(_Errand(request.head, admitted.target, body, client.source, lane, exchange))
-        try:
-            here = lane.scheme + b"://" + admitted.host
-            fields = to_caller(answer.fields, lane.origin, here, cookies=lane.cookies)
-            fields, reason = _unleaked(fields, answer.reason, lent, lane, exchange)
-            response = RelayedResponse(request, answer.status, reason, fields)
-            await _relay(request, lane, answer, response, exchange)
-            return response
-        finally:
-            await answer.close()
+        return await _lend(request, errand._replace(body=body), here)
 
 
 @contextmanager
@@ -225,6 +230,22 @@ class _Errand(NamedTuple):
             exchange.answered()
 
 
+async def _lend(request: Incoming, errand: _Errand, here: bytes) -> web.StreamResponse:
+    """Have the errand done, and relay the answer to a caller who has reached us at `here`."""
+    lane, exchange = errand.lane, errand.exchange
+    answer, lent = await _ask(errand)
+    try:
+        fields = to_caller(answer.fields, lane.origin, here, cookies=lane.cookies)
+        lines, reason = written(fields), answer.reason
+        if tells(lines + reason, lent.authorization):
+            lines, reason = _unleaked(fields, reason, lent, lane, exchange)
+        response = RelayedResponse(request, answer.status, reason, lines)
+        await _relay(request, lane, answer, response, exchange)
+        return response
+    finally:
+        await answer.close()
+
+
 async def _ask(errand: _Errand) -> tuple[Answer, Credential]:
     """Return the answer to relay: the first, or after a 401 and with a newer credential the second (law 11).
 
@@ -258,14 +279,13 @@ async def _ask(errand: _Errand) -> tuple[Answer, Credential]:
     return answer, newer
 
 
-def _unleaked(fields: Fields, reason: bytes, lent: Credential, lane: Lane, exchange: Exchange) -> tuple[Fields, bytes]:
+def _unleaked(fields: Fields, reason: bytes, lent: Credential, lane: Lane, exchange: Exchange) -> tuple[bytes, bytes]:
     """Drop what would tell the caller the credential, count it, and say that it happened."""
     fields, reason, leaks = without_credential(fields, reason, lent.authorization)
-    if leaks:
-        lane.tally.leaked(leaks)
-        text = "the upstream's answer to request %s held the credential in %d places of its head, which are dropped"
-        log.warning(text, exchange.request_id, leaks)
-    return fields, reason
+    lane.tally.leaked(leaks)
+    text = "the upstream's answer to request %s held the credential in %d places of its head, which are dropped"
+    log.warning(text, exchange.request_id, leaks)
+    return written(fields), reason
 
 
 async def _relay(request: Incoming, lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange) -> None:

@@ -7,7 +7,6 @@ RFC 9112 §6 (framing, which each side decides for itself).
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import chain
 from typing import Final
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -62,6 +61,8 @@ COOKIES: Final = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2"
 MAX_FORWARDS: Final = b"max-forwards"
 COUNT: Final = re.compile(rb"[0-9]{1,9}")
 """What is longer is as good as no limit."""
+
+NOTHING: Final[frozenset[bytes]] = frozenset()
 
 SHORTEST_SECRET: Final = 16
 """Bytes. A shorter credential may stand in a field by chance; PandaDoc's have forty."""
@@ -118,15 +119,15 @@ def canonical(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-")
 
 
-def nominated(fields: Fields) -> frozenset[bytes]:
-    """Return the field names that Connection declares hop-by-hop, but for those that never are."""
-    named = (_nominated_by(value) for name, value in fields if name.lower() == b"connection")
-    return frozenset().union(*named)
-
-
 @lru_cache(64)
-def _nominated_by(value: bytes) -> frozenset[bytes]:
-    return frozenset(canonical(name.strip()) for name in value.split(b",")) - END_TO_END
+def _dropped(by: frozenset[bytes], connection: bytes) -> frozenset[bytes]:
+    """Add what Connection declares hop-by-hop (RFC 9110 §7.6.1), but for what never is, to names that are dropped."""
+    return by | frozenset(canonical(name.strip()) for name in connection.split(b",")) - END_TO_END
+
+
+def _connection(fields: Fields) -> bytes:
+    """Return what all Connection fields say, as one list."""
+    return b",".join(values(fields, b"connection"))
 
 
 def forwards_left(head: Head) -> int | None:
@@ -141,7 +142,7 @@ def to_upstream(head: Head, authorization: str, via: bytes, *, cookies: bool = T
     """Return the caller's fields that cross, in order, then our Via and the one Authorization: ours (law 9)."""
     fields = [field for field in head.fields if _may_cross(field[0])]
     if b"connection" in head.names or not cookies:
-        dropped = nominated(head.fields) | (frozenset() if cookies else COOKIES)
+        dropped = _dropped(NOTHING if cookies else COOKIES, _connection(head.fields))
         fields = [field for field in fields if canonical(field[0]) not in dropped]
     left = forwards_left(head)
     if left is not None:
@@ -161,10 +162,10 @@ def _may_cross(name: bytes) -> bool:
 def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = True) -> Fields:
     """Return the upstream's fields that cross, with a Location on its own origin turned to ours (law 15)."""
     names = [name.lower() for name, _ in fields]
-    dropped = NOT_TO_CALLER
-    if b"connection" in names or not cookies:
-        names = [canonical(name) for name in names]  # as `nominated` spells them
-        dropped = dropped | nominated(fields) | (frozenset() if cookies else COOKIES)
+    dropped = NOT_TO_CALLER if cookies else NOT_TO_CALLER | COOKIES
+    if b"connection" in names:
+        names = [canonical(name) for name in names]  # as `_dropped` spells them
+        dropped = _dropped(dropped, _connection(fields))
     kept = tuple([field for name, field in zip(names, fields, strict=True) if name not in dropped])
     return _located_here(kept, origin, here) if b"location" in names else kept
 
@@ -175,14 +176,23 @@ def _located_here(fields: Fields, origin: "Origin", here: bytes) -> Fields:
     )
 
 
+def written(fields: Fields) -> bytes:
+    """Write fields as they stand in a head (RFC 9112 §5)."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
+def tells(text: bytes, authorization: str) -> bool:
+    """Tell whether the credential stands in a text."""
+    secret = authorization.rpartition(" ")[2].encode("ascii")
+    return len(secret) >= SHORTEST_SECRET and secret in text
+
+
 def without_credential(fields: Fields, reason: bytes, authorization: str) -> tuple[Fields, bytes, int]:
     """Return the fields and the reason phrase that do not hold the credential that was lent, and how many do.
 
     An upstream, or a debugging proxy on the way, may echo what it was sent; the caller must not learn it.
     """
     secret = authorization.rpartition(" ")[2].encode("ascii")
-    if len(secret) < SHORTEST_SECRET or secret not in b"\0".join([reason, *chain.from_iterable(fields)]):
-        return fields, reason, 0
     kept = tuple(field for field in fields if secret not in field[0] and secret not in field[1])
     told = secret in reason
     return kept, b"" if told else reason, len(fields) - len(kept) + told

@@ -13,6 +13,7 @@ from yarl import URL
 from proxy.errors import AnswerBroken
 from proxy.forward.answer_reader import AnswerHead
 from proxy.forward.body import Body
+from proxy.forward.headers import written
 from proxy.forward.resend import IDEMPOTENT, Sent, may_be_sent_again
 from proxy.forward.upstream import Answer, Attempt
 from proxy.forward.upstream_connection import Broken, UpstreamConnection
@@ -113,7 +114,7 @@ class HttpUpstream:
 
     def _start(self, attempt: Attempt, *, expect: bool = False) -> bytes:
         lines = [f"{attempt.method} {attempt.target} HTTP/1.1\r\n".encode("ascii"), self._host]
-        lines += [b"%b: %b\r\n" % field for field in attempt.fields]
+        lines.append(written(attempt.fields))
         if attempt.body is not None:
             length = attempt.body.length
             lines.append(b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length)

@@ -5,6 +5,7 @@ never a second status line (law 13).
 """
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -17,7 +18,6 @@ from aiohttp.helpers import rfc822_formatted_time
 from proxy.errors import AnswerBroken, CallerStalled
 from proxy.forward.exchange import Exchange
 from proxy.forward.framing import BODILESS
-from proxy.forward.headers import Fields
 from proxy.forward.server import Incoming
 from proxy.forward.upstream import Answer
 
@@ -25,6 +25,7 @@ RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: closing sends RST (socket(7))."""
 
 NO_CONTENT: Final = 204
+LENGTH: Final = re.compile(rb"^content-length:.*\r\n", re.IGNORECASE | re.MULTILINE)
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -35,21 +36,21 @@ class RelayedResponse(web.StreamResponse):
     aiohttp's own `force_close` before that.
     """
 
-    def __init__(self, request: Incoming, status: int, reason: bytes, fields: Fields) -> None:
+    def __init__(self, request: Incoming, status: int, reason: bytes, fields: bytes) -> None:
+        """`fields` as they stand in a head."""
         super().__init__(status=status)
         self.begun = False
         self._request = request
         self._phrase = reason
         if status == NO_CONTENT:  # nor a length (RFC 9110 §8.6)
-            fields = tuple(field for field in fields if field[0].lower() != b"content-length")
+            fields = LENGTH.sub(b"", fields)
         self._fields = fields
-        names = {name.lower() for name, _ in fields}
-        self._dated = b"date" in names
-        one_one = request.head.version >= (1, 1)
-        bodiless = request.method == "HEAD" or status in BODILESS
-        self.framed = bodiless or one_one or b"content-length" in names
-        self.chunked_here = not bodiless and b"content-length" not in names and one_one
-        self._one_one = one_one
+        names = b"\n" + fields.lower()
+        self._dated = b"\ndate:" in names
+        self._one_one = request.head.version >= (1, 1)
+        sized = b"\ncontent-length:" in names or request.method == "HEAD" or status in BODILESS
+        self.framed = sized or self._one_one
+        self.chunked_here = self._one_one and not sized
         self._keep_alive = request.keep_alive and self.framed
 
     @property
@@ -68,8 +69,7 @@ class RelayedResponse(web.StreamResponse):
     def head(self) -> bytes:
         """Write the status line and the fields (RFC 9112 §4); the version is ours (RFC 9110 §2.5)."""
         self.begun = True
-        lines = [b"HTTP/1.1 %d %b\r\n" % (self.status, self._phrase)]
-        lines += [b"%b: %b\r\n" % field for field in self._fields]
+        lines = [b"HTTP/1.1 %d %b\r\n" % (self.status, self._phrase), self._fields]
         if self.chunked_here:
             lines.append(b"Transfer-Encoding: chunked\r\n")
         if not self._dated:

@@ -25,6 +25,10 @@ KEEPALIVE: Final = 75.0
 """Seconds an idle connection of a caller is kept: longer than app-side pools keep theirs."""
 
 
+BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""Fields that announce a body."""
+
+
 class Incoming(web.BaseRequest):
     """A caller's request with its head as it came."""
 
@@ -37,12 +41,17 @@ class Incoming(web.BaseRequest):
             message = message._replace(version=HttpVersion11)  # the answer's version is ours (RFC 9110 §2.5)
         super().__init__(message, *rest, **more)
 
+    @property
+    def announces_body(self) -> bool:
+        """Whether the head says that a body follows (RFC 9112 §6.3)."""
+        return not self.head.names.isdisjoint(BODY)
+
     def body(self, limits: BodyLimits, kept_bytes: KeptBytes) -> Body | None:
-        """Return the body, or None where the head announces none (RFC 9112 §6.3). Raises BodyTooLarge."""
+        """Return the body, or None where the head announces none. Raises BodyTooLarge."""
         head = self.head
-        lengths = head.values(b"content-length")
-        if not lengths and b"transfer-encoding" not in head.names:
+        if not self.announces_body:
             return None
+        lengths = head.values(b"content-length")
         waits = b"expect" in head.names and head.version >= (1, 1)
         return Body(
             self.content,

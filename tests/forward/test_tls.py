@@ -7,6 +7,7 @@ import ssl
 import warnings
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -470,15 +471,19 @@ async def test_a_caller_that_says_no_goodbye_is_let_go(
     async with AsyncExitStack() as lines:
         for _ in range(12):
             plain = await lines.enter_async_context(caller(house.port))
-            tls = context.wrap_bio(there := ssl.MemoryBIO(), back := ssl.MemoryBIO(), server_hostname="localhost")
-            while True:
+            there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = context.wrap_bio(there, back, server_hostname="localhost")
+            steps: list[Callable[[], object]] = [
+                tls.do_handshake,
+                partial(tls.write, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+                partial(tls.read, 2**16),
+            ]
+            while steps:
                 try:
-                    tls.do_handshake()
-                    break
+                    steps[0]()
+                    steps.pop(0)
+                    await plain.send(back.read())
                 except ssl.SSLWantReadError:
                     await plain.send(back.read())
                     there.write(await plain.reader.read(2**16))
-            tls.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            await plain.send(back.read())
-            assert await plain.reader.read(2**16)
         assert not await refused(house, context)
