@@ -68,3 +68,19 @@ def test_every_row_of_a_life_in_a_pod_names_a_test() -> None:
     rows = re.findall(r"(?m)^\|(?! *\|? what|---)(.*)\|$", LIFE.partition("\n## ")[0])
     assert len(rows) > 15
     assert [row for row in rows if not re.search(r"\btest_[a-z_]+: `", row)] == []
+
+
+RULES: Final = re.findall(r"(?m)^\| ([RM]\d+) \|(.*)\|$", (ROOT / "docs" / "http.md").read_text(encoding="utf-8"))
+
+
+def test_every_rule_of_http_has_its_row() -> None:
+    asked = [f"R{number}" for number in range(1, 31)] + [f"M{number}" for number in range(1, 11)]
+    assert [number for number, _ in RULES] == asked
+
+
+@pytest.mark.parametrize("row", [row for _, row in RULES], ids=[number for number, _ in RULES])
+def test_every_rule_of_http_is_shown_by_tests_that_exist(row: str) -> None:
+    shown = re.findall(r"([a-z_/]+)::(test_\w+)", row)
+    assert shown
+    files = {file: (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8") for file, _ in shown}
+    assert [test for file, test in shown if f"def {test}(" not in files[file]] == []

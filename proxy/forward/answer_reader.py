@@ -19,6 +19,9 @@ LEAST_FINAL: Final = 200
 LARGEST_HEAD: Final = 64 * 1024
 """Bytes. Also of what else may come between two pieces of a body: trailers, chunk extensions, interim answers."""
 
+UNCOUNTED: Final = 2 * 1024
+"""Bytes of a head that are neither names nor values. One that would pass in one piece passes in many."""
+
 MOST_FIELDS: Final = 256
 """PandaDoc's heads stay below a tenth of both."""
 
@@ -87,7 +90,7 @@ class AnswerReader:
             self.reusable = False
             if not self.complete:  # else it is what comes behind the answer that is wrong
                 raise _ours(fault) from fault
-        if self._size > LARGEST_HEAD and not self.complete:
+        if self._size > LARGEST_HEAD + UNCOUNTED and not self.complete:
             raise HeadOversized
 
     def end(self) -> bool:
@@ -124,6 +127,7 @@ class AnswerReader:
             return
         if len(fields) > MOST_FIELDS or (self._size > LARGEST_HEAD and _size(fields) > LARGEST_HEAD):
             raise HeadOversized
+        self._size = 0
         self.until_close = ends_with_connection(status, parser.get_http_version(), fields, bodiless=self._bodiless)
         self.head = AnswerHead(status, reason, fields)
         self.reusable = parser.should_keep_alive()

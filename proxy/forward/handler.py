@@ -14,15 +14,25 @@ from aiohttp import web
 
 from proxy.credential.credential import Credential
 from proxy.credential.source import CredentialSource
-from proxy.errors import AnswerBroken, CallerError, CallerStalled, ProxyError, Refused
+from proxy.errors import AnswerBroken, CallerError, CallerStalled, MethodRefused, ProxyError, Refused
 from proxy.forward import guard, token_placeholder, token_request
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.exchange import Exchange
-from proxy.forward.headers import Fields, Head, Origin, tells, to_caller, to_upstream, without_credential, written
+from proxy.forward.headers import (
+    Fields,
+    Head,
+    Origin,
+    forwards_left,
+    tells,
+    to_caller,
+    to_upstream,
+    without_credential,
+    written,
+)
 from proxy.forward.places import InFlight, Places
 from proxy.forward.problem import problem
-from proxy.forward.relay import RelayedResponse, cut, hold, relay
+from proxy.forward.relay import NO_CONTENT, RelayedResponse, cut, hold, relay
 from proxy.forward.server import Incoming
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Answer, Attempt, Upstream
@@ -133,6 +143,8 @@ class Handler:
         client = await lane.clients.identify(request.head.fields)
         exchange.client = client.name
         _judge(client, request.head.method, guard.readings_of(admitted.target, lane.gate), lane, exchange)
+        if forwards_left(request.head) == 0:
+            return _last_stop(request, lane, exchange)
         with lane.places, client.places:  # only now: whoever has no key takes no place
             return await _borrow(request, lane, client, admitted, exchange)
 
@@ -148,6 +160,15 @@ def _judge(client: Client, method: str, readings: frozenset[str], lane: Lane, ex
                 " Whoever runs the proxy can change its rules."
             )
         exchange.would_refuse = exchange.would_refuse or objection.by
+
+
+def _last_stop(request: Incoming, lane: Lane, exchange: Exchange) -> web.Response:
+    """Answer an OPTIONS that may be forwarded no more (RFC 9110 §7.6.2)."""
+    response = web.Response(status=NO_CONTENT, headers=MethodRefused.headers)
+    exchange.status = response.status
+    if not (lane.ready() and request.content.is_eof()):
+        response.force_close()
+    return response
 
 
 async def _placeholder(request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:

@@ -58,6 +58,10 @@ NOT_TO_CALLER: Final = HOP_BY_HOP | {
 COOKIES: Final = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2"})
 """RFC 6265, and its predecessor's. They pass unless a listener is told to drop them."""
 
+MAX_FORWARDS: Final = b"max-forwards"
+COUNT: Final = re.compile(rb"[0-9]{1,9}")
+"""What is longer is as good as no limit."""
+
 NOTHING: Final[frozenset[bytes]] = frozenset()
 
 SHORTEST_SECRET: Final = 16
@@ -126,12 +130,23 @@ def _connection(fields: Fields) -> bytes:
     return b",".join(values(fields, b"connection"))
 
 
+def forwards_left(head: Head) -> int | None:
+    """Return how often an OPTIONS may yet be forwarded, None where it does not say (RFC 9110 §7.6.2)."""
+    if head.method != "OPTIONS":
+        return None
+    said = head.values(MAX_FORWARDS)
+    return int(said[0]) if len(said) == 1 and COUNT.fullmatch(said[0]) else None
+
+
 def to_upstream(head: Head, authorization: str, via: bytes, *, cookies: bool = True) -> Fields:
     """Return the caller's fields that cross, in order, then our Via and the one Authorization: ours (law 9)."""
     fields = [field for field in head.fields if _may_cross(field[0])]
     if b"connection" in head.names or not cookies:
         dropped = _dropped(NOTHING if cookies else COOKIES, _connection(head.fields))
         fields = [field for field in fields if canonical(field[0]) not in dropped]
+    left = forwards_left(head)
+    if left is not None:
+        fields = [(name, b"%d" % (left - 1) if name.lower() == MAX_FORWARDS else value) for name, value in fields]
     return (*fields, (b"Via", via), (b"Authorization", authorization.encode("ascii")))
 
 
@@ -149,6 +164,7 @@ def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = 
     names = [name.lower() for name, _ in fields]
     dropped = NOT_TO_CALLER if cookies else NOT_TO_CALLER | COOKIES
     if b"connection" in names:
+        names = [canonical(name) for name in names]  # as `_dropped` spells them
         dropped = _dropped(dropped, _connection(fields))
     kept = tuple([field for name, field in zip(names, fields, strict=True) if name not in dropped])
     return _located_here(kept, origin, here) if b"location" in names else kept

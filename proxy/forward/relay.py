@@ -5,6 +5,7 @@ never a second status line (law 13).
 """
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -17,12 +18,14 @@ from aiohttp.helpers import rfc822_formatted_time
 from proxy.errors import AnswerBroken, CallerStalled
 from proxy.forward.exchange import Exchange
 from proxy.forward.framing import BODILESS
+from proxy.forward.server import Incoming
 from proxy.forward.upstream import Answer
 
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: closing sends RST (socket(7))."""
 
 NO_CONTENT: Final = 204
+LENGTH: Final = re.compile(rb"^content-length:.*\r\n", re.IGNORECASE | re.MULTILINE)
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -33,16 +36,18 @@ class RelayedResponse(web.StreamResponse):
     aiohttp's own `force_close` before that.
     """
 
-    def __init__(self, request: web.BaseRequest, status: int, reason: bytes, fields: bytes) -> None:
+    def __init__(self, request: Incoming, status: int, reason: bytes, fields: bytes) -> None:
         """`fields` as they stand in a head."""
         super().__init__(status=status)
         self.begun = False
         self._request = request
         self._phrase = reason
+        if status == NO_CONTENT:  # nor a length (RFC 9110 §8.6)
+            fields = LENGTH.sub(b"", fields)
         self._fields = fields
         names = b"\n" + fields.lower()
         self._dated = b"\ndate:" in names
-        self._one_one = request.version >= (1, 1)
+        self._one_one = request.head.version >= (1, 1)
         sized = b"\ncontent-length:" in names or request.method == "HEAD" or status in BODILESS
         self.framed = sized or self._one_one
         self.chunked_here = self._one_one and not sized

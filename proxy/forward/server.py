@@ -12,13 +12,12 @@ from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
-from aiohttp.web_protocol import ERROR, RequestHandler
+from aiohttp.web_protocol import RequestHandler
 
 from proxy.errors import NAME
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.connection import READ_BUFFER, Connection, ConnectionLimits
 from proxy.forward.door import LINGER, Door
-from proxy.forward.guard import SPOKEN
 from proxy.forward.headers import Head
 from proxy.forward.tls import TlsConnection
 
@@ -38,7 +37,7 @@ class Incoming(web.BaseRequest):
     def __init__(self, message: RawRequestMessage, *rest: Any, **more: Any) -> None:
         version = (message.version.major, message.version.minor)
         self.head = Head(message.method, message.path, version, message.raw_headers)
-        if message is ERROR or version not in SPOKEN:
+        if message.version != HttpVersion11:
             message = message._replace(version=HttpVersion11)  # the answer's version is ours (RFC 9110 §2.5)
         super().__init__(message, *rest, **more)
 
@@ -53,7 +52,7 @@ class Incoming(web.BaseRequest):
         if not self.announces_body:
             return None
         lengths = head.values(b"content-length")
-        waits = b"expect" in head.names and self.version >= (1, 1)
+        waits = b"expect" in head.names and head.version >= (1, 1)
         return Body(
             self.content,
             int(lengths[0]) if lengths else None,
@@ -69,6 +68,8 @@ class Incoming(web.BaseRequest):
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         response.headers["Server"] = NAME
+        if self.head.version < (1, 1) and response.keep_alive:
+            response.headers["Connection"] = "keep-alive"  # to HTTP/1.0 that does not go without saying
 
 
 class Server(web.Server):

@@ -190,6 +190,21 @@ def test_nothing_but_a_body_is_endless(raw: bytes, step: int) -> None:
     assert told.value.error == "http_response_header_section_size"
 
 
+LIMIT = LARGEST_HEAD - len(b"X" + b"Content-Length" + b"2")
+
+
+@pytest.mark.parametrize(("size", "fits"), [(LIMIT - 100, True), (LIMIT, True), (LIMIT + 1, False)])
+def test_a_large_head_is_judged_the_same_in_whatever_pieces_it_comes(size: int, *, fits: bool) -> None:
+    head, body = b"HTTP/1.1 200 OK\r\nX: " + b"x" * size + b"\r\nContent-Length: 2\r\n\r\n", b"ok"
+    slow = [*(head[at : at + 1000] for at in range(0, len(head), 1000)), body]
+    for pieces in ([head + body], [head, body], [head[:-1], head[-1:], body], slow):
+        if fits:
+            assert read(*pieces).body == body
+        else:
+            with pytest.raises(HeadOversized):
+                read(*pieces)
+
+
 def test_what_comes_while_nothing_is_asked_spoils_the_connection() -> None:
     reader = AnswerReader()
     reader.feed(LONG)

@@ -96,6 +96,12 @@ def test_a_star_lets_any_host_pass_but_the_unspecified_address() -> None:
     assert names_us("anything.example", gate)
     assert not names_us("0.0.0.0:8080", gate)
     assert not names_us("not/a/host", gate)
+    assert names_us("a" * 261, gate)
+    assert not names_us("a" * 262, gate)  # longer than any name and its port
+
+
+def test_a_heads_repr_shows_nothing_that_may_be_a_secret() -> None:
+    assert "hush" not in repr(head((b"Cookie", b"hush"), target="/?q=hush"))
 
 
 VERDICTS = {

@@ -301,6 +301,12 @@ FAILING = {
         502,
         "http_protocol_error",
     ),
+    "a folded field": (
+        b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
+        502,
+        "http_protocol_error",
+    ),
+    "a bare line feed": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", 502, "http_protocol_error"),
     "a field of 65 KiB": (
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 66_000 + b"\r\n\r\n",
         502,
