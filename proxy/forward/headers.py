@@ -26,6 +26,9 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 
+CLOSE: Final = b"close"
+"""The connection option that makes a message the last one (RFC 9112 §9.6)."""
+
 PROXY_KEY: Final = b"x-proxy-key"
 """Where a client may present its key to us, besides Authorization."""
 
