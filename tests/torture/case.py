@@ -1,6 +1,7 @@
 """One case of the differential: a request, the origin's answer to it, and where their bytes are split. And any case."""
 
 import random
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -250,6 +251,12 @@ SPLITS: Final = st.lists(st.one_of(st.integers(1, 300), st.integers(1, 110_000))
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     request = draw(requests())
-    last = request.version == b"1.0" or CLOSED in nominations(request.fields)
-    pipelined = draw(st.sampled_from((False, False, True))) and not last and request.expects != "waits"
+    pipelined = draw(st.sampled_from((False, False, True))) and not _is_last(request) and request.expects != "waits"
     return Case(request, draw(answers()), draw(SPLITS), draw(SPLITS), pipelined)
+
+
+def _is_last(request: Request) -> bool:
+    """Tell whether a connection may end with it: it says so, offers to upgrade, or may be refused."""
+    upgrades = any(name.lower() == b"upgrade" for name, _ in request.fields)
+    refused = re.search(rb"[#\\%]", request.target) is not None
+    return request.version == b"1.0" or CLOSED in nominations(request.fields) or upgrades or refused
