@@ -203,7 +203,7 @@ def reset(case: Case, theirs: Passage, _ours: Passage) -> Passage:
 
 
 def _is_relayed(case: Case, told: Told) -> bool:
-    return told.start == b"HTTP/1.1 " + case.answer.status and not _is_nginxs(told)
+    return told.start == b"HTTP/1.1 " + case.answer.status and not (_is_nginxs(told) or _is_ours(told))
 
 
 def _is_nginxs(told: Told) -> bool:
