@@ -10,7 +10,7 @@ import httptools
 
 from proxy.errors import UpstreamError
 from proxy.forward.framing import Malformed, ends_with_connection
-from proxy.forward.headers import Fields
+from proxy.forward.headers import Fields, closes
 
 CONTINUE: Final = 100
 LEAST_FINAL: Final = 200
@@ -128,9 +128,11 @@ class AnswerReader:
         if len(fields) > MOST_FIELDS or (self._size > LARGEST_HEAD and _size(fields) > LARGEST_HEAD):
             raise HeadOversized
         self._size = 0
-        self.until_close = ends_with_connection(status, parser.get_http_version(), fields, bodiless=self._bodiless)
+        version = parser.get_http_version()
+        self.until_close = ends_with_connection(status, version, fields, bodiless=self._bodiless)
         self.head = AnswerHead(status, reason, fields)
-        self.reusable = parser.should_keep_alive()
+        # To llhttp, in HTTP/1.0 keep-alive outweighs close, which RFC 9112 §9.3 has the other way round.
+        self.reusable = parser.should_keep_alive() and not (version == "1.0" and closes(fields))
         self.complete = self._bodiless
 
     def on_body(self, data: bytes) -> None:

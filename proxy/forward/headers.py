@@ -138,6 +138,11 @@ def forwards_left(head: Head) -> int | None:
     return int(said[0]) if len(said) == 1 and COUNT.fullmatch(said[0]) else None
 
 
+def closes(fields: Fields) -> bool:
+    """Tell whether Connection says that this message is the last one (RFC 9112 §9.6)."""
+    return b"close" in [option.strip() for option in _connection(fields).lower().split(b",")]
+
+
 def to_upstream(head: Head, authorization: str, via: bytes, *, cookies: bool = True) -> Fields:
     """Return the caller's fields that cross, in order, then our Via and the one Authorization: ours (law 9)."""
     fields = [field for field in head.fields if _may_cross(field[0])]

@@ -18,7 +18,7 @@ from proxy.errors import NAME
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.connection import READ_BUFFER, Connection, ConnectionLimits
 from proxy.forward.door import LINGER, Door
-from proxy.forward.headers import Head
+from proxy.forward.headers import Head, closes
 from proxy.forward.tls import TlsConnection
 
 KEEPALIVE: Final = 75.0
@@ -39,6 +39,10 @@ class Incoming(web.BaseRequest):
         self.head = Head(message.method, message.path, version, message.raw_headers)
         if message.version != HttpVersion11:
             message = message._replace(version=HttpVersion11)  # the answer's version is ours (RFC 9110 §2.5)
+        if message.upgrade or (version == (1, 0) and closes(message.raw_headers)):
+            # aiohttp loses what lies behind an offer to upgrade that nobody takes; and to llhttp, in HTTP/1.0
+            # keep-alive outweighs close, which RFC 9112 §9.3 has the other way round.
+            message = message._replace(should_close=True)
         super().__init__(message, *rest, **more)
 
     @property

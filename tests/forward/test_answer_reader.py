@@ -128,6 +128,13 @@ def test_http_1_0_keeps_a_connection_only_where_it_says_so() -> None:
     assert read(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n").reusable
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_close_outweighs_keep_alive(version: bytes) -> None:
+    """RFC 9112 §9.3; llhttp has it the other way round in HTTP/1.0."""
+    head = b"HTTP/%b 200 OK\r\nConnection: keep-alive\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    assert not read(head % version).reusable
+
+
 MALFORMED = {
     "garbage": b"garbage\r\n\r\n",
     "HTTP/0.9": b"<html></html>",

@@ -347,3 +347,36 @@ async def test_who_takes_no_answer_is_cut_off(
     await until(lambda: len(server.connections) == 0, 20)
     writer.transport.abort()
     assert not house.ear.heard("Traceback")
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_close_outweighs_keep_alive(api_key_house: HouseMaker, version: bytes) -> None:
+    """RFC 9112 §9.3; llhttp has it the other way round in HTTP/1.0."""
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(b"GET / HTTP/%b\r\nHost: localhost\r\nConnection: close, keep-alive\r\n\r\n" % version)
+            seen = await line.answer()
+            assert seen.values(b"connection") == [b"close"]
+            assert seen.body == b"ok"
+            assert await line.closed() == b""
+
+
+@pytest.mark.parametrize(
+    "body", [b"\r\n", b"Content-Length: 5\r\n\r\npanda", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("behind", [b"", GET, GET[:20]])
+async def test_nothing_is_heard_behind_an_offer_to_upgrade(
+    api_key_house: HouseMaker, body: bytes, behind: bytes
+) -> None:
+    """What lies behind it in its segment, aiohttp loses; what came later would be read as something else."""
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            head = b"POST / HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\nConnection: upgrade\r\n"
+            await line.send(head + body + behind)
+            seen = await line.answer()
+            assert seen.values(b"connection") == [b"close"]
+            assert seen.body == b"ok"
+            assert await line.closed() == b""
+        assert len(up.heard) == 1
