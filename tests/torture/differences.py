@@ -200,7 +200,7 @@ DIFFERENCES: Final = (
         of_told(turns.without_the_credential),
     ),
     Difference(
-        "What the proxy says itself (400, 502) is `application/problem+json`, in HTTP/1.0 to a caller that speaks it.",
+        "What the proxy says itself (400, 502) is `application/problem+json`.",
         "An SDK of PandaDoc's can read it; `Proxy-Status` tells who failed.",
         "RFC 9457, RFC 9209, law 14",
         Case(answer=Answer(cut=10)),
