@@ -1,13 +1,18 @@
 """Raw bytes on both sides of the proxy: an upstream that plays a script, a client that hides nothing."""
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 Script = Callable[["Stage"], Awaitable[None]]
+
+RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, for no time: closing sends RST (socket(7))."""
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok"
 
@@ -93,6 +98,8 @@ class Stage:
         await self.writer.drain()
 
     def reset(self) -> None:
+        """Send RST; what has not left yet is lost."""
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
 
 

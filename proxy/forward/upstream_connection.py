@@ -185,7 +185,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(Broken())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None or not self._reader.end():
+        self._reader.reusable = False
+        if exc is not None or not self._reader.complete:  # the upstream's own end of an answer is `eof_received`
             self._fail(Broken())
         self._end()
         self._wake()
