@@ -1,7 +1,6 @@
 """What this process holds at a moment: a fault may leave nothing behind."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ def held() -> Held:
     sockets = 0
     for file in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the folder's own
-            sockets += os.readlink(file).startswith("socket:")
+            sockets += str(file.readlink()).startswith("socket:")
     return Held(sockets, len(asyncio.all_tasks()))
 
 

@@ -1,6 +1,7 @@
 """Raw bytes on both sides of the proxy: an upstream that plays a script, a client that hides nothing."""
 
 import asyncio
+import os
 import socket
 import ssl
 import struct
@@ -101,6 +102,12 @@ class Stage:
         """Send RST; what has not left yet is lost."""
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
+
+
+def hang_up(writer: asyncio.StreamWriter) -> None:
+    """End the TCP connection at this moment: not when the loop comes to it, and without TLS's goodbye."""
+    with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as below:
+        below.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass
