@@ -155,8 +155,8 @@ async def on_cue(stage: Stage) -> None:
 
 
 @asynccontextmanager
-async def upstream(script: Script) -> AsyncIterator[ScriptedUpstream]:
-    """Run a scripted upstream on a free loopback port."""
+async def upstream(script: Script, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[ScriptedUpstream]:
+    """Run a scripted upstream, on a free loopback port if nothing else is said."""
     played = ScriptedUpstream(script)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -165,12 +165,13 @@ async def upstream(script: Script) -> AsyncIterator[ScriptedUpstream]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**20)
-    played.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(connected, host, port, limit=2**20)
+    played.url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
     try:
         yield played
     finally:
         server.close()
+        await asyncio.sleep(0.01)  # whoever has just been accepted is told of a little later
         for task in tuple(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
