@@ -31,18 +31,20 @@ from wire import (
     upstream,
 )
 
+from proxy.simulator import Fault
+
 GET: Final = b"GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 POST: Final = GET.replace(b"GET", b"POST")[:-2] + b"Content-Length: 5\r\n\r\npanda"
 TIMES: Final = 3
 MIB: Final = 2**20
 
-SHORT: Final = 0.3
-"""Seconds of every limit here: long enough for what is in time, on a busy machine."""
+SHORT: Final = 0.5
+"""Seconds of every limit here: long enough for what is in time, also where the loop is kept waiting."""
 
 BOUND: Final = 5.0
 """Seconds within which each fault is over."""
 
-IMPATIENT: Final = {"response_timeout": "300ms", "idle_timeout": "300ms", "keepalive": "300ms"}
+IMPATIENT: Final = dict.fromkeys(("response_timeout", "idle_timeout", "keepalive"), f"{SHORT:g}s")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,11 @@ async def judged(raw: bytes) -> Outcome:
     except asyncio.IncompleteReadError:
         whole = False
     return Outcome(int(head.start.split()[1]), error, whole)
+
+
+async def has_lost(up: ScriptedUpstream, number: int, seconds: float = BOUND) -> None:
+    """Wait until so many connections of the upstream's have ended."""
+    await until(lambda: up.gone == number, seconds)
 
 
 async def closes(stage: Stage) -> None:
@@ -253,8 +260,8 @@ async def test_whose_turn_does_not_come_is_told_when_to_come_back(api_key_house:
     async with before(api_key_house, script, max_connections=2, idle_timeout="60s") as (house, up):
         served = [asyncio.create_task(outcome(house)) for _ in range(2)]
         await until(lambda: len(up.heard) == 2)
-        late = {await each for each in [asyncio.create_task(outcome(house, POST)) for _ in range(20)]}
-        assert late == {Outcome(503, "connection_limit_reached", whole=True)}
+        late = await asyncio.gather(*(outcome(house, POST) for _ in range(20)))
+        assert set(late) == {Outcome(503, "connection_limit_reached", whole=True)}
         assert len(up.heard) == 2
         up.cue.set()
         assert [await each for each in served] == [FINE, FINE]
@@ -333,7 +340,7 @@ async def test_what_comes_unasked_on_an_idle_connection_is_nobodys_answer(
         for number in range(1, TIMES + 1):
             assert (await converse(house.port, GET)).body == b"%d" % number
             up.cue.set()
-            await until(lambda number=number: up.gone == number)  # type: ignore[misc]
+            await has_lost(up, number)
 
 
 @dataclass
@@ -444,7 +451,34 @@ async def test_a_caller_that_leaves_takes_its_upstream_request_along(
                     await line.reader.readuntil(b"\r\n\r\n")
                 if abrupt:
                     line.writer.transport.abort()
-            await until(lambda turn=turn: up.gone == turn, seconds=1)  # type: ignore[misc]
+            await has_lost(up, turn, seconds=1)
+
+
+@pytest.mark.parametrize("size", [10, 100_000], ids=["small", "large"])
+async def test_a_caller_that_leaves_before_its_401_is_judged_takes_its_upstream_request_along(
+    oauth_house: HouseMaker, size: int
+) -> None:
+    """While the 401's body is read ahead; and while the refresh runs, if that body is too large to be read ahead."""
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n" % size + bytes(size - 1))
+        await stage.reader.readexactly(1)
+
+    house = await oauth_house()
+    async with upstream(script) as up:
+        await house.forward_to(up.url)
+        await house.credential.current()
+        gate = asyncio.Event()
+        house.simulator.faults.add(Fault(path="/oauth2/access_token", gate=gate))
+        async with nothing_left_behind():
+            for turn in range(1, TIMES + 1):
+                async with caller(house.port) as line:
+                    await line.send(GET)
+                    await until(lambda: len(up.heard) == up.connections == up.gone + 1)
+                    await asyncio.sleep(0.1)
+                await has_lost(up, turn, seconds=1)
+            gate.set()
 
 
 async def test_a_caller_that_leaves_an_upload_that_is_held_back_is_noticed_within_the_idle_timeout(
@@ -465,5 +499,5 @@ async def test_a_caller_that_leaves_an_upload_that_is_held_back_is_noticed_withi
             line.writer.transport.abort()
         left = time.monotonic()
         await until(lambda: house.ear.heard("proxy.access"))
-        assert time.monotonic() - left < 2
+        assert time.monotonic() - left < BOUND
         assert house.ear.fields[-1]["status"] in {499, 504}
