@@ -95,13 +95,21 @@ class Stage:
         return message
 
     async def say(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
+        """Send. Raises ConnectionError where the other side has gone."""
+        await put(self.writer, data)
 
     def reset(self) -> None:
         """Send RST; what has not left yet is lost."""
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
+
+
+async def put(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Write, and wait for room. Raises ConnectionError; uvloop's transport would raise a RuntimeError of its own."""
+    if writer.transport.is_closing():
+        raise ConnectionResetError("the connection is closed")
+    writer.write(data)
+    await writer.drain()
 
 
 def hang_up(writer: asyncio.StreamWriter) -> None:
@@ -185,8 +193,8 @@ class Caller:
     writer: asyncio.StreamWriter
 
     async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
+        """Send. Raises ConnectionError where the proxy has closed the connection."""
+        await put(self.writer, data)
 
     async def answer(self, *, bodiless: bool = False) -> Message:
         """Read the next answer whole; one without framing ends with the connection."""

@@ -384,10 +384,10 @@ async def test_a_kept_connection_that_closes_as_we_write_costs_no_get_and_sends_
 # Early answers (U3, U17, U18)
 
 
-@pytest.mark.parametrize("closes_at_once", [False, True])
+@pytest.mark.parametrize("half_closes", [False, True])
 @pytest.mark.parametrize("status", [401, 413])
 async def test_an_early_answer_reaches_a_caller_in_the_middle_of_its_upload(
-    api_key_house: HouseMaker, status: int, *, closes_at_once: bool
+    api_key_house: HouseMaker, status: int, *, half_closes: bool
 ) -> None:
     """The upstream reads no more of it."""
 
@@ -395,7 +395,7 @@ async def test_an_early_answer_reaches_a_caller_in_the_middle_of_its_upload(
         await stage.head()
         await stage.reader.readexactly(100_000)
         await stage.say(b"HTTP/1.1 %d Early\r\nContent-Length: 5\r\n\r\npanda" % status)
-        if closes_at_once:
+        if half_closes:
             stage.writer.write_eof()
         await stage.upstream.cue.wait()
 
