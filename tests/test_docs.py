@@ -51,22 +51,24 @@ def test_the_readme_leads_to_every_page() -> None:
 
 
 LIFE: Final = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("## Life in a pod")[2]
+FAULTS: Final = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+SHOWING: Final = LIFE.partition("\n## ")[0] + FAULTS
 SHOWN: Final = [
     (file, words)
-    for file, names in re.findall(r"((?:[a-z]+/)?test_[a-z_]+): (`[^|;]+`)", LIFE.partition("\n## ")[0])
+    for file, names in re.findall(r"((?:[a-z]+/)?test_[a-z_]+):\s(`[^|;)]+`)", SHOWING)
     for words in re.findall(r"`([^`]+)`", names)
 ]
 
 
 @pytest.mark.parametrize(("file", "words"), SHOWN, ids=[words for _, words in SHOWN])
-def test_what_happens_in_a_pod_is_shown_by_a_test_that_exists(file: str, words: str) -> None:
+def test_what_the_pages_say_of_faults_is_shown_by_a_test_that_exists(file: str, words: str) -> None:
     tests = re.findall(r"def (test_\w+)", (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8"))
     assert [name for name in tests if words.replace(" ", "_") in name]
 
 
-def test_every_row_of_a_life_in_a_pod_names_a_test() -> None:
-    rows = re.findall(r"(?m)^\|(?! *\|? what|---)(.*)\|$", LIFE.partition("\n## ")[0])
-    assert len(rows) > 15
+def test_every_row_of_the_pages_on_faults_names_a_test() -> None:
+    rows = re.findall(r"(?m)^\|(?! *\|? (?:what|fault)|---)(.*)\|$", SHOWING)
+    assert len(rows) > 40
     assert [row for row in rows if not re.search(r"\btest_[a-z_]+: `", row)] == []
 
 
@@ -84,3 +86,8 @@ def test_every_rule_of_http_is_shown_by_tests_that_exist(row: str) -> None:
     assert shown
     files = {file: (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8") for file, _ in shown}
     assert [test for file, test in shown if f"def {test}(" not in files[file]] == []
+
+
+def test_every_fault_of_the_upstream_and_of_callers_has_its_row() -> None:
+    rows = re.findall(r"(?m)^\| ([UC]\d+) ", FAULTS)
+    assert rows == [f"U{number}" for number in range(1, 22)] + [f"C{number}" for number in range(1, 9)]

@@ -1,13 +1,19 @@
 """Raw bytes on both sides of the proxy: an upstream that plays a script, a client that hides nothing."""
 
 import asyncio
+import os
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 Script = Callable[["Stage"], Awaitable[None]]
+
+RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, for no time: closing sends RST (socket(7))."""
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok"
 
@@ -89,11 +95,27 @@ class Stage:
         return message
 
     async def say(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
+        """Send. Raises ConnectionError where the other side has gone."""
+        await put(self.writer, data)
 
     def reset(self) -> None:
+        """Send RST; what has not left yet is lost."""
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
+
+
+async def put(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Write, and wait for room. Raises ConnectionError; uvloop's transport would raise a RuntimeError of its own."""
+    if writer.transport.is_closing():
+        raise ConnectionResetError("the connection is closed")
+    writer.write(data)
+    await writer.drain()
+
+
+def hang_up(writer: asyncio.StreamWriter) -> None:
+    """End the TCP connection at this moment: not when the loop comes to it, and without TLS's goodbye."""
+    with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as below:
+        below.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass
@@ -141,8 +163,8 @@ async def on_cue(stage: Stage) -> None:
 
 
 @asynccontextmanager
-async def upstream(script: Script) -> AsyncIterator[ScriptedUpstream]:
-    """Run a scripted upstream on a free loopback port."""
+async def upstream(script: Script, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[ScriptedUpstream]:
+    """Run a scripted upstream, on a free loopback port if nothing else is said."""
     played = ScriptedUpstream(script)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -151,12 +173,13 @@ async def upstream(script: Script) -> AsyncIterator[ScriptedUpstream]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**20)
-    played.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(connected, host, port, limit=2**20)
+    played.url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
     try:
         yield played
     finally:
         server.close()
+        await asyncio.sleep(0.01)  # whoever has just been accepted is told of a little later
         for task in tuple(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -170,11 +193,8 @@ class Caller:
     writer: asyncio.StreamWriter
 
     async def send(self, data: bytes) -> None:
-        """Send it. Raises ConnectionError where the connection is closed; each loop would say so in its own way."""
-        if self.writer.transport.is_closing():
-            raise ConnectionResetError("it is closed")
-        self.writer.write(data)
-        await self.writer.drain()
+        """Send. Raises ConnectionError where the proxy has closed the connection."""
+        await put(self.writer, data)
 
     async def answer(self, *, bodiless: bool = False) -> Message:
         """Read the next answer whole; one without framing ends with the connection."""

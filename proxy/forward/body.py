@@ -9,8 +9,8 @@ from aiohttp import StreamReader, web
 
 from proxy.errors import BodyTooLarge, CallerError, ProxyError, RequestTimeout
 
-SMALL: Final = 64 * 1024
-"""Bytes up to which a body that has arrived with its head is passed on as one piece."""
+SMALL: Final = 32 * 1024
+"""Bytes up to which a body that has arrived with its head is passed on as one piece: what is read ahead at most."""
 
 
 class KeptBytes:

@@ -265,7 +265,7 @@ async def _ask(errand: _Errand) -> tuple[Answer, Credential]:
     answer = await hold(answer, HELD_401)
     try:
         newer = await source.replacement(credential)
-    except ProxyError:  # our reason says more than the upstream's
+    except BaseException:  # our reason says more than the upstream's; or the caller hung up
         await answer.close()
         raise
     if newer is None or not (body is None or body.replayable):

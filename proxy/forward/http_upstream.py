@@ -83,7 +83,7 @@ class HttpUpstream:
         again = False
         while True:
             whole = attempt.body is None or attempt.body.replayable
-            sure = not (whole and attempt.method in IDEMPOTENT)
+            sure = attempt.replay or not (whole and attempt.method in IDEMPOTENT)
             connection = await self._pool.take(self._response_timeout, fresh=again, sure=sure)
             try:
                 return await self._converse(attempt, connection)

@@ -154,6 +154,9 @@ async def hold(answer: Answer, limit: int) -> HeldAnswer:
                 return HeldAnswer(answer, bytes(read), chunks, None)
     except AnswerBroken as broken:
         return HeldAnswer(answer, bytes(read), None, broken)
+    except BaseException:  # the caller hung up
+        await answer.close()
+        raise
     return HeldAnswer(answer, bytes(read), None, None)
 
 

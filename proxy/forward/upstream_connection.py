@@ -184,10 +184,9 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._fail(Broken())
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc is None:
-            self._reader.end()
-        self._fail(Broken())  # a whole answer may be read all the same
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it does not matter how it ended
+        self._reader.reusable = False  # an answer that its own end ends is whole by `eof_received`
+        self._fail(Broken())  # what is whole may be read all the same
 
     def pause_writing(self) -> None:
         self._full = True
