@@ -78,17 +78,20 @@ class Acceptor:
     async def _take(self) -> int:
         """Let in some of those who wait; return how many."""
         batch: list[socket.socket] = []
+        exhausted = False
         try:
             while len(batch) < ACCEPTED_AT_ONCE:
                 batch.append(self._listening.accept()[0])
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+        except (BlockingIOError, InterruptedError):
             pass  # that was all
-        except OSError as fault:
-            if fault.errno not in EXHAUSTED:
-                raise
-            self._tell(fault)
-            await asyncio.sleep(PAUSE)
+        except OSError as fault:  # else it is what became of a connection before it was accepted (accept(2))
+            exhausted = fault.errno in EXHAUSTED
+            log.debug("a connection was lost before it was accepted: %s", fault)
+            if exhausted:
+                self._tell(fault)
         await asyncio.gather(*map(self._introduce, batch))
+        if exhausted:
+            await asyncio.sleep(PAUSE)
         return len(batch)
 
     async def _introduce(self, accepted: socket.socket) -> None:
@@ -97,6 +100,9 @@ class Acceptor:
             await self._loop.connect_accepted_socket(self._protocol, accepted)
         except OSError:  # it has left already
             accepted.close()
+        except Exception:  # one connection's failure is one connection's failure (law 17)
+            accepted.close()
+            log.exception("a fault of ours with a new connection")
 
     def _tell(self, fault: OSError) -> None:
         if self._loop.time() >= self._quiet_until:

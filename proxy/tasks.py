@@ -1,4 +1,4 @@
-"""Where background tasks are born, kept and awaited. No other module starts one.
+"""Where background tasks are born, kept and awaited. No other module starts one that outlives its function.
 
 asyncio keeps only a weak reference to a task, and an exception in a lost task is never seen;
 both are cured here.

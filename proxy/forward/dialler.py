@@ -1,6 +1,6 @@
 """New connections to the upstream: TCP, through an HTTP proxy if need be, and TLS.
 
-The name is looked up anew for each of them, so that a moved API is followed; of several addresses, IPv6 and
+The name is looked up anew for them, so that a moved API is followed; of several addresses, IPv6 and
 IPv4 race (RFC 8305). Every failure is translated here, once, into RFC 9209's words; no text of it goes on.
 """
 
@@ -9,8 +9,9 @@ import base64
 import errno
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from aiohappyeyeballs import start_connection
 from yarl import URL
@@ -23,6 +24,12 @@ P = TypeVar("P", bound=asyncio.Protocol)
 HEAD_START: Final = 0.25
 """Seconds that the first address has before the next is tried as well (RFC 8305 §5)."""
 
+FRESH: Final = 5.0
+"""Seconds for which an address is used without being looked up again: a burst of connections asks once."""
+
+AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
+"""What getaddrinfo(3) says of an address."""
+
 LARGEST_HEAD: Final = 16 * 1024
 """Bytes of an HTTP proxy's answer."""
 
@@ -30,7 +37,7 @@ UNROUTABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH})
 
 
 class Dialler:
-    """Knows the way to the upstream."""
+    """Knows the way to the upstream. What changes is `_lookups`, the last one of each name, by `_found`."""
 
     def __init__(self, origin: URL, context: ssl.SSLContext, *, connect_timeout: float, proxy: URL | None) -> None:
         """`connect_timeout` is for all of it, in seconds. `proxy` is asked to tunnel (RFC 9110 §9.3.6)."""
@@ -39,6 +46,7 @@ class Dialler:
         self._context = context
         self._connect_timeout = connect_timeout
         self._proxy = proxy
+        self._lookups: dict[URL, tuple[float, asyncio.Future[Sequence[AddressInfo]]]] = {}
 
     def __repr__(self) -> str:
         return f"<Dialler {self._origin}>"
@@ -79,16 +87,27 @@ class Dialler:
     ) -> tuple[asyncio.Transport, P]:
         """Connect to a URL's authority. Raises OSError."""
         loop = asyncio.get_running_loop()
-        assert url.raw_host is not None  # noqa: S101 - the configuration takes no other
-        found = await loop.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
-        connected = await start_connection(found, happy_eyeballs_delay=HEAD_START)
+        connected = await start_connection(await asyncio.shield(self._found(url)), happy_eyeballs_delay=HEAD_START)
         try:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             hostname = url.raw_host if tls is not None else None
             return await loop.create_connection(protocol, sock=connected, ssl=tls, server_hostname=hostname)
         except BaseException:
             connected.close()
             raise
+
+    def _found(self, url: URL) -> asyncio.Future[Sequence[AddressInfo]]:
+        """Look a name up, in a thread; connections that come at once share one answer."""
+        now = asyncio.get_running_loop().time()
+        asked_at, found = self._lookups.get(url, (now, None))
+        if found is None or (found.done() and (_failed(found) or now - asked_at > FRESH)):
+            look_up = partial(socket.getaddrinfo, url.raw_host, url.port, type=socket.SOCK_STREAM)
+            found = asyncio.get_running_loop().run_in_executor(None, look_up)
+            self._lookups[url] = (now, found)
+        return found
+
+
+def _failed(done: asyncio.Future[Sequence[AddressInfo]]) -> bool:
+    return done.cancelled() or done.exception() is not None
 
 
 class _TunnelFailed(UpstreamError):

@@ -134,6 +134,9 @@ class Handler:
             raise
         except Exception:  # one request's failure is one request's failure (law 17)
             log.exception("a fault of ours in request %s", exchange.request_id)
+            if request.writer.output_size > 0:  # law 13
+                exchange.unfinished = True
+                raise
             return _own_answer(request, ProxyError(), lane, exchange)
 
     async def _forward(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:

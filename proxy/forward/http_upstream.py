@@ -14,7 +14,7 @@ from proxy.errors import AnswerBroken
 from proxy.forward.answer_reader import AnswerHead
 from proxy.forward.body import Body
 from proxy.forward.headers import written
-from proxy.forward.resend import IDEMPOTENT, Sent, may_be_sent_again
+from proxy.forward.resend import Sent, may_be_sent_again
 from proxy.forward.upstream import Answer, Attempt
 from proxy.forward.upstream_connection import Broken, UpstreamConnection
 from proxy.forward.upstream_pool import UpstreamPool
@@ -82,9 +82,7 @@ class HttpUpstream:
     async def send(self, attempt: Attempt) -> Answer:
         again = False
         while True:
-            whole = attempt.body is None or attempt.body.replayable
-            sure = attempt.replay or not (whole and attempt.method in IDEMPOTENT)
-            connection = await self._pool.take(self._response_timeout, fresh=again, sure=sure)
+            connection = await self._pool.take(self._response_timeout, fresh=again)
             try:
                 return await self._converse(attempt, connection)
             except Broken:

@@ -58,9 +58,7 @@ class RelayedResponse(web.StreamResponse):
         return self.begun
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002 - aiohttp's
-        """Send the head, if nobody has."""
-        if not self.begun:
-            await self.say(self.head())
+        """Do nothing: `relay` sends the head."""
         return self._request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:

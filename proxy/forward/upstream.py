@@ -20,6 +20,9 @@ class Attempt(NamedTuple):
     body: Body | None
     replay: bool = False  # the second on account of a 401: not to be sent again for any reason (law 11)
 
+    def __repr__(self) -> str:
+        return f"<Attempt {self.method} {len(self.fields)} fields>"
+
 
 class Answer(Protocol):
     """An answer whose head has arrived."""

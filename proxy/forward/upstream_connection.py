@@ -67,9 +67,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether it may carry another request now."""
+        """Whether it may carry another request now: not where something of an answer lies unread."""
         reader, transport = self._reader, self._transport
-        return reader.complete and reader.reusable and transport is not None and not transport.is_closing()
+        done = reader.complete and reader.reusable and not reader.chunks
+        return done and transport is not None and not transport.is_closing()
 
     def quiet(self) -> bool:
         """Look at the socket itself: whether nothing has arrived that we have not been told of, not even its end."""
@@ -88,6 +89,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._fault is not None:
             raise self._fault
         assert self._transport is not None  # noqa: S101 - it was connected
+        if self._transport.is_closing():
+            raise Broken
         self.wrote = True
         if len(data) == 1:
             self._transport.write(data[0])

@@ -46,11 +46,10 @@ class UpstreamPool:
     def idle(self) -> int:
         return len(self._idle)
 
-    async def take(self, seconds: float, *, fresh: bool = False, sure: bool = False) -> UpstreamConnection:
+    async def take(self, seconds: float, *, fresh: bool = False) -> UpstreamConnection:
         """Lend a connection for one request, after so long in line at most; `release` takes it back.
 
-        `fresh`: none that was used before. `sure`: look twice whether a kept one is still open, for a request
-        that can't be sent again. Raises UpstreamError, or Overloaded.
+        `fresh`: none that was used before. Raises UpstreamError, or Overloaded.
         """
         if self._slots.locked():
             await self._stand_in_line(seconds)
@@ -58,7 +57,7 @@ class UpstreamPool:
             await self._slots.acquire()  # at once
         self.busy += 1
         try:
-            connection = None if fresh else self._kept(sure=sure)
+            connection = None if fresh else self._kept()
             if connection is None:
                 connection = await self._fresh()
         except BaseException:
@@ -89,10 +88,10 @@ class UpstreamPool:
         if self._sweep is not None:
             self._sweep.cancel()
 
-    def _kept(self, *, sure: bool) -> UpstreamConnection | None:
+    def _kept(self) -> UpstreamConnection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable and (not sure or connection.quiet()):
+            if connection.reusable and connection.quiet():
                 self.reused += 1
                 connection.reused = True
                 return connection

@@ -4,9 +4,11 @@ import asyncio
 import errno
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -175,3 +177,21 @@ async def test_an_address_that_takes_no_connection_is_a_504_in_time(api_key_hous
         seen = await house.get("/x")
         assert seen.status == 504
         assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=connection_timeout"
+
+
+async def test_connections_that_come_at_once_look_a_name_up_once(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver that takes a while must not take it once for each of them."""
+    asked, real = [], socket.getaddrinfo
+
+    def slow(*args: Any, **more: Any) -> Any:
+        asked.append(args)
+        time.sleep(0.2)
+        return real(*args, **more)
+
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url.replace("127.0.0.1", "localhost")}})
+        monkeypatch.setattr(socket, "getaddrinfo", slow)
+        assert {seen.status for seen in await house.many(60)} == {200}
+        assert len([name for name, *_ in asked if name == "localhost"]) == 1

@@ -90,20 +90,19 @@ async def test_an_idle_connection_that_the_upstream_closes_is_forgotten_at_once(
         assert not (await pool.take(5)).reused
 
 
-async def test_an_end_that_the_loop_has_not_told_is_looked_for_by_whoever_may_send_once_only() -> None:
+async def test_an_end_that_the_loop_has_not_told_is_looked_for() -> None:
     stages: list[Stage] = []
 
     async def script(stage: Stage) -> None:
         stages.append(stage)
         await answering(OK)(stage)
 
-    for sure in (False, True):
-        async with pool_of(1, script=script) as (pool, _):
-            (kept,) = await idle(pool, 1)
-            hang_up(stages[-1].writer)
-            taken = await pool.take(5, sure=sure)
-            assert (taken is kept) is not sure
-            pool.release(taken)
+    async with pool_of(1, script=script) as (pool, _):
+        (kept,) = await idle(pool, 1)
+        hang_up(stages[-1].writer)
+        taken = await pool.take(5)
+        assert taken is not kept
+        pool.release(taken)
 
 
 async def test_a_fresh_one_is_never_one_that_was_used() -> None:

@@ -196,7 +196,7 @@ async def test_a_delay_comes_before_the_usual_answer_and_before_the_credential_i
     await simulator.until(lambda: bool(simulator.journal))
     simulator.revoke_access_tokens()
     assert await answer == 401
-    assert loop.time() - began >= 0.05
+    assert loop.time() - began >= 0.05 - 0.002  # a loop counts milliseconds
 
 
 async def test_a_reset_is_a_reset_and_not_an_end(simulator: Simulator, speak: Speak) -> None:
