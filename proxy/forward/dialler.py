@@ -24,7 +24,7 @@ P = TypeVar("P", bound=asyncio.Protocol)
 HEAD_START: Final = 0.25
 """Seconds that the first address has before the next is tried as well (RFC 8305 §5)."""
 
-FRESH: Final = 5.0
+FRESH: Final = 0.5
 """Seconds for which an address is used without being looked up again: a burst of connections asks once."""
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
