@@ -59,6 +59,7 @@ async def forks(folder: Path) -> AsyncIterator[Fork]:
                 "credentials": {"default": {"api_key": {"value": CREDENTIAL}}},
             }
         )
+        stack.callback(PROXY_LOGGER.setLevel, logging.NOTSET)
         PROXY_LOGGER.setLevel(logging.ERROR)  # whoever reads a failure wants to see the bytes
         theirs = await stack.enter_async_context(nginx(folder, played.authority))
 
