@@ -79,16 +79,15 @@ class Acceptor:
         """Let in some of those who wait; return how many."""
         batch: list[socket.socket] = []
         exhausted = False
-        try:
-            while len(batch) < ACCEPTED_AT_ONCE:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
                 batch.append(self._listening.accept()[0])
-        except (BlockingIOError, InterruptedError):
-            pass  # that was all
-        except OSError as fault:  # else it is what became of a connection before it was accepted (accept(2))
-            exhausted = fault.errno in EXHAUSTED
-            log.debug("a connection was lost before it was accepted: %s", fault)
-            if exhausted:
-                self._tell(fault)
+            except (BlockingIOError, InterruptedError):
+                break  # that was all
+            except OSError as fault:  # else it is one connection that was lost before it was accepted (accept(2))
+                if exhausted := fault.errno in EXHAUSTED:
+                    self._tell(fault)
+                    break
         await asyncio.gather(*map(self._introduce, batch))
         if exhausted:
             await asyncio.sleep(PAUSE)

@@ -68,14 +68,17 @@ class Dialler:
         loop, origin = asyncio.get_running_loop(), self._origin
         try:
             between, tunnel = await self._connected(_Tunnel, proxy, self._context if proxy.scheme == "https" else None)
-            try:
-                between.write(_connect(origin, proxy))
-                await tunnel.opened
-            except BaseException:
-                between.abort()
-                raise
         except (OSError, ssl.SSLError) as fault:
             raise _TunnelFailed from fault
+        try:
+            between.write(_connect(origin, proxy))
+            opened = await tunnel.opened
+        except BaseException:  # a caller that leaves meanwhile, too
+            between.abort()
+            raise
+        if not opened:
+            between.abort()
+            raise _TunnelFailed
         connection = UpstreamConnection(lost)
         transport = await loop.start_tls(between, connection, self._context, server_hostname=origin.raw_host)
         assert transport is not None  # noqa: S101 - only for a transport that is closing already
@@ -91,17 +94,18 @@ class Dialler:
         try:
             hostname = url.raw_host if tls is not None else None
             return await loop.create_connection(protocol, sock=connected, ssl=tls, server_hostname=hostname)
-        except BaseException:
+        except BaseException:  # the same
             connected.close()
             raise
 
     def _found(self, url: URL) -> asyncio.Future[Sequence[AddressInfo]]:
         """Look a name up, in a thread; connections that come at once share one answer."""
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         asked_at, found = self._lookups.get(url, (now, None))
         if found is None or (found.done() and (_failed(found) or now - asked_at > FRESH)):
             look_up = partial(socket.getaddrinfo, url.raw_host, url.port, type=socket.SOCK_STREAM)
-            found = asyncio.get_running_loop().run_in_executor(None, look_up)
+            found = loop.run_in_executor(None, look_up)
             self._lookups[url] = (now, found)
         return found
 
@@ -120,10 +124,10 @@ class _TunnelFailed(UpstreamError):
 
 
 class _Tunnel(asyncio.Protocol):
-    """The HTTP proxy's answer to CONNECT; `opened` ends with it. `_head` grows as it comes."""
+    """The HTTP proxy's answer to CONNECT; `opened` tells what it came to. `_head` grows as it comes."""
 
     def __init__(self) -> None:
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.opened: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._head = bytearray()
 
     def data_received(self, data: bytes) -> None:
@@ -134,14 +138,12 @@ class _Tunnel(asyncio.Protocol):
         if not whole and len(self._head) <= LARGEST_HEAD:
             return
         status = head.split(b" ", 2)[1:2]
-        if whole and head.startswith(b"HTTP/1.") and status and status[0].startswith(b"2") and not rest:
-            self.opened.set_result(None)
-        else:
-            self.opened.set_exception(ConnectionError("no tunnel"))
+        connected = bool(status) and status[0].startswith(b"2")
+        self.opened.set_result(bool(whole) and head.startswith(b"HTTP/1.") and connected and not rest)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it does not matter how it ended
         if not self.opened.done():
-            self.opened.set_exception(ConnectionError("no tunnel"))
+            self.opened.set_result(False)
 
 
 def _connect(origin: URL, proxy: URL) -> bytes:

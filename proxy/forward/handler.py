@@ -135,7 +135,7 @@ class Handler:
         except Exception:  # one request's failure is one request's failure (law 17)
             log.exception("a fault of ours in request %s", exchange.request_id)
             if request.writer.output_size > 0:  # law 13
-                exchange.unfinished = True
+                exchange.unfinished, exchange.fault = True, "unfinished: a fault of ours"
                 raise
             return _own_answer(request, ProxyError(), lane, exchange)
 

@@ -5,7 +5,6 @@ RFC 9112 §6 (framing, which each side decides for itself).
 """
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -81,19 +80,6 @@ END_TO_END: Final = frozenset(
 """Fields that no Connection header can nominate away: dropping one would change the message."""
 
 
-def _spellings(*names: str) -> Iterator[bytes]:
-    for name in names:
-        yield name.encode()
-        yield name.lower().encode()
-
-
-USUAL: Final = {
-    **dict.fromkeys(_spellings("Accept", "Accept-Encoding", "Content-Type", "Traceparent", "User-Agent"), True),
-    **dict.fromkeys(_spellings("Authorization", "Connection", "Content-Length", "Host", "Transfer-Encoding"), False),
-}
-"""What nearly every request brings, as it is nearly always spelled, and whether it crosses: only to be quick."""
-
-
 class Head:
     """A request's head as it came; never changed."""
 
@@ -157,9 +143,6 @@ def to_upstream(head: Head, authorization: str, via: bytes, *, cookies: bool = T
 
 def _may_cross(name: bytes) -> bool:
     """Tell whether a caller's field may go up at all."""
-    known = USUAL.get(name)
-    if known is not None:
-        return known
     folded = canonical(name)
     return folded not in NOT_FROM_CALLER and not folded.startswith(FORWARDED)
 

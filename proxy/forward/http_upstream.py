@@ -111,8 +111,8 @@ class HttpUpstream:
             raise
 
     def _start(self, attempt: Attempt, *, expect: bool = False) -> bytes:
-        lines = [f"{attempt.method} {attempt.target} HTTP/1.1\r\n".encode("ascii"), self._host]
-        lines.append(written(attempt.fields))
+        start = f"{attempt.method} {attempt.target} HTTP/1.1\r\n".encode("ascii")
+        lines = [start, self._host, written(attempt.fields)]
         if attempt.body is not None:
             length = attempt.body.length
             lines.append(b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length)

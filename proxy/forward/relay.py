@@ -83,7 +83,7 @@ class RelayedResponse(web.StreamResponse):
         """Return a piece of the body as it is sent."""
         return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self.chunked_here else chunk
 
-    async def say(self, data: bytes, idle_timeout: float | None = None) -> None:
+    async def say(self, data: bytes, idle_timeout: float) -> None:
         """Send bytes, and wait until they are with the kernel. Raises TimeoutError, ConnectionError."""
         request = self._request
         await request.writer.write(data, drain=False)  # type: ignore[call-arg]  # StreamWriter's own

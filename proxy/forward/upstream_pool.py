@@ -19,8 +19,9 @@ RETRY_AFTER = 1
 class UpstreamPool:
     """Every connection to the upstream.
 
-    What changes: `_idle`, who was released last at its end; `_busy`; `_slots`, how many more there may be, and
-    who waits in line. And the counts, of all time. All by `take`, `release` and `_gone`; `resent` is its user's.
+    What changes: `_idle`, who was released last at its end; `_lent`; `_slots`, how many more there may be, and
+    who waits in line; the counts; `_sweep`, the next look at the oldest; `_closed`. `resent` is its user's, all else
+    is changed here alone.
     """
 
     def __init__(self, dial: Dial, *, limit: int, keepalive: float) -> None:
@@ -60,7 +61,7 @@ class UpstreamPool:
             connection = None if fresh else self._kept()
             if connection is None:
                 connection = await self._fresh()
-        except BaseException:
+        except BaseException:  # a caller that leaves meanwhile, too
             self.busy -= 1
             self._slots.release()
             raise
