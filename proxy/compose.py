@@ -66,6 +66,10 @@ class Snapshot:
             self.pool.close()
         if all(other.credential_session is not self.credential_session for other in others):
             await self.credential_session.close()
+        going_on = {source for other in others for source in other.sources.values()}
+        for source in self.sources.values():
+            if isinstance(source, RefreshingCredential) and source not in going_on:
+                await source.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,16 @@ class Tasks:
                 await self._ending.wait()
         return self._ending.is_set()
 
+    async def pause_until(self, news: Coroutine[Any, Any, object]) -> bool:
+        """Wait for `news`, but not beyond the beginning of a drain; tell whether one has begun."""
+        waiting = {asyncio.ensure_future(news), asyncio.ensure_future(self._ending.wait())}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+        return self._ending.is_set()
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         self._to_be_finished.discard(task)

@@ -12,11 +12,11 @@ import click
 import msgspec
 
 from proxy.compose_credentials import CredentialParts, for_a_person
-from proxy.config import ApiKeyCredential, Config, FileStore, OAuth2Credential
+from proxy.config import ApiKeyCredential, Config, MemoryStore, OAuth2Credential
 from proxy.credential.advice import moment, span
 from proxy.credential.credential import Credential, Freshness
 from proxy.credential.probe import Probed
-from proxy.credential.refresh import LEASE_SLACK, Refresher
+from proxy.credential.refresh import PATIENCE_SLACK, Refresher
 from proxy.credential.status import (
     Circumstances,
     Status,
@@ -58,7 +58,7 @@ async def _status(parts: CredentialParts, name: str) -> Status:
             flaw = str(fault)
         return api_key_status(name, credential.api_key.describe(), flaw)
     store = parts.store_text(credential)
-    if not isinstance(credential.store, FileStore):
+    if isinstance(credential.store, MemoryStore):
         return unknown_status(name, IN_MEMORY.format(name), store)
     refresher = parts.refresher(name, credential, by_hand=True)
     try:
@@ -71,7 +71,7 @@ async def _status(parts: CredentialParts, name: str) -> Status:
         lent=refresher.stored,
         seed_waits=seed is not None,
         may_retry=credential.unknown_outcome == "retry",
-        redeem_time=credential.redeem_timeout + LEASE_SLACK,
+        redeem_time=credential.redeem_timeout + PATIENCE_SLACK,
         store=store,
     )
     return grant_status(refresher.keeper.ledger, around, refresher.advice)
@@ -79,7 +79,7 @@ async def _status(parts: CredentialParts, name: str) -> Status:
 
 async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
     """Refresh the grant once, whatever is left of its token; return 0 if that brought one."""
-    if not isinstance(credential.store, FileStore):
+    if isinstance(credential.store, MemoryStore):
         click.echo(IN_MEMORY.format(name), err=True)
         return 1
     refresher = parts.refresher(name, credential, by_hand=True)
@@ -103,7 +103,7 @@ async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Crede
 
 async def rehearse(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
     """Prove what can be proven without redeeming anything; return 0 if nothing is in the way."""
-    if not isinstance(credential.store, FileStore):
+    if isinstance(credential.store, MemoryStore):
         click.echo(IN_MEMORY.format(name), err=True)
         return 1
     good = True
@@ -140,7 +140,7 @@ async def _store_proof(parts: CredentialParts, credential: OAuth2Credential, ref
     await refresher.keeper.read_again()
     store = parts.store(credential)
     await store.update(lambda kept: kept, room=True)
-    lease = await store.lease()
+    lease = await store.lease(PATIENCE_SLACK)
     if lease is None:
         return True, f"{parts.store_text(credential)} can be written; another process is refreshing right now"
     lease.release()

@@ -35,6 +35,10 @@ class Advice:
             " its scope above all."
         )
 
+    def may_be_on_its_way(self) -> str:
+        """Say that a refusal is not believed yet: another replica may be storing what it has redeemed (law 6)."""
+        return "PandaDoc refuses its refresh token; another replica may have spent it, and be storing the new pair"
+
     def dead_seed(self, doubt: Intent | None) -> str:
         """Say that a newly configured refresh token is worth nothing (invalid_grant), and that nobody is hurt."""
         where = f"credentials.{self.name}.oauth2.refresh_token"

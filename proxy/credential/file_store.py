@@ -24,7 +24,7 @@ from proxy.credential.file_lock import FileLock
 from proxy.credential.ledger import Ledger
 from proxy.credential.record import Unreadable
 from proxy.credential.slots import Slots, beside, make_folder
-from proxy.credential.store import Lease, StoreError
+from proxy.credential.store import Lease, Quiet, StoreError
 from proxy.disk import Disk
 from proxy.secrets import Secret
 
@@ -68,7 +68,7 @@ class Place:
     owner: str
 
 
-class FileStore:
+class FileStore(Quiet):
     """Keeps the ledger in a file. Its place is worked out at the first use.
 
     (The default name follows from the client's id, and that secret's file may arrive after us.)
@@ -98,10 +98,14 @@ class FileStore:
     async def load(self) -> Ledger:
         return await self._on_disk(self._newest, "read")
 
+    async def peek(self) -> Ledger:
+        return await self.load()
+
     async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
         return await self._on_disk(lambda: self._update(change, room=room), "written")
 
-    async def lease(self) -> Lease | None:
+    async def lease(self, seconds: float) -> Lease | None:
+        del seconds  # the kernel takes it from a process that ends
         lock = await self._on_disk(lambda: self._lock("lease"), "locked", undo=FileLock.free)
         lease = _FileLease(self._disk, lock)
         if lock.held:

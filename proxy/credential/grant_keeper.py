@@ -39,8 +39,9 @@ class GrantKeeper:
         clock: Clock,
         jitter: Callable[[], float],
         tasks: Tasks,
+        by: str = "",
     ) -> None:
-        """`seed` reads what is configured; it may raise SecretUnavailable."""
+        """`seed` reads what is configured; it may raise SecretUnavailable. `by` names the replica, if any."""
         self.ledger = Ledger()
         self._name = name
         self._store = store
@@ -48,6 +49,7 @@ class GrantKeeper:
         self._clock = clock
         self._jitter = jitter
         self._tasks = tasks
+        self._by = by
         self._unstored = False
         self._saving: asyncio.Task[None] | None = None
         self._given_up: set[Intent] = set()
@@ -63,15 +65,19 @@ class GrantKeeper:
         stored = "NOT stored" if self._unstored else "stored"
         return f"<GrantKeeper {self._name} {stored} {self.ledger} in {self._store}>"
 
-    async def read_again(self, *, urgent: bool = False) -> None:
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    async def read_again(self, *, urgent: bool = False, peek: bool = False) -> None:
         """Take what the store has if it is newer: another process or a restart may have been there (law 6).
 
-        Give it what it has lost: it was moved away, or an older copy was restored.
+        Give it what it has lost: it was moved away, or an older copy was restored. `peek`: what was last told will do.
 
         Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant.
         """
         try:
-            kept = self._without_given_up(await self._store.load())
+            kept = self._without_given_up(await (self._store.peek() if peek else self._store.load()))
         except StoreError as fault:
             if not (urgent and self.ledger.grant is not None):
                 raise
@@ -114,10 +120,10 @@ class GrantKeeper:
 
     # Around a redeem
 
-    async def lease(self, *, urgent: bool) -> Lease | None:
+    async def lease(self, seconds: float, *, urgent: bool) -> Lease | None:
         """Take the right to redeem; None while another process has it. Raises as `read_again` does."""
         try:
-            return await self._store.lease()
+            return await self._store.lease(seconds)
         except StoreError as fault:
             if not urgent:
                 raise
@@ -165,8 +171,9 @@ class GrantKeeper:
         """Write down that no pair came of it; `proven`: and that nothing was redeemed."""
 
         def change(kept: Ledger) -> Ledger:
-            return ledger.refused(kept, grant, before, attempt) if proven else ledger.unresolved(kept, grant, attempt)
+            return ledger.refused(kept, grant, before, ended) if proven else ledger.unresolved(kept, grant, ended)
 
+        ended = replace(attempt, by=self._by)
         self.ledger = change(self.ledger)
         try:
             await self._store.update(change)
@@ -175,7 +182,8 @@ class GrantKeeper:
 
     async def keep(self, grant: Grant, attempt: Attempt) -> None:
         """Keep a new pair: in memory, then in the store, however long that takes to be possible."""
-        ours = ledger.renewed(self.ledger, grant, self.ledger.seeds, self.ledger.refusals, attempt)
+        ended = replace(attempt, by=self._by)
+        ours = ledger.renewed(self.ledger, grant, self.ledger.seeds, self.ledger.refusals, ended)
         if ours is None:
             log.warning("credential %s: a newer grant has come during a refresh; its pair is dropped", self._name)
             return

@@ -26,6 +26,9 @@ SEEDED: Final = "seeded"
 LOGIN: Final = "login"
 """Results of an attempt that brought a grant; all others are causes of failure (token_reply.Cause)."""
 
+MINTS: Final = 10
+"""Generations whose makers are remembered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
@@ -62,6 +65,16 @@ class Attempt:
 
     at: float
     result: str
+    by: str = ""  # which replica's, where a store has several
+
+
+@dataclass(frozen=True, slots=True)
+class Mint:
+    """Who brought a generation, and when; for people alone."""
+
+    generation: int
+    by: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,7 @@ class Ledger:
     refusals: Refusals = field(default_factory=Refusals)
     intent: Intent | None = None
     last: Attempt | None = None
+    minted: tuple[Mint, ...] = ()  # the last few
 
     @property
     def generation(self) -> int:
@@ -119,11 +133,11 @@ def renewed(
         return ledger
     if ledger.grant is not None:
         grant = replace(grant, generation=max(grant.generation, ledger.generation + 1))
-    seeds = _remembered(ledger.seeds, grant.lineage.fingerprint)
-    return Ledger(grant, seeds, replace(refusals, on_trial=None), last=attempt or ledger.last)
+    seeds, last = _remembered(ledger.seeds, grant.lineage.fingerprint), attempt or ledger.last
+    return Ledger(grant, seeds, replace(refusals, on_trial=None), last=last, minted=_minted(ledger, grant, attempt))
 
 
-def consented(ledger: Ledger, grant: Grant, now: float, *, configured: Secret | None = None) -> Ledger:
+def consented(ledger: Ledger, grant: Grant, now: float, *, configured: Secret | None = None, by: str = "") -> Ledger:
     """Take what a person has just agreed to, over whatever there is, as the next generation.
 
     A lineage that a redeem on its way is to begin has ended before it began: the reply comes later, and must
@@ -135,7 +149,8 @@ def consented(ledger: Ledger, grant: Grant, now: float, *, configured: Secret | 
     if configured is not None:
         seeds = _remembered(seeds, configured.fingerprint())
     seeds = _remembered(seeds, grant.lineage.fingerprint)
-    return Ledger(replace(grant, generation=ledger.generation + 1), seeds, last=Attempt(now, LOGIN))
+    newest, login = replace(grant, generation=ledger.generation + 1), Attempt(now, LOGIN, by)
+    return Ledger(newest, seeds, last=login, minted=_minted(ledger, newest, login))
 
 
 def cooled(ledger: Ledger, lineage: Lineage, refusals: Refusals) -> Ledger | None:
@@ -158,7 +173,15 @@ def merged(ours: Ledger, kept: Ledger) -> Ledger:
     seeds = _before(ours.seeds, kept.seeds)
     if kept.grant != ours.grant:  # what is written there is about a pair before ours
         return replace(ours, seeds=seeds)
-    return replace(ours, seeds=seeds, intent=kept.intent or ours.intent, last=kept.last or ours.last)
+    last, minted = kept.last or ours.last, kept.minted or ours.minted
+    return replace(ours, seeds=seeds, intent=kept.intent or ours.intent, last=last, minted=minted)
+
+
+def _minted(ledger: Ledger, grant: Grant, attempt: Attempt | None) -> tuple[Mint, ...]:
+    """Note who brought a generation, where that can be more than one."""
+    if attempt is None or not attempt.by:
+        return ledger.minted
+    return (*ledger.minted, Mint(grant.generation, attempt.by, attempt.at))[-MINTS:]
 
 
 def _overtaken(grant: Grant, known: tuple[str, ...], ledger: Ledger) -> bool:

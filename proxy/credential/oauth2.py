@@ -137,6 +137,7 @@ class RefreshingCredential:
     # Behind the traffic
 
     async def look(self) -> None:
+        self._keeper.store.watch(self.look)
         try:
             await self._refresher.look()
         except (StoreError, SecretUnavailable) as fault:
@@ -145,6 +146,10 @@ class RefreshingCredential:
             self._blind = ""
         self._notice.say(self._blind)
         self._sound_alarm()
+
+    async def close(self) -> None:
+        """Let go of the store's connections. Nothing is lent any more."""
+        await self._keeper.store.close()
 
     def _sound_alarm(self) -> None:
         """Say that the end is near, once a refresh that was due has failed."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
+from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage, Mint
 from proxy.credential.refusals import Refusals
 from proxy.secrets import Secret
 
@@ -50,6 +50,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
     cooldown: _Cooldown
     intent: Intent | None = None
     last: Attempt | None = None
+    minted: tuple[Mint, ...] = ()
 
 
 def encode(ledger: Ledger, owner: str) -> bytes:
@@ -66,6 +67,7 @@ def encode(ledger: Ledger, owner: str) -> bytes:
         cooldown=_Cooldown(refusals.until, refusals.length, refusals.spent),
         intent=ledger.intent,
         last=ledger.last,
+        minted=ledger.minted,
     )
     return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
 
@@ -100,6 +102,7 @@ def _ledger(record: _Record) -> Ledger:
         refusals=Refusals(until=cooldown.until, length=cooldown.length, spent=cooldown.spent),
         intent=record.intent,
         last=record.last,
+        minted=record.minted,
     )
 
 

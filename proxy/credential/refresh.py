@@ -27,7 +27,7 @@ from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.latch import Latch
 from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant
 from proxy.credential.policy import Policy
-from proxy.credential.store import Lease, StoreError
+from proxy.credential.store import POLL, Lease, StoreError, StoreUnreachable
 from proxy.credential.token_endpoint import Client, TokenEndpoint
 from proxy.credential.token_reply import Cause, Redeemed, Refused, Unknown
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
@@ -36,11 +36,11 @@ from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-LEASE_SLACK: Final = 10.0
-"""Seconds beyond redeem_timeout for which another process may hold the lease: its file work has limits too."""
+LEASE_SLACK: Final = 5.0
+"""Seconds beyond redeem_timeout for which a lease is taken: storing the pair has limits too."""
 
-POLL: Final = 0.1
-"""Seconds between two looks at a lease that another process has, and at what it has stored."""
+PATIENCE_SLACK: Final = 10.0
+"""Seconds beyond redeem_timeout for which another process's lease is waited for: longer than a lease lasts."""
 
 SHORT_LIFE: Final = 60.0
 """Seconds. A token that lives for less is refreshed by traffic alone: when idle, it would be for ever."""
@@ -57,6 +57,12 @@ SECOND_LOOKS: Final = 20
 ADOPTED: Final = "adopted"
 NEEDLESS: Final = "needless"
 """How a refresh may end in which nothing was redeemed."""
+
+OUTRUN: Final = "outrun"
+"""How a redeem ended that another replica's came before: its pair is lent, and nothing is lost."""
+
+HEARD_FOR: Final = 600.0
+"""Seconds for which a replica believes what PandaDoc told another of a refresh token, before it asks by itself."""
 
 Trace = Callable[[str, str], AbstractContextManager[Callable[[str], None]]]
 """What may look on while a credential is refreshed, given its name and the cause; it is to be told the result."""
@@ -83,6 +89,15 @@ class _Order:
     refused: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A refresh token that PandaDoc refuses, while another replica may still be storing what it was redeemed for."""
+
+    grant: Grant
+    since: float  # monotonic: clocks of replicas differ
+    asked: Because | None  # why we had asked; None: another replica had, and wrote down what it was told
+
+
 class Refresher:
     """Mints generation after generation, one refresh in flight at most.
 
@@ -95,6 +110,7 @@ class Refresher:
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
     `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
+    `_doubt`                          a refusal that is not believed yet; `_disbelieved`, `_outrun`
     """
 
     def __init__(
@@ -127,6 +143,7 @@ class Refresher:
         self._result = ""
         self._lent: Grant | None = None
         self._held_back = False
+        self._doubt: _Doubt | None = None
         self._latch = Latch()
 
     def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: TokenEndpoint, policy: Policy) -> None:
@@ -184,7 +201,7 @@ class Refresher:
         if self.in_flight is not None:
             return
         try:
-            await self.keeper.read_again()
+            await self.keeper.read_again(peek=True)
             seeded = await self.keeper.new_lineage()
             self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
             self._adopt()
@@ -265,6 +282,9 @@ class Refresher:
             await self._take_turns(order)
         except ProxyError as trouble:
             self._fail(trouble, backoff.DEAD_LOOK)
+        except StoreUnreachable as fault:
+            if self._fail(self._waiting_helps(str(fault).rstrip(".")), backoff.DEAD_LOOK * (0.5 + self._jitter())):
+                self._count(order, "store_unreachable")
         except (StoreError, SecretUnavailable) as fault:
             self._held_back = isinstance(fault, StoreError) and not self._urgent(order)
             word = "store_unavailable" if isinstance(fault, StoreError) else "secret_unavailable"
@@ -276,20 +296,27 @@ class Refresher:
 
     async def _take_turns(self, order: _Order) -> None:
         """Refresh when the lease is ours, or has been another's for longer than a redeem may take."""
-        patience = self._clock.monotonic() + self._endpoint.redeem_timeout + LEASE_SLACK
+        redeem_timeout = self._endpoint.redeem_timeout
+        patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
         for turn in count():
-            lease = await self.keeper.lease(urgent=self._from_memory(order))
+            if turn and await self._served(order):
+                return
+            lease = await self.keeper.lease(redeem_timeout + LEASE_SLACK, urgent=self._from_memory(order))
             if lease is None and self._clock.monotonic() < patience:
-                await self.keeper.read_again(urgent=self._from_memory(order))
-                self._adopt()
-                if self._needless(order):
+                if await self._served(order):
                     return
             elif await self._with_lease(order, lease):
                 return
             elif turn < QUICK_TURNS:
                 continue
-            if await self._tasks.pause(POLL):
+            if await self._tasks.pause_until(self.keeper.store.news()):
                 raise self._waiting_helps("Another process is refreshing it, and this one is ending")
+
+    async def _served(self, order: _Order) -> bool:
+        """Tell whether another process has done what was ordered."""
+        await self.keeper.read_again(urgent=self._from_memory(order), peek=True)
+        self._adopt()
+        return self._needless(order)
 
     async def _with_lease(self, order: _Order, lease: Lease | None) -> bool:
         """Have a round, and give the lease back; None stands for one that another process keeps for too long."""
@@ -313,6 +340,8 @@ class Refresher:
             return True
         client = await self._secrets.client()
         grant = self._alive(client, seeded)
+        if self._heard(grant, order):
+            return await self._refused(Refused("invalid_grant"), grant, client, order, alone=True)
         self._stop_in_doubt(grant)
         before = self.keeper.ledger.intent
         if not await self.keeper.begin(grant, urgent=self._from_memory(order) and grant is not seeded):
@@ -333,7 +362,7 @@ class Refresher:
         return True
 
     def _from_memory(self, order: _Order) -> bool:
-        return self._policy.goes_on and self._urgent(order)
+        return self._policy.goes_on and self._policy.alone and self._urgent(order)
 
     def _adopt(self) -> bool:
         """Lend a stored token if it is newer than ours and still good; nothing is redeemed then (law 5)."""
@@ -347,6 +376,7 @@ class Refresher:
             return False  # a newer refresh token beside the same access token is nothing to replay with
         generation = self._publish(grant, newer)
         self._result = ADOPTED
+        self._outrun(grant)
         log.info("credential %s: generation %d taken from the store", self.name, generation)
         return True
 
@@ -391,7 +421,8 @@ class Refresher:
         kept = self.keeper.ledger.grant
         lent = self._policy.lend(kept) if kept is not None else None
         if kept is None or lent is None or kept.access_token != reply.access_token:
-            self._adopt()  # somebody has logged in meanwhile
+            self._count(order, OUTRUN)
+            self._adopt()  # somebody has logged in meanwhile, or another replica's redeem was the first to be stored
             return
         generation = self._publish(kept, lent)
         if order.refused is not None:
@@ -424,9 +455,12 @@ class Refresher:
         for look in range(1 if alone else SECOND_LOOKS):
             if look and await self._tasks.pause(POLL):
                 break
-            await self.keeper.read_again(urgent=True)
+            await self.keeper.read_again(urgent=self._policy.alone)
             if self.keeper.ledger.grant != was:
                 return False
+        if outcome.error == "invalid_grant" and self._disbelieved(grant, order):
+            self._fail(self._waiting_helps(self.advice.may_be_on_its_way()))
+            return True
         doubt = self.keeper.ledger.doubt(grant.refresh_token)
         why = self.advice.dead(outcome.error, doubt)
         self._latch.close(client, grant, why)
@@ -438,6 +472,38 @@ class Refresher:
             return not self._urgent(order)
         self._fail(OperatorError(why), backoff.DEAD_LOOK)
         return True
+
+    def _heard(self, grant: Grant, order: _Order) -> bool:
+        """Tell whether another replica has asked for us: PandaDoc has refused this very grant lately."""
+        last = self.keeper.ledger.last
+        if not self.keeper.store.remote or order.because is Because.BY_HAND or grant != self.keeper.ledger.grant:
+            return False
+        lately = last is not None and abs(self._clock.wall() - last.at) < HEARD_FOR
+        if lately and last is not None and last.result == "invalid_grant":
+            self._doubt = self._doubt_about(grant, None)
+            return True
+        return False
+
+    def _disbelieved(self, grant: Grant, order: _Order) -> bool:
+        """Tell whether a replica that has redeemed this token may still be storing what it got.
+
+        It may for as long as a redeem and a lease last, counted from when we first heard of the refusal.
+        """
+        if not self.keeper.store.remote:
+            return False
+        self._doubt = self._doubt_about(grant, order.because)
+        return self._clock.monotonic() < self._doubt.since + 2 * self._endpoint.redeem_timeout + LEASE_SLACK
+
+    def _doubt_about(self, grant: Grant, asked: Because | None) -> _Doubt:
+        if self._doubt is not None and self._doubt.grant == grant:
+            return self._doubt
+        return _Doubt(grant, self._clock.monotonic(), asked)
+
+    def _outrun(self, newer: Grant) -> None:
+        """Count a redeem of ours that was refused because another replica's had come before."""
+        doubt, self._doubt = self._doubt, None
+        if doubt is not None and doubt.asked is not None and doubt.grant.lineage == newer.lineage:
+            self.refreshes[doubt.asked, OUTRUN] += 1
 
     def _waiting_helps(self, cause: str) -> CredentialUnavailable:
         again = "It is tried again by itself." if self._policy.goes_on else "Try again."

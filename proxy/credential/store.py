@@ -4,14 +4,22 @@ So no store throws one away, none overwrites what it can't read, and every chang
 store has at that moment, in one step that no other process can come between.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 from proxy.credential.ledger import Ledger
+
+POLL: Final = 0.1
+"""Seconds between two looks at a lease that another process has, and at what it has stored, where nobody tells."""
 
 
 class StoreError(Exception):
     """The store can't be read or written; says which and what to do, without a secret."""
+
+
+class StoreUnreachable(StoreError):
+    """What keeps the store does not answer, and may by itself: waiting helps."""
 
 
 class Lease(Protocol):
@@ -25,8 +33,20 @@ class Lease(Protocol):
 class Store(Protocol):
     """Keeps one ledger."""
 
+    @property
+    def remote(self) -> bool:
+        """Whether it is reached over a network, by replicas that see nothing else of each other."""
+        ...
+
     async def load(self) -> Ledger:
         """Return what is kept; an empty ledger if nothing ever was. Raises StoreError, or SecretUnavailable."""
+        ...
+
+    async def peek(self) -> Ledger:
+        """Return what is kept, or was when it was last told or read: enough to look behind the traffic.
+
+        Raises as `load` does.
+        """
         ...
 
     async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
@@ -37,9 +57,46 @@ class Store(Protocol):
         """
         ...
 
-    async def lease(self) -> Lease | None:
-        """Take the right to redeem, without waiting; None while another process has it. Raises as `load` does."""
+    async def lease(self, seconds: float) -> Lease | None:
+        """Take the right to redeem, without waiting; None while another process has it. Raises as `load` does.
+
+        It ends after `seconds`, or with its holder's process, whichever the store can tell.
+        """
         ...
+
+    async def holder(self) -> str | None:
+        """Name who has the lease, where that is written down. Raises StoreError."""
+        ...
+
+    async def news(self) -> None:
+        """Return when what is kept may have changed: when it is told, or after a moment."""
+        ...
+
+    def watch(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Have `look` called whenever what is kept has changed, where the store is told; only the first call counts."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is open. It is not used again."""
+        ...
+
+
+class Quiet:
+    """What a store does that nobody tells of changes, and that has nothing open."""
+
+    remote = False
+
+    async def holder(self) -> str | None:
+        return None
+
+    async def news(self) -> None:
+        await asyncio.sleep(POLL)
+
+    def watch(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Nobody tells: whoever wants to know looks every few seconds."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class Unshared:
@@ -49,7 +106,7 @@ class Unshared:
         """Nobody waits for it."""
 
 
-class MemoryStore:
+class MemoryStore(Quiet):
     """Keeps the ledger as long as the process lives. `_ledger` is set by `update` alone."""
 
     def __init__(self) -> None:
@@ -61,11 +118,15 @@ class MemoryStore:
     async def load(self) -> Ledger:
         return self._ledger
 
+    async def peek(self) -> Ledger:
+        return await self.load()
+
     async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
         del room  # there always is
         wanted = change(self._ledger)
         self._ledger = wanted or self._ledger
         return wanted
 
-    async def lease(self) -> Lease:
+    async def lease(self, seconds: float) -> Lease:
+        del seconds  # there is nobody else
         return Unshared()

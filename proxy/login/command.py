@@ -18,7 +18,7 @@ from typing import Final
 import click
 
 from proxy.compose_credentials import CredentialParts
-from proxy.config import FileStore, OAuth2Credential
+from proxy.config import MemoryStore, OAuth2Credential
 from proxy.credential.advice import moment, span
 from proxy.credential.store import StoreError
 from proxy.login import pages
@@ -50,7 +50,7 @@ class Options:
 
 async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential, options: Options) -> int:
     """Log in; return the exit code."""
-    if not isinstance(credential.store, FileStore):
+    if isinstance(credential.store, MemoryStore):
         _say_to_operator(
             f"Credential {name} keeps its grant in memory, where a login can't reach it: give it store: {{file: …}}"
         )

@@ -103,7 +103,7 @@ async def test_a_change_is_made_to_what_is_kept_and_none_leaves_it_alone(path: P
 async def test_memory_is_shared_with_nobody_and_shows_its_generation() -> None:
     store = MemoryStore()
     await store.update(to(kept(7)))
-    (await store.lease()).release()
+    (await store.lease(60)).release()
     assert repr(store) == "<MemoryStore generation 7>"
 
 
@@ -118,7 +118,7 @@ async def test_only_the_owner_may_read_it_and_nothing_is_left_beside_it(tmp_path
     await store.update(to(begun(kept(7))), room=True)
     await store.update(to(kept(8)))
     await store.load()
-    lease = await store.lease()
+    lease = await store.lease(60)
     assert lease is not None
     lease.release()
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -148,7 +148,7 @@ async def test_files_belong_to_whom_the_folder_belongs(path: Path) -> None:
         os.chown(path.parent, 4321, 8765)
     store = store_at(path)
     await store.update(to(kept(7)), room=True)
-    await store.lease()
+    await store.lease(60)
     folder = path.parent.stat()
     assert len(names(path.parent)) == 4
     assert {(file.stat().st_uid, file.stat().st_gid) for file in path.parent.iterdir()} == {
@@ -401,7 +401,7 @@ async def test_what_we_may_not_write_or_read_is_told_with_its_cure(open_folder: 
         for work, verb in (
             (store_at(path).load(), "read"),
             (store_at(path).update(to(kept(8))), "written"),
-            (store_at(path).lease(), "locked"),
+            (store_at(path).lease(60), "locked"),
         ):
             with pytest.raises(StoreError, match=f"can't be {verb}: {cure}"):
                 await work
@@ -440,34 +440,34 @@ async def test_whatever_the_disk_answers_the_message_names_a_cure(path: Path, nu
 
 async def test_one_of_two_has_the_lease(path: Path) -> None:
     ours, other = store_at(path), store_at(path)
-    first = await ours.lease()
+    first = await ours.lease(60)
     assert first is not None
-    assert await other.lease() is None
-    assert await ours.lease() is None  # not even we: it is held for one refresh
+    assert await other.lease(60) is None
+    assert await ours.lease(60) is None  # not even we: it is held for one refresh
     first.release()
     await ours.load()  # what was asked for before is done by then
-    again = await other.lease()
+    again = await other.lease(60)
     assert again is not None
     first.release()
     await ours.load()
-    assert await ours.lease() is None  # releasing twice frees nobody else's
+    assert await ours.lease(60) is None  # releasing twice frees nobody else's
 
 
 async def test_a_change_needs_no_lease(path: Path) -> None:
     """A login must be stored while a refresh is on its way."""
-    await store_at(path).lease()
+    await store_at(path).lease(60)
     assert await store_at(path).update(to(kept(7))) == kept(7)
 
 
 async def test_a_lease_whose_asker_has_gone_is_freed(path: Path) -> None:
     """Cancelled while the disk was busy: nobody would ever release it."""
     ours = store_at(path)
-    asking = asyncio.create_task(ours.lease())
+    asking = asyncio.create_task(ours.lease(60))
     await asyncio.sleep(0)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     await ours.load()
-    assert await store_at(path).lease() is not None
+    assert await store_at(path).lease(60) is not None
 
 
 HOLD = """
@@ -521,12 +521,12 @@ def heard(child: subprocess.Popen[str]) -> str:
 async def test_the_lease_of_a_process_that_is_killed_is_free_at_once(path: Path) -> None:
     with process(HOLD, path.with_name(".grant.json.lease")) as child:
         assert heard(child) == "held"
-        assert await store_at(path).lease() is None
+        assert await store_at(path).lease(60) is None
         child.send_signal(signal.SIGSTOP)  # alive, and no answer to be had
-        assert await store_at(path).lease() is None
+        assert await store_at(path).lease(60) is None
         child.kill()
         child.wait()
-        assert await store_at(path).lease() is not None
+        assert await store_at(path).lease(60) is not None
 
 
 async def test_a_process_that_is_stopped_with_the_lock_costs_a_bounded_wait(store: FileStore, path: Path) -> None:

@@ -70,10 +70,10 @@ class FailingStore(MemoryStore):
         self.writes += 1
         return await super().update(change, room=room)
 
-    async def lease(self) -> Lease:
+    async def lease(self, seconds: float) -> Lease:
         if self.gone:
             raise StoreError("The disk is gone.")
-        return await super().lease()
+        return await super().lease(seconds)
 
     async def has(self, ledger: Ledger) -> None:
         """Put `ledger` there as another process does, or an administrator."""
@@ -250,8 +250,8 @@ async def test_an_urgent_refresh_does_without_the_lock_of_a_store_that_is_gone(
 ) -> None:
     lending.store.gone = True
     with pytest.raises(StoreError, match="gone"):
-        await lending.keeper.lease(urgent=False)
-    lease = await lending.keeper.lease(urgent=True)
+        await lending.keeper.lease(60, urgent=False)
+    lease = await lending.keeper.lease(60, urgent=True)
     assert lease is not None
     lease.release()
     assert "refreshing without the store's lock. The disk is gone." in caplog.text
@@ -461,14 +461,14 @@ async def test_what_a_broken_store_makes_of_each_try_is_said_once(caplog: pytest
     await ours.keep(grant(1), DONE)
     store.gone = True
     for _ in range(5):
-        await ours.lease(urgent=True)
+        await ours.lease(60, urgent=True)
         await ours.read_again(urgent=True)
     assert caplog.text.count("refreshing without the store's lock") == 1
     assert caplog.text.count("refreshing from memory only") == 1
     store.gone = False
     assert await ours.begin(grant(1), urgent=True)
     store.gone = True
-    await ours.lease(urgent=True)
+    await ours.lease(60, urgent=True)
     assert caplog.text.count("refreshing without the store's lock") == 2
     await tasks.drain(1)
 

@@ -51,7 +51,8 @@ class ScriptedStore(MemoryStore):
             raise StoreError("The disk is full.")
         return await super().update(change, room=room)
 
-    async def lease(self) -> Lease:
+    async def lease(self, seconds: float) -> Lease:
+        del seconds
         if self.fault is not None:
             raise self.fault
         return None if self.lease_is_taken else Unshared()  # type: ignore[return-value] # as a file's

@@ -124,7 +124,7 @@ async def test_a_grant_that_is_refused_to_one_is_refused_to_all(oauth_house: Hou
 async def held(house: House) -> Lease:
     """Take the lease as another process does, as soon as the proxy's last refresh has given it back."""
     store = house.store()
-    while (lease := await store.lease()) is None:
+    while (lease := await store.lease(60)) is None:
         pass
     return lease
 

@@ -131,7 +131,7 @@ async def test_a_read_only_disk_is_read_and_neither_locked_nor_written(
     assert await store.load() == kept(7)
     assert await store.load() == kept(7)
     assert caplog.text.count("its mode can't be mended: Read-only file system") == 1
-    for work in (store.lease(), store.update(lambda _: kept(8))):
+    for work in (store.lease(60), store.update(lambda _: kept(8))):
         with pytest.raises(StoreError, match=r"Read-only file system\. Mount a writable volume there"):
             await work
 

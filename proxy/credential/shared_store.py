@@ -1,0 +1,211 @@
+"""The store of a fleet: a ledger that replicas share through an engine.
+
+    load     read, with its version
+    update   read ─► change ─► write over that version, or read again: no replica can come between
+    lease    one holder, for a bounded time; it avoids waste and keeps nothing safe
+    watch    what is told of changes is read at once; what is not told, after `engine.poll`
+
+Every change is a pure function of what is kept at that moment (ledger.py). So a pair is saved only while
+the refresh token that it was redeemed with is the stored one, whoever has the lease by then: the one whose
+redeem succeeded has the only living pair.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from proxy.clock import Clock
+from proxy.credential import backoff
+from proxy.credential.engine import Engine, Kept
+from proxy.credential.ledger import Ledger
+from proxy.credential.record import Unreadable, decode, encode
+from proxy.credential.store import Lease, StoreError, StoreUnreachable
+from proxy.notice import Notice
+from proxy.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+TRIES: Final = 20
+"""Changes of others that may come between ours and what it was made from, in a row."""
+
+COLLISION: Final = 0.05
+"""Seconds, times the number of collisions and a jitter, until a change is tried again."""
+
+WAKE: Final = 1.0
+"""Seconds after which somebody who waits for a refresh of another replica looks by himself."""
+
+LONGEST_BLIND: Final = 5.0
+"""Seconds between two tries to reach an engine that is gone, and between two looks while nobody tells of changes."""
+
+
+class SharedStore:
+    """Keeps the ledger in an engine.
+
+    What changes: `_known`, what was last read, written or told, and `_known_at`, when, by `_learn`; `_watched`,
+    whether changes are told, and `_turn`, the event that the next one sets, by `_watch` and `_wake`; `_blind`, why
+    the engine can't be read, and `_blind_until`, for how long nobody need try behind the traffic, by `_read`;
+    `_returning`, the lease that is being given back, by `_give_back`; `_whose`, whose grant it is, by `_read`.
+    """
+
+    remote = True
+
+    def __init__(
+        self,
+        engine: Engine,
+        owner: Callable[[], Awaitable[str]],
+        *,
+        who: str,
+        clock: Clock,
+        jitter: Callable[[], float],
+        tasks: Tasks,
+    ) -> None:
+        """`who` names this replica, and no other, to people. `owner` may raise SecretUnavailable."""
+        self._engine = engine
+        self._owner = owner
+        self._who = who
+        self._clock = clock
+        self._jitter = jitter
+        self._tasks = tasks
+        self._known: Ledger | None = None
+        self._known_at = 0.0  # monotonic
+        self._watched = False
+        self._watching: asyncio.Task[None] | None = None
+        self._turn = asyncio.Event()
+        self._blind: StoreUnreachable | None = None
+        self._blind_until = 0.0  # monotonic
+        self._failures = 0
+        self._whose = ""
+        self._returning: asyncio.Task[None] | None = None
+        self._notice = Notice(log)
+
+    def __repr__(self) -> str:
+        return f"<SharedStore {self._engine.name} {'watched' if self._watched else 'polled'}>"
+
+    async def load(self) -> Ledger:
+        return self._decoded(await self._read())
+
+    async def peek(self) -> Ledger:
+        now = self._clock.monotonic()
+        if self._blind is not None and now < self._blind_until:
+            raise StoreUnreachable(str(self._blind))
+        poll = self._engine.poll if self._watched else min(self._engine.poll, LONGEST_BLIND)
+        if self._known is not None and now < self._known_at + poll * (0.5 + self._jitter()):
+            return self._known
+        return await self.load()
+
+    async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
+        for collisions in range(TRIES):
+            await asyncio.sleep(COLLISION * collisions * self._jitter())
+            kept = await self._read()
+            ledger = self._decoded(kept)
+            wanted = change(ledger)
+            if wanted is None or (wanted == ledger and not room):
+                return wanted
+            written = await self._engine.write(encode(wanted, self._whose), kept.version)
+            if written is not None:
+                self._learn(wanted)
+                return wanted
+        raise StoreUnreachable(f"The store in {self._engine.name} changed {TRIES} times while it was being changed.")
+
+    async def lease(self, seconds: float) -> Lease | None:
+        if self._returning is not None:  # it would end the next one, which has the same holder
+            await asyncio.wait({self._returning})
+        return _Lease(self._give_back) if await self._engine.take(self._who, seconds) else None
+
+    async def holder(self) -> str | None:
+        return await self._engine.holder()
+
+    async def news(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAKE * (0.5 + self._jitter())):
+                await self._turn.wait()
+
+    def watch(self, look: Callable[[], Awaitable[None]]) -> None:
+        if self._watching is None:
+            self._watching = self._tasks.start(self._watch(look), f"watch {self._engine.name}")
+
+    async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+        await self._engine.close()
+
+    async def _watch(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Look whenever something is told; open the watch again when it breaks."""
+        failures, ending = 0, False
+        while not ending:
+            try:
+                async for kept in self._engine.watch():
+                    failures, self._watched = 0, True
+                    self._notice.say("")
+                    self._wake(kept)
+                    await _looked(look)
+            except StoreError as fault:
+                self._notice.say(f"changes in {self._engine.name} are not told: it is looked at instead. {fault}")
+            self._watched = False
+            failures += 1
+            ending = await self._tasks.pause(min(LONGEST_BLIND, backoff.pause(failures, self._jitter())))
+
+    def _wake(self, kept: Kept | None) -> None:
+        """Take what was told, or forget what was known; wake whoever waits for news."""
+        self._known = None
+        self._blind = None  # whoever tells can be asked
+        if kept is not None and self._whose:
+            with suppress(StoreError):  # whoever reads it is told
+                self._decoded(kept)
+        turn, self._turn = self._turn, asyncio.Event()
+        turn.set()
+
+    async def _read(self) -> Kept:
+        self._whose = self._whose or await self._owner()
+        try:
+            kept = await self._engine.read()
+        except StoreUnreachable as fault:
+            self._failures += 1
+            self._blind = fault
+            pause = min(LONGEST_BLIND, backoff.pause(self._failures, self._jitter()))
+            self._blind_until = self._clock.monotonic() + pause
+            raise
+        self._blind, self._failures = None, 0
+        return kept
+
+    def _decoded(self, kept: Kept) -> Ledger:
+        if not kept.content:
+            return self._learn(Ledger())
+        try:
+            return self._learn(decode(kept.content, self._whose))
+        except Unreadable as fault:
+            raise StoreError(
+                f"What is kept in {self._engine.name} {fault}; it is left as it is. Restore a copy of it, or delete it:"
+                " a proxy that is lending has the newest grant in memory and writes it again. Otherwise run"
+                " `pandadoc-proxy login` then."
+            ) from None
+
+    def _learn(self, ledger: Ledger) -> Ledger:
+        self._known, self._known_at = ledger, self._clock.monotonic()
+        return ledger
+
+    def _give_back(self) -> None:
+        self._returning = self._tasks.start(self._end_lease(), "give back the lease", finish=True)
+
+    async def _end_lease(self) -> None:
+        try:
+            await self._engine.give_back(self._who)
+        except StoreError as fault:
+            log.debug("the lease ends by itself: %s", fault)
+
+
+async def _looked(look: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await look()
+    except Exception:  # the next look may do better
+        log.exception("a fault of ours while looking at what has changed")
+
+
+class _Lease:
+    """The right to redeem, as long as it lasts."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self.release = release

@@ -1,0 +1,102 @@
+"""An engine in this process's memory, for fleets in one process: exact, and broken where a test says so."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from proxy.credential.engine import Kept
+from proxy.credential.store import StoreUnreachable
+
+
+@dataclass
+class Record:
+    """What replicas share. A test changes `reachable`, and `content` as an administrator does."""
+
+    content: bytes = b""
+    version: int = 0
+    holder: str | None = None
+    until: float = 0.0
+    reachable: bool = True
+    tells: bool = True  # whether changes are told to who watches
+    watchers: list[asyncio.Queue[None]] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def changed(self) -> None:
+        for queue in self.watchers:
+            queue.put_nowait(None)
+
+    def flush(self) -> None:
+        """Forget everything, as an engine without persistence does."""
+        self.content, self.holder = b"", None
+        self.version += 1
+        self.changed()
+
+
+class MemoryEngine:
+    """One replica's way to the record."""
+
+    poll = 15.0
+
+    def __init__(self, record: Record, now: Callable[[], float] = time.monotonic) -> None:
+        self._record = record
+        self._now = now
+        self.name = "the test's memory"
+
+    def __repr__(self) -> str:
+        return f"<MemoryEngine version {self._record.version}>"
+
+    async def read(self) -> Kept:
+        await self._called("read")
+        return Kept(self._record.content, str(self._record.version))
+
+    async def write(self, content: bytes, version: str) -> Kept | None:
+        await self._called("write")
+        if version != str(self._record.version):
+            return None
+        self._record.content = content
+        self._record.version += 1
+        self._record.changed()
+        return Kept(content, str(self._record.version))
+
+    async def take(self, holder: str, seconds: float) -> bool:
+        await self._called("take")
+        record = self._record
+        if record.holder not in {None, holder} and self._now() < record.until:
+            return False
+        record.holder, record.until = holder, self._now() + seconds
+        return True
+
+    async def give_back(self, holder: str) -> None:
+        await self._called("give_back")
+        if self._record.holder == holder:
+            self._record.holder = None
+
+    async def holder(self) -> str | None:
+        await self._called("holder")
+        return self._record.holder if self._now() < self._record.until else None
+
+    async def watch(self) -> AsyncIterator[Kept | None]:
+        await self._called("watch")
+        queue: asyncio.Queue[None] = asyncio.Queue()
+        self._record.watchers.append(queue)
+        try:
+            yield None
+            while True:
+                await queue.get()
+                if not self._record.reachable:
+                    raise StoreUnreachable(f"{self.name} has gone.")
+                if self._record.tells:
+                    yield None
+        finally:
+            self._record.watchers.remove(queue)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def _called(self, what: str) -> None:
+        self._record.calls[what] += 1
+        await asyncio.sleep(0)
+        if not self._record.reachable:
+            raise StoreUnreachable(f"{self.name} does not answer.")
