@@ -112,12 +112,16 @@ class _Walk:
     def _store(self, path: str) -> dict[str, Any]:
         redis, kubernetes = f"{path}.redis", f"{path}.kubernetes"
         ways = one_of(
-            file=self.of(Path, path),
-            memory=self.of(MemoryStore, path),
+            file={**self._told("a file of your choice"), **self.of(Path, path)},
+            memory={**self._told("forgets the grant when the process ends"), **self.of(MemoryStore, path)},
             redis={**self._said(redis), **self.section(RedisStore, redis)},
             kubernetes={**self._said(kubernetes), **self.section(KubernetesStore, kubernetes)},
         )
         return {"anyOf": [ways, {"type": "null"}]}
+
+    def _told(self, meaning: str) -> dict[str, str]:
+        """Say what a key means that the shipped file has no room for."""
+        return {"description": meaning} if self._meanings else {}
 
     def _said(self, path: str) -> dict[str, str]:
         """Say what a key means. A client's policy has the keys of the policy of all, and their meanings."""

@@ -112,7 +112,7 @@ def test_the_default_store_and_no_file_are_told(loaded: Loaded) -> None:
     [
         (
             "redis: {url: {env: S}}",
-            "Redis at the URL from $S, prefix pandadoc-proxy, shared by all replicas; while it can't be reached, nothing",
+            "Redis at the URL from $S, prefix pandadoc-proxy, shared by all replicas; while it can't be reached",
         ),
         (
             "redis: {url: {env: S}, sentinel: main, prefix: p, when_unreachable: refresh_anyway}",
