@@ -43,11 +43,11 @@ class RedisAddress:
 
     def __str__(self) -> str:
         """Say it to people."""
-        return self.path or ", ".join(_shown(*host) for host in self.hosts)
-
-
-def _shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self.path:
+            return self.path
+        host, port = self.hosts[0]
+        first = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return first if len(self.hosts) == 1 else f"{first} and {len(self.hosts) - 1} more"
 
 
 def parse(url: Secret, *, several: bool = False, port: int = PORT) -> RedisAddress:

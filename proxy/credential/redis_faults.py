@@ -7,6 +7,7 @@ Never here: what was sent. An error may repeat it, and it holds tokens.
 import ssl
 from typing import Final
 
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import InvalidResponse, MovedError, RedisClusterException, RedisError, ResponseError
 
 from proxy.credential.store import StoreError, StoreUnreachable
@@ -76,6 +77,8 @@ def translated(fault: Exception, name: str) -> StoreError:
 def _reason(fault: Exception, code: str) -> str:
     if isinstance(fault, ResponseError):
         return f"it answers {code}"
+    if isinstance(fault, MasterNotFoundError):
+        return f"{str(fault).partition(' : ')[0]}: no Sentinel in the URL knows it, or lets us ask"
     text = " ".join(str(fault).split()).rstrip(".")
     return text[:200] or type(fault).__name__
 

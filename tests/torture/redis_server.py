@@ -55,6 +55,9 @@ class RedisServer:
     def url(self) -> str:
         return f"{'rediss' if self.tls else 'redis'}://127.0.0.1:{self.port}"
 
+    def url_with(self, password: str) -> str:
+        return self.url.replace("://", f"://:{password}@")
+
     async def start(self) -> None:
         """Start it, and wait until it answers."""
         port = {"port": "0", "tls-port": str(self.port)} if self.tls else {"port": str(self.port)}
@@ -67,9 +70,15 @@ class RedisServer:
             file.write_text("\n".join([*lines, *(f"{name} {value}" for name, value in self.settings.items())]) + "\n")
         program, *options = self.program
         log = (self.folder / "server.log").open("ab")
-        self.process = await asyncio.create_subprocess_exec(program, str(file), *options, stdout=log, stderr=log)
+        self.process = await asyncio.create_subprocess_exec(
+            *(program, str(file), *options), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+        )
         log.close()
-        await self._listens()
+        try:
+            await self._listens()
+        except BaseException:
+            await self.end()
+            raise
 
     async def _listens(self) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -102,7 +111,7 @@ class RedisServer:
 
     async def ask(self, *command: str | int, **options: Any) -> Any:
         """Send one command as an administrator, on a connection of its own."""
-        way = {"port": self.port, "password": self.password, "protocol": 2, "legacy_responses": True, **options}
+        way = {"port": self.port, "password": self.password, "protocol": 2, **options}
         client: Any = Redis(**way, retry=Retry(NoBackoff(), 0))
         try:
             return await client.execute_command(*command)
@@ -111,7 +120,8 @@ class RedisServer:
 
     async def callers(self) -> int:
         """Count who is connected, besides whoever counts."""
-        return (await self.ask("CLIENT", "LIST")).count(b"\n") - 1
+        lines: bytes = await self.ask("CLIENT", "LIST")
+        return lines.count(b"\n") - 1
 
     async def asked_until(self, *command: str | int, holds: Any) -> Any:
         """Send one command until its answer is as wished."""
@@ -194,6 +204,7 @@ async def cluster(folder: Path) -> AsyncIterator[Cluster]:
         addresses = [f"127.0.0.1:{node.port}" for node in nodes]
         making = await asyncio.create_subprocess_exec(
             *("redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"),
+            stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
