@@ -103,14 +103,14 @@ class Refresher:
 
     What changes, all of it on the event loop:
     `credential`, `_lent`             what is lent, and the grant it is from; `_publish`
-    `seed_waits`                      whether a new seed waits to be redeemed; `look`, `_round`, `_keep`, `_refused`
+    `seed_waits`                      whether a new seed waits to be redeemed; `_seeded`, `_round`, `_keep`, `_refused`
     `in_flight`                       the one refresh; `start`
     `trouble`, `try_at`, `failures`   why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`
     `failed_at`                       when the last refresh failed, by the wall; `_fail`
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
     `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
-    `_doubt`                          a refusal that is not believed yet; `_disbelieved`, `_outrun`
+    `_doubt`                          a refusal that is not believed yet; `_heard`, `_refused`, `_outrun`
     """
 
     def __init__(
@@ -201,9 +201,7 @@ class Refresher:
         if self.in_flight is not None:
             return
         try:
-            await self.keeper.read_again(peek=True)
-            seeded = await self.keeper.new_lineage()
-            self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
+            await self._seeded(urgent=False)
             self._adopt()
             await self._forget_trouble()
         finally:
@@ -299,24 +297,35 @@ class Refresher:
         redeem_timeout = self._endpoint.redeem_timeout
         patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
         for turn in count():
-            if turn and await self._served(order):
+            if await self._settled(order):
                 return
             lease = await self.keeper.lease(redeem_timeout + LEASE_SLACK, urgent=self._from_memory(order))
-            if lease is None and self._clock.monotonic() < patience:
-                if await self._served(order):
+            if lease is not None or self._clock.monotonic() >= patience:
+                if await self._with_lease(order, lease):
                     return
-            elif await self._with_lease(order, lease):
-                return
-            elif turn < QUICK_TURNS:
-                continue
+                if turn < QUICK_TURNS:
+                    continue
             if await self._tasks.pause_until(self.keeper.store.news()):
                 raise self._waiting_helps("Another process is refreshing it, and this one is ending")
 
-    async def _served(self, order: _Order) -> bool:
-        """Tell whether another process has done what was ordered."""
-        await self.keeper.read_again(urgent=self._from_memory(order), peek=True)
-        self._adopt()
-        return self._needless(order)
+    async def _settled(self, order: _Order) -> bool:
+        """Tell whether the lease is not even needed: another process has done what was ordered, or was refused.
+
+        Raises OperatorError where nothing that lives is known.
+        """
+        seeded = await self._seeded(urgent=self._from_memory(order))
+        if self._adopt() or self._needless(order):
+            return True
+        client = await self._secrets.client()
+        grant = self._alive(client, seeded)
+        return self._heard(grant, order) and await self._refused(Refused("invalid_grant"), grant, client, order)
+
+    async def _seeded(self, *, urgent: bool) -> Grant | None:
+        """Look at what is kept, and at the configuration; return the grant that a new seed begins."""
+        await self.keeper.read_again(urgent=urgent, peek=True)
+        seeded = await self.keeper.new_lineage()
+        self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
+        return seeded
 
     async def _with_lease(self, order: _Order, lease: Lease | None) -> bool:
         """Have a round, and give the lease back; None stands for one that another process keeps for too long."""
@@ -341,7 +350,7 @@ class Refresher:
         client = await self._secrets.client()
         grant = self._alive(client, seeded)
         if self._heard(grant, order):
-            return await self._refused(Refused("invalid_grant"), grant, client, order, alone=True)
+            return await self._refused(Refused("invalid_grant"), grant, client, order)
         self._stop_in_doubt(grant)
         before = self.keeper.ledger.intent
         if not await self.keeper.begin(grant, urgent=self._from_memory(order) and grant is not seeded):
@@ -446,11 +455,15 @@ class Refresher:
 
     # Failure
 
-    async def _refused(self, outcome: Refused, grant: Grant, client: Client, order: _Order, *, alone: bool) -> bool:
+    async def _refused(
+        self, outcome: Refused, grant: Grant, client: Client, order: _Order, *, alone: bool = True
+    ) -> bool:
         """Latch a grant that PandaDoc refuses; tell whether that settles it, or there is another to try (law 6).
 
         `alone`: no other process may be redeeming it.
         """
+        if outcome.error == "invalid_grant" and self.keeper.store.remote:
+            self._doubt = self._doubt_about(grant, order.because)
         was = self.keeper.ledger.grant
         for look in range(1 if alone else SECOND_LOOKS):
             if look and await self._tasks.pause(POLL):
@@ -458,7 +471,7 @@ class Refresher:
             await self.keeper.read_again(urgent=self._policy.alone)
             if self.keeper.ledger.grant != was:
                 return False
-        if outcome.error == "invalid_grant" and self._disbelieved(grant, order):
+        if outcome.error == "invalid_grant" and self._disbelieved():
             self._fail(self._waiting_helps(self.advice.may_be_on_its_way()))
             return True
         doubt = self.keeper.ledger.doubt(grant.refresh_token)
@@ -484,15 +497,13 @@ class Refresher:
             return True
         return False
 
-    def _disbelieved(self, grant: Grant, order: _Order) -> bool:
-        """Tell whether a replica that has redeemed this token may still be storing what it got.
+    def _disbelieved(self) -> bool:
+        """Tell whether a replica that has redeemed the refused token may still be storing what it got.
 
         It may for as long as a redeem and a lease last, counted from when we first heard of the refusal.
         """
-        if not self.keeper.store.remote:
-            return False
-        self._doubt = self._doubt_about(grant, order.because)
-        return self._clock.monotonic() < self._doubt.since + 2 * self._endpoint.redeem_timeout + LEASE_SLACK
+        longest = 2 * self._endpoint.redeem_timeout + LEASE_SLACK
+        return self._doubt is not None and self._clock.monotonic() < self._doubt.since + longest
 
     def _doubt_about(self, grant: Grant, asked: Because | None) -> _Doubt:
         if self._doubt is not None and self._doubt.grant == grant:
