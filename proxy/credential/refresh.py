@@ -430,7 +430,8 @@ class Refresher:
         kept = self.keeper.ledger.grant
         lent = self._policy.lend(kept) if kept is not None else None
         if kept is None or lent is None or kept.access_token != reply.access_token:
-            self._count(order, OUTRUN)
+            if kept is not None and kept.lineage == renewed.lineage:
+                self._count(order, OUTRUN)
             self._adopt()  # somebody has logged in meanwhile, or another replica's redeem was the first to be stored
             return
         generation = self._publish(kept, lent)
