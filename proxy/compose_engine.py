@@ -10,7 +10,7 @@ from proxy.credential.redis_address import BadAddress, parse
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretUnavailable
 
-NO_REDIS = "redis-py is not installed: install pandadoc-proxy[redis], or build the image with REQUIREMENTS=redis"
+NO_REDIS = "redis-py is not installed: install pandadoc-proxy[redis], or use an image of REQUIREMENTS=redis or otel"
 
 
 def engine(store: SharedStore, owner: Callable[[], Awaitable[str]], reader: SecretReader) -> Engine:

@@ -55,6 +55,10 @@ class RedisServer:
     def url(self) -> str:
         return f"{'rediss' if self.tls else 'redis'}://127.0.0.1:{self.port}"
 
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
     def url_with(self, password: str) -> str:
         return self.url.replace("://", f"://:{password}@")
 
@@ -95,7 +99,7 @@ class RedisServer:
 
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it; by SIGKILL, as a machine does that goes away."""
-        if self.process is not None and self.process.returncode is None:
+        if self.process is not None and self.running:
             self.process.send_signal(number)
             async with asyncio.timeout(PATIENCE):
                 await self.process.wait()
