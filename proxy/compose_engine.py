@@ -46,7 +46,7 @@ def _flaws_of_redis(store: RedisStore) -> Iterator[tuple[str, str]]:
     if find_spec("redis") is None:
         yield "", NO_REDIS
     try:
-        parse(store.url.read(), several=bool(store.sentinel or store.cluster))
+        parse(store.url.read(), sentinel=store.sentinel is not None, cluster=store.cluster)
     except BadAddress as fault:
         yield ".url", str(fault)
     except SecretUnavailable:

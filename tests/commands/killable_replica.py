@@ -43,6 +43,9 @@ STEPS: Final = (
 
 LONELY: Final = (ANSWERED, BEFORE_PAIR)
 
+REDEEMS: Final = "redeems"
+"""What is said on standard output when a redeem is sent."""
+
 OBEYS: Final = "obeys: "
 """What is said on standard output, with the step."""
 
@@ -110,6 +113,7 @@ def watch_steps(at: Callable[[str], None]) -> None:
 
     async def redeeming(*args: Any) -> Any:
         at(BEFORE_REDEEM)
+        os.write(1, f"{REDEEMS}\n".encode())
         outcome = await redeem(*args)
         at(ANSWERED)
         return outcome

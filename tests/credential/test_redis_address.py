@@ -12,8 +12,8 @@ from proxy.secrets import Secret
 PASSWORD: Final = "tr0ub4dor"
 
 
-def read(url: str, **options: int) -> RedisAddress:
-    return parse(Secret(url), several=bool(options.get("several")), port=options.get("port", 6379))
+def read(url: str, *, cluster: bool = False, sentinel: bool = False) -> RedisAddress:
+    return parse(Secret(url), cluster=cluster, sentinel=sentinel)
 
 
 @pytest.mark.parametrize(
@@ -23,17 +23,17 @@ def read(url: str, **options: int) -> RedisAddress:
         ("redis://cache:7000", [("cache", 7000)]),
         ("redis://10.0.0.7:7000/", [("10.0.0.7", 7000)]),
         ("redis://[::1]", [("::1", 6379)]),
-        ("redis://[fd00::7]:7000/4", [("fd00::7", 7000)]),
+        ("redis://[fd00::7]:7000/0", [("fd00::7", 7000)]),
         ("rediss://redis-0.redis.default.svc.cluster.local:6380", [("redis-0.redis.default.svc.cluster.local", 6380)]),
         ("redis://a,b:1,[::1]:2", [("a", 6379), ("b", 1), ("::1", 2)]),
     ],
 )
 def test_hosts_are_read(url: str, hosts: list[tuple[str, int]]) -> None:
-    assert read(url, several=1).hosts == tuple(hosts)
+    assert read(url, cluster=True).hosts == tuple(hosts)
 
 
 def test_a_sentinel_has_another_port() -> None:
-    assert read("redis://a,b:1/0", several=1, port=26379).hosts == (("a", 26379), ("b", 1))
+    assert read("redis://a,b:1/0", sentinel=True).hosts == (("a", 26379), ("b", 1))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_what_is_no_address_is_refused_with_what_to_write(url: str, cure: str) -
 @given(st.text(alphabet="redis:/@[]0123456789.,?#%=&ab-", max_size=40))
 def test_whatever_is_written_there_is_an_address_or_refused(url: str) -> None:
     try:
-        address = read(f"redis://{url}", several=1)
+        address = read(f"redis://{url}", sentinel=True)
     except BadAddress:
         return
     assert address.hosts
@@ -104,7 +104,19 @@ def test_whatever_is_written_there_is_an_address_or_refused(url: str) -> None:
 
 
 def test_people_are_told_where_and_never_as_whom() -> None:
-    shown = [read(f"redis://alice:{PASSWORD}@{hosts}", several=1) for hosts in ("cache", "[::1]:7", "a:1,b,c")]
+    shown = [read(f"redis://alice:{PASSWORD}@{hosts}", cluster=True) for hosts in ("cache", "[::1]:7", "a:1,b,c")]
     assert [str(each) for each in shown] == ["cache:6379", "[::1]:7", "a:1 and 2 more"]
     assert str(read(f"unix://alice:{PASSWORD}@/run/s")) == "/run/s"
     assert PASSWORD not in repr(shown)
+
+
+@pytest.mark.parametrize("way", ["sentinel", "cluster"])
+def test_a_way_by_hosts_is_no_unix_socket(way: str) -> None:
+    with pytest.raises(BadAddress, match="name hosts"):
+        read("unix:///run/s", cluster=way == "cluster", sentinel=way == "sentinel")
+
+
+def test_a_cluster_has_one_database() -> None:
+    with pytest.raises(BadAddress, match="database 0 alone"):
+        read("redis://a,b/1", cluster=True)
+    assert read("redis://a,b/1", sentinel=True).database == 1

@@ -199,8 +199,13 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(folder: Path) -> AsyncIterator[Cluster]:
+async def cluster(folder: Path, acl: str = "") -> AsyncIterator[Cluster]:
+    """Run six nodes. `acl`: a line for one more user than the default one, who may do everything."""
+    folder.mkdir(parents=True, exist_ok=True)
+    users = folder / "users.acl"
+    users.write_text(f"user default on nopass ~* &* +@all\n{acl}\n")
     settings = {"cluster-enabled": "yes", "cluster-node-timeout": "1000", "repl-diskless-sync-delay": "0"}
+    settings |= {"aclfile": str(users)}
     async with AsyncExitStack() as stack:
         nodes = [
             await stack.enter_async_context(RedisServer(folder / f"node-{number}", settings)) for number in range(6)

@@ -11,11 +11,14 @@ from typing import Final
 import aiohttp
 import pytest
 from commands.danger import YEAR
-from commands.killable_replica import BEFORE_REDEEM, LONELY, STEPS
+from commands.killable_replica import BEFORE_REDEEM, LONELY, REDEEMS, STEPS
 from commands.process import Machine, Process
 from commands.replicas import BACK, BELIEVED, LEASE, Fleet, Place, fleet, said_in
 from rig import until
 from torture.places import PLACES, RedisPlace
+
+from proxy.simulator import Fault, Received
+from proxy.simulator.journal import TOKEN_PATH
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -243,21 +246,55 @@ async def test_a_fleet_goes_on_when_one_stands_still_at_a_step_and_it_joins_them
     await replicas.assert_of_one_mind(3)
 
 
-async def test_a_reply_that_comes_after_the_lease_has_passed_is_kept(
+async def test_a_replica_that_is_killed_while_its_redeem_is_on_its_way_costs_nothing(
     machine: Machine, app: aiohttp.ClientSession, place: Place
 ) -> None:
-    """Stopped while PandaDoc has its redeem; the reply lies in the socket when it wakes up, and others are refused."""
+    """PandaDoc has the request and has not come to it; another redeems before, and the late one is refused."""
     async with fleet(machine, app, place, 4) as replicas:
         await replicas.lends(1)
-        replicas.give(signal.SIGSTOP, BEFORE_REDEEM)
+        gate = asyncio.Event()
+        (held, dead) = await held_redeem(replicas, gate)
+        dead.signal(signal.SIGKILL)
+        await dead.ended()
+        await replicas.lends(2)
+        gate.set()
+        await machine.simulator.until(lambda: held.status == 400)
         machine.simulator.expire_access_tokens()
-        still = await replicas.obeyed()
-        machine.simulator.lose_token_replies()
+        await replicas.lends(3)
+    assert set(replicas.answers) == {200}
+    assert sorted(replicas.statuses) == [200, 200, 200, 400]
+    await replicas.assert_of_one_mind(3)
+
+
+async def test_an_answer_that_waits_in_the_socket_of_one_that_stands_still_heals_all_when_it_goes_on(
+    machine: Machine, app: aiohttp.ClientSession, place: Place
+) -> None:
+    """Its lease passes, others redeem in vain, and believe in the end that the grant is dead; then comes the pair."""
+    async with fleet(machine, app, place, 4) as replicas:
+        await replicas.lends(1)
+        gate = asyncio.Event()
+        (held, still) = await held_redeem(replicas, gate)
+        still.signal(signal.SIGSTOP)
+        gate.set()
+        await machine.simulator.until(lambda: held.status == 200)
+        await dead_for(replicas, [process for process in replicas.processes if process is not still])
         still.signal(signal.SIGCONT)
-        await until(lambda: len(replicas.statuses) >= 2)
-        await dead_for(replicas, replicas.processes)
-    assert replicas.statuses.count(200) == 1
-    replicas.assert_spent_once()
+        await replicas.lends(2)
+    assert replicas.statuses.count(200) == 2
+    await replicas.assert_of_one_mind(2)
+
+
+async def held_redeem(replicas: Fleet, gate: asyncio.Event) -> tuple[Received, Process]:
+    """Let the token expire, and PandaDoc hold the redeem that follows; return that, and whose it is."""
+    simulator = replicas.machine.simulator
+    simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    before = [process.out.count(REDEEMS) for process in replicas.processes]
+    number = len(replicas.statuses)
+    simulator.expire_access_tokens()
+    await simulator.until(lambda: len(simulator.token_calls()) > number)
+    await until(lambda: [process.out.count(REDEEMS) for process in replicas.processes] != before)
+    (whose,) = [each for each, count in zip(replicas.processes, before, strict=True) if each.out.count(REDEEMS) > count]
+    return simulator.token_calls()[-1], whose
 
 
 async def dead_for(replicas: Fleet, processes: Sequence[Process]) -> None:
