@@ -51,7 +51,7 @@ async def test_eight_replicas_redeem_once_for_each_expiry(
             machine.simulator.expires_in = YEAR
             await replicas.lends(generation + 1)
     assert replicas.statuses == [200] * (expiries + 1)
-    assert set(replicas.answers) == {200}
+    replicas.assert_all_answered()
     replicas.assert_nobody_lends_the_dead()
     await replicas.assert_of_one_mind(expiries + 1)
 
@@ -67,12 +67,12 @@ async def test_a_good_token_is_lent_on_while_the_record_cant_be_reached(
         await place.kill()
         replicas.forget()
         await asyncio.sleep(5)  # each looks behind the traffic every two seconds
-        assert set(replicas.answers) == {200}
+        replicas.assert_all_answered()
         await place.start()
         await asyncio.sleep(WELL)
         machine.simulator.expire_access_tokens()
         await replicas.lends(2, seconds=BACK)
-    assert set(replicas.answers) == {200}
+    replicas.assert_all_answered()
     assert replicas.statuses == [200] * 2
     await replicas.assert_of_one_mind(2)
 
@@ -130,7 +130,7 @@ async def test_a_record_that_was_lost_is_written_again_by_those_who_have_the_pai
             await replicas.lends(generation)
         await place.lose()
         await until_kept(place, expiries + 1)
-    assert set(replicas.answers) == {200}
+    replicas.assert_all_answered()
     assert replicas.statuses.count(200) == expiries + 1
     assert replicas.statuses.count(200) + replicas.statuses.count(400) == len(replicas.statuses)
     await replicas.assert_of_one_mind(expiries + 1)
@@ -148,7 +148,7 @@ async def test_what_comes_back_empty_is_filled_again(
         await until_kept(place, 1)
         machine.simulator.expire_access_tokens()
         await replicas.lends(2)
-    assert set(replicas.answers) == {200}
+    replicas.assert_all_answered()
     assert replicas.statuses == [200] * 2
     await replicas.assert_of_one_mind(2)
 
@@ -190,7 +190,7 @@ async def test_a_fleet_goes_on_when_one_is_killed_at_a_step_of_its_refresh(
         await replicas.join()
         machine.simulator.expire_access_tokens()
         await replicas.lends(3)
-    assert set(replicas.answers) == {200}
+    replicas.assert_all_answered()
     assert replicas.statuses == [200] * 3
     await replicas.assert_of_one_mind(3)
 
@@ -242,7 +242,7 @@ async def test_a_fleet_goes_on_when_one_stands_still_at_a_step_and_it_joins_them
     if step == BEFORE_REDEEM:
         assert replicas.statuses.count(400) == 1
     if step not in LONELY:
-        assert set(replicas.answers) == {200}
+        replicas.assert_all_answered()
     await replicas.assert_of_one_mind(3)
 
 
@@ -261,7 +261,7 @@ async def test_a_replica_that_is_killed_while_its_redeem_is_on_its_way_costs_not
         await machine.simulator.until(lambda: held.status == 400)
         machine.simulator.expire_access_tokens()
         await replicas.lends(3)
-    assert set(replicas.answers) == {200}
+    replicas.assert_all_answered()
     assert sorted(replicas.statuses) == [200, 200, 200, 400]
     await replicas.assert_of_one_mind(3)
 
