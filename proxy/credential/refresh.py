@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.clock import Clock
 from proxy.credential import backoff
@@ -28,10 +28,10 @@ from proxy.credential.latch import Latch
 from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant
 from proxy.credential.policy import Policy
 from proxy.credential.store import POLL, Lease, StoreError, StoreUnreachable
-from proxy.credential.token_endpoint import Client, TokenEndpoint
-from proxy.credential.token_reply import Cause, Redeemed, Refused, Unknown
+from proxy.credential.token_endpoint import Client
+from proxy.credential.token_reply import Cause, Outcome, Redeemed, Refused, Unknown
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
-from proxy.secrets import SecretUnavailable
+from proxy.secrets import Secret, SecretUnavailable
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,19 @@ HEARD_FOR: Final = 600.0
 
 Trace = Callable[[str, str], AbstractContextManager[Callable[[str], None]]]
 """What may look on while a credential is refreshed, given its name and the cause; it is to be told the result."""
+
+
+class Redeemer(Protocol):
+    """Redeems refresh tokens: the token endpoint, or what stands in for it where no time passes."""
+
+    @property
+    def redeem_timeout(self) -> float:
+        """Seconds that a redeem takes at most."""
+        ...
+
+    async def redeem(self, refresh_token: Secret, client: Client) -> Outcome:
+        """Redeem `refresh_token` once; never raises for what the network or the endpoint does."""
+        ...
 
 
 class Because(Enum):
@@ -118,7 +131,7 @@ class Refresher:
         name: str,
         *,
         secrets: GrantSecrets,
-        endpoint: TokenEndpoint,
+        endpoint: Redeemer,
         keeper: GrantKeeper,
         policy: Policy,
         clock: Clock,
@@ -146,7 +159,7 @@ class Refresher:
         self._doubt: _Doubt | None = None
         self._latch = Latch()
 
-    def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: TokenEndpoint, policy: Policy) -> None:
+    def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: Redeemer, policy: Policy) -> None:
         """Go on with other settings; a refresh in flight ends with what it began with, as far as it has come."""
         self.name = name
         self.advice = Advice(
