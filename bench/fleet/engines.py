@@ -6,6 +6,7 @@ answer is exact; what they take does not grow with their load.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import log
 from random import Random
@@ -112,6 +113,9 @@ class RedisLike:
     pace = Pace(read=0.001, write=0.001, told=0.001)
     name = "the simulated Redis"
     carries = False  # whether what is told has the record with it
+    opening: tuple[str, ...] = ("subscribe",)
+    keeping = "ping"  # what a watch costs on which nothing is told …
+    silence = 10.0, 10.0  # … for so many seconds: least and most
 
     def __init__(self, ground: Ground, fate: Fate) -> None:
         self._ground = ground
@@ -160,12 +164,14 @@ class RedisLike:
 
     async def watch(self) -> AsyncIterator[Kept | None]:
         watcher = Watcher(self._fate.who)
-        first = await self._call("watch", self._ground.pace.read, lambda: self._open(watcher))
+        for call in self.opening:
+            await self._call(call, self._ground.pace.read, lambda: None)
+        self._ground.watchers.append(watcher)
         try:
-            yield first
-            while (kept := await watcher.heard.get()) is not None:
+            yield self._told(self._ground.kept)
+            while (kept := await self._heard(watcher)) is not None:
                 await self._fate.comes_to("hear")
-                yield kept if self.carries else None
+                yield self._told(kept)
             raise StoreUnreachable(f"{self.name} has broken the connection.")
         finally:
             self._ground.watchers.remove(watcher)
@@ -173,9 +179,15 @@ class RedisLike:
     async def close(self) -> None:
         """Nothing is open."""
 
-    def _open(self, watcher: Watcher) -> Kept | None:
-        self._ground.watchers.append(watcher)
-        return self._ground.kept if self.carries else None
+    async def _heard(self, watcher: Watcher) -> Kept | None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._ground.random.uniform(*self.silence)):
+                    return await watcher.heard.get()
+            await self._call(self.keeping, self._ground.pace.read, lambda: None)
+
+    def _told(self, kept: Kept) -> Kept | None:
+        return kept if self.carries else None
 
     async def _lease(self, taken: bool) -> bool:  # noqa: FBT001 - what a call has answered
         if taken:
@@ -212,6 +224,9 @@ class KubernetesLike(RedisLike):
     pace = Pace(read=0.005, write=0.015, told=0.02)
     name = "the simulated Kubernetes API"
     carries = True
+    opening = ("list", "watch")
+    keeping = "watch"
+    silence = 300.0, 600.0
 
     def __init__(self, ground: Ground, fate: Fate) -> None:
         super().__init__(ground, fate)
@@ -219,10 +234,10 @@ class KubernetesLike(RedisLike):
 
     async def take(self, holder: str, seconds: float) -> bool:
         ground = self._ground
-        version = await self._call("get lease", ground.pace.read, lambda: ground.lease_version)
+        version, of, lasts = await self._call("get lease", ground.pace.read, self._lease_as_it_is)
         if version != self._seen[0]:
             self._seen = version, ground.loop.time()
-        if ground.holder not in {None, holder} and ground.loop.time() < self._seen[1] + ground.lasts:
+        if of not in {None, holder} and ground.loop.time() < self._seen[1] + lasts:
             return False
 
         def put() -> bool:
@@ -242,9 +257,12 @@ class KubernetesLike(RedisLike):
             if version == ground.lease_version:
                 ground.holder, ground.lease_version = None, ground.lease_version + 1
 
-        version = await self._call("get lease", ground.pace.read, lambda: ground.lease_version)
-        if ground.holder == holder:
+        version, of, _ = await self._call("get lease", ground.pace.read, self._lease_as_it_is)
+        if of == holder:
             await self._call("put lease", ground.pace.write, put)
+
+    def _lease_as_it_is(self) -> tuple[int, str | None, float]:
+        return self._ground.lease_version, self._ground.holder, self._ground.lasts
 
 
 Profile = type[RedisLike]

@@ -13,7 +13,7 @@ from bench.fleet.engines import Ground, Profile
 from bench.fleet.fate import Doom, Step
 from bench.fleet.figures import Figures
 from bench.fleet.panda_doc import Pair, PandaDoc
-from bench.fleet.replica import LOOK_EVERY, Answered, Broken, Replica
+from bench.fleet.replica import LOOK_EVERY, SKEW, Answered, Broken, Replica
 from bench.fleet.virtual import EPOCH, VirtualLoop
 from proxy.credential.credential import YEAR, stale_lead
 from proxy.credential.ledger import Grant, Ledger, Lineage, consented
@@ -22,6 +22,9 @@ from proxy.secrets import Secret
 
 CALM: Final = 20.0
 """Seconds before anything happens: all have started, and every watch is open."""
+
+BURST: Final = 10
+"""Times the rate of requests, for as long before and after the event as replicas' clocks differ."""
 
 AHEAD: Final = 5.0
 """Seconds before an event from which on all is counted: a replica whose clock is fast is ahead of it."""
@@ -146,7 +149,8 @@ class Fleet:
     async def _traffic(self) -> None:
         """Send requests to replicas, as if by chance."""
         while True:
-            await asyncio.sleep(self.random.expovariate(self.scenario.rate * self.size))
+            often = BURST if abs(self.loop.time() - CALM) < SKEW else 1
+            await asyncio.sleep(self.random.expovariate(self.scenario.rate * self.size * often))
             if alive := self.alive:
                 self.start(self._request(self.random.choice(alive)))
 
