@@ -34,20 +34,21 @@ COLLISION: Final = 0.05
 """Seconds, times the number of collisions and a jitter, until a change is tried again."""
 
 WAKE: Final = 1.0
-"""Seconds after which somebody who waits for a refresh of another replica looks by himself."""
+"""Seconds after which somebody who waits for a refresh of another replica looks by himself; longer at each turn."""
 
 LONGEST_BLIND: Final = 5.0
-"""Seconds between two tries to reach an engine that is gone, and between two looks while nobody tells of changes."""
+"""Seconds between two tries to reach an engine that is gone, between two looks while nobody tells of changes, and
+between two tries to take a lease whose end would be told, unless its holder has died."""
 
 
 class SharedStore:
     """Keeps the ledger in an engine.
 
-    What changes: `_known`, what was last read, written or told, by `_learn`, `_wake` and `news`, and `_known_at`,
-    when, by `_learn`; `_watched`, whether changes are told, and `_turn`, the event that the next one sets, by `_watch`
-    and `_wake`; `_blind`, why the engine can't be read, and `_blind_until`, for how long nobody need try behind the
-    traffic, by `_read`; `_returning`, the lease that is being given back, by `_give_back`; `_whose`, whose grant it
-    is, by `_read`.
+    What changes: `_known`, what was last read, written or told, by `_learn`, `_wake` and `news`; `_known_at`, when, and
+    `_spread`, a chance drawn then, by `_learn`; `_watched`, whether changes are told, and `_turn`, the event that the
+    next one sets, by `_watch` and `_wake`; `_blind`, why the engine can't be read, and `_blind_until`, for how long
+    nobody need try behind the traffic, by `_read`; `_returning`, the lease that is being given back, by `_give_back`;
+    `_whose`, whose grant it is, by `_read`.
     """
 
     remote = True
@@ -71,6 +72,7 @@ class SharedStore:
         self._tasks = tasks
         self._known: Ledger | None = None
         self._known_at = 0.0  # monotonic
+        self._spread = 0.0
         self._watched = False
         self._watching: asyncio.Task[None] | None = None
         self._turn = asyncio.Event()
@@ -92,7 +94,7 @@ class SharedStore:
         if self._blind is not None and now < self._blind_until:
             raise StoreUnreachable(str(self._blind))
         poll = self._engine.poll if self._watched else min(self._engine.poll, LONGEST_BLIND)
-        if self._known is not None and now < self._known_at + poll * (0.5 + self._jitter()):
+        if self._known is not None and now < self._known_at + poll * (0.5 + self._spread):
             return self._known
         return await self.load()
 
@@ -118,9 +120,10 @@ class SharedStore:
     async def holder(self) -> str | None:
         return await self._engine.holder()
 
-    async def news(self) -> None:
+    async def news(self, turns: int = 0) -> None:
+        seconds = min(LONGEST_BLIND, WAKE * (1 + turns)) if self._watched else WAKE
         try:
-            async with asyncio.timeout(WAKE * (0.5 + self._jitter())):
+            async with asyncio.timeout(seconds * (0.5 + self._jitter())):
                 await self._turn.wait()
         except TimeoutError:
             if not self._watched:  # else it would have been told
@@ -188,7 +191,7 @@ class SharedStore:
             ) from None
 
     def _learn(self, ledger: Ledger) -> Ledger:
-        self._known, self._known_at = ledger, self._clock.monotonic()
+        self._known, self._known_at, self._spread = ledger, self._clock.monotonic(), self._jitter()
         return ledger
 
     def _give_back(self) -> None:

@@ -68,8 +68,11 @@ class Store(Protocol):
         """Name who has the lease, where that is written down. Raises StoreError."""
         ...
 
-    async def news(self) -> None:
-        """Return when what is kept may have changed: when it is told, or after a moment."""
+    async def news(self, turns: int = 0) -> None:
+        """Return when what is kept may have changed: when it is told, or after a moment.
+
+        `turns` were in vain before; where it would be told, the moment is longer for that.
+        """
         ...
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:
@@ -89,7 +92,8 @@ class Quiet:
     async def holder(self) -> str | None:
         return None
 
-    async def news(self) -> None:
+    async def news(self, turns: int = 0) -> None:
+        del turns  # nobody tells
         await asyncio.sleep(POLL)
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:
