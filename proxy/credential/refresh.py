@@ -64,6 +64,9 @@ OUTRUN: Final = "outrun"
 HEARD_FOR: Final = 600.0
 """Seconds for which a replica believes what PandaDoc told another of a refresh token, before it asks by itself."""
 
+PASSING: Final = frozenset(Cause)
+"""Results of an attempt after which waiting helps."""
+
 Trace = Callable[[str, str], AbstractContextManager[Callable[[str], None]]]
 """What may look on while a credential is refreshed, given its name and the cause; it is to be told the result."""
 
@@ -116,13 +119,14 @@ class Refresher:
 
     What changes, all of it on the event loop:
     `credential`, `_lent`             what is lent, and the grant it is from; `_publish`
-    `seed_waits`                      whether a new seed waits to be redeemed; `look`, `_round`, `_keep`, `_refused`
+    `seed_waits`                      whether a new seed waits to be redeemed; `_seeded`, `_round`, `_keep`, `_refused`
     `in_flight`                       the one refresh; `start`
     `trouble`, `try_at`, `failures`   why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`
     `failed_at`                       when the last refresh failed, by the wall; `_fail`
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
     `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
+    `_last`                           the last attempt that we know of, whoever's it was; `_heeds`, `_round`
     `_doubt`                          a refusal that is not believed yet; `_heard`, `_refused`, `_outrun`
     """
 
@@ -158,6 +162,7 @@ class Refresher:
         self._held_back = False
         self._doubt: _Doubt | None = None
         self._latch = Latch()
+        self._last: Attempt | None = None
 
     def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: Redeemer, policy: Policy) -> None:
         """Go on with other settings; a refresh in flight ends with what it began with, as far as it has come."""
@@ -215,8 +220,7 @@ class Refresher:
             return
         try:
             await self.keeper.read_again(peek=True)
-            seeded = await self.keeper.new_lineage()
-            self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
+            await self._seeded()
             self._adopt()
             await self._forget_trouble()
         finally:
@@ -312,7 +316,7 @@ class Refresher:
         redeem_timeout = self._endpoint.redeem_timeout
         patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
         for turn in count():
-            if turn and await self._served(order):
+            if (turn or self.keeper.store.remote) and await self._served(order):
                 return
             lease = await self.keeper.lease(redeem_timeout + LEASE_SLACK, urgent=self._from_memory(order))
             if lease is None and self._clock.monotonic() < patience:
@@ -322,14 +326,50 @@ class Refresher:
                 return
             elif turn < QUICK_TURNS:
                 continue
-            if await self._tasks.pause_until(self.keeper.store.news()):
+            if await self._tasks.pause_until(self.keeper.store.news(turn)):
                 raise self._waiting_helps("Another process is refreshing it, and this one is ending")
 
     async def _served(self, order: _Order) -> bool:
-        """Tell whether another process has done what was ordered."""
+        """Tell whether another process has done what was ordered, or has tried to in vain."""
         await self.keeper.read_again(urgent=self._from_memory(order), peek=True)
+        seeded = await self._seeded()
         self._adopt()
-        return self._needless(order)
+        if self._needless(order):
+            return True
+        if not self._listens(order):
+            return False
+        client = await self._secrets.client()
+        return bool(await self._told(self._alive(client, seeded), client, order))
+
+    async def _told(self, grant: Grant, client: Client, order: _Order) -> bool | None:
+        """Take what another replica was told as if we had asked; tell whether that settles it. None: nothing new."""
+        if self._heard(grant, order):
+            return await self._refused(Refused("invalid_grant"), grant, client, order, alone=True)
+        return True if self._heeds(order) else None
+
+    def _listens(self, order: _Order) -> bool:
+        """Tell whether what other replicas were told is enough for us; a person asks by himself."""
+        return self.keeper.store.remote and order.because is not Because.BY_HAND
+
+    def _heeds(self, order: _Order) -> bool:
+        """Tell whether another replica has failed since we last looked: that counts as a failure of ours.
+
+        So a fleet has one backoff, and not one for each replica.
+        """
+        last, known = self.keeper.ledger.last, self._last
+        self._last = last
+        if last is None or last == known or not self._listens(order):
+            return False
+        if last.result not in PASSING or self._age(last) > backoff.LONGEST:
+            return False
+        self._fail(self._waiting_helps(f"Another replica has just tried in vain ({last.result})"))
+        return True
+
+    async def _seeded(self) -> Grant | None:
+        """Return the grant that the configured refresh token begins, if it waits to be redeemed."""
+        seeded = await self.keeper.new_lineage()
+        self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
+        return seeded
 
     async def _with_lease(self, order: _Order, lease: Lease | None) -> bool:
         """Have a round, and give the lease back; None stands for one that another process keeps for too long."""
@@ -353,8 +393,8 @@ class Refresher:
             return True
         client = await self._secrets.client()
         grant = self._alive(client, seeded)
-        if self._heard(grant, order):
-            return await self._refused(Refused("invalid_grant"), grant, client, order, alone=True)
+        if (settled := await self._told(grant, client, order)) is not None:
+            return settled
         self._stop_in_doubt(grant)
         before = self.keeper.ledger.intent
         if not await self.keeper.begin(grant, urgent=self._from_memory(order) and grant is not seeded):
@@ -366,6 +406,7 @@ class Refresher:
             return True
         proven = not isinstance(outcome, Unknown)
         await self.keeper.failed(grant, before, Attempt(self._clock.wall(), outcome.cause), proven=proven)
+        self._last = self.keeper.ledger.last
         self._count(order, outcome.cause)
         if isinstance(outcome, Refused):
             return await self._refused(outcome, grant, client, order, alone=lease is not None)
@@ -491,13 +532,16 @@ class Refresher:
     def _heard(self, grant: Grant, order: _Order) -> bool:
         """Tell whether another replica has asked for us: PandaDoc has refused this very grant lately."""
         last = self.keeper.ledger.last
-        if not self.keeper.store.remote or order.because is Because.BY_HAND or grant != self.keeper.ledger.grant:
+        if not self._listens(order) or grant != self.keeper.ledger.grant:
             return False
-        lately = last is not None and abs(self._clock.wall() - last.at) < HEARD_FOR
-        if lately and last is not None and last.result == "invalid_grant":
+        if last is not None and last.result == "invalid_grant" and self._age(last) < HEARD_FOR:
             self._doubt = self._doubt_about(grant, None)
             return True
         return False
+
+    def _age(self, attempt: Attempt) -> float:
+        """Seconds since it ended. Another replica's clock may be ahead of ours."""
+        return abs(self._clock.wall() - attempt.at)
 
     def _disbelieved(self) -> bool:
         """Tell whether a replica that has redeemed the refused token may still be storing what it got.
