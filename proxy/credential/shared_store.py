@@ -126,7 +126,7 @@ class SharedStore:
             async with asyncio.timeout(seconds * (0.5 + self._jitter())):
                 await self._turn.wait()
         except TimeoutError:
-            if not self._watched:  # else it would have been told
+            if turns or not self._watched:  # else it would have been told; unless the watch is dead and does not know
                 self._known = None
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:

@@ -245,6 +245,19 @@ async def test_who_would_be_told_waits_longer_at_each_turn(ground: Ground) -> No
         assert loop.time() - began < most
 
 
+async def test_who_waits_for_long_reads_though_a_watch_tells_nothing(ground: Ground) -> None:
+    """A connection may be dead and not know for a minute, and requests are waiting."""
+    ours = ground.store(jitter=0.0)
+    ours.watch(ours.load)  # type: ignore[arg-type] # what it returns is nobody's
+    await until(lambda: ground.record.calls["read"] == 1)
+    ground.record.tells = False
+    await ground.store("two").update(lambda _: mint(1))
+    await ours.news(0)
+    assert await ours.peek() == Ledger()
+    await ours.news(1)
+    assert await ours.peek() == mint(1)
+
+
 async def test_polls_of_replicas_that_were_told_together_spread_over_the_whole_poll(ground: Ground) -> None:
     """A chance is drawn once: drawn at each look, the first that is small enough would end the wait early."""
     chances = iter([0.9, *([0.0] * 9)])
