@@ -219,8 +219,7 @@ class Refresher:
         if self.in_flight is not None:
             return
         try:
-            await self.keeper.read_again(peek=True)
-            await self._seeded()
+            await self._seeded(urgent=False)
             self._adopt()
             await self._forget_trouble()
         finally:
@@ -316,35 +315,34 @@ class Refresher:
         redeem_timeout = self._endpoint.redeem_timeout
         patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
         for turn in count():
-            if (turn or self.keeper.store.remote) and await self._served(order):
+            if await self._settled(order):
                 return
             lease = await self.keeper.lease(redeem_timeout + LEASE_SLACK, urgent=self._from_memory(order))
-            if lease is None and self._clock.monotonic() < patience:
-                if await self._served(order):
+            if lease is not None or self._clock.monotonic() >= patience:
+                if await self._with_lease(order, lease):
                     return
-            elif await self._with_lease(order, lease):
+                if turn < QUICK_TURNS:
+                    continue
+            elif await self._settled(order):  # it may have been told while we asked, and is not told again
                 return
-            elif turn < QUICK_TURNS:
-                continue
             if await self._tasks.pause_until(self.keeper.store.news(turn)):
                 raise self._waiting_helps("Another process is refreshing it, and this one is ending")
 
-    async def _served(self, order: _Order) -> bool:
-        """Tell whether another process has done what was ordered, or has tried to in vain."""
-        await self.keeper.read_again(urgent=self._from_memory(order), peek=True)
-        seeded = await self._seeded()
-        self._adopt()
-        if self._needless(order):
+    async def _settled(self, order: _Order) -> bool:
+        """Tell whether the lease is not even needed: another process has done what was ordered, or was refused.
+
+        Raises OperatorError where nothing that lives is known.
+        """
+        seeded = await self._seeded(urgent=self._from_memory(order))
+        if self._adopt() or self._needless(order):
             return True
-        if not self._listens(order):
-            return False
         client = await self._secrets.client()
         return bool(await self._told(self._alive(client, seeded), client, order))
 
     async def _told(self, grant: Grant, client: Client, order: _Order) -> bool | None:
         """Take what another replica was told as if we had asked; tell whether that settles it. None: nothing new."""
         if self._heard(grant, order):
-            return await self._refused(Refused("invalid_grant"), grant, client, order, alone=True)
+            return await self._refused(Refused("invalid_grant"), grant, client, order)
         return True if self._heeds(order) else None
 
     def _listens(self, order: _Order) -> bool:
@@ -365,8 +363,9 @@ class Refresher:
         self._fail(self._waiting_helps(f"Another replica has just tried in vain ({last.result})"))
         return True
 
-    async def _seeded(self) -> Grant | None:
-        """Return the grant that the configured refresh token begins, if it waits to be redeemed."""
+    async def _seeded(self, *, urgent: bool) -> Grant | None:
+        """Look at what is kept, and at the configuration; return the grant that a new seed begins."""
+        await self.keeper.read_again(urgent=urgent, peek=True)
         seeded = await self.keeper.new_lineage()
         self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
         return seeded
@@ -475,7 +474,8 @@ class Refresher:
         kept = self.keeper.ledger.grant
         lent = self._policy.lend(kept) if kept is not None else None
         if kept is None or lent is None or kept.access_token != reply.access_token:
-            self._count(order, OUTRUN)
+            if kept is not None and kept.lineage == renewed.lineage:
+                self._count(order, OUTRUN)
             self._adopt()  # somebody has logged in meanwhile, or another replica's redeem was the first to be stored
             return
         generation = self._publish(kept, lent)
@@ -500,7 +500,9 @@ class Refresher:
 
     # Failure
 
-    async def _refused(self, outcome: Refused, grant: Grant, client: Client, order: _Order, *, alone: bool) -> bool:
+    async def _refused(
+        self, outcome: Refused, grant: Grant, client: Client, order: _Order, *, alone: bool = True
+    ) -> bool:
         """Latch a grant that PandaDoc refuses; tell whether that settles it, or there is another to try (law 6).
 
         `alone`: no other process may be redeeming it.

@@ -156,6 +156,27 @@ async def test_a_refusal_is_believed_when_no_replica_can_still_be_storing_what_i
     assert fleet.redeems == [200, 400, 400]  # whoever starts much later asks by itself, once for all
 
 
+async def test_a_fleet_whose_grant_is_dead_asks_neither_pandadoc_nor_the_engine(fleet: Fleet) -> None:
+    fleet.wait = 2
+    fleet.join(8)
+    await fleet.look()
+    assert await fleet.load() == {200}
+    fleet.simulator.revoke_grants()
+    fleet.clock.pass_(HOUR + 1)
+    assert await fleet.load() == {503}
+    fleet.clock.pass_(BELIEVED_AFTER)
+    await fleet.look()
+    await fleet.settle()
+    assert {each.credential.state for each in fleet.replicas} == {State.DEAD}
+    fleet.record.calls.clear()
+    for _ in range(3):
+        fleet.clock.pass_(2.1)
+        await fleet.look()
+        assert await fleet.load() == {503}
+    assert not fleet.record.calls
+    assert fleet.redeems == [200, 400]
+
+
 async def test_an_endpoint_that_fails_is_asked_as_often_by_a_fleet_as_by_one(fleet: Fleet) -> None:
     """What one replica was told counts for all of them, and so does its pause."""
     fleet.wait = 2
@@ -173,28 +194,6 @@ async def test_an_endpoint_that_fails_is_asked_as_often_by_a_fleet_as_by_one(fle
     fleet.simulator.faults.clear()
     assert await fleet.load() == {200}
     assert fleet.generations == {2}
-
-
-async def test_a_dead_grant_costs_the_engine_nothing_but_the_polls(fleet: Fleet) -> None:
-    fleet.wait = 2
-    fleet.join(8)
-    await fleet.look()
-    assert await fleet.load() == {200}
-    fleet.simulator.revoke_grants()
-    fleet.clock.pass_(HOUR + 1)
-    assert await fleet.load() == {503}
-    fleet.clock.pass_(BELIEVED_AFTER)
-    assert await fleet.load() == {503}
-    await fleet.settle()
-    fleet.record.calls.clear()
-    for _ in range(5):
-        fleet.clock.pass_(2)
-        await fleet.look()
-        assert await fleet.load() == {503}
-        await fleet.settle()
-    assert {each.credential.state for each in fleet.replicas} == {State.DEAD}
-    assert fleet.record.calls.total() <= len(fleet.replicas)
-    assert set(fleet.record.calls) <= {"read"}
 
 
 async def test_of_replicas_that_start_together_only_one_takes_the_lease(fleet: Fleet) -> None:
