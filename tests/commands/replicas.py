@@ -28,6 +28,8 @@ BACK: Final = 15.0
 """Seconds within which a fleet is well once what keeps its record is: a few, and those of a lease if one is held."""
 
 APP: Final = "X-App"
+APPS: Final = 2
+"""Who ask one replica."""
 
 
 class Place(Protocol):
@@ -66,7 +68,7 @@ class Fleet:
     """Replicas, and two apps for each that ask it without a pause.
 
     What changes: `answers`, what the apps have got, by status; `problems`, what was said with a 5xx; `processes` and
-    `_apps`, by `join`.
+    `_apps`, by `join`; `_turns`, how often each app was answered.
     """
 
     machine: Machine
@@ -76,6 +78,7 @@ class Fleet:
     processes: list[Process] = field(default_factory=list)
     answers: Counter[int] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    _turns: Counter[str] = field(default_factory=Counter)
     _apps: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
@@ -107,11 +110,14 @@ class Fleet:
             process = await self.machine.start(env=self.env, program=PROGRAM)
             self.processes.append(process)
             self._apps += [
-                asyncio.create_task(self._ask(process, f"{len(self.processes)}-{number}")) for number in range(2)
+                asyncio.create_task(self._ask(process, f"{len(self.processes)}-{number}")) for number in range(APPS)
             ]
 
     async def lends(self, generation: int, processes: Iterable[Process] | None = None, seconds: float = 40.0) -> None:
-        """Wait until each that runs lends this generation, which PandaDoc has accepted from it."""
+        """Wait until each that runs lends this generation, which PandaDoc has accepted from it, to all of its apps.
+
+        A token that dies before is one that was refused at its first use, of which law 3 makes something else.
+        """
         waited_for = list(self.processes if processes is None else processes)
         try:
             await until(lambda: all(lent(each) == generation for each in waited_for if each.running), seconds)
@@ -121,6 +127,11 @@ class Fleet:
                 f" the token endpoint has answered {self.statuses}; {said_in(self.problems)}; "
                 f"{[each.err[-12:] for each in waited_for if lent(each) != generation]}"
             ) from None
+        before = self._turns.copy()
+        apps = [(each, f"{self.processes.index(each) + 1}-{number}") for each in waited_for for number in range(APPS)]
+        await until(
+            lambda: all(self._turns[app] > before[app] + 1 for process, app in apps if process.running), seconds
+        )
 
     async def ask(self, process: Process) -> tuple[int, str, Mapping[str, str]]:
         """Ask one replica once."""
@@ -151,6 +162,7 @@ class Fleet:
             except aiohttp.ClientError:
                 return
             self.answers[answer.status] += 1
+            self._turns[name] += 1
             if answer.status >= 500:
                 self.problems.append(said)
             await asyncio.sleep(0.01)
