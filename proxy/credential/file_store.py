@@ -98,7 +98,8 @@ class FileStore(Quiet):
     async def load(self) -> Ledger:
         return await self._on_disk(self._newest, "read")
 
-    async def peek(self) -> Ledger:
+    async def peek(self, *, anew: bool = False) -> Ledger:
+        del anew  # a disk is asked each time
         return await self.load()
 
     async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:

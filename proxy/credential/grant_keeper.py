@@ -71,15 +71,16 @@ class GrantKeeper:
     def store(self) -> Store:
         return self._store
 
-    async def read_again(self, *, urgent: bool = False, peek: bool = False) -> None:
+    async def read_again(self, *, urgent: bool = False, peek: bool = False, anew: bool = True) -> None:
         """Take what the store has if it is newer: another process or a restart may have been there (law 6).
 
         Give it what it has lost: it was moved away, or an older copy was restored. `peek`: what was last told will do.
+        Not `anew`: a store that could not be read a moment ago is not tried again for that.
 
         Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant.
         """
         try:
-            kept = self._without_given_up(await (self._store.peek() if peek else self._store.load()))
+            kept = self._without_given_up(await (self._store.peek(anew=anew) if peek else self._store.load()))
         except StoreError as fault:
             if not (urgent and self.ledger.grant is not None):
                 raise

@@ -219,7 +219,7 @@ class Refresher:
         if self.in_flight is not None:
             return
         try:
-            await self._seeded(urgent=False)
+            await self._seeded(urgent=False, anew=False)
             self._adopt()
             await self._forget_trouble()
         finally:
@@ -362,9 +362,9 @@ class Refresher:
         self._fail(self._waiting_helps(f"Another replica has just tried in vain ({last.result})"))
         return True
 
-    async def _seeded(self, *, urgent: bool) -> Grant | None:
+    async def _seeded(self, *, urgent: bool, anew: bool = True) -> Grant | None:
         """Look at what is kept, and at the configuration; return the grant that a new seed begins."""
-        await self.keeper.read_again(urgent=urgent, peek=True)
+        await self.keeper.read_again(urgent=urgent, peek=True, anew=anew)
         seeded = await self.keeper.new_lineage()
         self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
         return seeded

@@ -42,10 +42,10 @@ class Store(Protocol):
         """Return what is kept; an empty ledger if nothing ever was. Raises StoreError, or SecretUnavailable."""
         ...
 
-    async def peek(self) -> Ledger:
+    async def peek(self, *, anew: bool = False) -> Ledger:
         """Return what is kept, or was when it was last told or read: enough to look behind the traffic.
 
-        Raises as `load` does.
+        What could not be read a moment ago is not tried again, unless `anew`. Raises as `load` does.
         """
         ...
 
@@ -128,7 +128,8 @@ class MemoryStore(Quiet):
     async def load(self) -> Ledger:
         return self._ledger
 
-    async def peek(self) -> Ledger:
+    async def peek(self, *, anew: bool = False) -> Ledger:
+        del anew
         return await self.load()
 
     async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:

@@ -12,6 +12,7 @@ from proxy.credential.backoff import pause
 from proxy.credential.oauth2 import State
 from proxy.credential.policy import Policy
 from proxy.credential.refresh import HEARD_FOR
+from proxy.credential.store import StoreUnreachable
 from proxy.simulator import Fault, Simulator
 
 HOUR = 3600
@@ -281,6 +282,20 @@ async def test_all_replicas_are_back_within_seconds_of_the_engine(fleet: Fleet) 
     fleet.clock.pass_(2)
     assert await fleet.load() == {200}
     assert fleet.redeems == [200, 200]
+
+
+async def test_a_refresh_asks_an_engine_that_was_gone_at_the_last_look(fleet: Fleet) -> None:
+    """Else a hiccup that a look has met would cost the 401s of the next seconds their replay."""
+    (one,) = fleet.join()
+    await fleet.look()
+    assert await fleet.load() == {200}
+    one.engine.cut_off = True
+    fleet.clock.pass_(20)
+    with pytest.raises(StoreUnreachable):
+        await one.refresher.look()
+    one.engine.cut_off = False
+    fleet.simulator.revoke_access_tokens()
+    assert await fleet.load() == {200}
 
 
 async def test_a_replica_may_be_told_to_refresh_without_the_engine_and_stores_it_later(fleet: Fleet) -> None:
