@@ -1,18 +1,34 @@
 """The composition of credentials: the server lends them, the commands `login` and `token` look after them."""
 
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from proxy import outbound
 from proxy.clock import Clock, SystemClock
-from proxy.config import MEMBER, ApiKeyCredential, BadConfig, Config, Credential, Fault, FileStore, OAuth2Credential
+from proxy.compose_engine import engine
+from proxy.config import (
+    MEMBER,
+    ApiKeyCredential,
+    BadConfig,
+    Config,
+    Credential,
+    Fault,
+    FileStore,
+    OAuth2Credential,
+    RedisStore,
+    SharedStore,
+)
+from proxy.config.describe import store_text
 from proxy.credential.api_key import ApiKey
 from proxy.credential.file_store import FileStore as GrantFile
 from proxy.credential.file_store import Place, default_path, owner_of
@@ -22,12 +38,16 @@ from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.policy import Policy
 from proxy.credential.probe import UpstreamProbe
 from proxy.credential.refresh import Refresher, Trace
+from proxy.credential.shared_store import SharedStore as SharedGrant
 from proxy.credential.source import CredentialSource
 from proxy.credential.store import MemoryStore, Store
 from proxy.credential.token_endpoint import TokenEndpoint
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
+
+REPLICA: Final = f"{socket.gethostname()}-{random.randbytes(3).hex()}"  # noqa: S311 - a name, no secret
+"""This process among its replicas: in a pod, its name and a bit more."""
 
 LAST_WORK: Final = 45.0
 """Seconds that a command gives a pair to be stored, after its redeem."""
@@ -44,6 +64,7 @@ class CredentialParts:
     session: aiohttp.ClientSession
     reader: SecretReader = field(default_factory=SecretReader)
     trace: Trace | None = None  # of refreshes
+    opened: list[Store] = field(default_factory=list)  # the stores that were made; grows in `store` alone
 
     def source(self, name: str) -> CredentialSource:
         """Make what lends the credential of that name."""
@@ -75,6 +96,7 @@ class CredentialParts:
             clock=self.clock,
             jitter=random.random,
             tasks=self.tasks,
+            by=self.replica(credential),
         )
         return Refresher(
             name,
@@ -94,6 +116,9 @@ class CredentialParts:
             max_age=credential.max_age,
             retry_unknown=by_hand or credential.unknown_outcome == "retry",
             goes_on=not by_hand,
+            alone=not isinstance(credential.store, SharedStore)
+            or credential.store.when_unreachable == "refresh_anyway",
+            late=random.random() if isinstance(credential.store, SharedStore) else 0.0,  # noqa: S311 - spreads load
         )
 
     def secrets(self, credential: OAuth2Credential) -> GrantSecrets:
@@ -127,6 +152,8 @@ class CredentialParts:
 
     def store_text(self, credential: OAuth2Credential) -> str:
         """Say where a grant is kept, for people."""
+        if isinstance(credential.store, SharedStore):
+            return store_text(credential.store)
         if not isinstance(credential.store, FileStore):
             return "memory"
         try:
@@ -140,9 +167,33 @@ class CredentialParts:
         return f"Kept in {store}. A running proxy on this store takes it over within a few seconds."
 
     def store(self, credential: OAuth2Credential) -> Store:
-        if not isinstance(credential.store, FileStore):
+        """Make the way to where a grant is kept; whoever made the parts closes it."""
+        store = self._store(credential)
+        self.opened.append(store)
+        return store
+
+    def _store(self, credential: OAuth2Credential) -> Store:
+        if isinstance(credential.store, FileStore):
+            return GrantFile(lambda: place(credential, self.state_home))
+        if not isinstance(credential.store, SharedStore):
             return MemoryStore()
-        return GrantFile(lambda: place(credential, self.state_home))
+        owner = partial(self.owner, credential)
+        return SharedGrant(
+            engine(credential.store, owner, self.reader),
+            owner,
+            who=self.replica(credential),
+            clock=self.clock,
+            jitter=random.random,
+            tasks=self.tasks,
+        )
+
+    async def owner(self, credential: OAuth2Credential) -> str:
+        """Name whose grant it is. Raises SecretUnavailable."""
+        return owner_of(str(credential.token_url), await self.reader.read(credential.client_id))
+
+    def replica(self, credential: OAuth2Credential) -> str:
+        """Name this process to those who share the grant, if there may be any."""
+        return REPLICA if isinstance(credential.store, SharedStore) else ""
 
 
 def identity(name: str, credential: Credential) -> tuple[object, ...]:
@@ -152,7 +203,10 @@ def identity(name: str, credential: Credential) -> tuple[object, ...]:
     """
     if isinstance(credential, ApiKeyCredential):
         return (name, credential.api_key)
-    return (credential.token_url, credential.client_id, credential.store)
+    store = credential.store
+    if isinstance(store, SharedStore):  # what is done while it can't be reached is a setting
+        store = msgspec.structs.replace(store, when_unreachable="wait")
+    return (credential.token_url, credential.client_id, store)
 
 
 @asynccontextmanager
@@ -160,10 +214,13 @@ async def for_a_person(config: Config, state_home: Path) -> AsyncIterator[Creden
     """Make the parts for a command that ends; what it began, and must be finished, is finished."""
     tasks = Tasks()
     session = outbound.credential_session(outbound.trust(config.upstream))
+    parts = CredentialParts(config, state_home, SystemClock(), tasks, session)
     try:
-        yield CredentialParts(config, state_home, SystemClock(), tasks, session)
+        yield parts
     finally:
         await tasks.drain(longest_redeem(config) + LAST_WORK)
+        for store in parts.opened:
+            await store.close()
         await session.close()
 
 
@@ -182,18 +239,29 @@ def place(credential: OAuth2Credential, state_home: Path) -> Place:
 
 def refuse_shared_stores(config: Config, state_home: Path) -> None:
     """Raise BadConfig where two credentials would keep their grants in one file and spend each other's tokens."""
-    owners: dict[Path, str] = {}
+    owners: dict[object, str] = {}
     for name, credential in config.credentials.items():
-        if not isinstance(credential, OAuth2Credential) or not isinstance(credential.store, FileStore):
+        if not isinstance(credential, OAuth2Credential):
             continue
         with suppress(SecretUnavailable):  # told when it is needed
-            owner = owners.setdefault(place(credential, state_home).path, name)
+            where, cure = _whereabouts(credential, state_home, name)
+            owner = owners.setdefault(where, name)
             if owner != name:
                 raise BadConfig(
                     Fault(
                         str(config.source or "environment"),
                         f"credentials.{name}.oauth2.store",
-                        f"credential {owner} keeps its grant in the same file: give each a file of its own,"
-                        f" such as store: {{file: {name}.json}}",
+                        f"credential {owner} keeps its grant in the same place: {cure}",
                     )
                 )
+
+
+def _whereabouts(credential: OAuth2Credential, state_home: Path, name: str) -> tuple[object, str]:
+    """Tell where a grant is kept, in a form that can be compared, and how to keep it elsewhere."""
+    store = credential.store
+    if isinstance(store, FileStore):
+        return place(credential, state_home).path, f"give each a file of its own, such as store: {{file: {name}.json}}"
+    if isinstance(store, RedisStore):
+        owner = owner_of(str(credential.token_url), credential.client_id.read())
+        return (store.url, store.prefix, owner), f"give each a prefix of its own, such as prefix: pandadoc-proxy-{name}"
+    return name, ""  # two in one Secret are told when the configuration is read

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.config.addresses import TcpBind, without_password
-from proxy.config.sections import ApiKeyCredential, FileStore, OAuth2Credential
+from proxy.config.sections import ApiKeyCredential, FileStore, MemoryStore, OAuth2Credential, RedisStore
 from proxy.config.sockets import PRIVATE
 from proxy.config.units import duration_text, size_text
 from proxy.policy.profiles import profiles
@@ -13,7 +13,7 @@ from proxy.policy.profiles import profiles
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.config.sections import Client, Config, Credential, Listener, Policy, Upstream
+    from proxy.config.sections import Client, Config, Credential, Listener, Policy, SharedStore, Upstream
 
 _EXAMPLE = "/public/v1/documents"
 _REFUSED = (
@@ -138,9 +138,22 @@ def _ahead(seconds: float | None) -> str:
 
 
 def _store(credential: OAuth2Credential) -> str:
-    if not isinstance(credential.store, FileStore):
+    store = credential.store
+    if isinstance(store, FileStore):
+        return f"file {store.path or '(the default one, in the XDG state folder)'}"
+    if isinstance(store, MemoryStore):
         return "memory, lost when the process ends"
-    return f"file {credential.store.path or '(the default one, in the XDG state folder)'}"
+    alone = "nothing is refreshed" if store.when_unreachable == "wait" else "each replica refreshes by itself"
+    return f"{store_text(store)}, shared by all replicas; while it can't be reached, {alone}"
+
+
+def store_text(store: SharedStore) -> str:
+    """Say where replicas share a grant, for people."""
+    if isinstance(store, RedisStore):
+        how = " as a cluster" if store.cluster else f", by Sentinel for {store.sentinel}" if store.sentinel else ""
+        return f"Redis at the URL from {store.url.describe()}{how}, prefix {store.prefix}"
+    where = f" of namespace {store.namespace}" if store.namespace else ""
+    return f"Secret {store.secret}{where}, with Lease {store.lease or store.secret}"
 
 
 def _hosts(listener: Listener) -> str:

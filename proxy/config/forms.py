@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from proxy.config import sections
-from proxy.config.sections import Store
+from proxy.config.sections import MemoryStore
 from proxy.config.units import LARGEST, duration_text, size_text
 from proxy.policy.pattern import METHODS
 from proxy.policy.policy import Rule
@@ -107,12 +107,18 @@ FORMS: Final[Mapping[Any, Form]] = {
         },
         ({"env": "PANDADOC_API_KEY"}, {"file": "/run/secrets/key"}, "${PANDADOC_API_KEY}"),
     ),
-    Store: Form(
-        "store",
-        "a file of your choice, or memory, which forgets the grant when the process ends",
-        {"anyOf": [one_of(file=_PATH, memory={"const": True}), {"type": "null"}]},
-        ({"file": "/var/lib/pandadoc-proxy/acme.json"}, {"memory": True}),
-        lambda _: None,
+    MemoryStore: Form("yes", "true, or not there", {"const": True}, (True,)),
+    sections.KeyPrefix: Form(
+        "key prefix",
+        "letters, digits, dots, colons, - and _, 64 at most",
+        {"type": _ANY_SCALAR, "pattern": "^[A-Za-z0-9._:-]{1,64}$"},
+        ("pandadoc-proxy",),
+    ),
+    sections.KubernetesName: Form(
+        "Kubernetes name",
+        "small letters, digits, - and dots, as objects of Kubernetes are named",
+        {"type": _ANY_SCALAR, "pattern": "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"},
+        ("pandadoc-grant",),
     ),
     Rule: Form(
         "rule",

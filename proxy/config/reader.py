@@ -23,10 +23,12 @@ from proxy.config.sections import (
     ApiKeyCredential,
     Credential,
     FileStore,
+    KubernetesStore,
     MemoryStore,
     NotAKey,
     OAuth2Credential,
     Reads,
+    RedisStore,
     Section,
     Store,
 )
@@ -76,8 +78,7 @@ class Reader:
         required = {key for key, field in keys.items() if field.required}
         if not self.faults.covers(path):
             for key in sorted(required - values.keys()):
-                wanted = "name a PEM file" if keys[key].type is Path else "write {env: NAME} or {file: PATH}"
-                self.faults.add(node.place, join(path, key), f"is missing: {wanted}")
+                self.faults.add(node.place, join(path, key), f"is missing: {_wanted(keys[key].type)}")
         good = {key: value for key, value in values.items() if value is not FAULTY}
         return cls(**good) if required <= good.keys() else FAULTY
 
@@ -151,12 +152,14 @@ class Reader:
     def _store(self, node: Node, path: str) -> Any:
         if is_nothing(node):
             return FileStore()
-        way, below = self._one_of(node, path, ("file", "memory"))
+        way, below = self._one_of(node, path, ("file", "memory", "redis", "kubernetes"))
         if way == "file":
             return self._leaf(below, join(path, way), lambda node: FileStore(self._file(node)))
         if way == "memory":
             return self._leaf(below, join(path, way), _memory_store)
-        return FAULTY
+        if way == "redis":
+            return self.section(below, RedisStore, join(path, way))
+        return self.section(below, KubernetesStore, join(path, way)) if way else FAULTY
 
     def _rule(self, node: Node, path: str) -> Any:
         way, below = self._one_of(node, path, ("allow", "deny"))
@@ -173,17 +176,24 @@ class Reader:
             return FAULTY if secret is FAULTY else ApiKeyCredential(api_key=secret)
         return FAULTY
 
-    def _one_of(self, node: Node, path: str, ways: tuple[str, str]) -> tuple[str, Node]:
-        """Find the one key that is there of two that exclude each other; "" after a fault."""
+    def _one_of(self, node: Node, path: str, ways: tuple[str, ...]) -> tuple[str, Node]:
+        """Find the one key that is there of some that exclude each other; "" after a fault."""
         entries = self._entries(node, path)
         given = [way for way in ways if way in entries]
         self._refuse_unknown(entries, ways, path)
         if len(given) == 1:
             return given[0], entries[given[0]]
         if given or node == MapNode(node.place, {}) or is_nothing(node):  # else its fault is known already
-            found = "both" if given else "neither"
-            self.faults.add(node.place, path, f"expected {' or '.join(ways)}, found {found}")
+            several, none = ("both", "neither") if len(ways) == 2 else (" and ".join(given), "none of them")  # noqa: PLR2004
+            wanted = " or ".join(filter(None, (", ".join(ways[:-1]), ways[-1])))
+            self.faults.add(node.place, path, f"expected {wanted}, found {several if given else none}")
         return "", node
+
+
+def _wanted(kind: Any) -> str:
+    if kind is SecretReference:
+        return "write {env: NAME} or {file: PATH}"
+    return "name a PEM file" if kind is Path else "name one"
 
 
 def _keys_of(cls: type[msgspec.Struct]) -> dict[str, FieldInfo]:

@@ -13,7 +13,15 @@ import msgspec
 
 from proxy.config.addresses import TcpBind
 from proxy.config.faults import join, shown, suggestion
-from proxy.config.sections import CREDENTIAL_OPERATIONS, Client, FileStore, MemoryStore, OAuth2Credential
+from proxy.config.sections import (
+    CREDENTIAL_OPERATIONS,
+    Client,
+    FileStore,
+    KubernetesStore,
+    MemoryStore,
+    OAuth2Credential,
+    RedisStore,
+)
 from proxy.hosts import is_wildcard
 from proxy.policy.pattern import Pattern
 from proxy.secrets import SHORTEST_CLIENT_KEY
@@ -152,12 +160,28 @@ def _proxy_for_https(config: Config) -> Iterator[Finding]:
         yield Finding("upstream.proxy", "a proxy is for https upstreams only: write null", ("upstream.url",))
 
 
-def _one_grant_a_file(config: Config) -> Iterator[Finding]:
+def _one_grant_a_store(config: Config) -> Iterator[Finding]:
     stores = [(name, item.store) for name, item in config.credentials.items() if isinstance(item, OAuth2Credential)]
     for (earlier, one), (later, other) in combinations(stores, 2):
         if isinstance(one, FileStore) and one == other and one.path is not None:
             message = f"credential {shown(earlier)} keeps its grant in the same file: name another"
             yield Finding(f"{join('credentials', later)}.oauth2.store.file", message)
+        if isinstance(one, KubernetesStore) and isinstance(other, KubernetesStore) and _same_object(one, other):
+            message = f"credential {shown(earlier)} keeps its grant in the same Secret: name another"
+            yield Finding(f"{join('credentials', later)}.oauth2.store.kubernetes.secret", message)
+
+
+def _same_object(one: KubernetesStore, other: KubernetesStore) -> bool:
+    return (one.secret, one.namespace) == (other.secret, other.namespace)
+
+
+def _one_kind_of_redis(config: Config) -> Iterator[Finding]:
+    for name, item in config.credentials.items():
+        if isinstance(item, OAuth2Credential) and isinstance(item.store, RedisStore):
+            path = f"{join('credentials', name)}.oauth2.store.redis"
+            if item.store.cluster and item.store.sentinel is not None:
+                message = "is not for a cluster, which finds its masters by itself: take one of the two out"
+                yield Finding(f"{path}.sentinel", message, (f"{path}.cluster",))
 
 
 def _whole_seeds(config: Config) -> Iterator[Finding]:
@@ -235,7 +259,8 @@ _FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _replay_fits,
     _no_loop,
     _proxy_for_https,
-    _one_grant_a_file,
+    _one_grant_a_store,
+    _one_kind_of_redis,
     _whole_seeds,
 )
 _WARNINGS: tuple[Callable[[Config], Iterator[Finding]], ...] = (

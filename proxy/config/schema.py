@@ -16,7 +16,19 @@ import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from proxy.config.forms import FORMS, Form, Shape, one_of
-from proxy.config.sections import Config, Credential, NotAKey, OAuth2Credential, Section, Upstream
+from proxy.config.sections import (
+    Config,
+    Credential,
+    FileStore,
+    KubernetesStore,
+    MemoryStore,
+    NotAKey,
+    OAuth2Credential,
+    RedisStore,
+    Section,
+    Store,
+    Upstream,
+)
 from proxy.secrets import SecretReference
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -74,6 +86,8 @@ class _Walk:
             return {"$ref": f"#/$defs/{FORMS[kind].key}"}
         if kind is Credential:
             return self._credential(path)
+        if kind is Store:
+            return self._store(path)
         if isinstance(kind, type) and issubclass(kind, Section):
             whole = self.section(kind, path)
             return {"anyOf": [self.of(fields(kind)[0].type, path), whole]} if kind is Upstream else whole
@@ -94,6 +108,20 @@ class _Walk:
         key = {**self._said(f"{path}.api_key"), **self.of(SecretReference, path)}
         grant = {**self._said(f"{path}.oauth2"), **self.section(OAuth2Credential, f"{path}.oauth2")}
         return dict(one_of(api_key=key, oauth2=grant))
+
+    def _store(self, path: str) -> dict[str, Any]:
+        redis, kubernetes = f"{path}.redis", f"{path}.kubernetes"
+        ways = one_of(
+            file={**self._told("a file of your choice"), **self.of(Path, path)},
+            memory={**self._told("forgets the grant when the process ends"), **self.of(MemoryStore, path)},
+            redis={**self._said(redis), **self.section(RedisStore, redis)},
+            kubernetes={**self._said(kubernetes), **self.section(KubernetesStore, kubernetes)},
+        )
+        return {"anyOf": [ways, {"type": "null"}]}
+
+    def _told(self, meaning: str) -> dict[str, str]:
+        """Say what a key means that the shipped file has no room for."""
+        return {"description": meaning} if self._meanings else {}
 
     def _said(self, path: str) -> dict[str, str]:
         """Say what a key means. A client's policy has the keys of the policy of all, and their meanings."""
@@ -120,6 +148,8 @@ def _default(field: FieldInfo) -> dict[str, Any]:
 def _written(kind: Any, value: Any) -> Any:
     if kind in FORMS:
         return FORMS[kind].written(value)
+    if value == FileStore():
+        return None
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, Mapping):

@@ -5,6 +5,7 @@ stands here only when its behaviour exists. `Reads` beside a type names the func
 text a value; the reader does the rest by the types. Never here: files, the environment, checks between values. Pure.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -55,6 +56,19 @@ def _max_age(text: str) -> float:
     return seconds
 
 
+def _key_prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", text):
+        raise ValueError("has letters, digits, dots, colons, - and _, 64 at most")
+    return text
+
+
+def _kubernetes_name(text: str) -> str:
+    """Take a DNS subdomain name (RFC 1123), as Kubernetes' objects have."""
+    if len(text) > 253 or not re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", text):  # noqa: PLR2004 - Kubernetes' own
+        raise ValueError("is no name of Kubernetes: small letters, digits, - and dots, 253 at most")
+    return text
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 1_000_000:  # noqa: PLR2004 - said in the message
         raise ValueError("expected a whole number from 1 to 1000000")
@@ -77,6 +91,8 @@ SocketMode: TypeAlias = Annotated[int, Reads(sockets.mode)]
 SocketOwner: TypeAlias = Annotated[sockets.Owner, Reads(sockets.owner)]
 Bytes: TypeAlias = Annotated[int, Reads(units.positive_size)]
 BytesOrZero: TypeAlias = Annotated[int, Reads(units.size)]
+KeyPrefix: TypeAlias = Annotated[str, Reads(_key_prefix)]
+KubernetesName: TypeAlias = Annotated[str, Reads(_kubernetes_name)]
 Count: TypeAlias = Annotated[int, Reads(_count)]
 RequestPattern: TypeAlias = Annotated[Pattern, Reads(Pattern.parse)]
 
@@ -176,7 +192,25 @@ class MemoryStore(msgspec.Struct, frozen=True):
     """Keeps the grant for as long as the process lives."""
 
 
-Store: TypeAlias = FileStore | MemoryStore  # {file: PATH} or {memory: true}; null is FileStore()
+class RedisStore(Section, frozen=True, kw_only=True):
+    url: SecretReference  # redis://, rediss:// or unix://, with user and password; of a Sentinel, where one is named
+    sentinel: str | None = None  # the master's name
+    cluster: bool = False
+    prefix: KeyPrefix = "pandadoc-proxy"  # of every key and channel
+    ca_file: Path | None = None  # PEM, instead of the system's
+    when_unreachable: Literal["wait", "refresh_anyway"] = "wait"
+
+
+class KubernetesStore(Section, frozen=True, kw_only=True):
+    secret: KubernetesName  # the Secret that keeps the pair
+    lease: KubernetesName | None = None  # the Lease; None: named like the Secret
+    namespace: KubernetesName | None = None  # None: the pod's, or the kubeconfig's
+    kubeconfig: Path | None = None  # None: the pod's own account; outside of one, KUBECONFIG or ~/.kube/config
+    when_unreachable: Literal["wait", "refresh_anyway"] = "wait"
+
+
+SharedStore: TypeAlias = RedisStore | KubernetesStore
+Store: TypeAlias = FileStore | MemoryStore | RedisStore | KubernetesStore  # under their words; null is FileStore()
 
 
 class OAuth2Credential(Section, frozen=True, kw_only=True):

@@ -63,6 +63,7 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
         store=parts.store(credential),
         redirect_uri=str(credential.redirect_uri),
         clock=parts.clock,
+        by=parts.replica(credential),
     )
     login = _Login(parts, credential, exchange)
     try:

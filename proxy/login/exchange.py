@@ -49,6 +49,7 @@ class Exchange:
     redirect_uri: str
     clock: Clock
     store_pause: float = STORE_PAUSE
+    by: str = ""  # which replica this is, where several share the store
 
     async def prepare(self) -> None:
         """Prove that a grant could be stored. Raises StoreError or SecretUnavailable."""
@@ -80,7 +81,8 @@ class Exchange:
             seed = await self.secrets.seed()
 
         def change(kept: Ledger) -> Ledger:
-            return ledger.consented(kept, grant, self.clock.wall(), configured=seed.refresh_token if seed else None)
+            configured = seed.refresh_token if seed else None
+            return ledger.consented(kept, grant, self.clock.wall(), configured=configured, by=self.by)
 
         kept = None
         for tries_left in range(STORE_TRIES, -1, -1):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pytest
 from tls import CertificateFolder
 
 from proxy.config import Config, describe
@@ -104,6 +105,28 @@ only once"""
 def test_the_default_store_and_no_file_are_told(loaded: Loaded) -> None:
     config = loaded("", {"PANDADOC_CLIENT_ID": "i", "PANDADOC_CLIENT_SECRET": "s"})
     assert "kept in file (the default one, in the XDG state folder)" in describe(config)
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        (
+            "redis: {url: {env: S}}",
+            "Redis at the URL from $S, prefix pandadoc-proxy, shared by all replicas; while it can't be reached",
+        ),
+        (
+            "redis: {url: {env: S}, sentinel: main, prefix: p, when_unreachable: refresh_anyway}",
+            "Redis at the URL from $S, by Sentinel for main, prefix p, shared by all replicas; while it can't be \
+reached, each replica refreshes by itself",
+        ),
+        ("redis: {url: {env: S}, cluster: true}", "Redis at the URL from $S as a cluster, prefix pandadoc-proxy"),
+        ("kubernetes: {secret: grant}", "Secret grant, with Lease grant, shared by all replicas"),
+        ("kubernetes: {secret: g, lease: l, namespace: n}", "Secret g of namespace n, with Lease l, shared by all"),
+    ],
+)
+def test_what_replicas_share_a_grant_by_is_told(store: str, said: str, loaded: Loaded) -> None:
+    text = f"credentials: {{default: {{oauth2: {{client_id: i, client_secret: {{env: S}}, store: {{{store}}}}}}}}}"
+    assert f"kept in {said}" in describe(loaded(text, {"S": "secret"}))
 
 
 def test_what_is_special_about_a_grant_is_told(loaded: Loaded) -> None:

@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 import yaml
 
-from proxy.config import Client, Config, OAuth2Credential, Policy, Tls, load
+from proxy.config import Client, Config, KubernetesStore, OAuth2Credential, Policy, RedisStore, Tls, load
 from proxy.config.sections import NotAKey, Section
 from proxy.policy.profiles import profiles
 from tools.reference import uncommented
@@ -36,11 +36,16 @@ def test_what_the_shipped_file_shows_of_credentials_is_right(
 ) -> None:
     """Without its comment signs the credentials section loads, and its values are the defaults too."""
     before, key, after = SHIPPED.read_text(encoding="utf-8").partition("# credentials:")
-    shown = loaded(before + uncommented(key + after), KEY | GRANT).credentials["acme"]
+    credentials = loaded(before + uncommented(key + after), KEY | GRANT | {"REDIS_URL": "redis://h"}).credentials
+    shown = credentials["acme"]
     assert isinstance(shown, OAuth2Credential)
     made = loaded("", GRANT).credentials["default"]
     assert isinstance(made, OAuth2Credential)
     assert msgspec.structs.replace(shown, client_secret=made.client_secret) == made
+    redis, kubernetes = (getattr(credentials[name], "store", None) for name in ("replicated", "deployed"))
+    assert isinstance(redis, RedisStore)
+    assert redis == RedisStore(url=redis.url)
+    assert kubernetes == KubernetesStore(secret="pandadoc-grant")
 
 
 def test_what_the_shipped_file_shows_of_clients_is_right(loaded: Callable[[str, Mapping[str, str]], Config]) -> None:
