@@ -11,11 +11,9 @@ tests of its own.
 import asyncio
 import json
 import re
-import signal
 import ssl
-import sys
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +36,9 @@ BY_NAME: Final = re.compile(r"metadata\.name==?(?P<name>[a-z0-9.-]+)")
 MERGE_PATCH: Final = "application/merge-patch+json"
 
 BIND: Final = "127.0.0.1"
+
+UNHEARD: Final = 299
+"""What stands in `seen` for an answer that nobody was given."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,13 @@ class Faults:
     throttled: int = 0  # how many calls are answered 429
     retry_after: str | None = "1"
     status: int = 0  # what all calls are answered, if any
-    body: bytes | None = None  # what all calls are answered with
+    answer: Callable[[], web.Response] | None = None  # makes what all calls are answered with
     stalled: bool = False  # calls are not answered at all
     lost: int = 0  # how many patches are made and not answered
     forgetful: bool = False  # a watch of an old version is answered with 410 itself, and with no event
     deaf: bool = False  # watches stay open and tell nothing
     dribble: float = 0.0  # seconds between the two halves of an event
     cut: bool = False  # a watch ends after half an event
-    redirect: str | None = None
 
 
 @dataclass
@@ -213,7 +213,7 @@ class KubernetesApi:
         return len(self._watches)
 
     def calls(self, what: str) -> list[int]:
-        """Return how each such request was answered; 0 stands for a watch that is open or was cut."""
+        """Return how each such request was answered; 0 stands for a watch."""
         return [status for ask, status in self.seen if ask == what]
 
     # Serving
@@ -257,23 +257,19 @@ class KubernetesApi:
         body = await request.read()
         self._admit(ask, request)
         await self._break(request)
-        if self.faults.redirect is not None:
-            return web.Response(status=307, headers={"Location": self.faults.redirect})
-        if self.faults.body is not None:
-            return web.Response(body=self.faults.body, content_type="application/json")
+        if self.faults.answer is not None:
+            return self.faults.answer()
         if ask.verb == "watch":
             return await self._watch(ask, request)
-        if ask.verb == "list":
-            return web.json_response(self._listed(ask))
-        if ask.verb == "get":
-            return web.json_response(self.objects.get(ask.key))
+        if ask.verb in {"list", "get"}:
+            return web.json_response(self._listed(ask) if ask.verb == "list" else self.objects.get(ask.key))
         written = self._written(ask, request, body)
         self.tell()
         if ask.verb == "patch" and self.faults.lost:
             self.faults.lost -= 1
-            self.seen.append((str(ask), 0))
             assert request.transport is not None
             request.transport.abort()
+            return web.Response(status=UNHEARD)
         return web.json_response(written)
 
     def _admit(self, ask: Ask, request: web.BaseRequest) -> None:
@@ -320,7 +316,7 @@ class KubernetesApi:
     async def _watch(self, ask: Ask, request: web.BaseRequest) -> web.StreamResponse:
         revision = int(request.query["resourceVersion"])
         if self.faults.forgetful:
-            list(self.objects.since(revision, ask.plural, ask.namespace, ask.name))
+            self.objects.known_since(revision)
         stream = web.StreamResponse(headers={"Content-Type": "application/json"})
         stream.enable_chunked_encoding()
         await stream.prepare(request)
@@ -340,19 +336,22 @@ class KubernetesApi:
     async def _tell_all(self, ask: Ask, stream: web.StreamResponse, revision: int, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
+        try:
+            self.objects.known_since(revision)
+        except Problem as problem:
+            await self._tell_one(stream, {"type": "ERROR", "object": problem.status()})
+            return
         while (left := end - loop.time()) > 0:
             changed = self._changed
-            try:
-                for change in self.objects.since(revision, ask.plural, ask.namespace, ask.name):
-                    revision = change.revision
-                    await self._tell_one(stream, {"type": change.type, "object": change.object})
-            except Problem as problem:
-                await self._tell_one(stream, {"type": "ERROR", "object": problem.status()})
-                return
+            for change in list(self.objects.since(revision, ask.plural, ask.namespace, ask.name)):
+                revision = change.revision
+                await self._tell_one(stream, {"type": change.type, "object": change.object})
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, self.bookmarks)):
                     await changed.wait()
                     continue
+            if left < self.bookmarks:
+                return
             revision = self.objects.revision
             identity = {"kind": KINDS[ask.plural], "apiVersion": API_VERSIONS[ask.plural]}
             bookmark = {**identity, "metadata": {"resourceVersion": str(revision)}}

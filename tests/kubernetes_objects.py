@@ -97,26 +97,26 @@ class Objects:
         """PATCH as RFC 7396 says; a resourceVersion in it is a condition, as in any update."""
         return self._update(key, merged(self.get(key), patch))
 
-    def since(self, revision: int, plural: str, namespace: str, name: str | None) -> Iterator[Change]:
-        """Return the events after a revision. Raises Problem if they are not all known."""
+    def known_since(self, revision: int) -> None:
+        """Raise Problem if not all events after a revision are known."""
         if revision < self.forgotten:
             raise Problem(410, "Expired", f"too old resource version: {revision} ({self.forgotten})")
+
+    def since(self, revision: int, plural: str, namespace: str, name: str | None) -> Iterator[Change]:
+        """Return the events after a revision; a watch that is open has them all before it."""
         for change in self.history:
             ours = change.key.plural == plural and change.key.namespace == namespace and name in {None, change.key.name}
             if change.revision > revision and ours:
                 yield change
 
     def compact(self) -> None:
-        self.history.clear()
         self.forgotten = self.revision
 
     def _update(self, key: Key, wanted: Object) -> Object:
         was = self.get(key)
         version = wanted.get("metadata", {}).get("resourceVersion") or was["metadata"]["resourceVersion"]
         if version != was["metadata"]["resourceVersion"]:
-            raise Problem(
-                409, "Conflict", "the object has been modified; please apply your changes to the latest version"
-            )
+            raise Problem(409, "Conflict", "the object has been modified")
         if wanted.get("metadata", {}).get("name", key.name) != key.name:
             raise Problem(400, "BadRequest", "the name of the object does not match the name on the URL")
         if was.get("immutable") and wanted.get("data") != was.get("data"):

@@ -9,7 +9,7 @@ an empty one is a fleet before its first grant.
 """
 
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
@@ -86,7 +86,7 @@ class KubernetesEngine:
         with _translated():
             return await self._lock.holder()
 
-    async def watch(self) -> AsyncIterator[Kept | None]:
+    async def watch(self) -> AsyncGenerator[Kept | None, None]:
         with _translated():
             listed = _decoded(await self._api.list(self._secret), SecretList)
             told, version = False, listed.metadata.resource_version

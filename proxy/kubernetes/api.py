@@ -187,7 +187,7 @@ class Api:
     async def _answered(self, call: _Call) -> _Answer:
         """Ask until there is an answer: a token may be refused once, and we may be asked to wait a moment."""
         if (asked := self._closed_until - self._clock.monotonic()) > 0:
-            raise Unreachable(f"{self._Where} has asked not to be called for another {asked:.0f} s.")
+            raise Unreachable(f"Too much was asked of {self.where}: it wants another {asked:.0f} s of rest.")
         connection = await self._connected()
         await connection.cluster.tokens.current()  # it may have to be fetched, which takes its own time
         end = self._clock.monotonic() + LIMIT
@@ -213,10 +213,6 @@ class Api:
                 self._connection = Connection(cluster)
         return self._connection
 
-    @property
-    def _Where(self) -> str:
-        return self.where[0].upper() + self.where[1:]
-
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
         """Say what the network did in our words."""
@@ -230,9 +226,9 @@ class Api:
                 " authority in ca.crt or in the kubeconfig, and the address."
             ) from fault
         except TimeoutError as fault:
-            raise Unreachable(f"{self._Where} has not answered in time.") from fault
+            raise Unreachable(f"No answer came in time from {self.where}.") from fault
         except (aiohttp.ClientError, OSError, ssl.SSLError) as fault:
-            raise Unreachable(f"{self._Where} can't be reached ({type(fault).__name__}).") from fault
+            raise Unreachable(f"No answer came from {self.where} ({type(fault).__name__}).") from fault
 
     def _judge(self, call: _Call, answer: _Answer) -> _Answer:
         """Return what can be used: 200, or 409 to a patch. Raises KubernetesFault for the rest."""
@@ -242,18 +238,18 @@ class Api:
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             wait = min(answer.retry_after, LONGEST_ASKED)
             self._closed_until = self._clock.monotonic() + wait
-            raise Unreachable(f"{self._Where} is asked too much, and wants {wait:.0f} s of rest.")
+            raise Unreachable(f"Too much is asked of {self.where}: it wants {wait:.0f} s of rest.")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.GONE:
-            raise Unreachable(f"{self._Where} answered {status} to {call}.")
+            raise Unreachable(f"To {call}, {status} came from {self.where}.")
         raise self._refusal(call, status)
 
     def _refusal(self, call: _Call, status: int) -> KubernetesFault:
         """Say what a 4xx, or a redirect, asks of a person."""
         thing, there = call.thing, f"namespace {call.thing.namespace or self.namespace}"
         if status == HTTPStatus.UNAUTHORIZED:
-            text = f"{self._Where} does not accept our token (401), nor the one that followed"
+            text = f"Our token is not accepted (401) by {self.where}"
             rotates = self._connection is not None and self._connection.cluster.tokens.rotates
-            return Unreachable(f"{text}.") if rotates else KubernetesFault(f"{text}: renew the kubeconfig's.")
+            return Unreachable(f"{text}, until it is renewed.") if rotates else KubernetesFault(f"{text}: renew it.")
         if status == HTTPStatus.FORBIDDEN:
             return KubernetesFault(
                 f"Kubernetes forbids us to {call} in {there}: a Role must allow `{call.verb}` on {thing.plural} with"
@@ -264,7 +260,7 @@ class Api:
                 f"There is no {thing.name} among the {thing.plural} of {there}: apply the manifest that makes it."
             )
         return KubernetesFault(
-            f"{self._Where} answered {status} to {call} in {there}: is it immutable, or that address no Kubernetes API?"
+            f"To {call} in {there}, {status} came from {self.where}: is it immutable, or that no Kubernetes API?"
         )
 
 

@@ -45,7 +45,10 @@ class FixedToken:
 
 
 class TokenFile:
-    """One that somebody else renews in a file. `_token` and `_until`, until when it is not read again, change in all."""
+    """One that somebody else renews in a file.
+
+    What changes: `_token`, by both methods, and `_until`, until when it is not read again; monotonic.
+    """
 
     rotates = True
 
