@@ -132,6 +132,7 @@ class KubernetesApi:
     agents: set[str] = field(default_factory=set)
     tokens: set[str] = field(default_factory=set)
     ca: trustme.CA = field(default_factory=trustme.CA)
+    clients: trustme.CA = field(default_factory=trustme.CA)  # whose certificates may do all
 
     def __post_init__(self) -> None:
         self.mount = MountedFolder(self.folder / "serviceaccount")
@@ -222,6 +223,8 @@ class KubernetesApi:
         leaf = self.ca.issue_cert(BIND, "localhost")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         leaf.configure_cert(context)
+        self.clients.configure_trust(context)
+        context.verify_mode = ssl.CERT_OPTIONAL
         self._runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=0.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, BIND, self.port, ssl_context=context, reuse_address=True)
@@ -273,6 +276,8 @@ class KubernetesApi:
         return web.json_response(written)
 
     def _admit(self, ask: Ask, request: web.BaseRequest) -> None:
+        if request.get_extra_info("peercert"):
+            return
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if token not in self.tokens:
             raise Problem(401, "Unauthorized", "Unauthorized")

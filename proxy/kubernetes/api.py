@@ -260,7 +260,7 @@ class Api:
                 f"There is no {thing.name} among the {thing.plural} of {there}: apply the manifest that makes it."
             )
         return KubernetesFault(
-            f"To {call} in {there}, {status} came from {self.where}: is it immutable, or that no Kubernetes API?"
+            f"To {call} in {there}, {status} came from {self.where}: it may be immutable, or that address wrong."
         )
 
 

@@ -65,7 +65,7 @@ class _Entry:
         """Return what `KEY-data` holds, or the file that `KEY` names."""
         if data := self.text(f"{key}-data"):
             try:
-                return b64decode(data)
+                return b64decode("".join(data.split()), validate=True)
             except ValueError:
                 raise KubernetesFault(f"{self.what} has a {key}-data that is not base64: correct it.") from None
         path = self.path(key)
