@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 import yaml
 from kubernetes_api import NAMESPACE, SECRET, KubernetesApi
 from rig import TurnedClock
