@@ -43,6 +43,7 @@ class MemoryEngine:
         self._record = record
         self._now = now
         self.name = "the test's memory"
+        self.cut_off = False  # whether this replica alone can't reach it
 
     def __repr__(self) -> str:
         return f"<MemoryEngine version {self._record.version}>"
@@ -98,5 +99,5 @@ class MemoryEngine:
     async def _called(self, what: str) -> None:
         self._record.calls[what] += 1
         await asyncio.sleep(0)
-        if not self._record.reachable:
+        if self.cut_off or not self._record.reachable:
             raise StoreUnreachable(f"{self.name} does not answer.")

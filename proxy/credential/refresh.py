@@ -110,7 +110,7 @@ class Refresher:
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
     `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
-    `_doubt`                          a refusal that is not believed yet; `_disbelieved`, `_outrun`
+    `_doubt`                          a refusal that is not believed yet; `_heard`, `_refused`, `_outrun`
     """
 
     def __init__(
@@ -451,6 +451,8 @@ class Refresher:
 
         `alone`: no other process may be redeeming it.
         """
+        if outcome.error == "invalid_grant" and self.keeper.store.remote:
+            self._doubt = self._doubt_about(grant, order.because)
         was = self.keeper.ledger.grant
         for look in range(1 if alone else SECOND_LOOKS):
             if look and await self._tasks.pause(POLL):
@@ -458,7 +460,7 @@ class Refresher:
             await self.keeper.read_again(urgent=self._policy.alone)
             if self.keeper.ledger.grant != was:
                 return False
-        if outcome.error == "invalid_grant" and self._disbelieved(grant, order):
+        if outcome.error == "invalid_grant" and self._disbelieved():
             self._fail(self._waiting_helps(self.advice.may_be_on_its_way()))
             return True
         doubt = self.keeper.ledger.doubt(grant.refresh_token)
@@ -484,15 +486,13 @@ class Refresher:
             return True
         return False
 
-    def _disbelieved(self, grant: Grant, order: _Order) -> bool:
-        """Tell whether a replica that has redeemed this token may still be storing what it got.
+    def _disbelieved(self) -> bool:
+        """Tell whether a replica that has redeemed the refused token may still be storing what it got.
 
         It may for as long as a redeem and a lease last, counted from when we first heard of the refusal.
         """
-        if not self.keeper.store.remote:
-            return False
-        self._doubt = self._doubt_about(grant, order.because)
-        return self._clock.monotonic() < self._doubt.since + 2 * self._endpoint.redeem_timeout + LEASE_SLACK
+        longest = 2 * self._endpoint.redeem_timeout + LEASE_SLACK
+        return self._doubt is not None and self._clock.monotonic() < self._doubt.since + longest
 
     def _doubt_about(self, grant: Grant, asked: Because | None) -> _Doubt:
         if self._doubt is not None and self._doubt.grant == grant:

@@ -43,10 +43,11 @@ LONGEST_BLIND: Final = 5.0
 class SharedStore:
     """Keeps the ledger in an engine.
 
-    What changes: `_known`, what was last read, written or told, and `_known_at`, when, by `_learn`; `_watched`,
-    whether changes are told, and `_turn`, the event that the next one sets, by `_watch` and `_wake`; `_blind`, why
-    the engine can't be read, and `_blind_until`, for how long nobody need try behind the traffic, by `_read`;
-    `_returning`, the lease that is being given back, by `_give_back`; `_whose`, whose grant it is, by `_read`.
+    What changes: `_known`, what was last read, written or told, by `_learn`, `_wake` and `news`, and `_known_at`,
+    when, by `_learn`; `_watched`, whether changes are told, and `_turn`, the event that the next one sets, by `_watch`
+    and `_wake`; `_blind`, why the engine can't be read, and `_blind_until`, for how long nobody need try behind the
+    traffic, by `_read`; `_returning`, the lease that is being given back, by `_give_back`; `_whose`, whose grant it
+    is, by `_read`.
     """
 
     remote = True
@@ -118,9 +119,12 @@ class SharedStore:
         return await self._engine.holder()
 
     async def news(self) -> None:
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(WAKE * (0.5 + self._jitter())):
                 await self._turn.wait()
+        except TimeoutError:
+            if not self._watched:  # else it would have been told
+                self._known = None
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:
         if self._watching is None:

@@ -1,0 +1,295 @@
+"""The store of a fleet over an engine in memory: each change is made to what is kept at that moment, or not at all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+from engines import MemoryEngine, Record
+from rig import TurnedClock, until
+
+from proxy.credential.engine import Kept
+from proxy.credential.ledger import REFRESHED, Attempt, Grant, Ledger, Lineage, renewed
+from proxy.credential.record import decode, encode
+from proxy.credential.refusals import Refusals
+from proxy.credential.shared_store import SharedStore
+from proxy.credential.store import StoreError, StoreUnreachable
+from proxy.secrets import Secret
+from proxy.tasks import Tasks
+
+OWNER = "0123456789abcdef"
+SEED = Secret("s" * 40)
+LINEAGE = Lineage("refresh_token", SEED.fingerprint(), 1.0)
+
+
+def grant(generation: int) -> Grant:
+    return Grant(generation, LINEAGE, Secret(f"r{generation:039}"), Secret(f"a{generation:039}"), 1.0, 9e12)
+
+
+@dataclass
+class Ground:
+    """Replicas' stores on one record."""
+
+    record: Record = field(default_factory=Record)
+    clock: TurnedClock = field(default_factory=TurnedClock)
+    tasks: Tasks = field(default_factory=Tasks)
+
+    def store(self, who: str = "one", jitter: float = 0.5) -> SharedStore:
+        async def owner() -> str:
+            return OWNER
+
+        return SharedStore(
+            MemoryEngine(self.record, self.clock.monotonic),
+            owner,
+            who=who,
+            clock=self.clock,
+            jitter=lambda: jitter,
+            tasks=self.tasks,
+        )
+
+    @property
+    def kept(self) -> Ledger:
+        return decode(self.record.content, OWNER)
+
+
+@pytest.fixture
+async def ground() -> AsyncIterator[Ground]:
+    ground = Ground()
+    yield ground
+    await ground.tasks.drain(1)
+
+
+def mint(generation: int, by: str = "one") -> Ledger:
+    return Ledger(grant(generation), (LINEAGE.fingerprint,), last=Attempt(2.0, REFRESHED, by))
+
+
+async def test_nothing_is_kept_at_first(ground: Ground) -> None:
+    assert await ground.store().load() == Ledger()
+
+
+async def test_what_one_replica_writes_another_reads(ground: Ground) -> None:
+    await ground.store("one").update(lambda _: mint(1))
+    assert await ground.store("two").load() == mint(1)
+
+
+async def test_a_change_that_another_came_before_is_made_anew_to_what_that_left(ground: Ground) -> None:
+    """So the pair whose redeem succeeded is kept, whoever saves first: the other one finds it there."""
+    ours, theirs = ground.store("one"), ground.store("two")
+    await ours.update(lambda _: mint(1))
+    first = replace(mint(2, "two"), grant=replace(grant(2), access_token=Secret("b" * 40)))
+    seen: list[int] = []
+
+    def change(kept: Ledger) -> Ledger | None:
+        seen.append(kept.generation)
+        if len(seen) == 1:  # in the moment between our reading and our writing
+            ground.record.content = encode(first, OWNER)
+            ground.record.version += 1
+        return renewed(kept, grant(2), kept.seeds, Refusals(), Attempt(3.0, REFRESHED, "one"))
+
+    assert await ours.update(change) is None
+    assert seen == [1, 2]
+    assert await theirs.load() == first
+
+
+async def test_a_change_that_changes_nothing_writes_nothing_unless_it_is_to_prove_that_it_could(ground: Ground) -> None:
+    store = ground.store()
+    await store.update(lambda _: mint(1))
+    await store.update(lambda kept: kept)
+    assert ground.record.calls["write"] == 1
+    await store.update(lambda kept: kept, room=True)
+    assert ground.record.calls["write"] == 2
+
+
+async def test_a_store_that_never_stands_still_is_given_up_on(ground: Ground) -> None:
+    def change(kept: Ledger) -> Ledger:
+        ground.record.version += 1
+        return replace(kept, seeds=("x",))
+
+    store = ground.store(jitter=0.0)
+    with pytest.raises(StoreUnreachable, match="changed 20 times"):
+        await store.update(change)
+
+
+async def test_what_is_not_ours_is_refused_and_left_as_it_is(ground: Ground) -> None:
+    ground.record.content = b"something else"
+    store = ground.store()
+    for call in (store.load(), store.update(lambda _: mint(1))):
+        with pytest.raises(StoreError, match="the test's memory is not a grant of pandadoc-proxy"):
+            await call
+    assert ground.record.content == b"something else"
+
+
+async def test_a_grant_of_another_client_is_refused(ground: Ground) -> None:
+    ground.record.content = encode(mint(1), "another")
+    with pytest.raises(StoreError, match="belongs to another OAuth client"):
+        await ground.store().load()
+
+
+# Looking behind the traffic
+
+
+async def test_while_changes_are_told_a_look_costs_no_call_until_one_is(ground: Ground) -> None:
+    ours, looks = ground.store("one"), []
+
+    async def look() -> None:
+        looks.append(await ours.peek())
+
+    ours.watch(look)
+    ours.watch(look)  # only the first counts
+    await until(lambda: len(looks) == 1)
+    for _ in range(5):
+        await ours.peek()
+    assert ground.record.calls["read"] == 1
+    await ground.store("two").update(lambda _: mint(1))
+    await until(lambda: len(looks) == 2)
+    assert looks == [Ledger(), mint(1)]
+    ground.clock.pass_(20)  # and what was not told is read after `poll`
+    ground.record.calls.clear()
+    await ours.peek()
+    assert ground.record.calls["read"] == 1
+
+
+async def test_without_a_watch_a_look_reads_every_few_seconds(ground: Ground) -> None:
+    ours = ground.store()
+    await ours.peek()
+    await ours.peek()
+    assert ground.record.calls["read"] == 1
+    ground.clock.pass_(6)
+    await ours.peek()
+    assert ground.record.calls["read"] == 2
+
+
+async def test_an_engine_that_is_gone_is_not_asked_at_every_look(ground: Ground) -> None:
+    ours = ground.store()
+    ground.record.reachable = False
+    for _ in range(5):
+        with pytest.raises(StoreUnreachable, match="does not answer"):
+            await ours.peek()
+    assert ground.record.calls["read"] == 1
+    with pytest.raises(StoreUnreachable):
+        await ours.load()  # who needs it asks
+    ground.record.reachable = True
+    ground.clock.pass_(5)
+    assert await ours.peek() == Ledger()
+
+
+async def test_a_watch_that_breaks_is_opened_again(ground: Ground) -> None:
+    ours, looks = ground.store(), []
+
+    async def look() -> None:
+        looks.append(1)
+
+    ours.watch(look)
+    await until(lambda: len(looks) == 1)
+    assert "watched" in repr(ours)
+    ground.record.reachable = False
+    ground.record.changed()
+    await until(lambda: "polled" in repr(ours))
+    ground.record.reachable = True
+    await until(lambda: len(looks) == 2)
+    assert "watched" in repr(ours)
+
+
+async def test_a_look_that_fails_does_not_end_the_watch(ground: Ground, caplog: pytest.LogCaptureFixture) -> None:
+    ours, looks = ground.store(), []
+
+    async def look() -> None:
+        looks.append(1)
+        if len(looks) == 1:
+            raise ValueError("a fault")
+
+    ours.watch(look)
+    await until(lambda: len(looks) == 1)
+    ground.record.changed()
+    await until(lambda: len(looks) == 2)
+    assert "a fault of ours while looking at what has changed" in caplog.text
+
+
+async def test_what_comes_along_with_the_news_is_not_read_again(ground: Ground) -> None:
+    """As a watch of Kubernetes brings it."""
+    ours = ground.store()
+    await ours.load()
+    ground.record.calls.clear()
+    ours._wake(Kept(encode(mint(4), OWNER), "9"))  # noqa: SLF001 - the memory engine tells without
+    assert await ours.peek() == mint(4)
+    assert ground.record.calls["read"] == 0
+
+
+async def test_who_waits_for_news_is_woken_by_a_change(ground: Ground) -> None:
+    ours = ground.store()
+    waiting = asyncio.create_task(ours.news())
+    await asyncio.sleep(0)
+    ours._wake(None)  # noqa: SLF001 - as the watch does
+    async with asyncio.timeout(0.4):  # nobody told would be 0.5 s at least
+        await waiting
+
+
+async def test_who_waits_for_news_that_nobody_tells_reads_after_a_moment(ground: Ground) -> None:
+    ours = ground.store(jitter=0.0)
+    await ours.peek()
+    await ours.news()
+    await ours.peek()
+    assert ground.record.calls["read"] == 2
+
+
+# The lease
+
+
+async def test_one_of_two_has_the_lease_until_it_gives_it_back(ground: Ground) -> None:
+    ours, theirs = ground.store("one"), ground.store("two")
+    lease = await ours.lease(60)
+    assert lease is not None
+    assert await theirs.lease(60) is None
+    assert await theirs.holder() == "one"
+    lease.release()
+    await until(lambda: ground.record.holder is None)
+    assert await theirs.lease(60) is not None
+
+
+async def test_a_lease_ends_by_itself_when_its_holder_does_not_come_back(ground: Ground) -> None:
+    assert await ground.store("one").lease(60) is not None
+    ground.clock.pass_(61)
+    assert await ground.store("two").lease(60) is not None
+    assert await ground.store().holder() == "two"
+
+
+async def test_giving_a_lease_back_does_not_end_the_next_one(ground: Ground) -> None:
+    ours = ground.store("one")
+    first = await ours.lease(60)
+    assert first is not None
+    first.release()
+    assert await ours.lease(60) is not None
+    await asyncio.sleep(0)
+    assert ground.record.holder == "one"
+
+
+async def test_a_lease_that_can_not_be_given_back_is_left_to_end(ground: Ground) -> None:
+    lease = await ground.store("one").lease(60)
+    assert lease is not None
+    ground.record.reachable = False
+    lease.release()
+    await ground.tasks.drain(1)
+    ground.record.reachable = True
+    ground.clock.pass_(61)
+    assert await ground.store("two").lease(60) is not None
+
+
+async def test_closing_ends_the_watch(ground: Ground) -> None:
+    ours = ground.store()
+
+    async def look() -> None:
+        await asyncio.sleep(0)
+
+    ours.watch(look)
+    await until(lambda: len(ground.record.watchers) == 1)
+    await ours.close()
+    await ours.close()
+    assert ground.record.watchers == []
+
+
+async def test_what_is_shown_has_no_token_in_it(ground: Ground) -> None:
+    ours = ground.store()
+    await ours.update(lambda _: mint(1))
+    for each in (repr(ours), repr(Kept(ground.record.content, "1"))):
+        assert "a0000" not in each
+        assert "r0000" not in each

@@ -1,0 +1,294 @@
+"""Replicas that share a grant over a network: one redeem serves them all, and none is lost (laws 1, 2, 4, 5, 6)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from fleet import REDEEM_TIMEOUT, Fleet
+from rig import TurnedClock, assert_silent, until
+
+from proxy.credential.oauth2 import State
+from proxy.credential.policy import Policy
+from proxy.credential.refresh import HEARD_FOR
+from proxy.simulator import Fault, Simulator
+
+HOUR = 3600
+TOKEN_PATH = "/oauth2/access_token"
+BELIEVED_AFTER = 2 * REDEEM_TIMEOUT + 5 + 1
+"""Seconds after which no replica can still be storing what it redeemed: a redeem, and a lease."""
+
+
+@pytest.fixture
+async def fleet(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Fleet]:
+    caplog.set_level("DEBUG", "proxy")
+    clock = TurnedClock()
+    async with Simulator(clock=clock.wall, expires_in=HOUR) as simulator, aiohttp.ClientSession() as session:
+        fleet = Fleet(simulator, session, clock)
+        yield fleet
+        for replica in fleet.replicas:
+            await replica.end()
+        assert_silent(set(simulator.minted), [caplog.text, *(repr(each) for each in fleet.replicas)])
+
+
+@pytest.mark.parametrize("size", [2, 8, 40])
+async def test_a_fleet_starts_with_one_redeem(fleet: Fleet, size: int) -> None:
+    fleet.join(size)
+    assert await fleet.load() == {200}
+    assert fleet.redeems == [200]
+    assert fleet.generations == {1}
+
+
+@pytest.mark.parametrize("size", [2, 8, 40])
+async def test_a_token_that_expires_costs_a_fleet_one_redeem(fleet: Fleet, size: int) -> None:
+    fleet.join(size)
+    assert await fleet.load() == {200}
+    for generation in (2, 3, 4):
+        fleet.clock.pass_(HOUR + 1)
+        assert await fleet.load() == {200}
+        assert fleet.generations == {generation}
+    assert fleet.redeems == [200] * 4
+
+
+@pytest.mark.parametrize("size", [2, 8, 40])
+async def test_a_token_that_is_refused_costs_a_fleet_one_redeem_and_every_request_is_answered(
+    fleet: Fleet, size: int
+) -> None:
+    """The old token dies at the redeem: a sibling's 401 waits for the lease's holder, adopts, and is replayed."""
+    fleet.join(size)
+    assert await fleet.load() == {200}
+    for generation in (2, 3, 4):
+        fleet.simulator.revoke_access_tokens()
+        assert await fleet.load() == {200}
+        assert fleet.generations == {generation}
+    assert fleet.redeems == [200] * 4
+
+
+async def test_what_one_replica_refreshes_behind_the_traffic_the_others_take_without_a_401(fleet: Fleet) -> None:
+    fleet.join(8)
+    await fleet.look()
+    assert await fleet.load() == {200}
+    fleet.clock.pass_(HOUR * 0.95)
+    await fleet.replicas[3].credential.look()
+    await until(lambda: fleet.generations == {2})
+    asked = len(fleet.simulator.journal)
+    assert await fleet.load() == {200}
+    assert len(fleet.simulator.journal) == asked + 8 * 5
+    assert fleet.redeems == [200] * 2
+
+
+async def test_replicas_find_a_token_stale_one_after_the_other(fleet: Fleet) -> None:
+    """So that the first refreshes for all, instead of all at once asking for the lease."""
+    fleet.join()
+    await fleet.load()
+    grant = fleet.replicas[0].refresher.keeper.ledger.grant
+    assert grant is not None
+    stale = [lent.stale_at for late in (0.0, 0.5, 1.0) if (lent := Policy(late=late).lend(grant)) is not None]
+    assert stale[1] - stale[0] == pytest.approx(30)
+    assert stale[2] - stale[0] == pytest.approx(60)
+
+
+# Redeems of one token by two
+
+
+async def test_of_two_that_redeem_one_token_the_one_that_succeeds_is_kept_though_it_saves_last(fleet: Fleet) -> None:
+    """It could not save, and the lease was lost; the other one's refusal is written before, and is not believed."""
+    one, two = fleet.join(2)
+    assert await fleet.load() == {200}
+    fleet.simulator.revoke_access_tokens()
+    gate = hold(fleet)
+    asking = asyncio.create_task(fleet.ask(one))
+    await until(lambda: len(fleet.redeems) == 2)
+    one.engine.cut_off = True
+    gate.set()
+    assert await asking == 200  # the pair is lent from memory
+    fleet.record.holder = None
+    assert await fleet.ask(two) in {401, 503}
+    assert fleet.redeems == [200, 200, 400]
+    assert two.credential.state is not State.DEAD
+    assert "another replica may have spent it, and be storing the new pair" in two.trouble
+    one.engine.cut_off = False
+    await until(lambda: one.credential.stored)
+    await two.credential.look()
+    await until(lambda: fleet.generations == {2})
+    assert await fleet.load() == {200}
+    assert fleet.redeems == [200, 200, 400]
+    assert (one.outrun, two.outrun) == (0, 1)
+    assert two.trouble == ""
+
+
+async def test_of_two_that_redeem_one_token_the_one_that_succeeds_is_kept_when_it_saves_first(fleet: Fleet) -> None:
+    one, two = fleet.join(2)
+    assert await fleet.load() == {200}
+    fleet.simulator.revoke_access_tokens()
+    gate = hold(fleet)
+    asking = asyncio.create_task(fleet.ask(one))
+    await until(lambda: len(fleet.redeems) == 2)
+    fleet.record.holder = None  # evicted, or its time is over while the request is on its way
+    assert await fleet.ask(two) == 200
+    gate.set()
+    assert await asking == 200
+    assert fleet.generations == {2}
+    assert sorted(fleet.redeems) == [200, 200, 400]
+    assert (one.outrun, two.outrun) == (1, 0)
+
+
+async def test_a_refusal_is_believed_when_no_replica_can_still_be_storing_what_it_redeemed(fleet: Fleet) -> None:
+    """Then the others do not ask again, nor does one that starts: PandaDoc was asked once for all of them (law 6)."""
+    fleet.wait = 2
+    fleet.join(8)
+    assert await fleet.load() == {200}
+    fleet.simulator.revoke_grants()
+    fleet.clock.pass_(HOUR + 1)
+    assert await fleet.load() == {503}
+    assert {each.credential.state for each in fleet.replicas} == {State.EXPIRED}
+    fleet.clock.pass_(BELIEVED_AFTER)
+    assert await fleet.load() == {503}
+    assert {each.credential.state for each in fleet.replicas} == {State.DEAD}
+    assert all("pandadoc-proxy login" in each.trouble for each in fleet.replicas)
+    fleet.join()
+    assert await fleet.load() == {503}
+    assert fleet.redeems == [200, 400]
+    fleet.clock.pass_(HEARD_FOR + 1)
+    fleet.join()
+    assert await fleet.load() == {503}
+    assert fleet.redeems == [200, 400, 400]  # whoever starts much later asks by itself, once for all
+
+
+async def test_a_login_heals_all_replicas_without_a_restart(fleet: Fleet) -> None:
+    fleet.wait = 2
+    fleet.join(8)
+    await fleet.look()
+    assert await fleet.load() == {200}
+    fleet.simulator.revoke_grants()
+    fleet.clock.pass_(HOUR + 1)
+    assert await fleet.load() == {503}
+    fleet.clock.pass_(BELIEVED_AFTER)
+    assert await fleet.load() == {503}
+    await fleet.log_in()
+    await until(lambda: fleet.generations == {2})
+    assert {each.credential.state for each in fleet.replicas} == {State.FRESH}
+    assert await fleet.load() == {200}
+    assert [each.outrun for each in fleet.replicas] == [0] * 8
+
+
+async def test_it_is_written_down_who_minted_which_generation_and_who_has_the_lease(fleet: Fleet) -> None:
+    one, two = fleet.join(2)
+    assert await fleet.ask(one) == 200
+    fleet.clock.pass_(HOUR + 1)
+    assert await fleet.ask(two) == 200
+    await fleet.log_in()
+    kept = await one.store.load()
+    assert [(mint.generation, mint.by) for mint in kept.minted] == [(1, "pod-0"), (2, "pod-1"), (3, "laptop")]
+    gate = hold(fleet)
+    fleet.clock.pass_(HOUR + 1)
+    asking = asyncio.create_task(fleet.ask(two))
+    await until(lambda: len(fleet.redeems) == 3)
+    assert await one.store.holder() == "pod-1"
+    gate.set()
+    assert await asking == 200
+
+
+# An engine that is gone
+
+
+async def test_while_the_engine_is_unreachable_a_good_token_is_lent_and_nothing_is_refreshed(fleet: Fleet) -> None:
+    fleet.join(3)
+    await fleet.look()
+    assert await fleet.load() == {200}
+    fleet.record.reachable = False
+    assert await fleet.load() == {200}
+    fleet.clock.pass_(HOUR * 0.95)
+    await fleet.look()
+    assert await fleet.load() == {200}
+    await fleet.settle()
+    assert fleet.redeems == [200]
+    fleet.clock.pass_(HOUR)
+    assert await fleet.load() == {503}
+    assert all("the test's memory does not answer" in each.trouble for each in fleet.replicas)
+    assert fleet.redeems == [200]
+    assert {each.credential.state for each in fleet.replicas} == {State.EXPIRED}
+
+
+async def test_all_replicas_are_back_within_seconds_of_the_engine(fleet: Fleet) -> None:
+    fleet.join(3)
+    await fleet.look()
+    assert await fleet.load() == {200}
+    fleet.record.reachable = False
+    fleet.record.changed()
+    fleet.clock.pass_(HOUR + 1)
+    assert await fleet.load() == {503}
+    fleet.record.reachable = True
+    fleet.clock.pass_(2)
+    assert await fleet.load() == {200}
+    assert fleet.redeems == [200, 200]
+
+
+async def test_a_replica_may_be_told_to_refresh_without_the_engine_and_stores_it_later(fleet: Fleet) -> None:
+    fleet.policy = Policy(alone=True)
+    (one,) = fleet.join()
+    assert await fleet.ask(one) == 200
+    fleet.record.reachable = False
+    fleet.clock.pass_(HOUR + 1)
+    assert await fleet.ask(one) == 200
+    assert not one.credential.stored
+    fleet.record.reachable = True
+    await until(lambda: one.credential.stored)
+    assert (await one.store.load()).generation == 2
+
+
+async def test_what_an_engine_has_lost_the_replicas_that_still_have_it_write_again(fleet: Fleet) -> None:
+    fleet.join(8)
+    await fleet.look()
+    assert await fleet.load() == {200}
+    fleet.record.calls.clear()
+    fleet.record.flush()
+    await until(lambda: fleet.record.content != b"")
+    await fleet.settle()
+    assert fleet.record.calls["write"] <= 8
+    (late,) = fleet.join()
+    assert await fleet.ask(late) == 200
+    assert fleet.redeems == [200]
+
+
+async def test_a_replica_that_starts_on_an_engine_that_lost_its_data_waits_for_those_that_have_it(
+    fleet: Fleet,
+) -> None:
+    """It has a seed, which was spent long ago; its refusal is not believed."""
+    (old,) = fleet.join()
+    assert await fleet.ask(old) == 200
+    fleet.record.flush()
+    (new,) = fleet.join()
+    assert await fleet.ask(new) == 503
+    assert fleet.redeems == [200, 400]
+    assert new.credential.state is not State.DEAD
+    fleet.clock.pass_(10)
+    await fleet.look()
+    await until(lambda: fleet.generations == {1})
+    assert await fleet.load() == {200}
+
+
+async def test_a_pair_that_could_not_be_stored_is_not_lost_while_its_replica_lives(fleet: Fleet) -> None:
+    """Its siblings get 401s meanwhile, and go on with it as soon as it is stored."""
+    fleet.join(3)
+    assert await fleet.load() == {200}
+    fleet.simulator.revoke_access_tokens()
+    gate = hold(fleet)
+    asking = asyncio.create_task(fleet.ask(fleet.replicas[0]))
+    await until(lambda: len(fleet.redeems) == 2)
+    fleet.record.reachable = False
+    gate.set()
+    assert await asking == 200
+    assert await fleet.ask(fleet.replicas[1]) == 401
+    fleet.record.reachable = True
+    await until(lambda: fleet.replicas[0].credential.stored)
+    fleet.clock.pass_(10)
+    assert await fleet.load() == {200}
+    assert fleet.redeems == [200, 200]
+
+
+def hold(fleet: Fleet) -> asyncio.Event:
+    """Hold the next redeem at PandaDoc's door until the event is set."""
+    gate = asyncio.Event()
+    fleet.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    return gate
