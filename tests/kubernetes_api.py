@@ -1,4 +1,4 @@
-"""A stand-in for a Kubernetes API server: Secrets and Leases, watched, over TLS, for whom RBAC allows it.
+"""A stand-in for a Kubernetes API server: Secrets and Leases, watched, over TLS, for whom our own manifests allow it.
 
 It is broken where a test says so. As a program it is a process of its own, which may be stopped and killed:
 
@@ -13,13 +13,14 @@ import json
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 import trustme
+import yaml
 from aiohttp import web
 from kubernetes_objects import API_VERSIONS, KINDS, Key, Object, Objects, Problem
 from mounted import MountedFolder
@@ -41,6 +42,9 @@ UNHEARD: Final = 299
 """What stands in `seen` for an answer that nobody was given."""
 
 
+MANIFESTS: Final = Path(__file__).parents[1] / "deploy" / "kubernetes" / "fleet"
+
+
 @dataclass(frozen=True)
 class Rule:
     """A PolicyRule (rbac.authorization.k8s.io/v1) with names."""
@@ -55,20 +59,16 @@ class Rule:
         return named and (self.group, self.plural) == (ask.group, ask.plural) and ask.verb in self.verbs
 
 
-def rules_of(role: Mapping[str, Any]) -> list[Rule]:
-    """Read the rules of a Role as it stands in a manifest."""
+def granted() -> list[Rule]:
+    """Return what the Role that we ship allows, and nothing else."""
+    documents = yaml.safe_load_all((MANIFESTS / "account.yaml").read_text())
+    (role,) = (each for each in documents if each["kind"] == "Role")
     return [
         Rule(group, plural, frozenset(rule.get("resourceNames", ())), frozenset(rule["verbs"]))
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for plural in rule["resources"]
     ]
-
-
-BY_NAME_ONLY: Final = (
-    Rule("", "secrets", frozenset({SECRET}), frozenset({"get", "list", "watch", "patch"})),
-    Rule("coordination.k8s.io", "leases", frozenset({LEASE}), frozenset({"get", "patch"})),
-)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class KubernetesApi:
     """One API server and what it keeps. `seen` grows with each request; tokens come and go by `rotate`."""
 
     folder: Path
-    rules: Sequence[Rule] = BY_NAME_ONLY
+    rules: Sequence[Rule] = field(default_factory=granted)
     bookmarks: float = 0.05  # seconds between two of them; a real one takes about a minute
     port: int = 0
     objects: Objects = field(default_factory=Objects)
@@ -173,11 +173,10 @@ class KubernetesApi:
     # As an administrator sees it
 
     def apply_manifests(self) -> None:
-        """Make the empty objects, as the manifests do."""
-        self.objects.create(
-            Key("secrets", NAMESPACE, SECRET), {"metadata": {"labels": {"app": "shop"}}, "type": "Opaque"}
-        )
-        self.objects.create(Key("leases", NAMESPACE, LEASE), {"metadata": {}, "spec": {}})
+        """Make what we ship: `kubectl create -f grant.yaml`."""
+        for each in yaml.safe_load_all((MANIFESTS / "grant.yaml").read_text()):
+            plural = f"{each['kind'].lower()}s"
+            self.objects.create(Key(plural, NAMESPACE, each["metadata"]["name"]), each)
 
     @property
     def secret(self) -> Object:

@@ -96,8 +96,9 @@ async def test_what_others_keep_in_the_secret_is_left_alone(
     kubernetes.edit("secrets", metadata={"annotations": {"team": "sales"}}, data={"other": "Yg=="})
     assert await engine.write(b"ours", before.version) is None
     assert await engine.write(b"ours", (await engine.read()).version) is not None
-    metadata = kubernetes.secret["metadata"]
-    assert (metadata["labels"], metadata["annotations"]) == ({"app": "shop"}, {"team": "sales"})
+    annotations = kubernetes.secret["metadata"]["annotations"]
+    assert annotations["team"] == "sales"
+    assert annotations["helm.sh/resource-policy"] == "keep"
     assert kubernetes.secret["data"]["other"] == "Yg=="
     assert kubernetes.secret["type"] == "Opaque"
 
