@@ -1,18 +1,14 @@
 """A stand-in for a Kubernetes API server: Secrets and Leases, watched, over TLS, for whom our own manifests allow it.
 
-It is broken where a test says so. As a program it is a process of its own, which may be stopped and killed:
-
-    python kubernetes_api.py FOLDER PORT     keeps its objects in FOLDER/etcd.json; SIGUSR1: forget the history
-
-No kube-apiserver can be had where the tests run: what this one does is written after the documentation, and has
-tests of its own.
+It is broken where a test says so. No kube-apiserver can be had where the tests run: what this one does is written
+after the documentation, and has tests of its own.
 """
 
 import asyncio
 import json
 import re
 import ssl
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -103,6 +99,21 @@ class Ask:
 
 
 @dataclass
+class Moment:
+    """A patch that will be made, and what is to happen then. `number` counts down to it."""
+
+    plural: str
+    number: int
+    then: Callable[[str], None]  # is given the token of whoever patches
+    made: bool  # whether it happens when the patch was made; else before, and then it is not made at all
+    answered: bool  # whether whoever patches is told
+
+    def has_come(self, ask: Ask) -> bool:
+        self.number -= ask.plural == self.plural
+        return self.number == 0 and ask.plural == self.plural
+
+
+@dataclass
 class Faults:
     """What a test wants broken; each field changes by its hand alone, `throttled` and `lost` also by being obeyed."""
 
@@ -116,6 +127,7 @@ class Faults:
     deaf: bool = False  # watches stay open and tell nothing
     dribble: float = 0.0  # seconds between the two halves of an event
     cut: bool = False  # a watch ends after half an event
+    moment: Moment | None = None
 
 
 @dataclass
@@ -165,6 +177,24 @@ class KubernetesApi:
         self.mount.put(token=token.encode(), namespace=NAMESPACE.encode(), **{"ca.crt": self.ca.cert_pem.bytes()})
         return token
 
+    def kubeconfig(self) -> tuple[Path, str]:
+        """Write the kubeconfig of one more replica; return it and the token that it shows."""
+        name = f"replica-{len(self.tokens)}"
+        folder, token = self.folder / name, f"service-account-token-of-{name}-{id(self):x}"
+        folder.mkdir()
+        (folder / "token").write_text(token)
+        (folder / "ca.crt").write_bytes(self.ca.cert_pem.bytes())
+        self.tokens.add(token)
+        cluster = {"server": f"https://{BIND}:{self.port}", "certificate-authority": "ca.crt"}
+        config = {
+            "clusters": [{"name": "c", "cluster": cluster}],
+            "users": [{"name": "u", "user": {"tokenFile": "token"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": NAMESPACE}}],
+            "current-context": "x",
+        }
+        (folder / "config").write_text(yaml.safe_dump(config))
+        return folder / "config", token
+
     def renew_authority(self) -> None:
         """Have another authority from the next start on; pods are told of it."""
         self.ca = trustme.CA()
@@ -181,6 +211,12 @@ class KubernetesApi:
     @property
     def secret(self) -> Object:
         return self.objects.get(Key("secrets", NAMESPACE, SECRET))
+
+    @property
+    def record(self) -> Object:
+        """What the replicas keep in the Secret."""
+        kept: Object = json.loads(b64decode(self.secret["data"]["grant.json"]))
+        return kept
 
     @property
     def lease(self) -> Object:
@@ -265,19 +301,45 @@ class KubernetesApi:
             return await self._watch(ask, request)
         if ask.verb in {"list", "get"}:
             return web.json_response(self._listed(ask) if ask.verb == "list" else self.objects.get(ask.key))
+        return self._change(ask, request, body)
+
+    def _change(self, ask: Ask, request: web.BaseRequest, body: bytes) -> web.Response:
+        moment = self.faults.moment
+        if moment is not None and not (self._will_do(ask, body) and moment.has_come(ask)):
+            moment = None
+        if moment is not None and not moment.made:
+            return self._cut_off(request, moment)
         written = self._written(ask, request, body)
         self.tell()
         if ask.verb == "patch" and self.faults.lost:
             self.faults.lost -= 1
-            assert request.transport is not None
-            request.transport.abort()
-            return web.Response(status=UNHEARD)
+            return self._cut_off(request)
+        if moment is not None and not moment.answered:
+            return self._cut_off(request, moment)
+        if moment is not None:
+            self._have_it_happen(request, moment)
         return web.json_response(written)
+
+    def _will_do(self, ask: Ask, body: bytes) -> bool:
+        version = json.loads(body)["metadata"]["resourceVersion"]
+        return bool(version == self.objects.get(ask.key)["metadata"]["resourceVersion"])
+
+    def _cut_off(self, request: web.BaseRequest, moment: Moment | None = None) -> web.Response:
+        """End the connection without an answer."""
+        if moment is not None:
+            self._have_it_happen(request, moment)
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response(status=UNHEARD)
+
+    def _have_it_happen(self, request: web.BaseRequest, moment: Moment) -> None:
+        self.faults.moment = None
+        moment.then(_token(request))
 
     def _admit(self, ask: Ask, request: web.BaseRequest) -> None:
         if request.get_extra_info("peercert"):
             return
-        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        token = _token(request)
         if token not in self.tokens:
             raise Problem(401, "Unauthorized", "Unauthorized")
         if ask.namespace != NAMESPACE or not any(rule.allows(ask) for rule in self.rules):
@@ -371,6 +433,10 @@ class KubernetesApi:
             raise ConnectionResetError
         await asyncio.sleep(self.faults.dribble)
         await stream.write(line[half:])
+
+
+def _token(request: web.BaseRequest) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _chosen(key: Key, ask: Ask) -> bool:
