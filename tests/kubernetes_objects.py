@@ -6,7 +6,6 @@ Secret v1 core and Lease v1 coordination.k8s.io.
 
 import binascii
 import copy
-import json
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -134,17 +133,6 @@ class Objects:
         self.kept[key] = {**made, **identity, "metadata": metadata}
         self.history.append(Change(self.revision, what, key, self.kept[key]))
         return self.kept[key]
-
-    def dumped(self) -> str:
-        kept = [[key.plural, key.namespace, key.name, each] for key, each in self.kept.items()]
-        return json.dumps({"revision": self.revision, "kept": kept})
-
-    def restore(self, dumped: str) -> None:
-        """Take what an earlier process kept; it has taken the history with it."""
-        read = json.loads(dumped)
-        self.revision = read["revision"]
-        self.kept = {Key(plural, namespace, name): each for plural, namespace, name, each in read["kept"]}
-        self.compact()
 
 
 def merged(target: Any, patch: Any) -> Any:

@@ -6,7 +6,6 @@ tokens are taken from it. What it writes is never shown, what it says on standar
 
 import asyncio
 import os
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -95,8 +94,9 @@ class ExecPlugin:
                 f"The kubeconfig's program {self._plugin.command} took longer than {LIMIT:g} s."
             ) from fault
         finally:
-            with suppress(ProcessLookupError):
+            if program.returncode is None:
                 program.kill()
+                await program.wait()
         if program.returncode:
             raise KubernetesFault(
                 f"The kubeconfig's program {self._plugin.command} ended with {program.returncode}: log in with it."
