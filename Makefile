@@ -97,8 +97,9 @@ format: $(READY) ## let ruff rewrite the layout
 .PHONY: lock
 lock: ## pin anew (needs uv); hashes, no addresses
 	$(COMPILE) -o requirements/run.txt pyproject.toml
-	$(COMPILE) -c requirements/run.txt --extra otel -o requirements/otel.txt pyproject.toml
-	$(COMPILE) -c requirements/otel.txt --extra otel --group dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) -c requirements/run.txt --extra redis -o requirements/redis.txt pyproject.toml
+	$(COMPILE) -c requirements/redis.txt --extra redis --extra otel -o requirements/otel.txt pyproject.toml
+	$(COMPILE) -c requirements/otel.txt --extra redis --extra otel --group dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) -c requirements/dev.txt --group torture -o requirements/torture.txt
 	$(COMPILE) --no-deps --group manifests -o requirements/manifests.txt
 	$(COMPILE) --group bench-envoy -o requirements/bench-envoy.txt

@@ -241,9 +241,11 @@ def _composable(path: Path | None) -> "Config":
 def _read(path: Path | None) -> "Config":
     """Read the configuration and look at what only shows when the parts are put together. Raises BadConfig."""
     from proxy.compose_credentials import refuse_shared_stores
+    from proxy.compose_engine import refuse_unusable_engines
     from proxy.config import load
 
     config = load(path, environ=os.environ)
+    refuse_unusable_engines(config)
     refuse_shared_stores(config, _state_home())
     return config
 

@@ -2,25 +2,53 @@
 
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 
 from proxy.clock import SystemClock
-from proxy.config import KubernetesStore, RedisStore, SharedStore
+from proxy.config import BadConfig, Config, Fault, KubernetesStore, OAuth2Credential, RedisStore, SharedStore
 from proxy.credential.engine import Engine
+from proxy.credential.redis_address import BadAddress, parse
 from proxy.secret_reader import SecretReader
+from proxy.secrets import SecretUnavailable
+
+NO_REDIS = "redis-py is not installed: install pandadoc-proxy[redis], or build the image with REQUIREMENTS=redis"
 
 
 def engine(store: SharedStore, owner: Callable[[], Awaitable[str]], reader: SecretReader) -> Engine:
     """Make the way to what replicas share; connects to nothing yet. `owner` names whose grant it is."""
     if isinstance(store, RedisStore):
-        raise NotImplementedError  # RedisEngine arrives with the branch "redis"
+        return _redis(store, owner, reader)
     return _kubernetes(store, reader)
+
+
+def refuse_unusable_engines(config: Config) -> None:
+    """Raise BadConfig where an engine can't be had: what it needs is not installed, or its address is none."""
+    faults = []
+    for name, credential in config.credentials.items():
+        if isinstance(credential, OAuth2Credential) and isinstance(credential.store, RedisStore):
+            path = f"credentials.{name}.oauth2.store.redis"
+            faults += [
+                Fault(str(config.source or "environment"), f"{path}{key}", flaw)
+                for key, flaw in _flaws_of_redis(credential.store)
+            ]
+    if faults:
+        raise BadConfig(*faults)
+
+
+def _redis(store: RedisStore, owner: Callable[[], Awaitable[str]], reader: SecretReader) -> Engine:
+    from proxy.credential.redis_client import Way  # noqa: PLC0415 - redis-py is an extra, and 10 MiB
+    from proxy.credential.redis_engine import RedisEngine  # noqa: PLC0415 - the same
+
+    way = Way(store.sentinel, cluster=store.cluster, ca_file=store.ca_file)
+    return RedisEngine(partial(reader.read, store.url), owner, prefix=store.prefix, way=way)
 
 
 def _kubernetes(store: KubernetesStore, reader: SecretReader) -> Engine:
     from proxy.credential.kubernetes_engine import KubernetesEngine  # noqa: PLC0415 - see above
-    from proxy.kubernetes.api import Api  # noqa: PLC0415
-    from proxy.kubernetes.discovery import Discovery  # noqa: PLC0415
+    from proxy.kubernetes.api import Api  # noqa: PLC0415 - the same
+    from proxy.kubernetes.discovery import Discovery  # noqa: PLC0415 - the same
 
     clock = SystemClock()  # leases and streams last in real time, whatever a grant's clock says
     discovery = Discovery(os.environ, store.kubeconfig, reader, clock.monotonic)
@@ -32,3 +60,14 @@ def _kubernetes(store: KubernetesStore, reader: SecretReader) -> Engine:
         clock=clock,
         jitter=random.random,
     )
+
+
+def _flaws_of_redis(store: RedisStore) -> Iterator[tuple[str, str]]:
+    if find_spec("redis") is None:
+        yield "", NO_REDIS
+    try:
+        parse(store.url.read(), several=bool(store.sentinel or store.cluster))
+    except BadAddress as fault:
+        yield ".url", str(fault)
+    except SecretUnavailable:
+        pass  # told when it is needed: a file may come later

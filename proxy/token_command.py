@@ -64,6 +64,7 @@ async def _status(parts: CredentialParts, name: str) -> Status:
     try:
         await refresher.keeper.read_again()
         seed = await refresher.keeper.new_lineage()
+        holder = await refresher.keeper.store.holder()
     except (StoreError, SecretUnavailable) as fault:
         return unknown_status(name, str(fault), store)
     around = Circumstances(
@@ -73,6 +74,7 @@ async def _status(parts: CredentialParts, name: str) -> Status:
         may_retry=credential.unknown_outcome == "retry",
         redeem_time=credential.redeem_timeout + PATIENCE_SLACK,
         store=store,
+        lease_holder=holder,
     )
     return grant_status(refresher.keeper.ledger, around, refresher.advice)
 

@@ -27,7 +27,8 @@ class GrantKeeper:
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
     not in the store, by `_store_now` and `_keep_later`; `_saving`, the last task to store one late, by `_store_now`;
-    `_given_up`, intents that were never sent and may still be written, by `begin`.
+    `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
+    store had when it was last read, by `read_again`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class GrantKeeper:
         self._unstored = False
         self._saving: asyncio.Task[None] | None = None
         self._given_up: set[Intent] = set()
+        self._seen_intent: Intent | None = None
         self._notice = Notice(log)
         self._lockless = Notice(log)
         self._unreadable = Notice(log, logging.CRITICAL)
@@ -83,7 +85,10 @@ class GrantKeeper:
                 raise
             self._unreadable.say(f"credential {self._name}: refreshing from memory only. {fault}")
             return
-        self.ledger = ledger.merged(self.ledger, kept)
+        ours = self.ledger
+        if ours.intent == self._seen_intent:  # it was the store's, and is over if it is not there any more
+            ours = replace(ours, intent=None)
+        self.ledger, self._seen_intent = ledger.merged(ours, kept), kept.intent
         if self.ledger.grant != kept.grant and not self._unstored:
             text = "credential %s: the store has lost generation %d; it is written there again"
             log.error(text, self._name, self.ledger.generation)

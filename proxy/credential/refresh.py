@@ -103,7 +103,7 @@ class Refresher:
 
     What changes, all of it on the event loop:
     `credential`, `_lent`             what is lent, and the grant it is from; `_publish`
-    `seed_waits`                      whether a new seed waits to be redeemed; `look`, `_round`, `_keep`, `_refused`
+    `seed_waits`                      whether a new seed waits to be redeemed; `_seeded`, `_round`, `_keep`, `_refused`
     `in_flight`                       the one refresh; `start`
     `trouble`, `try_at`, `failures`   why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`
     `failed_at`                       when the last refresh failed, by the wall; `_fail`
@@ -201,9 +201,7 @@ class Refresher:
         if self.in_flight is not None:
             return
         try:
-            await self.keeper.read_again(peek=True)
-            seeded = await self.keeper.new_lineage()
-            self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
+            await self._seeded(urgent=False)
             self._adopt()
             await self._forget_trouble()
         finally:
@@ -299,24 +297,35 @@ class Refresher:
         redeem_timeout = self._endpoint.redeem_timeout
         patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
         for turn in count():
-            if turn and await self._served(order):
+            if await self._settled(order):
                 return
             lease = await self.keeper.lease(redeem_timeout + LEASE_SLACK, urgent=self._from_memory(order))
-            if lease is None and self._clock.monotonic() < patience:
-                if await self._served(order):
+            if lease is not None or self._clock.monotonic() >= patience:
+                if await self._with_lease(order, lease):
                     return
-            elif await self._with_lease(order, lease):
-                return
-            elif turn < QUICK_TURNS:
-                continue
+                if turn < QUICK_TURNS:
+                    continue
             if await self._tasks.pause_until(self.keeper.store.news()):
                 raise self._waiting_helps("Another process is refreshing it, and this one is ending")
 
-    async def _served(self, order: _Order) -> bool:
-        """Tell whether another process has done what was ordered."""
-        await self.keeper.read_again(urgent=self._from_memory(order), peek=True)
-        self._adopt()
-        return self._needless(order)
+    async def _settled(self, order: _Order) -> bool:
+        """Tell whether the lease is not even needed: another process has done what was ordered, or was refused.
+
+        Raises OperatorError where nothing that lives is known.
+        """
+        seeded = await self._seeded(urgent=self._from_memory(order))
+        if self._adopt() or self._needless(order):
+            return True
+        client = await self._secrets.client()
+        grant = self._alive(client, seeded)
+        return self._heard(grant, order) and await self._refused(Refused("invalid_grant"), grant, client, order)
+
+    async def _seeded(self, *, urgent: bool) -> Grant | None:
+        """Look at what is kept, and at the configuration; return the grant that a new seed begins."""
+        await self.keeper.read_again(urgent=urgent, peek=True)
+        seeded = await self.keeper.new_lineage()
+        self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
+        return seeded
 
     async def _with_lease(self, order: _Order, lease: Lease | None) -> bool:
         """Have a round, and give the lease back; None stands for one that another process keeps for too long."""
@@ -341,7 +350,7 @@ class Refresher:
         client = await self._secrets.client()
         grant = self._alive(client, seeded)
         if self._heard(grant, order):
-            return await self._refused(Refused("invalid_grant"), grant, client, order, alone=True)
+            return await self._refused(Refused("invalid_grant"), grant, client, order)
         self._stop_in_doubt(grant)
         before = self.keeper.ledger.intent
         if not await self.keeper.begin(grant, urgent=self._from_memory(order) and grant is not seeded):
@@ -421,7 +430,8 @@ class Refresher:
         kept = self.keeper.ledger.grant
         lent = self._policy.lend(kept) if kept is not None else None
         if kept is None or lent is None or kept.access_token != reply.access_token:
-            self._count(order, OUTRUN)
+            if kept is not None and kept.lineage == renewed.lineage:
+                self._count(order, OUTRUN)
             self._adopt()  # somebody has logged in meanwhile, or another replica's redeem was the first to be stored
             return
         generation = self._publish(kept, lent)
@@ -446,7 +456,9 @@ class Refresher:
 
     # Failure
 
-    async def _refused(self, outcome: Refused, grant: Grant, client: Client, order: _Order, *, alone: bool) -> bool:
+    async def _refused(
+        self, outcome: Refused, grant: Grant, client: Client, order: _Order, *, alone: bool = True
+    ) -> bool:
         """Latch a grant that PandaDoc refuses; tell whether that settles it, or there is another to try (law 6).
 
         `alone`: no other process may be redeeming it.

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from proxy.credential.advice import Advice, moment, span
 from proxy.credential.credential import Credential, Freshness
-from proxy.credential.ledger import LOGIN, REFRESHED, SEEDED, Ledger
+from proxy.credential.ledger import LOGIN, REFRESHED, SEEDED, Ledger, Mint
 from proxy.credential.token_reply import PERMANENT, Cause
 
 STATES: Final = ("fresh", "stale", "expired", "dead", "refused")
@@ -18,6 +18,9 @@ MOMENTS: Final = frozenset({"obtained_at", "expires_at", "last_refresh_at", "lin
 UNSTORED: Final = (
     "The newest tokens are only in memory, and are lost if the proxy ends now. Mend the store; its log says how."
 )
+
+MINTS_SHOWN: Final = 3
+"""Generations whose makers people are shown."""
 
 Health = Literal["healthy", "failing", "dead", "unknown"]
 
@@ -42,6 +45,8 @@ class Status:
     lineage_fingerprint: str | None = None
     unfinished_since: float | None = None  # a redeem whose end is not written down
     store: str | None = None
+    minted: tuple[Mint, ...] = ()  # which replica brought the last generations, where several share the store
+    lease_holder: str | None = None  # the replica that is refreshing now
 
 
 def api_key_status(name: str, source: str, flaw: str | None) -> Status:
@@ -73,13 +78,14 @@ class Circumstances:
     may_retry: bool  # unknown_outcome: retry
     redeem_time: float  # seconds for which an unfinished redeem may still be running
     store: str
+    lease_holder: str | None = None
 
 
 def grant_status(ledger: Ledger, around: Circumstances, advice: Advice) -> Status:
     """Tell how a grant is."""
     health, state, text = _judged(ledger, around, advice)
     told = _of_ledger(advice.name, ledger, around.now)
-    return replace(told, health=health, state=state, advice=text, store=around.store)
+    return replace(told, health=health, state=state, advice=text, store=around.store, lease_holder=around.lease_holder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +122,13 @@ def _health(running: Running) -> Health:
 
 def document(status: Status) -> dict[str, object]:
     """Write it for scripts, moments as RFC 3339: for whoever reads it without a calculator."""
-    return {
-        key: datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds") if key in MOMENTS and value else value
-        for key, value in asdict(status).items()
-    } | {"healthy": status.health == "healthy"}
+    told = {key: _moment(value) if key in MOMENTS and value else value for key, value in asdict(status).items()}
+    minted = [{**asdict(mint), "at": _moment(mint.at)} for mint in status.minted]
+    return told | {"minted": minted, "healthy": status.health == "healthy"}
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def _of_ledger(name: str, ledger: Ledger, now: float) -> Status:
@@ -141,6 +150,7 @@ def _of_ledger(name: str, ledger: Ledger, now: float) -> Status:
         lineage_began_at=grant.lineage.began_at if grant else None,
         lineage_fingerprint=grant.lineage.fingerprint if grant else None,
         unfinished_since=intent.at if intent else None,
+        minted=ledger.minted,
     )
 
 
@@ -186,10 +196,16 @@ def table(status: Status, now: float) -> str:
         ("lineage", _lineage(status)),
         ("unfinished redeem", _ago(status.unfinished_since, now)),
         ("kept in", status.store),
+        ("minted", "; ".join(_mint(each) for each in reversed(status.minted[-MINTS_SHOWN:])) or None),
+        ("refreshing now", status.lease_holder),
         ("what to do", status.advice or None),
     ]
     lines = [f"  {label:<18} {text}" for label, text in rows if text is not None]
     return "\n".join((f"{status.credential}: {status.health}", *lines))
+
+
+def _mint(mint: Mint) -> str:
+    return f"{mint.generation} by {mint.by} at {moment(mint.at)}"
 
 
 def _ago(at: float | None, now: float) -> str | None:

@@ -11,7 +11,7 @@ from rig import TurnedClock
 from proxy.credential.file_store import FileStore, Place
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import Seed
-from proxy.credential.ledger import REFRESHED, Attempt, Grant, Ledger, Lineage, consented
+from proxy.credential.ledger import REFRESHED, Attempt, Grant, Intent, Ledger, Lineage, consented
 from proxy.credential.refusals import Refusals
 from proxy.credential.store import Lease, MemoryStore, Store, StoreError
 from proxy.secrets import Secret, SecretUnavailable
@@ -167,6 +167,25 @@ async def test_what_a_store_has_lost_and_can_not_take_is_tried_again(lending: Gr
     await lending.tasks.drain(1)
     assert lending.keeper.stored
     assert await lending.store.load() == kept(grant(1))
+
+
+async def test_a_doubt_that_another_process_had_and_that_is_over_is_none_of_ours(lending: Ground) -> None:
+    """It was on its way when we looked; unknown_outcome: stop would stop us for ever."""
+    theirs = Intent(grant(1).refresh_token.fingerprint(), 600.0)
+    await lending.store.has(kept(grant(1), intent=theirs))
+    await lending.keeper.read_again()
+    assert lending.keeper.ledger.intent == theirs
+    await lending.store.has(kept(grant(1)))
+    await lending.keeper.read_again()
+    assert lending.keeper.ledger.intent is None
+
+
+async def test_a_doubt_of_ours_that_could_not_be_written_stays(lending: Ground) -> None:
+    lending.store.full = True
+    assert await lending.keeper.begin(grant(1), urgent=True)
+    lending.store.full = False
+    await lending.keeper.read_again()
+    assert lending.keeper.ledger.intent is not None
 
 
 # A new lineage

@@ -155,6 +155,27 @@ async def test_a_refusal_is_believed_when_no_replica_can_still_be_storing_what_i
     assert fleet.redeems == [200, 400, 400]  # whoever starts much later asks by itself, once for all
 
 
+async def test_a_fleet_whose_grant_is_dead_asks_neither_pandadoc_nor_the_engine(fleet: Fleet) -> None:
+    fleet.wait = 2
+    fleet.join(8)
+    await fleet.look()
+    assert await fleet.load() == {200}
+    fleet.simulator.revoke_grants()
+    fleet.clock.pass_(HOUR + 1)
+    assert await fleet.load() == {503}
+    fleet.clock.pass_(BELIEVED_AFTER)
+    await fleet.look()
+    await fleet.settle()
+    assert {each.credential.state for each in fleet.replicas} == {State.DEAD}
+    fleet.record.calls.clear()
+    for _ in range(3):
+        fleet.clock.pass_(2.1)
+        await fleet.look()
+        assert await fleet.load() == {503}
+    assert not fleet.record.calls
+    assert fleet.redeems == [200, 400]
+
+
 async def test_a_login_heals_all_replicas_without_a_restart(fleet: Fleet) -> None:
     fleet.wait = 2
     fleet.join(8)

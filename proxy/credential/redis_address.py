@@ -1,0 +1,111 @@
+"""A Redis URL: where to connect, and as whom. Pure.
+
+    redis://USER:PASSWORD@HOST:6379/DB      rediss:// for TLS; without a user redis://:PASSWORD@HOST
+    redis://HOST:26379,HOST:26379/DB        several hosts, of Sentinel or of a cluster
+    unix://USER:PASSWORD@/PATH?db=DB
+
+Written as redis-py and redis-cli take it; but options behind a "?" are refused, for some of those would switch
+off what keeps a grant safe. Never here: a message with any part of the URL, for what looks like a host may be
+half of a password.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from proxy.secrets import Secret
+
+PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+
+_HOST: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
+_DATABASE: Final = re.compile(r"[0-9]{1,5}")
+
+SHAPE: Final = "write it as redis://USER:PASSWORD@HOST:6379/0, rediss:// for TLS, or unix:///PATH"
+ENCODED: Final = "characters such as / @ : # ? % in the password are written as %2F and so on"
+
+
+class BadAddress(ValueError):
+    """Not a URL that we can go to. The message says what to write instead, and holds nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """Where a Redis is: `hosts`, or the unix socket `path`."""
+
+    hosts: tuple[tuple[str, int], ...]
+    path: str
+    tls: bool
+    username: str | None
+    password: Secret | None
+    database: int
+
+    def __str__(self) -> str:
+        """Say it to people."""
+        if self.path:
+            return self.path
+        host, port = self.hosts[0]
+        first = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return first if len(self.hosts) == 1 else f"{first} and {len(self.hosts) - 1} more"
+
+
+def parse(url: Secret, *, several: bool = False, port: int = PORT) -> RedisAddress:
+    """Read the URL. `several` hosts only of what knows its way among them. Raises BadAddress."""
+    try:
+        parts = urlsplit(url.reveal())
+    except ValueError:  # brackets without an end; the message would show them
+        raise BadAddress(SHAPE) from None
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise BadAddress(SHAPE)
+    if parts.fragment:
+        raise BadAddress(f"it has a #: {ENCODED}")
+    userinfo, _, hosts = parts.netloc.rpartition("@")
+    username, password = _user(userinfo)
+    local = parts.scheme == "unix"
+    if local and (hosts or not parts.path):
+        raise BadAddress("a unix socket is written as unix:///PATH")
+    return RedisAddress(
+        hosts=() if local else _hosts(hosts, port, several=several),
+        path=unquote(parts.path) if local else "",
+        tls=parts.scheme == "rediss",
+        username=username,
+        password=password,
+        database=_database(parts, local=local),
+    )
+
+
+def _user(userinfo: str) -> tuple[str | None, Secret | None]:
+    username, colon, password = userinfo.partition(":")
+    if userinfo and not (colon and password):
+        raise BadAddress("it has a user without a password: a password alone is written as redis://:PASSWORD@HOST")
+    return unquote(username) or None, Secret(unquote(password)) if password else None
+
+
+def _hosts(text: str, port: int, *, several: bool) -> tuple[tuple[str, int], ...]:
+    found = tuple(_host(each, port) for each in text.split(","))
+    if len(found) > 1 and not several:
+        raise BadAddress("it has several hosts: that needs sentinel: NAME or cluster: true")
+    return found
+
+
+def _host(text: str, port: int) -> tuple[str, int]:
+    found = _HOST.fullmatch(text)
+    if found is None or not 0 < int(found["port"] or port) < 2**16:
+        raise BadAddress(f"it has no host, or no port, where those belong; {ENCODED}")
+    return found["ipv6"] or found["name"], int(found["port"] or port)
+
+
+def _database(parts: SplitResult, *, local: bool) -> int:
+    """Read the number: the path, or of a unix socket the only option there is."""
+    number = parts.path.removeprefix("/")
+    if local:
+        options = parse_qs(parts.query, keep_blank_values=True)
+        number = options.pop("db", [""])[-1]
+        if options:
+            raise BadAddress("it has options other than ?db=NUMBER: those are keys of the configuration, or not there")
+    elif parts.query:
+        raise BadAddress(f"it has options behind a ?: those are keys of the configuration, or not there; {ENCODED}")
+    if number and not _DATABASE.fullmatch(number):
+        raise BadAddress(f"the database behind the host must be a number; {ENCODED}")
+    return int(number or 0)

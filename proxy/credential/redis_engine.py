@@ -1,0 +1,197 @@
+"""What replicas share, in a Redis or a Valkey.
+
+    PREFIX:{OWNER}:grant     the record; what it holds is its version, for what was read is what was judged
+    PREFIX:{OWNER}:lease     who has the lease, until it expires
+    PREFIX:{OWNER}:changed   the channel on which a new record is announced, without it
+
+The braces keep all three in one slot of a cluster. Every change is one small script, so nothing comes between its
+reading and its writing. EVAL and not EVALSHA: after a failover no script is known, and 200 bytes now and then are
+cheaper than a second way for each call.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from proxy.credential.engine import Kept
+from proxy.credential.redis_address import PORT, SENTINEL_PORT, BadAddress, parse
+from proxy.credential.redis_client import LIMIT, RedisClient, Way
+from proxy.credential.redis_faults import RAISED, translated
+from proxy.credential.store import StoreError, StoreUnreachable
+from proxy.secrets import Secret, SecretUnavailable
+
+QUIET: Final = 10.0
+"""Seconds without a word on the channel after which a ping is sent: a connection may be dead and not know."""
+
+WRITE: Final = """
+local kept = redis.call('GET', KEYS[1]) or ''
+if redis.sha1hex(kept) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('PUBLISH', ARGV[3], '')
+return 1
+"""
+
+TAKE: Final = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+GIVE_BACK: Final = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+"""
+
+
+class RedisEngine:
+    """Keeps the record and the lease under keys of one owner.
+
+    What changes: `_client` and `_opened`, the URL that it was made for, by `_connected` and `close`; `_base`, what
+    the keys begin with, by `_key`.
+    """
+
+    poll = 15.0
+
+    def __init__(
+        self,
+        url: Callable[[], Awaitable[Secret]],
+        owner: Callable[[], Awaitable[str]],
+        *,
+        prefix: str,
+        way: Way,
+    ) -> None:
+        """`url` and `owner` may raise SecretUnavailable; the URL is read anew for every call."""
+        self._url = url
+        self._owner = owner
+        self._prefix = prefix
+        self._way = way
+        self._client: RedisClient | None = None
+        self._opened: Secret | None = None
+        self._base = ""
+        self._turn = asyncio.Lock()  # calls take turns on one connection
+        self.name = "Redis"
+
+    def __repr__(self) -> str:
+        return f"<RedisEngine {self.name} prefix {self._prefix}>"
+
+    async def read(self) -> Kept:
+        return _kept(await self._call(self._get, "grant") or b"")
+
+    async def write(self, content: bytes, version: str) -> Kept | None:
+        written = await self._run(WRITE, "grant", version, content, await self._key("changed"))
+        return _kept(content) if written else None
+
+    async def take(self, holder: str, seconds: float) -> bool:
+        return bool(await self._run(TAKE, "lease", holder, max(1, round(seconds * 1000))))
+
+    async def give_back(self, holder: str) -> None:
+        await self._run(GIVE_BACK, "lease", holder)
+
+    async def holder(self) -> str | None:
+        holder = await self._call(self._get, "lease")
+        return None if holder is None else holder.decode("utf-8", "replace")
+
+    async def watch(self) -> AsyncGenerator[Kept | None, None]:
+        with self._faults():
+            channel = await self._key("changed")
+            async with asyncio.timeout(LIMIT):
+                pubsub = await self._subscribed(channel)
+        try:
+            yield None
+            while True:
+                with self._faults():
+                    changed = await _told(pubsub)
+                if changed:
+                    yield None
+        finally:
+            with suppress(*RAISED):
+                await pubsub.aclose()
+
+    async def close(self) -> None:
+        client, self._client, self._opened = self._client, None, None
+        if client is not None:
+            with suppress(*RAISED):
+                async with asyncio.timeout(LIMIT):
+                    await client.close()
+
+    async def _run(self, script: str, key: str, *args: str | int | bytes) -> int:
+        async def run(redis: Any, key: str) -> int:
+            return int(await redis.eval(script, 1, key, *args))
+
+        done: int = await self._call(run, key)
+        return done
+
+    @staticmethod
+    async def _get(redis: Any, key: str) -> bytes | None:
+        content: bytes | None = await redis.get(key)
+        return content
+
+    async def _call(self, call: Callable[[Any, str], Awaitable[Any]], key: str) -> Any:
+        """Make one call, within its limit. Raises StoreError."""
+        with self._faults():
+            name = await self._key(key)
+            async with asyncio.timeout(LIMIT), self._turn:
+                return await call(await self._connected(), name)
+
+    async def _subscribed(self, channel: str) -> Any:
+        """Open the channel on a connection of its own."""
+        redis = await self._connected()
+        if self._way.cluster:
+            await redis.initialize()  # who has the channel's slot
+        pubsub = redis.pubsub()
+        try:
+            await pubsub.subscribe(channel)
+            await pubsub.get_message(timeout=LIMIT)  # its confirmation, or a refusal
+        except BaseException:
+            await pubsub.aclose()
+            raise
+        return pubsub
+
+    async def _connected(self) -> Any:
+        """Return the client; make it anew if the URL is another one by now."""
+        url = await self._url()
+        if self._client is None or url != self._opened:
+            port = SENTINEL_PORT if self._way.sentinel else PORT
+            address = parse(url, several=bool(self._way.sentinel or self._way.cluster), port=port)
+            await self.close()
+            self._client, self._opened = RedisClient(address, self._way), url
+            self.name = f"Redis at {address}"
+        return self._client.redis
+
+    async def _key(self, what: str) -> str:
+        self._base = self._base or f"{self._prefix}:{{{await self._owner()}}}"
+        return f"{self._base}:{what}"
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Make of everything that goes wrong one of the two things it can mean."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except TimeoutError:
+            raise StoreUnreachable(f"{self.name} does not answer within {LIMIT:g} s.") from None
+        except SecretUnavailable as fault:
+            raise StoreUnreachable(f"{self.name} can't be reached: {fault}.") from fault
+        except BadAddress as fault:
+            raise StoreError(f"The URL of Redis can't be used: {fault}.") from None
+        except RAISED as fault:
+            raise translated(fault, self.name) from fault
+
+
+async def _told(pubsub: Any) -> bool:
+    """Wait for a word on the channel; tell whether it is news. Raises StoreUnreachable if nothing lives there."""
+    message = await pubsub.get_message(timeout=QUIET)
+    if message is None:
+        await pubsub.ping()
+        message = await pubsub.get_message(timeout=LIMIT)
+    if message is None:
+        raise TimeoutError
+    return bool(message["type"] == "message")
+
+
+def _kept(content: bytes) -> Kept:
+    return Kept(content, hashlib.sha1(content, usedforsecurity=False).hexdigest())

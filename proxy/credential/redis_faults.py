@@ -1,0 +1,90 @@
+"""What goes wrong with Redis, as the two things that it can mean: waiting helps, or a person must act.
+
+Redis begins an error with a word in capitals; redis-py has classes for some of them, and takes the word away then.
+Never here: what was sent. An error may repeat it, and it holds tokens.
+"""
+
+import ssl
+from typing import Final
+
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import InvalidResponse, MovedError, RedisClusterException, RedisError, ResponseError
+
+from proxy.credential.store import StoreError, StoreUnreachable
+
+RAISED: Final = (RedisError, RedisClusterException, OSError)
+"""What redis-py raises of itself, and what it lets through. TimeoutError is an OSError."""
+
+PASSES: Final = frozenset(
+    {
+        "BUSY",  # a script of somebody else's takes long
+        "CLUSTERDOWN",
+        "LOADING",
+        "MASTERDOWN",
+        "NOREPLICAS",  # fewer than min-replicas-to-write
+        "READONLY",  # the master has just become a replica
+        "TRYAGAIN",
+        "UNBLOCKED",
+    }
+)
+"""Errors that end by themselves."""
+
+ACL: Final = "docs/fleet.md has the line of ACL that it needs"
+IN_THE_URL: Final = "redis://USER:PASSWORD@HOST, or redis://:PASSWORD@HOST for the default user"
+
+CURES: Final = {
+    "NOAUTH": f"asks for a password. Write it into the URL: {IN_THE_URL}.",
+    "WRONGPASS": "refuses the user or the password in the URL. Correct the URL, or enable the user there.",
+    "NOPERM": f"does not let the user in the URL do what is needed: {ACL}.",
+    "OOM": "has no memory left to write into. Raise its maxmemory or remove what fills it; with other data in it,"
+    " give the grant a Redis of its own, with maxmemory-policy noeviction.",
+    "MISCONF": "takes no writes, because it can't save them to its disk. Its own log says why.",
+    "WRONGTYPE": "has something else under our key. Choose another prefix, or delete that key.",
+    "DENIED": "takes callers of its own machine only (protected mode). Give it a password, and the URL the same.",
+}
+
+PHRASES: Final = (
+    ("without any password configured", "asks for no password, and the URL has one. Take it out of the URL."),
+    ("ACL failure in script", CURES["NOPERM"]),
+    ("user executing the script", CURES["NOPERM"]),
+    ("DB index is out of range", "has no database of the number in the URL."),
+    ("SELECT is not allowed in cluster mode", "is a cluster, which has database 0 alone: set cluster: true."),
+    ("unknown command", "lacks a command that is needed: EVAL, GET and SUBSCRIBE must not be renamed or disabled."),
+    ("Cluster mode is not enabled", "is no cluster: set cluster: false."),
+)
+"""Words within errors that have no better mark, and what they mean."""
+
+
+def translated(fault: Exception, name: str) -> StoreError:
+    """Say what a fault means, and what to do, about the Redis of this name."""
+    said = str(fault)
+    code = getattr(fault, "status_code", None) or said.partition(" ")[0]
+    cure = CURES.get(code) or next((cure for phrase, cure in PHRASES if phrase in said), None)
+    if cure is not None:
+        return StoreError(f"{name} {cure}")
+    if isinstance(fault, MovedError):
+        return StoreError(f"{name} is a cluster: set cluster: true.")
+    if isinstance(fault, InvalidResponse):
+        return StoreError(f"What answers at the address of {name} does not speak as Redis does. Correct the URL.")
+    if (distrusted := _distrusted(fault)) is not None:
+        why = distrusted.verify_message or "no reason"
+        return StoreError(f"{name} shows a certificate that is not trusted ({why}). Name its authority in ca_file.")
+    if isinstance(fault, ResponseError) and code not in PASSES:
+        return StoreError(f"{name} refuses with {code[:40]!r}: its documentation or its log says more.")
+    return StoreUnreachable(f"{name} can't be reached: {_reason(fault, code)}.")
+
+
+def _reason(fault: Exception, code: str) -> str:
+    if isinstance(fault, ResponseError):
+        return f"it answers {code}"
+    if isinstance(fault, MasterNotFoundError):
+        return f"{str(fault).partition(' : ')[0]}: no Sentinel in the URL knows it, or lets us ask"
+    text = " ".join(str(fault).split()).rstrip(".")
+    return text[:200] or type(fault).__name__
+
+
+def _distrusted(fault: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """Find what redis-py has wrapped in an error of its own."""
+    while fault is not None and not isinstance(fault, ssl.SSLCertVerificationError):
+        fault = fault.__cause__ or fault.__context__
+    return fault

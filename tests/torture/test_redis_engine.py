@@ -1,0 +1,236 @@
+"""The Redis engine against real Redis servers: what it keeps, and that it finds its way again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from pathlib import Path
+
+import pytest
+from credential.engine_contract import CLAUSES, LONG, Clause
+from torture.redis_server import RedisServer, cluster, free_port, sentinel_pair
+from torture.redis_ways import ENCODED, OWNER, PASSWORD, WAYS, Replicas, replicas
+
+from proxy.credential.engine import Kept
+from proxy.credential.redis_client import LIMIT, Way
+from proxy.credential.redis_engine import QUIET, RedisEngine
+from proxy.credential.store import StoreUnreachable
+
+GRANT = f"pandadoc-proxy:{{{OWNER}}}:grant"
+LEASE = f"pandadoc-proxy:{{{OWNER}}}:lease"
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    async with RedisServer(tmp_path / "redis", {"appendonly": "yes", "appendfsync": "always"}) as running:
+        yield running
+
+
+@pytest.fixture
+async def opened(server: RedisServer) -> AsyncIterator[Replicas]:
+    async with replicas(server.url) as made:
+        yield made
+
+
+async def kept(engine: RedisEngine, content: bytes) -> Kept:
+    """Write `content` over whatever there is."""
+    written = await engine.write(content, (await engine.read()).version)
+    assert written is not None
+    return written
+
+
+async def reached(engine: RedisEngine, seconds: float = 30.0) -> Kept:
+    """Read as soon as it can be read; fails if it takes long."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                return await engine.read()
+            except StoreUnreachable:
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.__name__)
+async def test_redis_keeps_the_contract(
+    tmp_path: Path, way: Callable[[Path], AbstractAsyncContextManager[Replicas]], clause: Clause
+) -> None:
+    async with way(tmp_path / "redis") as opened:
+        await clause(opened)
+
+
+async def test_the_record_stands_in_one_key_as_it_is_and_the_lease_in_another_that_ends(
+    server: RedisServer, opened: Replicas
+) -> None:
+    """So that a person can read, copy and restore it with redis-cli."""
+    engine = opened()
+    await kept(engine, b"{}")
+    assert await engine.take("pod-1", LONG)
+    assert sorted(await server.ask("KEYS", "*")) == [GRANT.encode(), LEASE.encode()]
+    assert await server.ask("GET", GRANT) == b"{}"
+    assert await server.ask("PTTL", GRANT) == -1
+    assert await server.ask("GET", LEASE) == b"pod-1"
+    assert LONG * 900 < await server.ask("PTTL", LEASE) <= LONG * 1000
+
+
+async def test_a_record_that_a_person_puts_there_is_found_and_written_over(
+    server: RedisServer, opened: Replicas
+) -> None:
+    engine = opened()
+    before = await kept(engine, b"ours")
+    await server.ask("SET", GRANT, "a person's")
+    assert await engine.write(b"newer", before.version) is None
+    assert (await engine.read()).content == b"a person's"
+    await kept(engine, b"newer")
+
+
+async def test_what_is_flushed_is_empty_and_old_versions_of_it_are_not_written_over(
+    server: RedisServer, opened: Replicas
+) -> None:
+    engine = opened()
+    before = await kept(engine, b"ours")
+    assert await engine.take("here", LONG)
+    await server.ask("FLUSHALL")
+    assert await engine.write(b"newer", before.version) is None
+    assert (await engine.read()).content == b""
+    assert await engine.holder() is None
+    await kept(engine, b"newer")
+
+
+async def test_one_connection_does_for_all_calls_and_one_for_the_watch(server: RedisServer, opened: Replicas) -> None:
+    engine = opened()
+    async with aclosing(engine.watch()) as told:
+        await anext(told)
+        await asyncio.gather(*(engine.read() for _ in range(50)), *(engine.take("here", LONG) for _ in range(50)))
+        assert await server.callers() == 2
+    await engine.close()
+    await server.asked_until("CLIENT", "LIST", holds=lambda answer: answer.count(b"\n") == 1)
+
+
+async def test_a_server_that_is_killed_and_comes_back_with_its_data_is_found_again(
+    server: RedisServer, opened: Replicas
+) -> None:
+    engine = opened()
+    written = await kept(engine, b"ours")
+    await server.end()
+    with pytest.raises(StoreUnreachable, match=f"Redis at 127.0.0.1:{server.port} can't be reached"):
+        await engine.read()
+    with pytest.raises(StoreUnreachable):
+        await engine.write(b"newer", written.version)
+    with pytest.raises(StoreUnreachable):
+        await engine.take("here", LONG)
+    await server.start()
+    assert await reached(engine) == written
+
+
+async def test_a_server_that_stands_still_costs_each_call_two_seconds_and_no_more(
+    server: RedisServer, opened: Replicas
+) -> None:
+    engine = opened()
+    written = await kept(engine, b"ours")
+    server.pause()
+    began = asyncio.get_running_loop().time()
+    calls = (engine.read(), engine.write(b"newer", written.version), engine.take("here", LONG), engine.holder())
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(end) for end in ends} == {StoreUnreachable}
+    assert LIMIT <= asyncio.get_running_loop().time() - began < LIMIT + 3
+    server.resume()
+    assert (await reached(engine)).content in {b"ours", b"newer"}  # whether it was written, the next read tells
+
+
+@pytest.mark.parametrize("how", ["killed", "stands still"])
+async def test_a_watch_finds_out_that_its_server_is_gone(server: RedisServer, opened: Replicas, how: str) -> None:
+    """Also where nobody closes the connection: a ping is sent when nothing was heard for a while."""
+    engine = opened()
+    async with aclosing(engine.watch()) as told:
+        await anext(told)
+        if how == "killed":
+            await server.end()
+        else:
+            server.pause()
+        with pytest.raises(StoreUnreachable):
+            async with asyncio.timeout(QUIET + LIMIT + 5):
+                await anext(told)
+    server.resume() if how == "stands still" else await server.start()
+    await reached(engine)
+    async with aclosing(engine.watch()) as told:
+        await anext(told)
+        await kept(engine, b"heard")
+        async with asyncio.timeout(5):
+            await anext(told)
+
+
+async def test_a_watch_outlives_a_silence(opened: Replicas) -> None:
+    """An answer to a ping is no news."""
+    engine = opened()
+    async with aclosing(engine.watch()) as told:
+        await anext(told)
+        waiting = asyncio.ensure_future(anext(told))
+        await asyncio.sleep(QUIET + 2)
+        assert not waiting.done()
+        await kept(engine, b"heard")
+        async with asyncio.timeout(5):
+            await waiting
+
+
+async def test_a_url_that_changes_is_followed(tmp_path: Path, server: RedisServer, opened: Replicas) -> None:
+    """A password that is rotated in a mounted file; the old connections are closed."""
+    engine = opened()
+    await kept(engine, b"here")
+    async with RedisServer(tmp_path / "other") as other:
+        opened.url = other.url
+        assert (await engine.read()).content == b""
+        await kept(engine, b"there")
+        assert await server.callers() == 0
+        assert await other.ask("GET", GRANT) == b"there"
+        assert f"{other.port}" in engine.name
+
+
+async def test_after_a_failover_sentinel_names_the_new_master(tmp_path: Path) -> None:
+    async with sentinel_pair(tmp_path, PASSWORD) as pair:
+        url = f"redis://:{ENCODED}@127.0.0.1:{pair.sentinel.port}"
+        async with replicas(url, Way(sentinel="mymaster")) as opened:
+            engine, other = opened(), opened()
+            written = await kept(engine, b"ours")
+            await pair.replica.asked_until("GET", GRANT, holds=lambda content: content == b"ours")
+            await pair.fail_over()
+            assert await reached(engine) == written
+            assert await other.write(b"newer", written.version) is not None
+            async with aclosing(engine.watch()) as told:
+                await anext(told)
+                await kept(other, b"newest")
+                async with asyncio.timeout(5):
+                    await anext(told)
+            assert await pair.replica.ask("GET", GRANT) == b"newest"
+
+
+async def test_a_master_that_comes_back_as_a_replica_is_not_written_to(tmp_path: Path) -> None:
+    """It was only paused; whoever had a connection to it must not take it for the master it was."""
+    async with sentinel_pair(tmp_path, PASSWORD) as pair:
+        url = f"redis://:{ENCODED}@127.0.0.1:{pair.sentinel.port}"
+        async with replicas(url, Way(sentinel="mymaster")) as opened:
+            engine = opened()
+            written = await kept(engine, b"ours")
+            await pair.replica.asked_until("GET", GRANT, holds=lambda content: content == b"ours")
+            pair.master.pause()
+            await pair.promoted()
+            pair.master.resume()
+            await pair.master.asked_until("ROLE", holds=lambda role: role[0] == b"slave")
+            assert await reached(engine) == written
+            await kept(engine, b"newer")
+            assert await pair.replica.ask("GET", GRANT) == b"newer"
+
+
+async def test_a_cluster_whose_node_dies_goes_on_with_its_replica(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as nodes:
+        others = [node for node in nodes.nodes if node is not await nodes.master_of(GRANT)]
+        url = f"redis://127.0.0.1:{others[0].port},127.0.0.1:{free_port()}"
+        async with replicas(url, Way(cluster=True)) as opened:
+            engine = opened()
+            written = await kept(engine, b"ours")
+            master = await nodes.master_of(GRANT)
+            await master.ask("WAIT", "1", "5000")
+            await master.end()
+            assert await reached(engine, 60) == written
+            await kept(engine, b"newer")
+            assert (await nodes.master_of(GRANT)).port != master.port
