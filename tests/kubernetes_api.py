@@ -418,6 +418,8 @@ class KubernetesApi:
                     continue
             if left < self.bookmarks:
                 return
+            if changed.is_set():  # in the very moment: a bookmark must not pass over it
+                continue
             revision = self.objects.revision
             identity = {"kind": KINDS[ask.plural], "apiVersion": API_VERSIONS[ask.plural]}
             bookmark = {**identity, "metadata": {"resourceVersion": str(revision)}}

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from math import inf
 from typing import Final
 
 from proxy.clock import Clock
@@ -43,11 +44,11 @@ LONGEST_BLIND: Final = 5.0
 class SharedStore:
     """Keeps the ledger in an engine.
 
-    What changes: `_known`, what was last read, written or told, by `_learn`, `_wake` and `news`, and `_known_at`,
-    when, by `_learn`; `_watched`, whether changes are told, and `_turn`, the event that the next one sets, by `_watch`
-    and `_wake`; `_blind`, why the engine can't be read, and `_blind_until`, for how long nobody need try behind the
-    traffic, by `_read`; `_returning`, the lease that is being given back, by `_give_back`; `_whose`, whose grant it
-    is, by `_read`.
+    What changes: `_known`, what was last read, written or told, by `_learn`, and `_known_at`, when, by `_learn`, or
+    long ago where it must be read again, by `_wake` and `news`; `_watched`, whether changes are told, and `_turn`, the
+    event that the next one sets, by `_watch` and `_wake`; `_blind`, why the engine can't be read, and `_blind_until`,
+    for how long nobody need try behind the traffic, by `_read`; `_returning`, the lease that is being given back, by
+    `_give_back`; `_whose`, whose grant it is, by `_read`.
     """
 
     remote = True
@@ -124,7 +125,7 @@ class SharedStore:
                 await self._turn.wait()
         except TimeoutError:
             if not self._watched:  # else it would have been told
-                self._known = None
+                self._known_at = -inf
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:
         if self._watching is None:
@@ -153,12 +154,17 @@ class SharedStore:
             ending = await self._tasks.pause(min(LONGEST_BLIND, backoff.pause(failures, self._jitter())))
 
     def _wake(self, kept: Kept | None) -> None:
-        """Take what was told, or forget what was known; wake whoever waits for news."""
-        self._known = None
+        """Take what was told, or have it read; wake whoever waits for news.
+
+        What is older than what is known is read: either a watch lags behind an answer, or it was put back.
+        """
+        self._known_at = -inf
         self._blind = None  # whoever tells can be asked
         if kept is not None and self._whose:
-            with suppress(StoreError):  # whoever reads it is told
-                self._decoded(kept)
+            with suppress(Unreadable):  # whoever reads it is told
+                told = decode(kept.content, self._whose) if kept.content else Ledger()
+                if self._known is None or told.generation >= self._known.generation:
+                    self._learn(told)
         turn, self._turn = self._turn, asyncio.Event()
         turn.set()
 

@@ -57,6 +57,11 @@ def engine(replica: Maker) -> KubernetesEngine:
     return replica()
 
 
+async def following(told: AsyncIterator[Kept | None]) -> Kept | None:
+    async with asyncio.timeout(10):
+        return await anext(told)
+
+
 # The record
 
 
@@ -111,7 +116,7 @@ async def test_a_missing_secret_is_a_fault_that_says_what_to_apply(
         await engine.read()
     assert not isinstance(fault.value, StoreUnreachable)
     with pytest.raises(StoreError, match="apply the manifest"):
-        await anext(engine.watch())
+        await following(engine.watch())
 
 
 async def test_a_write_whose_answer_is_lost_is_unknown_until_the_next_read(
@@ -254,10 +259,10 @@ async def test_a_watch_brings_the_record_and_each_change_of_it(
 ) -> None:
     kubernetes.put(b"one")
     async with aclosing(engine.watch()) as told:
-        assert (await anext(told)) == await engine.read()
+        assert (await following(told)) == await engine.read()
         kubernetes.put(b"two")
-        assert (two := await engine.read()) == await anext(told)
-        assert await engine.write(b"three", two.version) == await anext(told)
+        assert (two := await engine.read()) == await following(told)
+        assert await engine.write(b"three", two.version) == await following(told)
     assert kubernetes.calls("list secrets") == [200]
     assert kubernetes.calls("watch secrets") == [0]
 
@@ -266,10 +271,10 @@ async def test_nothing_that_happens_between_the_list_and_the_watch_is_lost(
     engine: KubernetesEngine, kubernetes: KubernetesApi
 ) -> None:
     async with aclosing(engine.watch()) as told:
-        first = await anext(told)
+        first = await following(told)
         for n in range(20):
             kubernetes.put(f"{n}".encode())
-        seen = [await anext(told) for _ in range(20)]
+        seen = [await following(told) for _ in range(20)]
     assert first is not None
     assert [each.content for each in seen if each] == [f"{n}".encode() for n in range(20)]
 
@@ -277,8 +282,8 @@ async def test_nothing_that_happens_between_the_list_and_the_watch_is_lost(
 async def test_bookmarks_are_not_told_and_move_the_version(engine: KubernetesEngine, kubernetes: KubernetesApi) -> None:
     """Other objects change a lot: without bookmarks, the version that is watched from would soon be forgotten."""
     async with aclosing(engine.watch()) as told:
-        await anext(told)
-        waiting = asyncio.ensure_future(anext(told))
+        await following(told)
+        waiting = asyncio.ensure_future(following(told))
         for n in range(20):
             kubernetes.edit("leases", spec={"leaseTransitions": n})
         await asyncio.sleep(3 * kubernetes.bookmarks)
@@ -291,9 +296,9 @@ async def test_bookmarks_are_not_told_and_move_the_version(engine: KubernetesEng
 
 async def test_a_deleted_secret_is_told_without_a_record(engine: KubernetesEngine, kubernetes: KubernetesApi) -> None:
     async with aclosing(engine.watch()) as told:
-        await anext(told)
+        await following(told)
         kubernetes.delete("secrets")
-        assert await anext(told) is None
+        assert await following(told) is None
 
 
 @pytest.mark.parametrize("forgetful", [False, True], ids=["event", "status"])
@@ -305,13 +310,13 @@ async def test_a_watch_of_a_forgotten_version_ends(
     kubernetes.bookmarks = 60
     kubernetes.faults.forgetful = forgetful
     told = engine.watch()
-    await anext(told)
+    await following(told)
     kubernetes.edit("leases", spec={"leaseTransitions": 1})
     kubernetes.objects.compact()
     with pytest.raises((StopAsyncIteration, StoreUnreachable)):
-        await anext(told)
+        await following(told)
     assert len(kubernetes.calls("watch secrets")) == 2
-    kept = await anext(engine.watch())
+    kept = await following(engine.watch())
     assert kept == await engine.read()
 
 
@@ -320,8 +325,8 @@ async def test_a_stream_that_ends_in_its_time_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr("proxy.credential.kubernetes_engine.SHORTEST_WATCH", 0.7)
     async with aclosing(engine.watch()) as told:
-        await anext(told)
-        waiting = asyncio.ensure_future(anext(told))
+        await following(told)
+        waiting = asyncio.ensure_future(following(told))
         await until(lambda: len(kubernetes.calls("watch secrets")) == 3)
         kubernetes.put(b"two")
         kept = await waiting
@@ -332,27 +337,27 @@ async def test_a_stream_that_ends_in_its_time_goes_on_where_it_was(
 
 async def test_a_dropped_stream_breaks_the_watch(engine: KubernetesEngine, kubernetes: KubernetesApi) -> None:
     told = engine.watch()
-    await anext(told)
+    await following(told)
     kubernetes.drop_watches()
     with pytest.raises((StopAsyncIteration, StoreUnreachable)):
-        await anext(told)
+        await following(told)
 
 
 async def test_an_event_that_is_cut_off_is_not_told(engine: KubernetesEngine, kubernetes: KubernetesApi) -> None:
     told = engine.watch()
-    await anext(told)
+    await following(told)
     kubernetes.faults.cut = True
     kubernetes.put(b"two")
     with pytest.raises((StopAsyncIteration, StoreUnreachable)):
-        await anext(told)
+        await following(told)
 
 
 async def test_an_event_that_comes_in_pieces_is_told_whole(engine: KubernetesEngine, kubernetes: KubernetesApi) -> None:
     kubernetes.faults.dribble = 0.02
     async with aclosing(engine.watch()) as told:
-        await anext(told)
+        await following(told)
         kubernetes.put(b"x" * 200_000)
-        kept = await anext(told)
+        kept = await following(told)
     assert kept is not None
     assert len(kept.content) == 200_000
 
@@ -365,16 +370,16 @@ async def test_a_silent_stream_breaks_the_watch(
     monkeypatch.setattr("proxy.kubernetes.api.SLACK", -89.8)
     kubernetes.faults.deaf = True
     told = engine.watch()
-    await anext(told)
+    await following(told)
     with pytest.raises(StoreUnreachable, match="No answer came"):
-        await anext(told)
+        await following(told)
 
 
 async def test_a_watch_that_is_not_allowed_is_not_open(engine: KubernetesEngine, kubernetes: KubernetesApi) -> None:
     """So whoever opens it again does so after longer and longer pauses, though the list is allowed."""
     kubernetes.rules = [replace(rule, verbs=rule.verbs - {"watch"}) for rule in kubernetes.rules]
     with pytest.raises(StoreError, match="must allow `watch` on secrets with the resourceName"):
-        await anext(engine.watch())
+        await following(engine.watch())
 
 
 async def test_an_event_beyond_all_bounds_breaks_the_watch(
@@ -382,10 +387,10 @@ async def test_an_event_beyond_all_bounds_breaks_the_watch(
 ) -> None:
     monkeypatch.setattr("proxy.kubernetes.api.LARGEST", 1000)
     told = engine.watch()
-    await anext(told)
+    await following(told)
     kubernetes.put(b"x" * 2000)
     with pytest.raises(StoreError, match="larger than"):
-        await anext(told)
+        await following(told)
 
 
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.__name__)

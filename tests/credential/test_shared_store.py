@@ -34,12 +34,12 @@ class Ground:
     clock: TurnedClock = field(default_factory=TurnedClock)
     tasks: Tasks = field(default_factory=Tasks)
 
-    def store(self, who: str = "one", jitter: float = 0.5) -> SharedStore:
+    def store(self, who: str = "one", jitter: float = 0.5, engine: type[MemoryEngine] = MemoryEngine) -> SharedStore:
         async def owner() -> str:
             return OWNER
 
         return SharedStore(
-            MemoryEngine(self.record, self.clock.monotonic),
+            engine(self.record, self.clock.monotonic),
             owner,
             who=who,
             clock=self.clock,
@@ -293,3 +293,32 @@ async def test_what_is_shown_has_no_token_in_it(ground: Ground) -> None:
     for each in (repr(ours), repr(Kept(ground.record.content, "1"))):
         assert "a0000" not in each
         assert "r0000" not in each
+
+
+async def test_what_is_told_late_is_not_taken_for_what_is_kept(ground: Ground) -> None:
+    """A watch that brings the record may lag behind an answer: the pair before this one has come, not gone."""
+    told: asyncio.Queue[Kept] = asyncio.Queue()
+
+    class Lagging(MemoryEngine):
+        async def watch(self) -> AsyncIterator[Kept | None]:
+            while True:
+                yield await told.get()
+
+    store = ground.store(engine=Lagging)
+    await store.update(lambda _: mint(1))
+    late = await Lagging(ground.record).read()
+    await store.update(lambda _: mint(2))
+    seen: list[Ledger] = []
+
+    async def look() -> None:
+        seen.append(await store.peek())
+
+    store.watch(look)
+    told.put_nowait(late)
+    told.put_nowait(late)
+    await until(lambda: len(seen) == 2)
+    assert seen == [mint(2)] * 2
+    ground.record.content = late.content  # a backup was restored: that is told in the same way
+    told.put_nowait(late)
+    await until(lambda: len(seen) == 3)
+    assert seen[-1] == mint(1)

@@ -132,7 +132,9 @@ def test_the_charts_sidecar_is_the_components(tmp_path: Path) -> None:
     assert ours == theirs
 
 
-@pytest.mark.parametrize(("words", "files"), [*zip(commands("helm install"), [{"api-key": KEY}, GRANT], strict=True)])
+@pytest.mark.parametrize(
+    ("words", "files"), [*zip(commands("helm install"), [{"api-key": KEY}, GRANT, GRANT], strict=True)]
+)
 def test_the_readmes_helm_lines_make_what_they_say(words: list[str], files: dict[str, str]) -> None:
     name, chart, *options = words[2:]
     documents = loaded(run("helm", "template", name, str(ROOT.parent / chart), *options))
