@@ -4,6 +4,7 @@
     kubeconfig.py   the same, as `kubectl` on a laptop sees it
     tokens.py       what a caller shows of itself, re-read as it rotates
     exec_plugin.py  a token from the program that a kubeconfig names
+    connection.py   one call: what is sent, what comes back
     api.py          the calls, and what each answer means
     objects.py      the fields of Secrets, Leases and events that are looked at
     lease_lock.py   one holder at a time, without comparing clocks

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from proxy.kubernetes.faults import KubernetesFault, Unreachable
-from proxy.secrets import Secret
+from proxy.secrets import Secret, SecretReference, SecretUnavailable
 
 LIMIT: Final = 60.0
 """Seconds for a program that may ask a person to log in; client-go has none."""
@@ -21,6 +21,7 @@ EARLY: Final = 30.0
 """Seconds before its end at which a token is no longer used."""
 
 LARGEST: Final = 64 * 1024
+"""Characters of a token."""
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -109,8 +110,9 @@ class ExecPlugin:
             until = datetime.fromisoformat(status.expiration_timestamp) if status.expiration_timestamp else None
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
             status, until = _Status(), None
-        if not status.token or len(said) > LARGEST:
+        try:
+            return SecretReference.literal((status.token or "")[:LARGEST], self._plugin.command).read(), until
+        except SecretUnavailable:
             raise KubernetesFault(
                 f"The kubeconfig's program {self._plugin.command} gives no token; certificates are not supported."
-            )
-        return Secret(status.token), until
+            ) from None

@@ -24,7 +24,7 @@ from proxy.kubernetes.exec_plugin import ExecPlugin, Plugin
 from proxy.kubernetes.faults import KubernetesFault
 from proxy.kubernetes.tokens import FixedToken, TokenFile, Tokens
 from proxy.secret_reader import SecretReader
-from proxy.secrets import Secret, SecretReference
+from proxy.secrets import SecretReference, SecretUnavailable
 
 REFUSED: Final = ("auth-provider", "username", "password", "as", "as-groups", "as-uid", "as-user-extra")
 """Ways of a user to show himself that are gone from Kubernetes, or that we don't know."""
@@ -158,7 +158,14 @@ def _tokens(user: _Entry, reader: SecretReader, monotonic: Callable[[], float]) 
         return TokenFile(SecretReference.file(path), reader, monotonic)
     if user.values.get("exec"):
         return ExecPlugin(_plugin(user))
-    return FixedToken(Secret(user.text("token")) if user.text("token") else None)
+    if not user.text("token"):
+        return FixedToken(None)
+    try:
+        return FixedToken(SecretReference.literal(user.text("token"), f"the token of {user.what}").read())
+    except SecretUnavailable:
+        raise KubernetesFault(
+            f"{user.what} has a token that is none: it must be one line of printable ASCII."
+        ) from None
 
 
 def _plugin(user: _Entry) -> Plugin:

@@ -385,7 +385,7 @@ async def test_a_watch_that_is_not_allowed_is_not_open(engine: KubernetesEngine,
 async def test_an_event_beyond_all_bounds_breaks_the_watch(
     engine: KubernetesEngine, kubernetes: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.kubernetes.api.LARGEST", 1000)
+    monkeypatch.setattr("proxy.kubernetes.connection.LARGEST", 1000)
     told = engine.watch()
     await following(told)
     kubernetes.put(b"x" * 2000)

@@ -165,6 +165,7 @@ async def test_what_of_a_cluster_can_not_be_used_is_said(
         ({"username": "me", "password": "pass"}, "has username, which is not supported"),
         ({"auth-provider": {"name": "gcp"}}, "has auth-provider, which is not supported"),
         ({"token": "x", "as": "admin"}, "has as, which is not supported"),
+        ({"token": "x\r\nHost: y"}, "has a token that is none"),
         ({"client-certificate-data": "YQ==", "client-key-data": "YQ=="}, "client-key that are no pair"),
         ({"exec": {"command": ["a", "list"]}}, "has an exec that can't be read"),
     ],
