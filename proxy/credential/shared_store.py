@@ -13,7 +13,7 @@ redeem succeeded has the only living pair.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from math import inf
 from typing import Final
 
@@ -142,11 +142,12 @@ class SharedStore:
         failures, ending = 0, False
         while not ending:
             try:
-                async for kept in self._engine.watch():
-                    failures, self._watched = 0, True
-                    self._notice.say("")
-                    self._wake(kept)
-                    await _looked(look)
+                async with aclosing(self._engine.watch()) as told:
+                    async for kept in told:
+                        failures, self._watched = 0, True
+                        self._notice.say("")
+                        self._wake(kept)
+                        await _looked(look)
             except StoreError as fault:
                 self._notice.say(f"changes in {self._engine.name} are not told: it is looked at instead. {fault}")
             self._watched = False

@@ -1,7 +1,7 @@
 """The store of a fleet over an engine in memory: each change is made to what is kept at that moment, or not at all."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -300,7 +300,7 @@ async def test_what_is_told_late_is_not_taken_for_what_is_kept(ground: Ground) -
     told: asyncio.Queue[Kept] = asyncio.Queue()
 
     class Lagging(MemoryEngine):
-        async def watch(self) -> AsyncIterator[Kept | None]:
+        async def watch(self) -> AsyncGenerator[Kept | None, None]:
             while True:
                 yield await told.get()
 
@@ -322,3 +322,27 @@ async def test_what_is_told_late_is_not_taken_for_what_is_kept(ground: Ground) -
     told.put_nowait(late)
     await until(lambda: len(seen) == 3)
     assert seen[-1] == mint(1)
+
+
+async def test_closing_ends_a_watch_that_is_being_looked_at(ground: Ground) -> None:
+    """Its connection is closed then, not when the loop ends: a traceback would be the last thing that was said."""
+    closed: list[bool] = []
+
+    class Tidy(MemoryEngine):
+        async def watch(self) -> AsyncGenerator[Kept | None, None]:
+            try:
+                yield None
+            finally:
+                await asyncio.sleep(0)
+                closed.append(True)
+
+    store, looking = ground.store(engine=Tidy), asyncio.Event()
+
+    async def look() -> None:
+        looking.set()
+        await asyncio.Event().wait()
+
+    store.watch(look)
+    await looking.wait()
+    await store.close()
+    assert closed == [True]
