@@ -112,15 +112,19 @@ class Connection:
 
 async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """Yield each line of a stream; one that is too long breaks it."""
-    begun = bytearray()
+    begun = b""
     async for chunk in content.iter_any():
-        *whole, rest = chunk.split(b"\n")
-        for line in whole:
-            yield bytes(begun) + line
-            begun.clear()
-        begun += rest
-        if len(begun) > LARGEST:
-            raise KubernetesFault("An event of the Kubernetes API is larger than 2MiB: it is no Secret's.")
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            yield _bounded(begun + end)
+            begun = b""
+        begun = _bounded(begun + rest)
+
+
+def _bounded(line: bytes) -> bytes:
+    if len(line) > LARGEST:
+        raise KubernetesFault("An event of the Kubernetes API is larger than 2MiB: it is no Secret's.")
+    return line
 
 
 def retry_after(answer: aiohttp.ClientResponse) -> float:

@@ -316,8 +316,8 @@ async def test_a_watch_of_a_forgotten_version_ends(
     with pytest.raises((StopAsyncIteration, StoreUnreachable)):
         await following(told)
     assert len(kubernetes.calls("watch secrets")) == 2
-    kept = await following(engine.watch())
-    assert kept == await engine.read()
+    async with aclosing(engine.watch()) as again:
+        assert await following(again) == await engine.read()
 
 
 async def test_a_stream_that_ends_in_its_time_goes_on_where_it_was(
