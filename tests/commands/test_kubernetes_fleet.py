@@ -3,6 +3,7 @@
 The API is a stand-in (tests/kubernetes_api.py). All at full size is torture's.
 """
 
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,9 +31,14 @@ async def test_each_expiry_costs_a_fleet_one_redeem_and_every_request_is_answere
         for generation in range(2, 7):
             machine.simulator.expire_access_tokens()
             await fleet.lends(generation)
+        told = await machine.run("token", "status", env=fleet.environ()[0])
     assert fleet.all_statuses() == {200}
     assert fleet.redeems == [200] * 6
     assert_healthy(fleet, 6)
+    assert (told.code, told.err) == (0, "")
+    assert "generation         6\n" in told.out
+    assert "kept in            Secret pandadoc-grant, with Lease pandadoc-grant\n" in told.out
+    assert re.search(r"minted +6 by \S+ at .*; 5 by ", told.out), told.out
 
 
 async def test_a_fleet_goes_on_when_the_one_that_refreshes_is_killed(
