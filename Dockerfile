@@ -4,8 +4,9 @@ ARG PYTHON=python:3.13-slim-bookworm
 
 FROM ${PYTHON} AS build
 WORKDIR /build
-# The lock that is installed: run, or otel, which has what tracing needs besides.
-ARG REQUIREMENTS=run
+# The lock that is installed: redis, which has the client of that store besides what every proxy runs on (a store is
+# chosen by configuration, and what is not configured is not loaded); or otel, which has what tracing needs as well.
+ARG REQUIREMENTS=redis
 COPY requirements/${REQUIREMENTS}.txt requirements/
 # The base's pip installs into a venv that has none. Wheels only: nothing is compiled, and no setup.py runs.
 RUN python -m venv --without-pip /opt/pandadoc-proxy \

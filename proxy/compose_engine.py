@@ -13,7 +13,7 @@ from proxy.credential.redis_address import BadAddress, parse
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretUnavailable
 
-NO_REDIS = "redis-py is not installed: install pandadoc-proxy[redis], or build the image with REQUIREMENTS=redis"
+NO_REDIS = "redis-py is not installed: install pandadoc-proxy[redis], or use an image of REQUIREMENTS=redis or otel"
 
 
 def engine(store: SharedStore, owner: Callable[[], Awaitable[str]], reader: SecretReader) -> Engine:
@@ -66,7 +66,7 @@ def _flaws_of_redis(store: RedisStore) -> Iterator[tuple[str, str]]:
     if find_spec("redis") is None:
         yield "", NO_REDIS
     try:
-        parse(store.url.read(), several=bool(store.sentinel or store.cluster))
+        parse(store.url.read(), sentinel=store.sentinel is not None, cluster=store.cluster)
     except BadAddress as fault:
         yield ".url", str(fault)
     except SecretUnavailable:

@@ -20,6 +20,7 @@ class Record:
     until: float = 0.0
     reachable: bool = True
     tells: bool = True  # whether changes are told to who watches
+    slow: asyncio.Event | None = None  # until when answers to reads are on their way
     watchers: list[asyncio.Queue[None]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
 
@@ -50,7 +51,10 @@ class MemoryEngine:
 
     async def read(self) -> Kept:
         await self._called("read")
-        return Kept(self._record.content, str(self._record.version))
+        kept = Kept(self._record.content, str(self._record.version))
+        if self._record.slow is not None:
+            await self._record.slow.wait()
+        return kept
 
     async def write(self, content: bytes, version: str) -> Kept | None:
         await self._called("write")

@@ -381,8 +381,9 @@ class KubernetesApi:
 
     async def _watch(self, ask: Ask, request: web.BaseRequest) -> web.StreamResponse:
         revision = int(request.query["resourceVersion"])
-        if self.faults.forgetful:
-            self.objects.known_since(revision)
+        forgotten = self._forgotten(revision)
+        if forgotten is not None and self.faults.forgetful:
+            raise forgotten
         stream = web.StreamResponse(headers={"Content-Type": "application/json"})
         stream.enable_chunked_encoding()
         await stream.prepare(request)
@@ -391,7 +392,10 @@ class KubernetesApi:
         assert task is not None
         self._watches.add(task)
         try:
-            await self._tell_all(ask, stream, revision, float(request.query.get("timeoutSeconds", "1800")))
+            if forgotten is not None:
+                await self._tell_one(stream, {"type": "ERROR", "object": forgotten.status()})
+            else:
+                await self._tell_all(ask, stream, revision, float(request.query.get("timeoutSeconds", "1800")))
         except (asyncio.CancelledError, ConnectionError):
             if request.transport is not None:
                 request.transport.abort()
@@ -399,14 +403,14 @@ class KubernetesApi:
             self._watches.discard(task)
         return stream
 
+    def _forgotten(self, revision: int) -> Problem | None:
+        if revision >= self.objects.forgotten:
+            return None
+        return Problem(410, "Expired", f"too old resource version: {revision} ({self.objects.forgotten})")
+
     async def _tell_all(self, ask: Ask, stream: web.StreamResponse, revision: int, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        try:
-            self.objects.known_since(revision)
-        except Problem as problem:
-            await self._tell_one(stream, {"type": "ERROR", "object": problem.status()})
-            return
         while (left := end - loop.time()) > 0:
             changed = self._changed
             for change in list(self.objects.since(revision, ask.plural, ask.namespace, ask.name)):

@@ -96,11 +96,6 @@ class Objects:
         """PATCH as RFC 7396 says; a resourceVersion in it is a condition, as in any update."""
         return self._update(key, merged(self.get(key), patch))
 
-    def known_since(self, revision: int) -> None:
-        """Raise Problem if not all events after a revision are known."""
-        if revision < self.forgotten:
-            raise Problem(410, "Expired", f"too old resource version: {revision} ({self.forgotten})")
-
     def since(self, revision: int, plural: str, namespace: str, name: str | None) -> Iterator[Change]:
         """Return the events after a revision; a watch that is open has them all before it."""
         for change in self.history:

@@ -197,7 +197,7 @@ class RedisStore(Section, frozen=True, kw_only=True):
     sentinel: str | None = None  # the master's name
     cluster: bool = False
     prefix: KeyPrefix = "pandadoc-proxy"  # of every key and channel
-    ca_file: Path | None = None  # PEM, instead of the system's
+    ca_file: Path | None = None  # PEM, besides the system's
     when_unreachable: Literal["wait", "refresh_anyway"] = "wait"
 
 

@@ -115,9 +115,9 @@ def refused(ledger: Ledger, grant: Grant, before: Intent | None, attempt: Attemp
 
 
 def unresolved(ledger: Ledger, grant: Grant, attempt: Attempt) -> Ledger:
-    """Note how a redeem of `grant` ended without a pair; of a seed's, the grant that is there knows nothing."""
-    beside = ledger.grant is not None and ledger.grant.lineage.fingerprint != grant.lineage.fingerprint
-    return ledger if beside else replace(ledger, last=attempt)
+    """Note how a redeem of `grant` ended without a pair; another grant, there by now or beside it, knows nothing."""
+    another = ledger.grant is not None and ledger.grant.refresh_token != grant.refresh_token
+    return ledger if another else replace(ledger, last=attempt)
 
 
 def renewed(

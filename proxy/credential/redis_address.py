@@ -50,8 +50,8 @@ class RedisAddress:
         return first if len(self.hosts) == 1 else f"{first} and {len(self.hosts) - 1} more"
 
 
-def parse(url: Secret, *, several: bool = False, port: int = PORT) -> RedisAddress:
-    """Read the URL. `several` hosts only of what knows its way among them. Raises BadAddress."""
+def parse(url: Secret, *, sentinel: bool = False, cluster: bool = False) -> RedisAddress:
+    """Read the URL: of a server, of Sentinels or of a cluster's nodes. Raises BadAddress."""
     try:
         parts = urlsplit(url.reveal())
     except ValueError:  # brackets without an end; the message would show them
@@ -61,17 +61,22 @@ def parse(url: Secret, *, several: bool = False, port: int = PORT) -> RedisAddre
     if parts.fragment:
         raise BadAddress(f"it has a #: {ENCODED}")
     userinfo, _, hosts = parts.netloc.rpartition("@")
-    username, password = _user(userinfo)
     local = parts.scheme == "unix"
+    if local and (sentinel or cluster):
+        raise BadAddress("a unix socket is neither a Sentinel's nor a cluster's: name hosts")
     if local and (hosts or not parts.path):
         raise BadAddress("a unix socket is written as unix:///PATH")
+    username, password = _user(userinfo)
+    database = _database(parts, local=local)
+    if cluster and database:
+        raise BadAddress("a cluster has database 0 alone: name no other")
     return RedisAddress(
-        hosts=() if local else _hosts(hosts, port, several=several),
+        hosts=() if local else _hosts(hosts, SENTINEL_PORT if sentinel else PORT, several=sentinel or cluster),
         path=unquote(parts.path) if local else "",
         tls=parts.scheme == "rediss",
         username=username,
         password=password,
-        database=_database(parts, local=local),
+        database=database,
     )
 
 

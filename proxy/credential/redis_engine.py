@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from proxy.credential.engine import Kept
-from proxy.credential.redis_address import PORT, SENTINEL_PORT, BadAddress, parse
+from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import LIMIT, RedisClient, Way
 from proxy.credential.redis_faults import RAISED, translated
 from proxy.credential.store import StoreError, StoreUnreachable
@@ -154,8 +154,7 @@ class RedisEngine:
         """Return the client; make it anew if the URL is another one by now."""
         url = await self._url()
         if self._client is None or url != self._opened:
-            port = SENTINEL_PORT if self._way.sentinel else PORT
-            address = parse(url, several=bool(self._way.sentinel or self._way.cluster), port=port)
+            address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
             await self.close()
             self._client, self._opened = RedisClient(address, self._way), url
             self.name = f"Redis at {address}"

@@ -29,7 +29,7 @@ PASSES: Final = frozenset(
 )
 """Errors that end by themselves."""
 
-ACL: Final = "docs/fleet.md has the line of ACL that it needs"
+ACL: Final = "docs/fleet-redis.md has the line of ACL that it needs"
 IN_THE_URL: Final = "redis://USER:PASSWORD@HOST, or redis://:PASSWORD@HOST for the default user"
 
 CURES: Final = {

@@ -297,6 +297,7 @@ class Refresher:
         redeem_timeout = self._endpoint.redeem_timeout
         patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
         for turn in count():
+            heard = self.keeper.store.heard
             if await self._settled(order):
                 return
             lease = await self.keeper.lease(redeem_timeout + LEASE_SLACK, urgent=self._from_memory(order))
@@ -305,7 +306,7 @@ class Refresher:
                     return
                 if turn < QUICK_TURNS:
                     continue
-            if await self._tasks.pause_until(self.keeper.store.news()):
+            if await self._tasks.pause_until(self.keeper.store.news(heard)):
                 raise self._waiting_helps("Another process is refreshing it, and this one is ending")
 
     async def _settled(self, order: _Order) -> bool:

@@ -14,7 +14,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
-from math import inf
 from typing import Final
 
 from proxy.clock import Clock
@@ -44,11 +43,11 @@ LONGEST_BLIND: Final = 5.0
 class SharedStore:
     """Keeps the ledger in an engine.
 
-    What changes: `_known`, what was last read, written or told, by `_learn`, and `_known_at`, when, by `_learn`, or
-    long ago where it must be read again, by `_wake` and `news`; `_watched`, whether changes are told, and `_turn`, the
-    event that the next one sets, by `_watch` and `_wake`; `_blind`, why the engine can't be read, and `_blind_until`,
-    for how long nobody need try behind the traffic, by `_read`; `_returning`, the lease that is being given back, by
-    `_give_back`; `_whose`, whose grant it is, by `_read`.
+    What changes: `_known`, what was last read, written or told, `_known_at`, when, and `_known_of`, what `heard` was
+    then, by `_learn`, and by `news`; `_watched`, whether changes are told, `heard`, how often one was, and `_turn`,
+    the event that the next one sets, by `_watch` and `_wake`; `_blind`, why the engine can't be read, and
+    `_blind_until`, for how long nobody need try behind the traffic, by `_read`; `_returning`, the lease that is being
+    given back, by `_give_back`; `_whose`, whose grant it is, by `_read`.
     """
 
     remote = True
@@ -72,6 +71,8 @@ class SharedStore:
         self._tasks = tasks
         self._known: Ledger | None = None
         self._known_at = 0.0  # monotonic
+        self._known_of = 0
+        self.heard = 0
         self._watched = False
         self._watching: asyncio.Task[None] | None = None
         self._turn = asyncio.Event()
@@ -86,28 +87,29 @@ class SharedStore:
         return f"<SharedStore {self._engine.name} {'watched' if self._watched else 'polled'}>"
 
     async def load(self) -> Ledger:
-        return self._decoded(await self._read())
+        return self._decoded(*await self._read())
 
     async def peek(self) -> Ledger:
         now = self._clock.monotonic()
         if self._blind is not None and now < self._blind_until:
             raise StoreUnreachable(str(self._blind))
         poll = self._engine.poll if self._watched else min(self._engine.poll, LONGEST_BLIND)
-        if self._known is not None and now < self._known_at + poll * (0.5 + self._jitter()):
+        told = self.heard != self._known_of
+        if self._known is not None and not told and now < self._known_at + poll * (0.5 + self._jitter()):
             return self._known
         return await self.load()
 
     async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
         for collisions in range(TRIES):
             await asyncio.sleep(COLLISION * collisions * self._jitter())
-            kept = await self._read()
-            ledger = self._decoded(kept)
+            kept, heard = await self._read()
+            ledger = self._decoded(kept, heard)
             wanted = change(ledger)
             if wanted is None or (wanted == ledger and not room):
                 return wanted
             written = await self._engine.write(encode(wanted, self._whose), kept.version)
             if written is not None:
-                self._learn(wanted)
+                self._learn(wanted, heard)
                 return wanted
         raise StoreUnreachable(f"The store in {self._engine.name} changed {TRIES} times while it was being changed.")
 
@@ -119,13 +121,14 @@ class SharedStore:
     async def holder(self) -> str | None:
         return await self._engine.holder()
 
-    async def news(self) -> None:
+    async def news(self, since: int) -> None:
         try:
             async with asyncio.timeout(WAKE * (0.5 + self._jitter())):
-                await self._turn.wait()
+                while self.heard == since:
+                    await self._turn.wait()
         except TimeoutError:
             if not self._watched:  # else it would have been told
-                self._known_at = -inf
+                self._known = None
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:
         if self._watching is None:
@@ -159,18 +162,20 @@ class SharedStore:
 
         What is older than what is known is read: either a watch lags behind an answer, or it was put back.
         """
-        self._known_at = -inf
+        self.heard += 1
         self._blind = None  # whoever tells can be asked
         if kept is not None and self._whose:
             with suppress(Unreadable):  # whoever reads it is told
                 told = decode(kept.content, self._whose) if kept.content else Ledger()
                 if self._known is None or told.generation >= self._known.generation:
-                    self._learn(told)
+                    self._learn(told, self.heard)
         turn, self._turn = self._turn, asyncio.Event()
         turn.set()
 
-    async def _read(self) -> Kept:
+    async def _read(self) -> tuple[Kept, int]:
+        """Read; with it goes what `heard` was before: a change that is told meanwhile may not be in it."""
         self._whose = self._whose or await self._owner()
+        heard = self.heard
         try:
             kept = await self._engine.read()
         except StoreUnreachable as fault:
@@ -180,13 +185,13 @@ class SharedStore:
             self._blind_until = self._clock.monotonic() + pause
             raise
         self._blind, self._failures = None, 0
-        return kept
+        return kept, heard
 
-    def _decoded(self, kept: Kept) -> Ledger:
+    def _decoded(self, kept: Kept, heard: int) -> Ledger:
         if not kept.content:
-            return self._learn(Ledger())
+            return self._learn(Ledger(), heard)
         try:
-            return self._learn(decode(kept.content, self._whose))
+            return self._learn(decode(kept.content, self._whose), heard)
         except Unreadable as fault:
             raise StoreError(
                 f"What is kept in {self._engine.name} {fault}; it is left as it is. Restore a copy of it, or delete it:"
@@ -194,8 +199,8 @@ class SharedStore:
                 " `pandadoc-proxy login` then."
             ) from None
 
-    def _learn(self, ledger: Ledger) -> Ledger:
-        self._known, self._known_at = ledger, self._clock.monotonic()
+    def _learn(self, ledger: Ledger, heard: int) -> Ledger:
+        self._known, self._known_at, self._known_of = ledger, self._clock.monotonic(), heard
         return ledger
 
     def _give_back(self) -> None:

@@ -68,8 +68,13 @@ class Store(Protocol):
         """Name who has the lease, where that is written down. Raises StoreError."""
         ...
 
-    async def news(self) -> None:
-        """Return when what is kept may have changed: when it is told, or after a moment."""
+    @property
+    def heard(self) -> int:
+        """How often this process was told of a change: to be taken before a look that `news` goes on from."""
+        ...
+
+    async def news(self, since: int) -> None:
+        """Return when what is kept may have changed: when that was told since `heard` was so, or after a moment."""
         ...
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:
@@ -85,11 +90,13 @@ class Quiet:
     """What a store does that nobody tells of changes, and that has nothing open."""
 
     remote = False
+    heard = 0
 
     async def holder(self) -> str | None:
         return None
 
-    async def news(self) -> None:
+    async def news(self, since: int) -> None:
+        del since
         await asyncio.sleep(POLL)
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:

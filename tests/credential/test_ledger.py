@@ -123,6 +123,14 @@ def test_how_a_seeds_redeem_ended_is_not_said_of_the_grant_beside_it() -> None:
     assert ledger.unresolved(there, grant(9, THIRD), refused) == there
 
 
+def test_how_a_redeem_ended_is_not_said_of_the_pair_that_came_before_its_end() -> None:
+    """A replica whose redeem was outrun must not make the living pair look dead to all others."""
+    there = replace(kept(grant(4)), last=DONE)
+    refused = Attempt(600.0, "invalid_grant")
+    assert ledger.refused(there, grant(3), None, refused) == there
+    assert ledger.unresolved(there, grant(3), refused) == there
+
+
 def test_a_new_pair_ends_the_doubt_and_the_trial() -> None:
     there = kept(grant(3), intent=intent_of(grant(3), 50.0))
     after = ledger.renewed(there, grant(4), KNOWN, replace(COOLING, on_trial=4), DONE)

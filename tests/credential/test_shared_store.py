@@ -217,7 +217,7 @@ async def test_what_comes_along_with_the_news_is_not_read_again(ground: Ground) 
 
 async def test_who_waits_for_news_is_woken_by_a_change(ground: Ground) -> None:
     ours = ground.store()
-    waiting = asyncio.create_task(ours.news())
+    waiting = asyncio.create_task(ours.news(ours.heard))
     await asyncio.sleep(0)
     ours._wake(None)  # noqa: SLF001 - as the watch does
     async with asyncio.timeout(0.4):  # nobody told would be 0.5 s at least
@@ -227,9 +227,41 @@ async def test_who_waits_for_news_is_woken_by_a_change(ground: Ground) -> None:
 async def test_who_waits_for_news_that_nobody_tells_reads_after_a_moment(ground: Ground) -> None:
     ours = ground.store(jitter=0.0)
     await ours.peek()
-    await ours.news()
+    await ours.news(ours.heard)
     await ours.peek()
     assert ground.record.calls["read"] == 2
+
+
+async def test_news_that_came_since_the_last_look_is_not_waited_for(ground: Ground) -> None:
+    """It came while the lease was asked for: whoever waited for the next would wait for nothing."""
+    ours = ground.store()
+    looked = ours.heard
+    ours._wake(None)  # noqa: SLF001 - as the watch does
+    async with asyncio.timeout(0.4):
+        await ours.news(looked)
+
+
+async def test_what_was_read_before_a_change_was_told_is_not_taken_for_the_newest(ground: Ground) -> None:
+    """The answer to a read may come after the word of a change that the read has not seen: they come by two ways."""
+    ours, theirs = ground.store(), ground.store("two")
+
+    async def look() -> None:
+        await asyncio.sleep(0)
+
+    ours.watch(look)
+    await until(lambda: ours.heard == 1)
+    await theirs.update(lambda _: mint(1))
+    await until(lambda: ours.heard == 2)
+    ground.record.slow = asyncio.Event()
+    reading = asyncio.create_task(ours.load())
+    await asyncio.sleep(0.05)  # it has read, and its answer is on the way
+    ground.record.content = encode(mint(2), OWNER)
+    ground.record.version += 1
+    ground.record.changed()
+    await until(lambda: ours.heard == 3)
+    ground.record.slow.set()
+    assert await reading == mint(1)
+    assert await ours.peek() == mint(2)
 
 
 # The lease

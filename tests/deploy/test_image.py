@@ -78,9 +78,9 @@ DOCKER_RUNS: Final = commands("docker run")
 def test_every_source_of_a_copy_exists_and_reaches_the_build() -> None:
     copies = [each.text.split() for each in all_of("COPY") if "--from" not in each.text]
     named = [source for *sources, _target in copies for source in sources]
-    sources = [source.replace("${REQUIREMENTS}", lock) for source in named for lock in ("run", "otel")]
+    sources = [source.replace("${REQUIREMENTS}", lock) for source in named for lock in ("run", "redis", "otel")]
     files = [path for source in sources for path in (ROOT / source, *(ROOT / source).rglob("*.py")) if path.is_file()]
-    assert {"LICENSE", "requirements/otel.txt", "requirements/run.txt", "proxy"} == set(sources)
+    assert {"LICENSE", "proxy", *(f"requirements/{lock}.txt" for lock in ("run", "redis", "otel"))} == set(sources)
     assert all((ROOT / source).exists() for source in sources)
     assert [path for path in files if not reaches_the_build(path.relative_to(ROOT).as_posix())] == []
 
@@ -148,14 +148,15 @@ def test_the_lock_is_installed_by_hash_and_from_wheels_alone() -> None:
     installs = [each.text for each in all_of("RUN") if re.search(r"\bpip\b.*\binstall\b", each.text)]
     assert len(installs) == 1
     assert "--require-hashes --only-binary :all: -r requirements/${REQUIREMENTS}.txt" in installs[0]
-    assert [each.text for each in all_of("ARG") if each.text.startswith("REQUIREMENTS")] == ["REQUIREMENTS=run"]
+    assert [each.text for each in all_of("ARG") if each.text.startswith("REQUIREMENTS")] == ["REQUIREMENTS=redis"]
 
 
-def test_the_lock_with_tracing_is_the_other_one_and_more() -> None:
-    """Else an image with traces would run other versions than the tests do."""
-    locks = [set((ROOT / "requirements" / f"{name}.txt").read_text().split("\n")) for name in ("run", "otel", "dev")]
+def test_each_lock_is_the_one_before_and_more() -> None:
+    """Else an image with traces, or with another store, would run other versions than the tests do."""
+    names = ("run", "redis", "otel", "dev")
+    locks = [set((ROOT / "requirements" / f"{name}.txt").read_text().split("\n")) for name in names]
     pins = [{line.partition(" ")[0] for line in lock if re.match(r"[a-z]", line)} for lock in locks]
-    assert pins[0] < pins[1] < pins[2]
+    assert pins[0] < pins[1] < pins[2] < pins[3]
 
 
 def test_the_script_calls_what_the_projects_entry_point_names() -> None:

@@ -131,6 +131,9 @@ async def test_of_two_that_redeem_one_token_the_one_that_succeeds_is_kept_when_i
     assert fleet.generations == {2}
     assert sorted(fleet.redeems) == [200, 200, 400]
     assert (one.outrun, two.outrun) == (1, 0)
+    fleet.simulator.revoke_access_tokens()
+    assert await fleet.load() == {200}, "the refusal of the pair before was taken for one of this pair"
+    assert fleet.generations == {3}
 
 
 async def test_a_refusal_is_believed_when_no_replica_can_still_be_storing_what_it_redeemed(fleet: Fleet) -> None:

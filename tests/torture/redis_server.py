@@ -55,6 +55,10 @@ class RedisServer:
     def url(self) -> str:
         return f"{'rediss' if self.tls else 'redis'}://127.0.0.1:{self.port}"
 
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
     def url_with(self, password: str) -> str:
         return self.url.replace("://", f"://:{password}@")
 
@@ -95,7 +99,7 @@ class RedisServer:
 
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it; by SIGKILL, as a machine does that goes away."""
-        if self.process is not None and self.process.returncode is None:
+        if self.process is not None and self.running:
             self.process.send_signal(number)
             async with asyncio.timeout(PATIENCE):
                 await self.process.wait()
@@ -195,8 +199,13 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(folder: Path) -> AsyncIterator[Cluster]:
+async def cluster(folder: Path, acl: str = "") -> AsyncIterator[Cluster]:
+    """Run six nodes. `acl`: a line for one more user than the default one, who may do everything."""
+    folder.mkdir(parents=True, exist_ok=True)
+    users = folder / "users.acl"
+    users.write_text(f"user default on nopass ~* &* +@all\n{acl}\n")
     settings = {"cluster-enabled": "yes", "cluster-node-timeout": "1000", "repl-diskless-sync-delay": "0"}
+    settings |= {"aclfile": str(users)}
     async with AsyncExitStack() as stack:
         nodes = [
             await stack.enter_async_context(RedisServer(folder / f"node-{number}", settings)) for number in range(6)

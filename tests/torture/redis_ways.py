@@ -108,9 +108,9 @@ async def by_sentinel(folder: Path) -> AsyncIterator[Replicas]:
 
 @asynccontextmanager
 async def as_a_cluster(folder: Path) -> AsyncIterator[Replicas]:
-    """Begin at nodes of which the first one is gone."""
-    async with cluster(folder) as nodes:
-        url = nodes.url.replace("redis://", f"redis://127.0.0.1:{free_port()},")
+    """Begin at nodes of which the first one is gone, as a user that may do just what docs/fleet-redis.md says."""
+    async with cluster(folder, f"{ACL} +cluster|slots +command") as nodes:
+        url = nodes.url.replace("redis://", f"redis://pandadoc:{ENCODED}@127.0.0.1:{free_port()},")
         async with replicas(url, Way(cluster=True)) as opened:
             yield opened
 

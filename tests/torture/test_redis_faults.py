@@ -71,7 +71,7 @@ async def test_a_user_who_lacks_one_permission_is_told_where_the_line_of_them_is
         faults = await every_call(opened())
     if lacking != "+ping":  # which is not sent before a silence
         assert faults
-    assert [fault for fault in faults if "docs/fleet.md has the line of ACL that it needs" not in fault] == []
+    assert [fault for fault in faults if "docs/fleet-redis.md has the line of ACL that it needs" not in fault] == []
 
 
 async def test_something_else_under_the_key_is_left_there(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""Engines are refused at the start where they can't be had, and loaded only where they are configured."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.compose_engine import engine, refuse_unusable_engines
+from proxy.config import BadConfig, Config, OAuth2Credential, RedisStore, load
+from proxy.secret_reader import SecretReader
+
+ENVIRON = {"ID": "one-client", "SECRET": "its-secret", "REDIS_URL": "redis://:tr0ub4dor@cache"}
+
+
+def configured(folder: Path, *stores: str, url: str = ENVIRON["REDIS_URL"]) -> Config:
+    lines = ["credentials:"]
+    for number, store in enumerate(stores):
+        oauth2 = f"client_id: {{env: ID}}, client_secret: {{env: SECRET}}, store: {store}"
+        lines.append(f"  {'default' if number == 0 else f'c{number}'}: {{oauth2: {{{oauth2}}}}}")
+    (folder / "config.yaml").write_text("\n".join(lines))
+    return load(folder / "config.yaml", environ=ENVIRON | {"REDIS_URL": url})
+
+
+def test_a_store_whose_client_is_not_installed_is_told_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    shared, own = "{redis: {url: {env: REDIS_URL}}}", "{memory: true}"
+    with pytest.raises(BadConfig) as bad:
+        refuse_unusable_engines(configured(tmp_path, own, shared, shared))
+    assert [fault.path for fault in bad.value.faults] == [
+        "credentials.c1.oauth2.store.redis",
+        "credentials.c2.oauth2.store.redis",
+    ]
+    assert "pandadoc-proxy[redis]" in bad.value.faults[0].message
+    refuse_unusable_engines(configured(tmp_path, own))
+
+
+@pytest.mark.parametrize(
+    ("options", "url"),
+    [
+        ("", "http://:tr0ub4dor@cache"),
+        ("", "redis://:tr0ub4dor@cache,other"),
+        (", sentinel: main", "unix:///run/s"),
+        (", cluster: true", "unix:///run/s"),
+        (", cluster: true", "redis://:tr0ub4dor@cache/7"),
+    ],
+)
+def test_a_url_that_cant_be_used_is_a_fault_of_the_configuration_and_is_not_shown(
+    tmp_path: Path, options: str, url: str
+) -> None:
+    with pytest.raises(BadConfig, match=r"credentials\.default\.oauth2\.store\.redis\.url: ") as bad:
+        refuse_unusable_engines(configured(tmp_path, f"{{redis: {{url: {{env: REDIS_URL}}{options}}}}}", url=url))
+    assert "tr0ub4dor" not in str(bad.value)
+    assert "unix:///run/s" not in str(bad.value)
+
+
+def test_a_url_that_is_not_there_yet_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    refuse_unusable_engines(configured(tmp_path, "{redis: {url: {file: ./arrives-later}}}"))
+
+
+async def test_what_is_configured_reaches_the_engine(tmp_path: Path) -> None:
+    config = configured(tmp_path, "{redis: {url: {env: REDIS_URL}, prefix: staging, sentinel: main}}")
+    credential = config.credentials["default"]
+    assert isinstance(credential, OAuth2Credential)
+    assert isinstance(credential.store, RedisStore)
+
+    async def owner() -> str:
+        return "0123456789abcdef"
+
+    made = engine(credential.store, owner, SecretReader())
+    assert repr(made) == "<RedisEngine Redis prefix staging>"
+    await made.close()
+
+
+def test_redis_py_is_loaded_only_where_it_is_configured() -> None:
+    """It is 10 MiB, and most proxies have a file."""
+    program = "import sys, proxy.app, proxy.cli, proxy.compose_credentials; sys.exit('redis' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], check=False, timeout=60)  # noqa: S603 - our own
+    assert ran.returncode == 0
