@@ -100,13 +100,12 @@ class Ask:
 
 @dataclass
 class Moment:
-    """A patch that will be made, and what is to happen then. `number` counts down to it."""
+    """A patch that will be made, and what is to happen then, in place of an answer. `number` counts down to it."""
 
     plural: str
     number: int
     then: Callable[[str], None]  # is given the token of whoever patches
     made: bool  # whether it happens when the patch was made; else before, and then it is not made at all
-    answered: bool  # whether whoever patches is told
 
     def has_come(self, ask: Ask) -> bool:
         self.number -= ask.plural == self.plural
@@ -214,8 +213,8 @@ class KubernetesApi:
 
     @property
     def record(self) -> Object:
-        """What the replicas keep in the Secret."""
-        kept: Object = json.loads(b64decode(self.secret["data"]["grant.json"]))
+        """What the replicas keep in the Secret; {} if nothing is."""
+        kept: Object = json.loads(b64decode((self.secret.get("data") or {}).get("grant.json", "e30=")))
         return kept
 
     @property
@@ -314,11 +313,7 @@ class KubernetesApi:
         if ask.verb == "patch" and self.faults.lost:
             self.faults.lost -= 1
             return self._cut_off(request)
-        if moment is not None and not moment.answered:
-            return self._cut_off(request, moment)
-        if moment is not None:
-            self._have_it_happen(request, moment)
-        return web.json_response(written)
+        return web.json_response(written) if moment is None else self._cut_off(request, moment)
 
     def _will_do(self, ask: Ask, body: bytes) -> bool:
         version = json.loads(body)["metadata"]["resourceVersion"]
@@ -327,14 +322,11 @@ class KubernetesApi:
     def _cut_off(self, request: web.BaseRequest, moment: Moment | None = None) -> web.Response:
         """End the connection without an answer."""
         if moment is not None:
-            self._have_it_happen(request, moment)
+            self.faults.moment = None
+            moment.then(_token(request))
         assert request.transport is not None
         request.transport.abort()
         return web.Response(status=UNHEARD)
-
-    def _have_it_happen(self, request: web.BaseRequest, moment: Moment) -> None:
-        self.faults.moment = None
-        moment.then(_token(request))
 
     def _admit(self, ask: Ask, request: web.BaseRequest) -> None:
         if request.get_extra_info("peercert"):

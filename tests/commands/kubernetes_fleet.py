@@ -59,23 +59,19 @@ class KubernetesFleet:
     def all_statuses(self) -> set[int]:
         return {status for each in self.statuses.values() for status in each}
 
-    async def lends(self, generation: int, *, but: Process | None = None, seconds: float = 2 * PATIENCE) -> None:
+    async def lends(self, generation: int, *, seconds: float = 2 * PATIENCE) -> None:
         """Wait until each process that lives lends this generation, which PandaDoc has accepted from it."""
-        await until(lambda: all(lent(each) == generation for each in self.running if each is not but), seconds)
+        await until(lambda: all(lent(each) == generation for each in self.running), seconds)
 
-    def at(self, plural: str, number: int, what: signal.Signals | None, *, made: bool) -> asyncio.Future[Process]:
-        """Send a signal to whichever process makes that patch, when it is made or is about to be; return who it was.
-
-        One that is killed is not answered; what one that is stopped was answered waits for it.
-        """
+    def kill_at(self, plural: str, number: int, *, made: bool) -> asyncio.Future[Process]:
+        """Kill whichever process makes that patch, when it is made or is about to be; return who it was."""
         struck: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
 
         def strike(token: str) -> None:
-            if what is not None:
-                self.processes[token].signal(what)
+            self.processes[token].signal(signal.SIGKILL)
             struck.set_result(self.processes[token])
 
-        self.api.faults.moment = Moment(plural, number, strike, made=made, answered=what is not signal.SIGKILL)
+        self.api.faults.moment = Moment(plural, number, strike, made=made)
         return struck
 
     async def disperse(self) -> None:

@@ -4,7 +4,6 @@ The API is a stand-in (tests/kubernetes_api.py). All at full size is torture's.
 """
 
 import re
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +13,9 @@ from commands.kubernetes_fleet import assert_healthy, kubernetes_fleet
 from commands.process import Machine
 from kubernetes_api import KubernetesApi
 from rig import until
+
+CALLS = 8
+"""How often a replica calls for each expiry, at the most: it starts, or refreshes with 9, or waits and looks."""
 
 
 @pytest.fixture
@@ -31,6 +33,7 @@ async def test_each_expiry_costs_a_fleet_one_redeem_and_every_request_is_answere
         for generation in range(2, 7):
             machine.simulator.expire_access_tokens()
             await fleet.lends(generation)
+        assert len(api.seen) < 6 * CALLS * 8
         told = await machine.run("token", "status", env=fleet.environ()[0])
     assert fleet.all_statuses() == {200}
     assert fleet.redeems == [200] * 6
@@ -46,7 +49,7 @@ async def test_a_fleet_goes_on_when_the_one_that_refreshes_is_killed(
 ) -> None:
     """Its lease ends when the others have seen it unchanged for as long as it was taken for."""
     async with kubernetes_fleet(api, machine, app, 3) as fleet:
-        struck = fleet.at("secrets", 1, signal.SIGKILL, made=True)
+        struck = fleet.kill_at("secrets", 1, made=True)
         machine.simulator.expire_access_tokens()
         await struck
         await fleet.lends(2)

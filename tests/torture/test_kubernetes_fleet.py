@@ -1,24 +1,19 @@
-"""A fleet on a Kubernetes API, at full size: fifty expiries, and whoever refreshes killed or stopped at each step.
+"""A fleet on a Kubernetes API, and what only that can do to it: answers that are lost, 410, 429, tokens that are stale.
 
-The API is a stand-in (tests/kubernetes_api.py); the proxies are real processes, and so are their deaths.
+What holds on every engine is in test_fleets.py. The API is a stand-in (tests/kubernetes_api.py); the proxies are real
+processes, and so are their deaths.
 """
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 from aiohttp import ClientSession
-from commands.crowd import SETTING
 from commands.kubernetes_fleet import LEASE, assert_healthy, kubernetes_fleet
-from commands.process import MEMBER, Machine, poll
-from commands.test_login import address_of, consent
+from commands.process import Machine
 from kubernetes_api import KubernetesApi
-
-from proxy.simulator import Fault
-from proxy.simulator.journal import TOKEN_PATH
 
 FLEET: Final = 8
 
@@ -44,33 +39,14 @@ async def api(tmp_path: Path) -> AsyncIterator[KubernetesApi]:
         yield running
 
 
-@pytest.mark.timeout(600)
-async def test_fifty_expiries_cost_fifty_redeems_and_every_request_is_answered(
-    api: KubernetesApi, machine: Machine, app: ClientSession, *, full_size: bool
-) -> None:
-    """And nobody lends a dead token for longer than one 401: each app has one request in flight."""
-    expiries = 50 if full_size else 10
-    async with kubernetes_fleet(api, machine, app, FLEET) as fleet:
-        for generation in range(2, expiries + 2):
-            machine.simulator.expire_access_tokens()
-            await fleet.lends(generation)
-        refused = [each for each in machine.simulator.journal if each.status == 401]
-    assert fleet.all_statuses() == {200}
-    assert fleet.redeems == [200] * (expiries + 1)
-    assert len(refused) <= FLEET * expiries
-    assert_healthy(fleet, expiries + 1)
-    calls = len(api.seen) / (expiries * FLEET)
-    print(f"{sum(map(len, fleet.statuses.values()))} requests, {len(refused)} replayed, {calls:.1f} calls a replica")  # noqa: T201 - for people
-
-
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("step", STEPS)
-async def test_whoever_is_killed_in_its_refresh_costs_the_others_at_most_its_lease(
+async def test_whoever_is_killed_around_a_write_costs_the_others_at_most_its_lease(
     api: KubernetesApi, machine: Machine, app: ClientSession, step: str
 ) -> None:
     plural, number, made = STEPS[step]
     async with kubernetes_fleet(api, machine, app, 4) as fleet:
-        struck = fleet.at(plural, number, signal.SIGKILL, made=made)
+        struck = fleet.kill_at(plural, number, made=made)
         machine.simulator.expire_access_tokens()
         await struck
         began = asyncio.get_running_loop().time()
@@ -81,78 +57,6 @@ async def test_whoever_is_killed_in_its_refresh_costs_the_others_at_most_its_lea
     assert fleet.all_statuses() == {200}
     assert fleet.redeems == [200] * 3
     assert_healthy(fleet, 3)
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("step", [name for name, (*_, made) in STEPS.items() if made])
-async def test_whoever_stands_still_in_its_refresh_comes_back_to_a_fleet_that_has_gone_on(
-    api: KubernetesApi, machine: Machine, app: ClientSession, step: str
-) -> None:
-    """It wakes up past its lease and finishes what it was doing: that does no harm."""
-    plural, number, made = STEPS[step]
-    async with kubernetes_fleet(api, machine, app, 4) as fleet:
-        struck = fleet.at(plural, number, signal.SIGSTOP, made=made)
-        machine.simulator.expire_access_tokens()
-        still = await struck
-        await fleet.lends(2, but=still)
-        still.signal(signal.SIGCONT)
-        await fleet.lends(2)
-        machine.simulator.expire_access_tokens()
-        await fleet.lends(3)
-    assert fleet.all_statuses() <= {200, 401}
-    assert fleet.redeems.count(200) == 3
-    assert_healthy(fleet, 3)
-
-
-@pytest.mark.timeout(120)
-async def test_a_redeem_whose_sender_stands_still_is_made_by_another_and_refused_to_him(
-    api: KubernetesApi, machine: Machine, app: ClientSession
-) -> None:
-    async with kubernetes_fleet(api, machine, app, 4) as fleet:
-        gate = asyncio.Event()
-        machine.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
-        holder = fleet.at("leases", 1, None, made=True)
-        machine.simulator.expire_access_tokens()
-        await machine.simulator.until(lambda: len(fleet.redeems) == 2)
-        held, still = machine.simulator.token_calls()[-1], await holder
-        still.signal(signal.SIGSTOP)
-        await fleet.lends(2, but=still)
-        gate.set()
-        await machine.simulator.until(lambda: held.status == 400)
-        still.signal(signal.SIGCONT)
-        await fleet.lends(2)
-    assert fleet.redeems.count(200) == 2
-    assert_healthy(fleet, 2)
-
-
-@pytest.mark.timeout(120)
-async def test_a_pair_that_dies_with_its_process_is_told_and_a_login_heals_all(
-    api: KubernetesApi, machine: Machine, app: ClientSession, unused_tcp_port: int
-) -> None:
-    """Killed between PandaDoc's answer and the store's: nobody else has ever had it. None need be restarted."""
-    async with kubernetes_fleet(api, machine, app, 4) as fleet:
-        struck = fleet.at("secrets", 2, signal.SIGKILL, made=False)
-        machine.simulator.expire_access_tokens()
-        await struck
-        url = await fleet.running[0].url()
-
-        async def told() -> bool:
-            async with app.get(url + MEMBER) as answer:
-                return answer.status == 503 and "pandadoc-proxy login" in await answer.text()
-
-        await poll(told, 60)
-        assert fleet.redeems.count(200) == 2
-        env, _ = fleet.environ()
-        env[f"{SETTING}REDIRECT_URI"] = f"http://127.0.0.1:{unused_tcp_port}/callback"
-        login = await machine.start("login", "--no-browser", env=env, stdin=asyncio.subprocess.PIPE)
-        async with app.get(await consent(app, await address_of(login))) as page:
-            assert page.status == 200
-        assert await login.ended() == 0
-        generation = api.record["generation"]
-        await fleet.lends(generation)
-        machine.simulator.expire_access_tokens()
-        await fleet.lends(generation + 1)
-    assert fleet.redeems == [200, 200, 400, 200, 200], "the fourth is the login's"
 
 
 # The API server in trouble
