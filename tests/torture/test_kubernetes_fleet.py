@@ -28,7 +28,7 @@ STEPS: Final = {
     "before the lease is given back": ("leases", 2, False),
     "when the lease is given back": ("leases", 2, True),
 }
-"""The patches of a refresh, and whether they are made. What is not here is `the pair was not stored`: see below."""
+"""The patches of a refresh, and whether they are made. A pair that was not stored is lost: see test_fleets.py."""
 
 
 @pytest.fixture
@@ -57,6 +57,22 @@ async def test_whoever_is_killed_around_a_write_costs_the_others_at_most_its_lea
     assert fleet.all_statuses() == {200}
     assert fleet.redeems == [200] * 3
     assert_healthy(fleet, 3)
+
+
+@pytest.mark.timeout(120)
+async def test_a_write_whose_answer_is_lost_is_found_made_and_nothing_is_redeemed_twice(
+    api: KubernetesApi, machine: Machine, app: ClientSession
+) -> None:
+    """Of the lease, the intent, the pair, and several in a row."""
+    async with kubernetes_fleet(api, machine, app, 4) as fleet:
+        for generation in range(2, 7):
+            api.faults.lost = generation - 1
+            machine.simulator.expire_access_tokens()
+            await fleet.lends(generation)
+        assert api.faults.lost == 0
+    assert fleet.all_statuses() <= {200, 401, 503}
+    assert fleet.redeems == [200] * 6
+    assert_healthy(fleet, 6)
 
 
 # The API server in trouble
