@@ -53,8 +53,11 @@ def in_cluster(
 
 def tls_context(authorities: bytes | None) -> ssl.SSLContext:
     """Trust these authorities alone, or else the system's; TLS 1.2 at least, names checked. Raises KubernetesFault."""
+    pem = (
+        None if authorities is None else authorities.decode("ascii", "replace") or "nothing"
+    )  # "" is the system's, too
     try:
-        context = ssl.create_default_context(cadata=authorities.decode("ascii", "replace") if authorities else None)
+        context = ssl.create_default_context(cadata=pem)
     except ssl.SSLError as fault:
         raise KubernetesFault("The authority of the Kubernetes API (ca.crt) is no PEM file: mount it anew.") from fault
     context.minimum_version = ssl.TLSVersion.TLSv1_2
