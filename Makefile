@@ -73,6 +73,10 @@ torture: $(READY) $(BROWSING) $(RENDERING) ## the laws at full size, as root, wi
 bench: $(READY) ## the proxy beside Envoy and others, as root, with nginx, haproxy and wrk (BENCH="--quick", BENCH=--help)
 	$(BIN)/python -m bench $(BENCH)
 
+.PHONY: fleet
+fleet: $(READY) ## up to 1,000 replicas that share a grant, on a virtual clock (FLEET="revoked -n 100", FLEET=--help)
+	$(BIN)/python -m bench.fleet $(FLEET)
+
 .PHONY: image
 image: ## the image, with Docker: pandadoc-proxy:VERSION (PYTHON_IMAGE=python@sha256:... pins the base; REQUIREMENTS=otel for tracing)
 	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON=$(PYTHON_IMAGE)) \

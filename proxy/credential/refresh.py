@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.clock import Clock
 from proxy.credential import backoff
@@ -28,10 +28,10 @@ from proxy.credential.latch import Latch
 from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant
 from proxy.credential.policy import Policy
 from proxy.credential.store import POLL, Lease, StoreError, StoreUnreachable
-from proxy.credential.token_endpoint import Client, TokenEndpoint
-from proxy.credential.token_reply import Cause, Redeemed, Refused, Unknown
+from proxy.credential.token_endpoint import Client
+from proxy.credential.token_reply import Cause, Outcome, Redeemed, Refused, Unknown
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
-from proxy.secrets import SecretUnavailable
+from proxy.secrets import Secret, SecretUnavailable
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -64,8 +64,24 @@ OUTRUN: Final = "outrun"
 HEARD_FOR: Final = 600.0
 """Seconds for which a replica believes what PandaDoc told another of a refresh token, before it asks by itself."""
 
+PASSING: Final = frozenset(Cause)
+"""Results of an attempt after which waiting helps."""
+
 Trace = Callable[[str, str], AbstractContextManager[Callable[[str], None]]]
 """What may look on while a credential is refreshed, given its name and the cause; it is to be told the result."""
+
+
+class Redeemer(Protocol):
+    """Redeems refresh tokens: the token endpoint, or what stands in for it where no time passes."""
+
+    @property
+    def redeem_timeout(self) -> float:
+        """Seconds that a redeem takes at most."""
+        ...
+
+    async def redeem(self, refresh_token: Secret, client: Client) -> Outcome:
+        """Redeem `refresh_token` once; never raises for what the network or the endpoint does."""
+        ...
 
 
 class Because(Enum):
@@ -110,6 +126,7 @@ class Refresher:
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
     `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
+    `_last`                           the last attempt that we know of, whoever's it was; `_heeds`, `_round`
     `_doubt`                          a refusal that is not believed yet; `_heard`, `_refused`, `_outrun`
     """
 
@@ -118,7 +135,7 @@ class Refresher:
         name: str,
         *,
         secrets: GrantSecrets,
-        endpoint: TokenEndpoint,
+        endpoint: Redeemer,
         keeper: GrantKeeper,
         policy: Policy,
         clock: Clock,
@@ -145,8 +162,9 @@ class Refresher:
         self._held_back = False
         self._doubt: _Doubt | None = None
         self._latch = Latch()
+        self._last: Attempt | None = None
 
-    def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: TokenEndpoint, policy: Policy) -> None:
+    def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: Redeemer, policy: Policy) -> None:
         """Go on with other settings; a refresh in flight ends with what it began with, as far as it has come."""
         self.name = name
         self.advice = Advice(
@@ -306,7 +324,7 @@ class Refresher:
                     return
                 if turn < QUICK_TURNS:
                     continue
-            if await self._tasks.pause_until(self.keeper.store.news(heard)):
+            if await self._tasks.pause_until(self.keeper.store.news(heard, turn)):
                 raise self._waiting_helps("Another process is refreshing it, and this one is ending")
 
     async def _settled(self, order: _Order) -> bool:
@@ -318,8 +336,31 @@ class Refresher:
         if self._adopt() or self._needless(order):
             return True
         client = await self._secrets.client()
-        grant = self._alive(client, seeded)
-        return self._heard(grant, order) and await self._refused(Refused("invalid_grant"), grant, client, order)
+        return bool(await self._told(self._alive(client, seeded), client, order))
+
+    async def _told(self, grant: Grant, client: Client, order: _Order) -> bool | None:
+        """Take what another replica was told as if we had asked; tell whether that settles it. None: nothing new."""
+        if self._heard(grant, order):
+            return await self._refused(Refused("invalid_grant"), grant, client, order)
+        return True if self._heeds(order) else None
+
+    def _listens(self, order: _Order) -> bool:
+        """Tell whether what other replicas were told is enough for us; a person asks by himself."""
+        return self.keeper.store.remote and order.because is not Because.BY_HAND
+
+    def _heeds(self, order: _Order) -> bool:
+        """Tell whether another replica has failed since we last looked: that counts as a failure of ours.
+
+        So a fleet has one backoff, and not one for each replica.
+        """
+        last, known = self.keeper.ledger.last, self._last
+        self._last = last
+        if last is None or last == known or not self._listens(order):
+            return False
+        if last.result not in PASSING or self._age(last) > backoff.LONGEST:
+            return False
+        self._fail(self._waiting_helps(f"Another replica has just tried in vain ({last.result})"))
+        return True
 
     async def _seeded(self, *, urgent: bool) -> Grant | None:
         """Look at what is kept, and at the configuration; return the grant that a new seed begins."""
@@ -350,8 +391,8 @@ class Refresher:
             return True
         client = await self._secrets.client()
         grant = self._alive(client, seeded)
-        if self._heard(grant, order):
-            return await self._refused(Refused("invalid_grant"), grant, client, order)
+        if (settled := await self._told(grant, client, order)) is not None:
+            return settled
         self._stop_in_doubt(grant)
         before = self.keeper.ledger.intent
         if not await self.keeper.begin(grant, urgent=self._from_memory(order) and grant is not seeded):
@@ -363,6 +404,7 @@ class Refresher:
             return True
         proven = not isinstance(outcome, Unknown)
         await self.keeper.failed(grant, before, Attempt(self._clock.wall(), outcome.cause), proven=proven)
+        self._last = self.keeper.ledger.last
         self._count(order, outcome.cause)
         if isinstance(outcome, Refused):
             return await self._refused(outcome, grant, client, order, alone=lease is not None)
@@ -491,13 +533,16 @@ class Refresher:
     def _heard(self, grant: Grant, order: _Order) -> bool:
         """Tell whether another replica has asked for us: PandaDoc has refused this very grant lately."""
         last = self.keeper.ledger.last
-        if not self.keeper.store.remote or order.because is Because.BY_HAND or grant != self.keeper.ledger.grant:
+        if not self._listens(order) or grant != self.keeper.ledger.grant:
             return False
-        lately = last is not None and abs(self._clock.wall() - last.at) < HEARD_FOR
-        if lately and last is not None and last.result == "invalid_grant":
+        if last is not None and last.result == "invalid_grant" and self._age(last) < HEARD_FOR:
             self._doubt = self._doubt_about(grant, None)
             return True
         return False
+
+    def _age(self, attempt: Attempt) -> float:
+        """Seconds since it ended. Another replica's clock may be ahead of ours."""
+        return abs(self._clock.wall() - attempt.at)
 
     def _disbelieved(self) -> bool:
         """Tell whether a replica that has redeemed the refused token may still be storing what it got.

@@ -34,20 +34,21 @@ COLLISION: Final = 0.05
 """Seconds, times the number of collisions and a jitter, until a change is tried again."""
 
 WAKE: Final = 1.0
-"""Seconds after which somebody who waits for a refresh of another replica looks by himself."""
+"""Seconds after which somebody who waits for a refresh of another replica looks by himself; longer at each turn."""
 
 LONGEST_BLIND: Final = 5.0
-"""Seconds between two tries to reach an engine that is gone, and between two looks while nobody tells of changes."""
+"""Seconds between two tries to reach an engine that is gone, between two looks while nobody tells of changes, and
+between two tries to take a lease whose end would be told, unless its holder has died."""
 
 
 class SharedStore:
     """Keeps the ledger in an engine.
 
-    What changes: `_known`, what was last read, written or told, `_known_at`, when, and `_known_of`, what `heard` was
-    then, by `_learn`, and by `news`; `_watched`, whether changes are told, `heard`, how often one was, and `_turn`,
-    the event that the next one sets, by `_watch` and `_wake`; `_blind`, why the engine can't be read, and
-    `_blind_until`, for how long nobody need try behind the traffic, by `_read`; `_returning`, the lease that is being
-    given back, by `_give_back`; `_whose`, whose grant it is, by `_read`.
+    What changes: `_known`, what was last read, written or told, `_known_at`, when, `_known_of`, what `heard` was then,
+    and `_spread`, a chance drawn then, by `_learn`, and `_known` by `news`; `_watched`, whether changes are told,
+    `heard`, how often one was, and `_turn`, the event that the next one sets, by `_watch` and `_wake`; `_blind`, why
+    the engine can't be read, and `_blind_until`, for how long nobody need try behind the traffic, by `_read`;
+    `_returning`, the lease that is being given back, by `_give_back`; `_whose`, whose grant it is, by `_read`.
     """
 
     remote = True
@@ -73,6 +74,7 @@ class SharedStore:
         self._known_at = 0.0  # monotonic
         self._known_of = 0
         self.heard = 0
+        self._spread = 0.0
         self._watched = False
         self._watching: asyncio.Task[None] | None = None
         self._turn = asyncio.Event()
@@ -95,7 +97,7 @@ class SharedStore:
             raise StoreUnreachable(str(self._blind))
         poll = self._engine.poll if self._watched else min(self._engine.poll, LONGEST_BLIND)
         told = self.heard != self._known_of
-        if self._known is not None and not told and now < self._known_at + poll * (0.5 + self._jitter()):
+        if self._known is not None and not told and now < self._known_at + poll * (0.5 + self._spread):
             return self._known
         return await self.load()
 
@@ -121,13 +123,14 @@ class SharedStore:
     async def holder(self) -> str | None:
         return await self._engine.holder()
 
-    async def news(self, since: int) -> None:
+    async def news(self, since: int, turns: int = 0) -> None:
+        seconds = min(LONGEST_BLIND, WAKE * (1 + turns)) if self._watched else WAKE
         try:
-            async with asyncio.timeout(WAKE * (0.5 + self._jitter())):
+            async with asyncio.timeout(seconds * (0.5 + self._jitter())):
                 while self.heard == since:
                     await self._turn.wait()
         except TimeoutError:
-            if not self._watched:  # else it would have been told
+            if turns or not self._watched:  # else it would have been told; unless the watch is dead and does not know
                 self._known = None
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:
@@ -201,6 +204,7 @@ class SharedStore:
 
     def _learn(self, ledger: Ledger, heard: int) -> Ledger:
         self._known, self._known_at, self._known_of = ledger, self._clock.monotonic(), heard
+        self._spread = self._jitter()
         return ledger
 
     def _give_back(self) -> None:

@@ -73,8 +73,11 @@ class Store(Protocol):
         """How often this process was told of a change: to be taken before a look that `news` goes on from."""
         ...
 
-    async def news(self, since: int) -> None:
-        """Return when what is kept may have changed: when that was told since `heard` was so, or after a moment."""
+    async def news(self, since: int, turns: int = 0) -> None:
+        """Return when what is kept may have changed: when that was told since `heard` was so, or after a moment.
+
+        `turns` were in vain before; where it would be told, the moment is longer for that.
+        """
         ...
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:
@@ -95,8 +98,8 @@ class Quiet:
     async def holder(self) -> str | None:
         return None
 
-    async def news(self, since: int) -> None:
-        del since
+    async def news(self, since: int, turns: int = 0) -> None:
+        del since, turns  # nobody tells
         await asyncio.sleep(POLL)
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:

@@ -264,6 +264,48 @@ async def test_what_was_read_before_a_change_was_told_is_not_taken_for_the_newes
     assert await ours.peek() == mint(2)
 
 
+async def test_who_would_be_told_waits_longer_at_each_turn(ground: Ground) -> None:
+    """Of a thousand that wait for a lease whose holder has died, few ask for it in any second."""
+    ours = ground.store(jitter=0.0)
+    ours.watch(ours.load)  # type: ignore[arg-type] # what it returns is nobody's
+    await until(lambda: ground.record.watchers != [])
+    loop = asyncio.get_running_loop()
+    for turns, least, most in ((0, 0.5, 1.0), (2, 1.5, 2.0), (90, 2.5, 3.0)):
+        began = loop.time()
+        await ours.news(ours.heard, turns)
+        assert least <= loop.time() - began + 0.01
+        assert loop.time() - began < most
+
+
+async def test_who_waits_for_long_reads_though_a_watch_tells_nothing(ground: Ground) -> None:
+    """A connection may be dead and not know for a minute, and requests are waiting."""
+    ours = ground.store(jitter=0.0)
+    ours.watch(ours.load)  # type: ignore[arg-type] # what it returns is nobody's
+    await until(lambda: ground.record.calls["read"] == 1)
+    ground.record.tells = False
+    await ground.store("two").update(lambda _: mint(1))
+    await ours.news(ours.heard, 0)
+    assert await ours.peek() == Ledger()
+    await ours.news(ours.heard, 1)
+    assert await ours.peek() == mint(1)
+
+
+async def test_polls_of_replicas_that_were_told_together_spread_over_the_whole_poll(ground: Ground) -> None:
+    """A chance is drawn once: drawn at each look, the first that is small enough would end the wait early."""
+    chances = iter([0.9, *([0.0] * 9)])
+    ours = ground.store()
+    ours._jitter = lambda: next(chances)  # noqa: SLF001 - a chance that a test decides
+    ours.watch(ours.load)  # type: ignore[arg-type] # what it returns is nobody's
+    await until(lambda: ground.record.calls["read"] == 1)
+    ground.clock.pass_(MemoryEngine.poll * 1.3)
+    for _ in range(5):
+        await ours.peek()
+    assert ground.record.calls["read"] == 1
+    ground.clock.pass_(MemoryEngine.poll * 0.2)
+    await ours.peek()
+    assert ground.record.calls["read"] == 2
+
+
 # The lease
 
 

@@ -8,6 +8,7 @@ import pytest
 from fleet import REDEEM_TIMEOUT, Fleet
 from rig import TurnedClock, assert_silent, until
 
+from proxy.credential.backoff import pause
 from proxy.credential.oauth2 import State
 from proxy.credential.policy import Policy
 from proxy.credential.refresh import HEARD_FOR
@@ -177,6 +178,40 @@ async def test_a_fleet_whose_grant_is_dead_asks_neither_pandadoc_nor_the_engine(
         assert await fleet.load() == {503}
     assert not fleet.record.calls
     assert fleet.redeems == [200, 400]
+
+
+async def test_an_endpoint_that_fails_is_asked_as_often_by_a_fleet_as_by_one(fleet: Fleet) -> None:
+    """What one replica was told counts for all of them, and so does its pause."""
+    fleet.wait = 2
+    fleet.join(8)
+    assert await fleet.load() == {200}
+    fleet.simulator.faults.add(Fault(path=TOKEN_PATH, status=503))
+    fleet.clock.pass_(HOUR + 1)
+    for failures in (1, 2, 3, 4):
+        assert await fleet.load() == {503}
+        await fleet.settle()
+        assert fleet.redeems == [200] + [503] * failures
+        assert await fleet.load() == {503}
+        fleet.clock.pass_(pause(failures, 0.0) + 0.1)
+    assert {each.refresher.failures for each in fleet.replicas} == {4}
+    fleet.simulator.faults.clear()
+    assert await fleet.load() == {200}
+    assert fleet.generations == {2}
+
+
+async def test_of_replicas_that_start_together_only_one_takes_the_lease(fleet: Fleet) -> None:
+    """The others wait for it, and what it brings is what their configured refresh token would have begun."""
+    gate = asyncio.Event()
+    fleet.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    fleet.join(8)
+    await fleet.look()
+    await until(lambda: len(fleet.simulator.token_calls()) == 1)
+    gate.set()
+    assert await fleet.load() == {200}
+    await fleet.settle()
+    await until(lambda: fleet.record.holder is None)
+    assert fleet.record.calls["give_back"] == 1
+    assert fleet.redeems == [200]
 
 
 async def test_a_login_heals_all_replicas_without_a_restart(fleet: Fleet) -> None:
