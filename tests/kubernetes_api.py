@@ -78,7 +78,7 @@ class Ask:
     name: str | None
 
     @classmethod
-    def of(cls, request: web.Request) -> Self:
+    def of(cls, request: web.BaseRequest) -> Self:
         found = PATH.fullmatch(request.path)
         if found is None or GROUPS.get(found["plural"]) != (found["group"] or ""):
             raise Problem(404, "NotFound", "the server could not find the requested resource")
@@ -169,12 +169,11 @@ class KubernetesApi:
     def token(self) -> str:
         return (self.mount.path / "token").read_text()
 
-    def rotate(self) -> str:
+    def rotate(self) -> None:
         """Have the kubelet write another token; the one before is worth nothing from here on."""
-        self.tokens = {f"service-account-token-{len(self.tokens)}-{id(self):x}-{self.mount.versions}"}
-        (token,) = self.tokens
+        token = f"service-account-token-{id(self):x}-{self.mount.versions}"
+        self.tokens = {token}
         self.mount.put(token=token.encode(), namespace=NAMESPACE.encode(), **{"ca.crt": self.ca.cert_pem.bytes()})
-        return token
 
     def kubeconfig(self) -> tuple[Path, str]:
         """Write the kubeconfig of one more replica; return it and the token that it shows."""
@@ -243,10 +242,6 @@ class KubernetesApi:
         for watch in self._watches:
             watch.cancel()
 
-    @property
-    def watches(self) -> int:
-        return len(self._watches)
-
     def calls(self, what: str) -> list[int]:
         """Return how each such request was answered; 0 stands for a watch."""
         return [status for ask, status in self.seen if ask == what]
@@ -272,17 +267,15 @@ class KubernetesApi:
             self._runner = None
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        assert isinstance(request, web.BaseRequest)
         self.agents.add(request.headers.get("User-Agent", ""))
         ask: Ask | None = None
         try:
-            ask = Ask.of(request)  # type: ignore[arg-type] # a BaseRequest has all that is asked of it
+            ask = Ask.of(request)
             return self._noted(ask, await self._answer(ask, request))
         except Problem as problem:
-            headers = (
-                {"Retry-After": self.faults.retry_after} if problem.code == 429 and self.faults.retry_after else {}
-            )
-            answer = web.json_response(problem.status(), status=problem.code, headers=headers)
+            answer = web.json_response(problem.status(), status=problem.code)
+            if problem.code == 429 and self.faults.retry_after is not None:
+                answer.headers["Retry-After"] = self.faults.retry_after
             return self._noted(ask, answer) if ask else answer
 
     def _noted(self, ask: Ask, answer: web.StreamResponse) -> web.StreamResponse:
