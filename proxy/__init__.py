@@ -8,6 +8,8 @@
                                  ─► 401? replay once ─► relay
                     policy/      rules of methods and paths; compose_policy.py makes them from the tree
 
+    kubernetes/                     the few calls to its API that a shared store needs
+
     cli.py healthcheck.py demo.py   the commands
     login/ token_command.py         those by which people look after a grant
     secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed

@@ -5,7 +5,7 @@ answer is exact; what they take does not grow with their load.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import log
@@ -162,7 +162,7 @@ class RedisLike:
             "holder", ground.pace.read, lambda: ground.holder if ground.loop.time() < ground.until else None
         )
 
-    async def watch(self) -> AsyncIterator[Kept | None]:
+    async def watch(self) -> AsyncGenerator[Kept | None, None]:
         watcher = Watcher(self._fate.who)
         for call in self.opening:
             await self._call(call, self._ground.pace.read, lambda: None)
