@@ -82,6 +82,26 @@ def _keys_of_their_own(config: Config) -> Iterator[Finding]:
                 yield Finding(where, f"is the key of client {shown(holders[key])} too: give each its own")
 
 
+def _budgets_of_known_credentials(config: Config) -> Iterator[Finding]:
+    for name in config.rate_budget.credentials:
+        if name not in config.credentials:
+            near = suggestion(name, config.credentials)
+            path = join("rate_budget.credentials", name)
+            yield Finding(path, f"no credential has this name{near}", ("credentials",))
+
+
+def _shares_that_leave_something(config: Config) -> Iterator[Finding]:
+    budget = config.rate_budget
+    used = {budget.numbers, *budget.credentials.values()}
+    sandbox = {"sandbox": budget.sandbox} if "sandbox" in used else {}
+    rates = {f"rates.{name}": getattr(budget.rates, name) for name in budget.rates.__struct_fields__}
+    for key, rate in (sandbox | (rates if "auto" in used else {})).items():
+        if rate is not None and rate.shared(budget.share).most == 0:
+            message = f"leaves nothing of {rate}: let fewer processes have larger shares"
+            yield Finding("rate_budget.share", message, (f"rate_budget.{key}",))
+            break
+
+
 def _rules_that_matter(config: Config) -> Iterator[Finding]:
     for path, policy in _policies(config):
         for number, rule in enumerate(policy.rules[:-1]):
@@ -227,6 +247,8 @@ _FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _known_credentials,
     _one_socket_each,
     _keys_of_their_own,
+    _budgets_of_known_credentials,
+    _shares_that_leave_something,
     _loopback_or_anyone,
     _anyone_or_clients,
     _rules_that_matter,

@@ -16,10 +16,13 @@ import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from proxy.config.forms import FORMS, Form, Shape, one_of
-from proxy.config.sections import Config, Credential, NotAKey, OAuth2Credential, Section, Upstream
+from proxy.config.sections import Config, Credential, NotAKey, OAuth2Credential, RateBudget, Section, Upstream
 from proxy.secrets import SecretReference
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+SHORT: Final = (Upstream, RateBudget)
+"""Sections that may be written as their first value (nodes.SHORT)."""
+
 NAME: Final = "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 """What the reader lets be a name of the operator's own."""
 
@@ -76,7 +79,7 @@ class _Walk:
             return self._credential(path)
         if isinstance(kind, type) and issubclass(kind, Section):
             whole = self.section(kind, path)
-            return {"anyOf": [self.of(fields(kind)[0].type, path), whole]} if kind is Upstream else whole
+            return {"anyOf": [self.of(fields(kind)[0].type, path), whole]} if kind in SHORT else whole
         return self._compound(get_origin(kind), get_args(kind), path)
 
     def _compound(self, origin: Any, args: tuple[Any, ...], path: str) -> dict[str, Any]:
@@ -124,4 +127,6 @@ def _written(kind: Any, value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {}
+    if get_origin(kind) in (Union, UnionType):  # X | None
+        return _written(get_args(kind)[0], value)
     return [_written(get_args(kind)[0], each) for each in value]

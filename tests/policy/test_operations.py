@@ -25,13 +25,20 @@ LETTERS: dict[str, Any] = {
 }
 JUDGED = Review({**SMALL.marks, "sends": {"sendLetter": "mails it", "faxLetter": "faxes it"}}, frozenset())
 
+DECLARED: dict[int, Any] = {
+    202: {"headers": {"Retry-After": {}}},
+    409: {"content": {"properties": {"status": {}, "info_message": {}}}},
+}
+"""How a contract says that an operation's answer may not be ready."""
+
 
 def contract_again() -> dict[str, Any]:
     """Make a contract of the data, with as much as the generator reads of one."""
     paths: dict[str, dict[str, Any]] = {}
     for each in reversed(operations()):
         path = f"{each.path}?{each.query}" if each.query else each.path
-        paths.setdefault(path, {})[each.method.lower()] = {"operationId": each.id}
+        answers = {str(status): DECLARED[status] for status in each.not_ready if status in DECLARED}
+        paths.setdefault(path, {})[each.method.lower()] = {"operationId": each.id, "responses": answers}
     return {"openapi": "3.0.3", "paths": paths}
 
 
