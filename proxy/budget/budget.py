@@ -4,9 +4,8 @@ A budget belongs to one credential. One call is one request to the upstream: who
 became of it, exactly once.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proxy.budget.rates import Rate
 
@@ -28,8 +27,7 @@ class BudgetSpent(Exception):
         self.opens_in = opens_in
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """One rate at this moment."""
 
     name: str
