@@ -188,7 +188,7 @@ class Proxy:
         self._draining = True
         await asyncio.sleep(settings.grace)
         log.info("draining: %d requests in flight, %g s at most", self._in_flight, settings.drain)
-        for budget in self._now.budgets.values():
+        for budget in {budget for each in self._snapshots for budget in each.budgets.values()}:
             budget.end(settings.drain * LAST_TURN)
         opened = [each.binding for each in self._open.values()]
         await _stop_accepting(opened)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from proxy.budget.budget import Priority
 from proxy.budget.local import LocalBudget
-from proxy.budget.rates import ALL, Rate
 from proxy.clock import Clock
 from proxy.compose_credentials import identity
 from proxy.config import Client, Config, RateBudget
@@ -19,17 +18,6 @@ if TYPE_CHECKING:
 Budgets = Mapping[str, LocalBudget]  # by credential; one without is not counted
 
 
-def rates_of(settings: RateBudget, credential: str) -> Mapping[str, Rate | None]:
-    """Return what this process may spend on a credential; nothing where it is not counted."""
-    numbers = settings.credentials.get(credential, settings.numbers)
-    if numbers == "none":
-        return {}
-    if numbers == "sandbox":
-        return {ALL: settings.sandbox.shared(settings.share)}
-    rates = {name: getattr(settings.rates, name) for name in settings.rates.__struct_fields__}
-    return {name: rate and rate.shared(settings.share) for name, rate in rates.items()}
-
-
 def budgets_of(
     config: Config, clock: Clock, earlier: "Snapshot | None"
 ) -> tuple[Budgets, tuple[Callable[[], None], ...]]:
@@ -39,7 +27,7 @@ def budgets_of(
         known = {identity(name, earlier.config.credentials[name]): each for name, each in earlier.budgets.items()}
     budgets, changes = {}, []
     for name, credential in config.credentials.items():
-        rates = rates_of(config.rate_budget, name)
+        rates = config.rate_budget.of(name)
         if rates:
             budgets[name] = known.get(identity(name, credential)) or LocalBudget(rates, clock.monotonic)
             changes.append(partial(budgets[name].resize, rates))

@@ -7,6 +7,7 @@ from math import inf
 from typing import Final
 
 from proxy.budget.budget import BudgetSpent, Priority, Standing
+from proxy.budget.rates import Rate
 from proxy.budget.window import Window
 
 TICK: Final = 0.001
@@ -28,7 +29,7 @@ class Bucket:
         self.waits = 0
         self.waited = 0.0
         self.refused = 0
-        self.throttled_times = 0
+        self.throttles = 0
         self._now = now
         self._lines: dict[Priority, Line] = {priority: OrderedDict() for priority in Priority}
         self._timer: asyncio.TimerHandle | None = None
@@ -66,8 +67,14 @@ class Bucket:
 
     def throttled(self, wait: float) -> None:
         """Note a 429."""
-        self.throttled_times += 1
+        self.throttles += 1
         self.window.throttled(self._now(), wait)
+
+    def resize(self, rate: Rate | None) -> None:
+        """Go on with another rate."""
+        self.window.resize(rate)
+        if self.waiting:
+            self._serve()
 
     def end(self, seconds: float) -> None:
         """Let nobody wait longer than so many seconds from now."""
@@ -87,7 +94,7 @@ class Bucket:
             waits=self.waits,
             waited=self.waited,
             refused=self.refused,
-            throttled=self.throttled_times,
+            throttled=self.throttles,
         )
 
     def _opens_in(self, priority: Priority) -> float:

@@ -72,7 +72,7 @@ class LocalBudget:
         known = self._buckets
         self._buckets = {name: known.get(name) or Bucket(name, Window(rate), self._now) for name, rate in rates.items()}
         for name, rate in rates.items():
-            self._buckets[name].window.resize(rate)
+            self._buckets[name].resize(rate)
 
     def end(self, seconds: float) -> None:
         """Let whoever waits be gone in so many seconds, for the process is about to end."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proxy.budget.rates import ALL
 from proxy.config.addresses import TcpBind
 from proxy.config.faults import join, shown, suggestion
 from proxy.config.sections import CREDENTIAL_OPERATIONS, Client, FileStore, MemoryStore, OAuth2Credential
@@ -91,15 +92,13 @@ def _budgets_of_known_credentials(config: Config) -> Iterator[Finding]:
 
 
 def _shares_that_leave_something(config: Config) -> Iterator[Finding]:
-    budget = config.rate_budget
-    used = {budget.numbers, *budget.credentials.values()}
-    sandbox = {"sandbox": budget.sandbox} if "sandbox" in used else {}
-    rates = {f"rates.{name}": getattr(budget.rates, name) for name in budget.rates.__struct_fields__}
-    for key, rate in (sandbox | (rates if "auto" in used else {})).items():
-        if rate is not None and rate.shared(budget.share).most == 0:
-            message = f"leaves nothing of {rate}: let fewer processes have larger shares"
-            yield Finding("rate_budget.share", message, (f"rate_budget.{key}",))
-            break
+    budget, names = config.rate_budget, (*config.credentials, *config.rate_budget.credentials)
+    rates = {name: rate for each in names for name, rate in budget.of(each).items()}
+    left_nothing = next((name for name, rate in rates.items() if rate is not None and rate.most == 0), None)
+    if left_nothing is not None:
+        key = "rate_budget.sandbox" if left_nothing == ALL else f"rate_budget.rates.{left_nothing}"
+        message = f"leaves this process nothing of {key}: let fewer processes have larger shares"
+        yield Finding("rate_budget.share", message, (key, "rate_budget.numbers", "rate_budget.credentials"))
 
 
 def _rules_that_matter(config: Config) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from yarl import URL
 
-from proxy.budget.rates import AUTO, SANDBOX, Rate
+from proxy.budget.rates import ALL, AUTO, SANDBOX, Rate
 from proxy.config import addresses, sockets, units
 from proxy.config.addresses import TcpBind, UnixBind
 from proxy.policy.pattern import Pattern
@@ -238,6 +238,16 @@ class RateBudget(Section, frozen=True, kw_only=True):
     share: Share = Fraction(1)  # this process's part of each
     max_wait: SecondsOrZero = 65.0  # in line; a window, and the time that answers take
     prefer_wait: SecondsOrZero = 60.0  # the most that `Prefer: wait=N` is heeded for; 0: it is passed on
+
+    def of(self, credential: str) -> Mapping[str, Rate | None]:
+        """Return what this process may spend on a credential; nothing where it is not counted."""
+        numbers = self.credentials.get(credential, self.numbers)
+        if numbers == "none":
+            return {}
+        if numbers == "sandbox":
+            return {ALL: self.sandbox.shared(self.share)}
+        rates = {name: getattr(self.rates, name) for name in self.rates.__struct_fields__}
+        return {name: rate and rate.shared(self.share) for name, rate in rates.items()}
 
 
 class Replay(Section, frozen=True, kw_only=True):
