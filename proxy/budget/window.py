@@ -83,16 +83,22 @@ class Window:
     def opens_in(self, now: float, ahead: int = 0) -> float:
         """Return in how many seconds a slot can be had at the earliest, with so many waiting before.
 
-        While all are in flight that is a window from now, were they answered this moment.
+        A slot in flight comes back a window from now, were it answered this moment; and so does each that those
+        ahead take, from the moment in which they do.
         """
         self._expire(now)
         paused, limit = self.paused_for(now), self.limit
         if limit is None or self.rate is None:
             return paused
-        place = ahead - (limit - self._in_flight - len(self._spent))
+        taken, seconds = self._in_flight + len(self._spent), self.rate.seconds
+        place = ahead - (limit - taken)  # among the slots that come back
+        turns = 0 if place < taken else 1 + (place - taken) // limit
+        place -= turns * limit
         if place < 0:
-            return paused
-        return max(paused, self._spent[place] - now if place < len(self._spent) else self.rate.seconds)
+            opens = 0.0
+        else:
+            opens = self._spent[place] - now if place < len(self._spent) else seconds
+        return max(paused, opens + turns * seconds)
 
     def paused_for(self, now: float) -> float:
         """Return how many seconds of a pause are left."""

@@ -56,7 +56,7 @@ async def test_whoever_was_sent_before_goes_first_and_batch_goes_last() -> None:
     order: list[str] = []
 
     async def one(name: str, priority: Priority) -> None:
-        slot = await take(spent, priority, 100)
+        slot = await take(spent, priority, 1000)
         order.append(name)
         slot.unused()
 
@@ -154,6 +154,19 @@ async def test_thousands_that_wait_are_served_at_the_rate_and_in_order() -> None
     await asyncio.gather(*(one(number) for number in range(2000)))
     assert order == list(range(2000))
     assert time.monotonic() - began >= 0.6
+
+
+async def test_a_larger_rate_serves_those_who_wait_at_once() -> None:
+    spent = budget(Rate(1, 60))
+    held = await take(spent)
+    waiter = asyncio.create_task(take(spent, wait=100))
+    await until(lambda: waiting(spent) == 1)
+    spent.resize({ALL: Rate(2, 60)})
+    async with asyncio.timeout(5):
+        (await waiter).answered()
+    held.answered()
+    spent.resize({ALL: Rate(3, 60)})
+    assert spent.standing("list").left == 1
 
 
 async def test_names_that_a_reload_no_longer_tells_apart_are_gone() -> None:

@@ -3,7 +3,7 @@
 from collections import deque
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.budget.rates import Rate
@@ -38,6 +38,7 @@ def test_a_slot_that_was_not_used_is_free_at_once() -> None:
     assert window.free(0.0)
 
 
+@settings(deadline=None)  # other tests run beside it
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 8), st.floats(0, 8)), max_size=80), st.integers(1, 5))
 def test_the_upstream_never_finds_more_in_its_window_than_there_are_slots(
     requests: list[tuple[float, float, float]], most: int
@@ -78,7 +79,7 @@ def test_without_a_rate_nothing_is_counted_and_a_429_pauses() -> None:
 
 @pytest.mark.parametrize(
     ("ahead", "seconds"),
-    [(0, 30.0), (3, 30.0), (4, 40.0), (8, 40.0), (9, 60.0), (200, 60.0)],
+    [(0, 30.0), (3, 30.0), (4, 40.0), (8, 40.0), (9, 60.0), (10, 90.0), (19, 120.0), (200, 1230.0)],
 )
 def test_it_knows_when_the_next_slot_can_be_had_at_the_earliest(ahead: int, seconds: float) -> None:
     """Four come back at 60, five at 70; one is in flight, and may be answered this moment."""
@@ -94,6 +95,8 @@ def test_a_free_slot_can_be_had_now_unless_others_wait_for_it() -> None:
     spent(window, 9, 0.0)
     assert window.opens_in(20.0) == 0.0
     assert window.opens_in(20.0, ahead=1) == 40.0
+    assert window.opens_in(20.0, ahead=9) == 40.0
+    assert window.opens_in(20.0, ahead=10) == 60.0, "whoever takes the free one now is done with it in a window"
 
 
 def test_a_429_pauses_and_teaches_how_much_there_is() -> None:
