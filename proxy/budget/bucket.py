@@ -8,10 +8,14 @@ from typing import Final
 
 from proxy.budget.budget import BudgetSpent, Priority, Standing
 from proxy.budget.rates import Rate
+from proxy.budget.reserve import Reserve
 from proxy.budget.window import Window
 
 TICK: Final = 0.001
 """Seconds. Timers may come this much early."""
+
+LOOKS: Final = 60
+"""How often in a window those that leave slots to others look whether they still must."""
 
 Line = OrderedDict[asyncio.Future[bool], None]
 
@@ -19,24 +23,27 @@ Line = OrderedDict[asyncio.Future[bool], None]
 class Bucket:
     """Hands a window's slots out, on one event loop.
 
-    What changes: the window; `_lines`, who waits; `_timer`, set while somebody waits for a slot that will come back;
-    `_ends_at`, when the waiting is over for good; the counts. All by the verbs below and `_serve`.
+    What changes: the window; `_batch`, which counts the slots of batch requests once more, and the reserve that they
+    leave; `_lines`, who waits; `_timer`, set while somebody waits; `_ends_at`, when the waiting is over for good; the
+    counts. All by the verbs below and `_serve`.
     """
 
-    def __init__(self, name: str, window: Window, now: Callable[[], float]) -> None:
+    def __init__(self, name: str, rate: Rate | None, now: Callable[[], float]) -> None:
         self.name = name
-        self.window = window
         self.waits = 0
         self.waited = 0.0
         self.refused = 0
         self.throttles = 0
+        self._window = Window(rate)
+        self._batch = Window(rate)
+        self._reserve = Reserve()
         self._now = now
         self._lines: dict[Priority, Line] = {priority: OrderedDict() for priority in Priority}
         self._timer: asyncio.TimerHandle | None = None
         self._ends_at = inf
 
     def __repr__(self) -> str:
-        return f"<Bucket {self.name} {self.window} {self.waiting} waiting>"
+        return f"<Bucket {self.name} {self._window} {self.waiting} waiting {self._reserve}>"
 
     @property
     def waiting(self) -> int:
@@ -45,36 +52,41 @@ class Bucket:
     async def take(self, priority: Priority, wait: float) -> None:
         """Take a slot. Raises BudgetSpent, at once where `wait` seconds can't be enough."""
         now = self._now()
-        if not self.waiting and self.window.free(now):
-            self.window.take()
+        self._note(priority, now)
+        if not self._ahead(priority) and self._free(priority, now):
+            self._take(priority)
             return
+        self._note(priority, now)
         wait = min(wait, self._ends_at - now)
-        if self._opens_in(priority) > wait or not await self._stand(self._lines[priority], wait):
+        if self._opens_in(priority) > wait or not await self._stand(priority, wait):
             self.refused += 1
-            raise BudgetSpent(self.window.rate, self._opens_in(priority))
+            raise BudgetSpent(self._window.rate, self._opens_in(priority))
 
-    def answered(self) -> None:
+    def answered(self, priority: Priority) -> None:
         """Let a slot come back a window from now."""
-        self.window.answered(self._now())
-        if self.waiting:
-            self._serve()
+        now = self._now()
+        self._window.answered(now)
+        if priority is Priority.BATCH:
+            self._batch.answered(now)
+        self._serve()
 
-    def unused(self) -> None:
+    def unused(self, priority: Priority) -> None:
         """Give a slot back."""
-        self.window.unused()
-        if self.waiting:
-            self._serve()
+        self._window.unused()
+        if priority is Priority.BATCH:
+            self._batch.unused()
+        self._serve()
 
     def throttled(self, wait: float) -> None:
         """Note a 429."""
         self.throttles += 1
-        self.window.throttled(self._now(), wait)
+        self._window.throttled(self._now(), wait)
 
     def resize(self, rate: Rate | None) -> None:
         """Go on with another rate."""
-        self.window.resize(rate)
-        if self.waiting:
-            self._serve()
+        self._window.resize(rate)
+        self._batch.resize(rate)
+        self._serve()
 
     def end(self, seconds: float) -> None:
         """Let nobody wait longer than so many seconds from now."""
@@ -82,12 +94,13 @@ class Bucket:
         asyncio.get_running_loop().call_later(seconds, self._send_away)
 
     def standing(self) -> Standing:
-        now, window = self._now(), self.window
+        now, window = self._now(), self._window
+        left = window.left(now)
         return Standing(
             name=self.name,
             rate=window.rate,
-            left=window.left(now),
-            opens_in=window.opens_in(now, window.left(now) or 0),
+            left=left,
+            opens_in=window.opens_in(now, left or 0),
             paused_for=window.paused_for(now),
             limit=window.limit,
             waiting=self.waiting,
@@ -97,15 +110,41 @@ class Bucket:
             throttled=self.throttles,
         )
 
+    def _free(self, priority: Priority, now: float) -> bool:
+        """Tell whether one of that priority may leave now."""
+        if not self._window.free(now):
+            return False
+        return priority is not Priority.BATCH or self._leaves_enough(now)
+
+    def _leaves_enough(self, now: float) -> bool:
+        """Tell whether one more batch request leaves to the others what they ask for."""
+        limit, rate = self._window.limit, self._window.rate
+        if limit is None or rate is None:
+            return True
+        return self._batch.taken(now) + self._reserve.slots(now, rate.seconds) < limit
+
+    def _note(self, priority: Priority, now: float) -> None:
+        """Have batch requests leave a slot to one that is none."""
+        if priority is not Priority.BATCH and self._window.rate is not None:
+            self._reserve.note(now, self._window.rate.seconds)
+
+    def _take(self, priority: Priority) -> None:
+        self._window.take()
+        if priority is Priority.BATCH:
+            self._batch.take()
+
+    def _ahead(self, priority: Priority) -> int:
+        """Count those that wait and are served before a newcomer."""
+        return sum(len(line) for rank, line in self._lines.items() if rank <= priority)
+
     def _opens_in(self, priority: Priority) -> float:
         """Return in how many seconds a newcomer's turn may come, if nobody leaves the line."""
-        ahead = sum(len(line) for rank, line in self._lines.items() if rank <= priority)
-        return self.window.opens_in(self._now(), ahead)
+        return self._window.opens_in(self._now(), self._ahead(priority))
 
-    async def _stand(self, line: Line, wait: float) -> bool:
+    async def _stand(self, priority: Priority, wait: float) -> bool:
         """Stand in line; tell whether a slot was had. Whoever goes away leaves it."""
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        line[waiter] = None
+        self._lines[priority][waiter] = None
         began = self._now()
         self.waits += 1
         self._serve()
@@ -113,27 +152,35 @@ class Bucket:
             await asyncio.wait((waiter,), timeout=wait)
         except asyncio.CancelledError:
             if waiter.done() and waiter.result():
-                self.unused()
+                self.unused(priority)
             raise
         finally:
-            line.pop(waiter, None)
+            self._lines[priority].pop(waiter, None)
             self.waited += self._now() - began
         return waiter.done() and waiter.result()
 
     def _serve(self) -> None:
-        """Give what slots there are to those who wait, and come back when there will be more."""
+        """Give what slots there are to those who wait, and come back when there may be more."""
+        if not self.waiting:
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         now = self._now()
-        for line in self._lines.values():
-            while line and self.window.free(now):
+        for priority, line in self._lines.items():
+            while line and self._free(priority, now):
                 waiter, _ = line.popitem(last=False)
-                self.window.take()
+                self._take(priority)
                 waiter.set_result(True)
         if self.waiting:
-            opens_in = max(TICK, self.window.opens_in(now))
-            self._timer = asyncio.get_running_loop().call_later(opens_in, self._serve)
+            opens_in = self._window.opens_in(now) or self._look_every
+            self._timer = asyncio.get_running_loop().call_later(max(TICK, opens_in), self._serve)
+
+    @property
+    def _look_every(self) -> float:
+        """Seconds between two looks of those that wait although there are slots."""
+        rate = self._window.rate
+        return TICK if rate is None else rate.seconds / LOOKS
 
     def _send_away(self) -> None:
         for line in self._lines.values():

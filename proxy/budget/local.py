@@ -7,16 +7,16 @@ from contextlib import suppress
 from proxy.budget.bucket import Bucket
 from proxy.budget.budget import Priority, Standing
 from proxy.budget.rates import ALL, Rate
-from proxy.budget.window import Window
 
 
 class LocalSlot:
     """A slot of a bucket. `_bucket` is None once it was said what became of it."""
 
-    __slots__ = ("_bucket",)
+    __slots__ = ("_bucket", "_priority")
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, priority: Priority) -> None:
         self._bucket: Bucket | None = bucket
+        self._priority = priority
 
     def __repr__(self) -> str:
         return f"<LocalSlot of {self._bucket}>"
@@ -24,12 +24,12 @@ class LocalSlot:
     def answered(self) -> None:
         if self._bucket is not None:
             bucket, self._bucket = self._bucket, None
-            bucket.answered()
+            bucket.answered(self._priority)
 
     def unused(self) -> None:
         if self._bucket is not None:
             bucket, self._bucket = self._bucket, None
-            bucket.unused()
+            bucket.unused(self._priority)
 
 
 class LocalBudget:
@@ -41,7 +41,7 @@ class LocalBudget:
     def __init__(self, rates: Mapping[str, Rate | None], now: Callable[[], float]) -> None:
         """`rates` has one for each name that requests are counted by, or ALL alone."""
         self._now = now
-        self._buckets = {name: Bucket(name, Window(rate), now) for name, rate in rates.items()}
+        self._buckets = {name: Bucket(name, rate, now) for name, rate in rates.items()}
         self._ending = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -50,7 +50,7 @@ class LocalBudget:
     async def take(self, rate: str, priority: Priority, wait: float) -> LocalSlot:
         bucket = self._bucket(rate)
         await bucket.take(priority, wait)
-        return LocalSlot(bucket)
+        return LocalSlot(bucket, priority)
 
     def throttled(self, rate: str, wait: float) -> None:
         self._bucket(rate).throttled(wait)
@@ -70,7 +70,7 @@ class LocalBudget:
     def resize(self, rates: Mapping[str, Rate | None]) -> None:
         """Go on with other rates: what was sent under a name still counts under it."""
         known = self._buckets
-        self._buckets = {name: known.get(name) or Bucket(name, Window(rate), self._now) for name, rate in rates.items()}
+        self._buckets = {name: known.get(name) or Bucket(name, rate, self._now) for name, rate in rates.items()}
         for name, rate in rates.items():
             self._buckets[name].resize(rate)
 

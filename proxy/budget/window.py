@@ -57,6 +57,11 @@ class Window:
         """Tell whether a request may leave now."""
         return self.left(now) != 0
 
+    def taken(self, now: float) -> int:
+        """Return how many slots are not there, where there is a rate."""
+        self._expire(now)
+        return self._in_flight + len(self._spent)
+
     def take(self) -> None:
         """Take a slot, for a request that is about to leave."""
         self._in_flight += 1
@@ -76,6 +81,8 @@ class Window:
         self._paused_until = max(self._paused_until, now + wait)
         if self.rate is not None:
             self._expire(now)
+            if self._spent:  # by then the upstream grants one more
+                self._spent[0] = min(self._spent[0], now + wait)
             granted = max(1, self._in_flight + len(self._spent))
             self._learned = min(granted, self.rate.most if self._learned is None else self._learned)
             self._grows_at = now + max(wait, self.rate.seconds)
@@ -95,9 +102,8 @@ class Window:
         turns = 0 if place < taken else 1 + (place - taken) // limit
         place -= turns * limit
         if place < 0:
-            opens = 0.0
-        else:
-            opens = self._spent[place] - now if place < len(self._spent) else seconds
+            return max(paused, turns * seconds)
+        opens = self._spent[place] - now if place < len(self._spent) else seconds
         return max(paused, opens + turns * seconds)
 
     def paused_for(self, now: float) -> float:

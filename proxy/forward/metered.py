@@ -66,7 +66,8 @@ class Turn:
     """One request's way through the budget.
 
     What changes, by `ask` and what it calls alone: `_slot`, while one is held; `resends`, on account of a 429;
-    `waited`, seconds in line; `_until`, when the caller is to have an answer; `_wait`, what the last 429 said.
+    `waited`, seconds in line; `_until`, when the caller is to have an answer; `_wait`, what the last 429 said;
+    `_prefers`, None once it is clear that its body may not be sent again.
     """
 
     def __init__(self, meter: Meter, of: Call, head: Head) -> None:
@@ -86,15 +87,12 @@ class Turn:
 
     async def ask(self, errand: Errand, once: Once) -> Lent:
         """Ask until there is an answer to relay. Raises Throttled where the budget allows no question."""
-        errand = errand._replace(upstream=Counted(errand.upstream, self))
-        if self._prefers is not None:
-            head = errand.head
-            fields = preference.without_wait(head.fields)
-            errand = errand._replace(head=Head(head.method, head.target, head.version, fields))
+        errand = self._taken_over(errand)
         last: Lent | None = None
+        priority = self._meter.priority
         while True:
             try:
-                await self.take(self._meter.priority if last is None else Priority.AGAIN)
+                await self.take(priority)
             except Throttled:
                 if last is None:
                     raise
@@ -107,6 +105,7 @@ class Turn:
                 self._leave()
             answer, again = await self._judged(answer)
             last = answer, lent
+            priority = Priority.AGAIN if answer.status == TOO_MANY else self._meter.priority
             if again is None or not errand.repeatable or not await self._sleep(again):
                 return last
 
@@ -164,6 +163,16 @@ class Turn:
         most = int(min(said or 0, self._meter.prefer_wait))
         return most or None
 
+    def _taken_over(self, errand: Errand) -> Errand:
+        """Have the budget hear of each attempt, and take out of the request what is done for it here."""
+        errand = errand._replace(upstream=Counted(errand.upstream, self, errand.exchange.asked))
+        if not (errand.body is None or errand.body.surely_replayable):
+            self._prefers = None
+        if self._prefers is None:
+            return errand
+        head = errand.head
+        return errand._replace(head=Head(head.method, head.target, head.version, preference.without_wait(head.fields)))
+
     def _leave(self) -> None:
         """Give back a slot for which nothing was sent."""
         if self._slot is not None:
@@ -204,9 +213,11 @@ class Turn:
 class Counted:
     """An upstream whose every answer the budget hears of. The replay of a 401 takes a slot of its own."""
 
-    def __init__(self, upstream: Upstream, turn: Turn) -> None:
+    def __init__(self, upstream: Upstream, turn: Turn, asked: Callable[[], None]) -> None:
+        """Call `asked` where the upstream's time begins only after a wait."""
         self._upstream = upstream
         self._turn = turn
+        self._asked = asked
 
     def __repr__(self) -> str:
         return f"<Counted {self._upstream}>"
@@ -214,6 +225,7 @@ class Counted:
     async def send(self, attempt: Attempt) -> Answer:
         if attempt.replay:
             await self._turn.take(Priority.AGAIN)
+            self._asked()
         answer = None
         try:
             answer = await self._upstream.send(attempt)

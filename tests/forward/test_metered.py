@@ -376,6 +376,16 @@ async def test_a_preference_that_is_not_applied_is_passed_on(
     assert call.header(b"prefer") == headers["Prefer"].encode()
 
 
+async def test_a_preference_is_passed_on_with_a_body_that_may_not_be_kept(api_key_house: HouseMaker) -> None:
+    house = await api_key_house(merge(budget(), {"replay": {"max_body": "1KiB"}}), {"draft_after": 3600})
+    body = json.dumps({"message": "x" * 5000}).encode()
+    seen = await waiting_for(house, f"{LIST}/{await created(house)}/send", method="POST", data=body)
+    assert seen.status == 409
+    assert "Preference-Applied" not in seen.headers
+    (call,) = house.simulator.api_calls()
+    assert call.header(b"prefer") == b"wait=20"
+
+
 async def test_other_preferences_go_up_beside_one_that_is_applied(api_key_house: HouseMaker) -> None:
     house = await api_key_house(budget(), {"draft_after": 0})
     path = f"{LIST}/{await created(house)}/details"
