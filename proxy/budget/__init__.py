@@ -3,7 +3,7 @@
     rates      so many in so long; PandaDoc's own numbers
     calls      which rate a request is counted by, and whether its answer may be "not ready yet"
     window     how much of a rate is left: a slot comes back a window after the answer
-    reserve    what batch requests leave to the others
+    pace       when batch requests leave: spread over the window, around the others
     bucket     one rate with its waiting line: by priority, then first come
     budget     the seam: what the request's way asks of a budget, wherever it is kept
     local      behind the seam: this process's own, or its share of it

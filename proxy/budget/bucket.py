@@ -7,15 +7,12 @@ from math import inf
 from typing import Final
 
 from proxy.budget.budget import BudgetSpent, Priority, Standing
+from proxy.budget.pace import Pace
 from proxy.budget.rates import Rate
-from proxy.budget.reserve import Reserve
 from proxy.budget.window import Window
 
 TICK: Final = 0.001
 """Seconds. Timers may come this much early."""
-
-LOOKS: Final = 60
-"""How often in a window those that leave slots to others look whether they still must."""
 
 Line = OrderedDict[asyncio.Future[bool], None]
 
@@ -23,9 +20,8 @@ Line = OrderedDict[asyncio.Future[bool], None]
 class Bucket:
     """Hands a window's slots out, on one event loop.
 
-    What changes: the window; `_batch`, which counts the slots of batch requests once more, and the reserve that they
-    leave; `_lines`, who waits; `_timer`, set while somebody waits; `_ends_at`, when the waiting is over for good; the
-    counts. All by the verbs below and `_serve`.
+    What changes: the window and the pace; `_lines`, who waits; `_timer`, set while somebody waits; `_ends_at`, when
+    the waiting is over for good; the counts. All by the verbs below and `_serve`.
     """
 
     def __init__(self, name: str, rate: Rate | None, now: Callable[[], float]) -> None:
@@ -35,15 +31,14 @@ class Bucket:
         self.refused = 0
         self.throttles = 0
         self._window = Window(rate)
-        self._batch = Window(rate)
-        self._reserve = Reserve()
+        self._pace = Pace()
         self._now = now
         self._lines: dict[Priority, Line] = {priority: OrderedDict() for priority in Priority}
         self._timer: asyncio.TimerHandle | None = None
         self._ends_at = inf
 
     def __repr__(self) -> str:
-        return f"<Bucket {self.name} {self._window} {self.waiting} waiting {self._reserve}>"
+        return f"<Bucket {self.name} {self._window} {self.waiting} waiting {self._pace}>"
 
     @property
     def waiting(self) -> int:
@@ -52,29 +47,22 @@ class Bucket:
     async def take(self, priority: Priority, wait: float) -> None:
         """Take a slot. Raises BudgetSpent, at once where `wait` seconds can't be enough."""
         now = self._now()
-        self._note(priority, now)
-        if not self._ahead(priority) and self._free(priority, now):
-            self._take(priority)
+        if not self._ahead(priority) and self._opens_in(priority, now) == 0.0:
+            self._take(now)
             return
-        self._note(priority, now)
         wait = min(wait, self._ends_at - now)
-        if self._opens_in(priority) > wait or not await self._stand(priority, wait):
+        if self._opens_in(priority, now) > wait or not await self._stand(priority, wait):
             self.refused += 1
-            raise BudgetSpent(self._window.rate, self._opens_in(priority))
+            raise BudgetSpent(self._window.rate, self._opens_in(priority, self._now()))
 
-    def answered(self, priority: Priority) -> None:
+    def answered(self) -> None:
         """Let a slot come back a window from now."""
-        now = self._now()
-        self._window.answered(now)
-        if priority is Priority.BATCH:
-            self._batch.answered(now)
+        self._window.answered(self._now())
         self._serve()
 
-    def unused(self, priority: Priority) -> None:
+    def unused(self) -> None:
         """Give a slot back."""
         self._window.unused()
-        if priority is Priority.BATCH:
-            self._batch.unused()
         self._serve()
 
     def throttled(self, wait: float) -> None:
@@ -85,7 +73,6 @@ class Bucket:
     def resize(self, rate: Rate | None) -> None:
         """Go on with another rate."""
         self._window.resize(rate)
-        self._batch.resize(rate)
         self._serve()
 
     def end(self, seconds: float) -> None:
@@ -110,36 +97,26 @@ class Bucket:
             throttled=self.throttles,
         )
 
-    def _free(self, priority: Priority, now: float) -> bool:
-        """Tell whether one of that priority may leave now."""
-        if not self._window.free(now):
-            return False
-        return priority is not Priority.BATCH or self._leaves_enough(now)
-
-    def _leaves_enough(self, now: float) -> bool:
-        """Tell whether one more batch request leaves to the others what they ask for."""
-        limit, rate = self._window.limit, self._window.rate
-        if limit is None or rate is None:
-            return True
-        return self._batch.taken(now) + self._reserve.slots(now, rate.seconds) < limit
-
-    def _note(self, priority: Priority, now: float) -> None:
-        """Have batch requests leave a slot to one that is none."""
-        if priority is not Priority.BATCH and self._window.rate is not None:
-            self._reserve.note(now, self._window.rate.seconds)
-
-    def _take(self, priority: Priority) -> None:
+    def _take(self, now: float) -> None:
         self._window.take()
-        if priority is Priority.BATCH:
-            self._batch.take()
+        limit, rate = self._window.limit, self._window.rate
+        if limit is not None and rate is not None:
+            self._pace.went(now, rate.seconds / limit)
 
     def _ahead(self, priority: Priority) -> int:
         """Count those that wait and are served before a newcomer."""
         return sum(len(line) for rank, line in self._lines.items() if rank <= priority)
 
-    def _opens_in(self, priority: Priority) -> float:
+    def _opens_in(self, priority: Priority, now: float) -> float:
         """Return in how many seconds a newcomer's turn may come, if nobody leaves the line."""
-        return self._window.opens_in(self._now(), self._ahead(priority))
+        return self._due_in(priority, now, self._ahead(priority))
+
+    def _due_in(self, priority: Priority, now: float, ahead: int = 0) -> float:
+        """Return in how many seconds one of that priority may leave, with so many before it."""
+        opens_in, limit, rate = self._window.opens_in(now, ahead), self._window.limit, self._window.rate
+        if priority is not Priority.BATCH or limit is None or rate is None:
+            return opens_in
+        return max(opens_in, self._pace.opens_in(now, rate.seconds) + ahead * rate.seconds / limit)
 
     async def _stand(self, priority: Priority, wait: float) -> bool:
         """Stand in line; tell whether a slot was had. Whoever goes away leaves it."""
@@ -152,7 +129,7 @@ class Bucket:
             await asyncio.wait((waiter,), timeout=wait)
         except asyncio.CancelledError:
             if waiter.done() and waiter.result():
-                self.unused(priority)
+                self.unused()
             raise
         finally:
             self._lines[priority].pop(waiter, None)
@@ -167,20 +144,16 @@ class Bucket:
             self._timer.cancel()
             self._timer = None
         now = self._now()
+        opens_in = inf
         for priority, line in self._lines.items():
-            while line and self._free(priority, now):
+            while line and self._due_in(priority, now) == 0.0:
                 waiter, _ = line.popitem(last=False)
-                self._take(priority)
+                self._take(now)
                 waiter.set_result(True)
-        if self.waiting:
-            opens_in = self._window.opens_in(now) or self._look_every
+            if line:
+                opens_in = min(opens_in, self._due_in(priority, now))
+        if opens_in < inf:
             self._timer = asyncio.get_running_loop().call_later(max(TICK, opens_in), self._serve)
-
-    @property
-    def _look_every(self) -> float:
-        """Seconds between two looks of those that wait although there are slots."""
-        rate = self._window.rate
-        return TICK if rate is None else rate.seconds / LOOKS
 
     def _send_away(self) -> None:
         for line in self._lines.values():

@@ -12,11 +12,10 @@ from proxy.budget.rates import ALL, Rate
 class LocalSlot:
     """A slot of a bucket. `_bucket` is None once it was said what became of it."""
 
-    __slots__ = ("_bucket", "_priority")
+    __slots__ = ("_bucket",)
 
-    def __init__(self, bucket: Bucket, priority: Priority) -> None:
+    def __init__(self, bucket: Bucket) -> None:
         self._bucket: Bucket | None = bucket
-        self._priority = priority
 
     def __repr__(self) -> str:
         return f"<LocalSlot of {self._bucket}>"
@@ -24,12 +23,12 @@ class LocalSlot:
     def answered(self) -> None:
         if self._bucket is not None:
             bucket, self._bucket = self._bucket, None
-            bucket.answered(self._priority)
+            bucket.answered()
 
     def unused(self) -> None:
         if self._bucket is not None:
             bucket, self._bucket = self._bucket, None
-            bucket.unused(self._priority)
+            bucket.unused()
 
 
 class LocalBudget:
@@ -50,7 +49,7 @@ class LocalBudget:
     async def take(self, rate: str, priority: Priority, wait: float) -> LocalSlot:
         bucket = self._bucket(rate)
         await bucket.take(priority, wait)
-        return LocalSlot(bucket, priority)
+        return LocalSlot(bucket)
 
     def throttled(self, rate: str, wait: float) -> None:
         self._bucket(rate).throttled(wait)

@@ -57,11 +57,6 @@ class Window:
         """Tell whether a request may leave now."""
         return self.left(now) != 0
 
-    def taken(self, now: float) -> int:
-        """Return how many slots are not there, where there is a rate."""
-        self._expire(now)
-        return self._in_flight + len(self._spent)
-
     def take(self) -> None:
         """Take a slot, for a request that is about to leave."""
         self._in_flight += 1
