@@ -6,6 +6,7 @@
     token's way     credential/  store ─► RefreshingCredential ─ current() ─► Credential ─► "Bearer …"
     request's way   forward/     listener ─► guard ─► client ─► policy ─► credential ─► headers ─► upstream
                                  ─► 401? replay once ─► relay
+                    budget/      how much may be asked in a minute; compose_budget.py makes it from the tree
                     policy/      rules of methods and paths; compose_policy.py makes them from the tree
 
     kubernetes/                     the few calls to its API that a shared store needs
