@@ -6,7 +6,10 @@
     token's way     credential/  store ─► RefreshingCredential ─ current() ─► Credential ─► "Bearer …"
     request's way   forward/     listener ─► guard ─► client ─► policy ─► credential ─► headers ─► upstream
                                  ─► 401? replay once ─► relay
+                    budget/      how much may be asked in a minute; compose_budget.py makes it from the tree
                     policy/      rules of methods and paths; compose_policy.py makes them from the tree
+
+    kubernetes/                     the few calls to its API that a shared store needs
 
     cli.py healthcheck.py demo.py   the commands
     login/ token_command.py         those by which people look after a grant

@@ -54,6 +54,10 @@ LAST_WORD: Final = 0.2
 """Seconds in which kept connections may still ask, and are told that they close. An app that asks all the time learns
 it from an answer then, and not in the moment in which its next request is on the way."""
 
+LAST_TURN: Final = 0.8
+"""Of the time in which a drain lets requests end, what those have that wait for their turn in a rate budget. In the
+rest they are answered, or told to come again."""
+
 LEAVE_EVERY: Final = 0.02
 """Seconds between two looks at connections that owe an answer."""
 
@@ -184,6 +188,8 @@ class Proxy:
         self._draining = True
         await asyncio.sleep(settings.grace)
         log.info("draining: %d requests in flight, %g s at most", self._in_flight, settings.drain)
+        for budget in {budget for each in self._snapshots for budget in each.budgets.values()}:
+            budget.end(settings.drain * LAST_TURN)
         opened = [each.binding for each in self._open.values()]
         await _stop_accepting(opened)
         with suppress(TimeoutError):

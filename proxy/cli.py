@@ -204,11 +204,34 @@ def refresh(config_path: Path | None, name: str | None, *, dry_run: bool) -> Non
     help="Seconds an access token lives.",
 )
 @click.option("--rotate/--no-rotate", default=True, show_default=True, help="Whether a refresh token is single-use.")
-def simulator(host: str, port: int, expires_in: int, *, rotate: bool) -> None:
+@click.option(
+    "--rate-limits",
+    type=click.Choice(["off", "production", "sandbox"]),
+    default="off",
+    show_default=True,
+    help="Whether requests beyond PandaDoc's numbers are answered 429.",
+)
+@click.option(
+    "--rate-window",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds in which they are counted.",
+)
+def simulator(host: str, port: int, expires_in: int, *, rotate: bool, rate_limits: str, rate_window: float) -> None:
     """Run a PandaDoc stand-in for your own tests and CI; its switches are under /_simulator/."""
     from proxy.simulator.command import simulate
 
-    _finish(simulate(host, port, expires_in, rotate=rotate, until=_signalled))
+    serving = simulate(
+        host,
+        port,
+        expires_in,
+        rotate=rotate,
+        until=_signalled,
+        rate_limits=rate_limits,
+        rate_window=rate_window,
+    )
+    _finish(serving)
 
 
 @main.command()

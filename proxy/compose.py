@@ -14,8 +14,10 @@ import aiohttp
 
 from proxy import outbound
 from proxy.clock import Clock
+from proxy.compose_budget import Budgets, Meters, budgets_of
 from proxy.compose_credentials import CredentialParts, identity
 from proxy.compose_policy import policy_of_all, policy_of_client
+from proxy.config import Client as ClientSection
 from proxy.config import Config, Listener, OAuth2Credential, TcpBind
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
@@ -31,6 +33,7 @@ from proxy.forward.upstream import Upstream
 from proxy.forward.upstream_pool import UpstreamPool
 from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
+from proxy.policy.policy import Policy
 from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
 
@@ -51,6 +54,7 @@ class Snapshot:
     pool: UpstreamPool
     kept_bytes: KeptBytes
     tally: Tally
+    budgets: Budgets
     in_flight: InFlight  # requests that have begun on this snapshot
     settings: tuple[Callable[[], None], ...]  # for what goes on from an earlier one
 
@@ -114,12 +118,14 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
     same_room = earlier is not None and earlier.config.replay.max_total == config.replay.max_total
     kept_bytes = earlier.kept_bytes if earlier is not None and same_room else KeptBytes(config.replay.max_total)
     tally = Tally() if earlier is None else earlier.tally
+    budgets, resizes = budgets_of(config, around.clock, earlier)
+    meters = Meters(budgets, config.rate_budget, around.clock, around.ready)
     in_flight, named = InFlight(), list(zip(addresses(config), config.listeners, strict=True))
     keyrings = {name: _keyring(name, listener, parts, earlier) for name, listener in named if listener.clients}
     lanes = {
         name: Lane(
             gate=_gate(listener, config, around.via),
-            clients=_clients(listener, config, sources, keyrings.get(name)),
+            clients=_clients(listener, config, sources, meters, keyrings.get(name)),
             placeholder=listener.token_endpoint == "placeholder",  # noqa: S105 - a choice, no secret
             upstream=upstream,
             origin=_origin(config),
@@ -135,7 +141,20 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
         )
         for name, listener in named
     }
-    return Snapshot(config, lanes, sources, keyrings, upstream, session, pool, kept_bytes, tally, in_flight, changes)
+    return Snapshot(
+        config,
+        lanes,
+        sources,
+        keyrings,
+        upstream,
+        session,
+        pool,
+        kept_bytes,
+        tally,
+        budgets,
+        in_flight,
+        (*changes, *resizes),
+    )
 
 
 def _upstream(config: Config, pool: UpstreamPool) -> Upstream:
@@ -171,15 +190,23 @@ def _keyring(name: str, listener: Listener, parts: CredentialParts, earlier: Sna
 
 
 def _clients(
-    listener: Listener, config: Config, sources: Mapping[str, CredentialSource], keyring: Keyring | None
+    listener: Listener,
+    config: Config,
+    sources: Mapping[str, CredentialSource],
+    meters: Meters,
+    keyring: Keyring | None,
 ) -> Anyone | Named:
+    def made(name: str, client: ClientSection | None, policy: Policy, places: Places) -> Client:
+        credential = (client and client.credential) or listener.credential
+        return Client(name, sources[credential], policy, places, meters.of(credential, client))
+
     whole = policy_of_all(config)
     if keyring is None:
-        return Anyone(Client("", sources[listener.credential], whole, Places(None, "")))
+        return Anyone(made("", None, whole, Places(None, "")))
     clients = {
-        name: Client(
+        name: made(
             name,
-            sources[client.credential or listener.credential],
+            client,
             whole + policy_of_client(client, name),
             Places(client.max_requests, f"max_requests of client {name}"),
         )

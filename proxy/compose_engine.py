@@ -1,10 +1,13 @@
 """The composition of engines, by which replicas share a grant; what is not configured is not even imported."""
 
+import os
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 
-from proxy.config import BadConfig, Config, Fault, OAuth2Credential, RedisStore, SharedStore
+from proxy.clock import SystemClock
+from proxy.config import BadConfig, Config, Fault, KubernetesStore, OAuth2Credential, RedisStore, SharedStore
 from proxy.credential.engine import Engine
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.secret_reader import SecretReader
@@ -17,7 +20,7 @@ def engine(store: SharedStore, owner: Callable[[], Awaitable[str]], reader: Secr
     """Make the way to what replicas share; connects to nothing yet. `owner` names whose grant it is."""
     if isinstance(store, RedisStore):
         return _redis(store, owner, reader)
-    raise NotImplementedError  # KubernetesEngine arrives with the branch "kube"
+    return _kubernetes(store, reader)
 
 
 def refuse_unusable_engines(config: Config) -> None:
@@ -40,6 +43,23 @@ def _redis(store: RedisStore, owner: Callable[[], Awaitable[str]], reader: Secre
 
     way = Way(store.sentinel, cluster=store.cluster, ca_file=store.ca_file)
     return RedisEngine(partial(reader.read, store.url), owner, prefix=store.prefix, way=way)
+
+
+def _kubernetes(store: KubernetesStore, reader: SecretReader) -> Engine:
+    from proxy.credential.kubernetes_engine import KubernetesEngine  # noqa: PLC0415 - see above
+    from proxy.kubernetes.api import Api  # noqa: PLC0415 - the same
+    from proxy.kubernetes.discovery import Discovery  # noqa: PLC0415 - the same
+
+    clock = SystemClock()  # leases and streams last in real time, whatever a grant's clock says
+    discovery = Discovery(os.environ, store.kubeconfig, reader, clock.monotonic)
+    return KubernetesEngine(
+        Api(discovery, clock),
+        store.secret,
+        namespace=store.namespace,
+        lease=store.lease,
+        clock=clock,
+        jitter=random.random,
+    )
 
 
 def _flaws_of_redis(store: RedisStore) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from proxy import __version__, logs
+from proxy.budget.budget import Standing
 from proxy.credential.status import document
 from proxy.forward.clients import Client
 from proxy.forward.upstream_pool import UpstreamPool
@@ -25,6 +26,9 @@ def condition(vitals: Vitals) -> dict[str, Any]:
             "would_refuse": dict(snapshot.tally.would_refuse),
             "credential_leaks_dropped": snapshot.tally.leaks,
         },
+        "rate_budgets": [
+            _rate(credential, each) for credential, budget in snapshot.budgets.items() for each in budget.standings()
+        ],
         "replay_kept_bytes": snapshot.kept_bytes.used,
         "log_lines_dropped": logs.dropped(),
     }
@@ -54,6 +58,23 @@ def _client(client: Client, keyless: list[str]) -> dict[str, Any]:
         "credential": client.source.name,
         "has_key": client.name not in keyless,
         "requests_in_flight": client.places.taken,
+    }
+
+
+def _rate(credential: str, of: Standing) -> dict[str, Any]:
+    return {
+        "credential": credential,
+        "rate": of.name,
+        "most": None if of.rate is None else of.rate.most,
+        "window_seconds": None if of.rate is None else of.rate.seconds,
+        "most_now": of.limit,
+        "left": of.left,
+        "paused_seconds": round(of.paused_for, 3),
+        "waiting": of.waiting,
+        "waits": of.waits,
+        "waited_seconds": round(of.waited, 3),
+        "refused": of.refused,
+        "throttled": of.throttled,
     }
 
 

@@ -5,6 +5,7 @@
     UpstreamError           PandaDoc, or the way there: unreachable, broken, slow (502, 504)
     CredentialUnavailable,
     Overloaded              nobody but time (503 with Retry-After)
+    Throttled               the same, where PandaDoc would say so too (429 with Retry-After)
     ProxyError              we (500)
 
 Each error knows its status, its PandaDoc-like `type`, its `detail` (what happened and what to do)
@@ -98,6 +99,14 @@ class Overloaded(ProxyError):
     status = 503
     type = "proxy_overloaded"
     error = "connection_limit_reached"
+
+
+class Throttled(ProxyError):
+    """Nothing is left of a rate budget, and the request has waited for as long as it may (RFC 6585 §4)."""
+
+    status = 429
+    type = "proxy_throttled"
+    error = "http_request_denied"
 
 
 class CredentialUnavailable(ProxyError):

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from proxy.budget.calls import call
+from proxy.budget.rates import ALL
 from proxy.compose_policy import policy_of_all, policy_of_client
 from proxy.config import Client, Config, Listener
 from proxy.errors import ProxyError
@@ -80,7 +82,16 @@ def _judged(who: str, credential: str, policy: Policy, config: Config, asked: _A
     end = f"forwarded to {config.upstream.url} with credential {credential}" if passes else "403"
     telling = [each for each in decisions if not (each.allowed and each.by_default)]
     why = [_said(each) for each in telling] or ["no rule speaks of it"]
+    why += _counted(credential, config, asked) if passes else ()
     return Explained((f"{who}: {end}", *(f"  {line}" for line in why)), passes)
+
+
+def _counted(credential: str, config: Config, asked: _Asked) -> Iterator[str]:
+    rates = config.rate_budget.of(credential)
+    if rates:
+        name = call(asked.method, asked.readings, asked.target.partition("?")[2]).rate
+        name = name if name in rates else ALL
+        yield f"counted by rate_budget as {name}: {rates[name] or 'no number is known, a 429 is heeded'}"
 
 
 def _said(decision: Decision) -> str:

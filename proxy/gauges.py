@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from proxy import __version__, logs
+from proxy.compose_budget import Budgets
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.credential.status import STATES
@@ -41,6 +42,14 @@ DISPLACED: Final = "Connections that owed no answer and gave their place to anot
 CONNECTIONS: Final = "Connections to the upstream: busy ones, and idle ones that are kept."
 RESENT: Final = "Requests sent once more, because their connection broke before an answer began."
 REUSED: Final = "Requests that went out on a connection that was there already."
+LIMIT: Final = "Requests that a rate budget allows in its window now: fewer once PandaDoc's 429 has taught so."
+LEFT: Final = "Of these, requests that may leave at once."
+PAUSED: Final = "Seconds that a rate still pauses after PandaDoc's 429."
+WAITING: Final = "Requests that wait for their turn in a rate budget."
+WAITS: Final = "Requests that had to wait for their turn."
+WAITED: Final = "Seconds that requests have waited for their turn."
+SPENT: Final = "Requests answered 429 by the proxy, because their turn could not come in time."
+THROTTLED: Final = "429s that PandaDoc answered, resent or relayed."
 KEPT: Final = "Bytes of requests' bodies that are kept to be sent again (replay.max_total)."
 
 
@@ -66,6 +75,7 @@ class Gauges(Collector):
         yield from _of_credentials(snapshot.sources.values())
         yield from _of_upstream(snapshot.pool)
         yield from _of_policy(snapshot.tally)
+        yield from _of_budgets(snapshot.budgets)
         yield _gauge("replay_kept_bytes", KEPT, (), [((), snapshot.kept_bytes.used)])
 
     def describe(self) -> Iterable[Metric]:
@@ -124,6 +134,20 @@ def _of_upstream(pool: UpstreamPool) -> Iterator[Metric]:
     yield _counter("upstream_connections_created", "Connections made to the upstream.", (), [((), pool.created)])
     yield _counter("upstream_connections_reused", REUSED, (), [((), pool.reused)])
     yield _counter("upstream_resends", RESENT, (), [((), pool.resent)])
+
+
+def _of_budgets(budgets: Budgets) -> Iterator[Metric]:
+    told = [((credential, each.name), each) for credential, budget in budgets.items() for each in budget.standings()]
+    label = ("credential", "rate")
+    counted = [(of, each) for of, each in told if each.limit is not None and each.left is not None]
+    yield _gauge("rate_budget_limit", LIMIT, label, [(of, each.limit or 0) for of, each in counted])
+    yield _gauge("rate_budget_left", LEFT, label, [(of, each.left or 0) for of, each in counted])
+    yield _gauge("rate_budget_paused_seconds", PAUSED, label, [(of, each.paused_for) for of, each in told])
+    yield _gauge("rate_budget_waiting", WAITING, label, [(of, each.waiting) for of, each in told])
+    yield _counter("rate_budget_waits", WAITS, label, [(of, each.waits) for of, each in told])
+    yield _counter("rate_budget_waited_seconds", WAITED, label, [(of, each.waited) for of, each in told])
+    yield _counter("rate_budget_refused", SPENT, label, [(of, each.refused) for of, each in told])
+    yield _counter("rate_budget_throttled", THROTTLED, label, [(of, each.throttled) for of, each in told])
 
 
 def _of_policy(tally: Tally) -> Iterator[Metric]:

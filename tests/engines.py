@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from proxy.credential.engine import Kept
@@ -82,7 +82,7 @@ class MemoryEngine:
         await self._called("holder")
         return self._record.holder if self._now() < self._record.until else None
 
-    async def watch(self) -> AsyncIterator[Kept | None]:
+    async def watch(self) -> AsyncGenerator[Kept | None, None]:
         await self._called("watch")
         queue: asyncio.Queue[None] = asyncio.Queue()
         self._record.watchers.append(queue)

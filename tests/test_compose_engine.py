@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.compose_engine import engine, refuse_unusable_engines
-from proxy.config import BadConfig, Config, OAuth2Credential, RedisStore, load
+from proxy.config import BadConfig, Config, KubernetesStore, OAuth2Credential, RedisStore, load
 from proxy.secret_reader import SecretReader
 
 ENVIRON = {"ID": "one-client", "SECRET": "its-secret", "REDIS_URL": "redis://:tr0ub4dor@cache"}
@@ -72,6 +72,21 @@ async def test_what_is_configured_reaches_the_engine(tmp_path: Path) -> None:
     made = engine(credential.store, owner, SecretReader())
     assert repr(made) == "<RedisEngine Redis prefix staging>"
     await made.close()
+
+
+async def test_what_is_configured_for_kubernetes_reaches_its_engine(tmp_path: Path) -> None:
+    """Nothing is asked yet, so a namespace that only the cluster knows is not known."""
+    for more, name in (("", "grant"), (", namespace: shop, lease: other", "shop/grant")):
+        credential = configured(tmp_path, f"{{kubernetes: {{secret: grant{more}}}}}").credentials["default"]
+        assert isinstance(credential, OAuth2Credential)
+        assert isinstance(credential.store, KubernetesStore)
+
+        async def owner() -> str:
+            return "0123456789abcdef"
+
+        made = engine(credential.store, owner, SecretReader())
+        assert made.name == f"the Kubernetes Secret {name}"
+        await made.close()
 
 
 def test_redis_py_is_loaded_only_where_it_is_configured() -> None:

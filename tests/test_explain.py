@@ -109,3 +109,16 @@ def test_the_guide_shows_what_is_told(config: Config) -> None:
     (first, *drafts) = explain(config, "POST", "/public/v1/documents/abc/send", "drafts").lines
     assert "\n".join(drafts) in guide
     assert first in guide
+
+
+@pytest.mark.parametrize(
+    ("settings", "target", "line"),
+    [
+        ("auto", "/public/v1/documents?upload", "counted by rate_budget as create_upload: 300 in 60 s"),
+        ("auto", "/public/v1/x", "counted by rate_budget as other: no number is known, a 429 is heeded"),
+        ("{numbers: sandbox, share: 1/2}", "/public/v1/documents", "counted by rate_budget as all: 5 in 60 s"),
+    ],
+)
+def test_what_a_request_is_counted_by_is_told(tmp_path: Path, settings: str, target: str, line: str) -> None:
+    config = loaded(tmp_path, f"rate_budget: {settings}\n", {"PANDADOC_API_KEY": "k"})
+    assert explain(config, "POST", target).lines[-1] == f"  {line}"

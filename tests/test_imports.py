@@ -13,17 +13,41 @@ ROOT = Path(proxy.__file__).parent
 IMPURE = {"asyncio", "aiohttp", "time", "os", "logging", "socket", "ssl", "random"}
 
 MAY_NOT_KNOW = {
+    "proxy.budget": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.cli", "proxy.simulator", "proxy.config"},
     "proxy.policy": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.cli", "proxy.simulator", "proxy.config"},
-    "proxy.credential": {"proxy.forward", "proxy.app", "proxy.cli", "proxy.simulator", "proxy.config"},
+    "proxy.credential": {
+        "proxy.forward",
+        "proxy.budget",
+        "proxy.app",
+        "proxy.cli",
+        "proxy.simulator",
+        "proxy.config",
+    },
     "proxy.forward": {"proxy.app", "proxy.cli", "proxy.simulator", "proxy.config", "proxy.secrets"},
     "proxy.config": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.cli", "proxy.simulator"},
-    "proxy.simulator": {"proxy.forward", "proxy.credential", "proxy.app", "proxy.config", "proxy.cli"},
+    "proxy.simulator": {
+        "proxy.forward",
+        "proxy.credential",
+        "proxy.budget",
+        "proxy.app",
+        "proxy.config",
+        "proxy.cli",
+    },
+    "proxy.kubernetes": {
+        "proxy.forward",
+        "proxy.credential",
+        "proxy.app",
+        "proxy.cli",
+        "proxy.simulator",
+        "proxy.config",
+    },
     "proxy.page": {"proxy.admin", "proxy.app", "proxy.cli", "proxy.config", "proxy.simulator"},
     "proxy.errors": {"proxy."},
     "proxy.app": {"proxy.cli", "proxy.simulator", "proxy.demo"},
     "proxy.compose": {"proxy.app", "proxy.cli", "proxy.simulator", "proxy.demo"},
 }
 FORWARD_KNOWS_OF_CREDENTIAL = {"proxy.credential.credential", "proxy.credential.source"}
+FORWARD_KNOWS_OF_BUDGET = {"proxy.budget.budget", "proxy.budget.calls", "proxy.budget.throttled"}
 
 
 def sources() -> dict[str, ast.Module]:
@@ -79,6 +103,13 @@ def test_forward_knows_of_credential_one_word() -> None:
         if module.startswith("proxy.forward"):
             of_credential = {name for name in names if name.startswith("proxy.credential.") and name in TABLE}
             assert of_credential <= FORWARD_KNOWS_OF_CREDENTIAL, module
+
+
+def test_forward_knows_of_budgets_the_seam_and_not_what_is_behind_it() -> None:
+    for module, names in TABLE.items():
+        if module.startswith("proxy.forward"):
+            of_budget = {name for name in names if name.startswith("proxy.budget.") and name in TABLE}
+            assert of_budget <= FORWARD_KNOWS_OF_BUDGET, module
 
 
 def test_tasks_are_born_in_one_place() -> None:

@@ -6,14 +6,15 @@
 What the contract can't say is said here: which operations send, delete, only read, or hand out a credential. Each
 was read and judged for this, last in version 8.8.0. A new operation that is no GET, or
 whose answer has something that is named like a secret, stops the run until somebody has judged it.
-Of the contract only ids, methods and paths are taken, never its prose.
+So is by which of PandaDoc's rates an operation is counted; a new one is counted with the others.
+Of the contract only ids, methods, paths and statuses are taken, never its prose.
 """
 
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -133,6 +134,24 @@ UNMARKED: Final = frozenset(
 )
 """Looked at, and found to do none of the above. Beside each: why it is here though one might expect a mark."""
 
+RATES: Final = {
+    "create": ("createDocument",),
+    "create_upload": ("createDocumentFromUpload", "createDocumentFromMarkdownUpload"),
+    "send": ("sendDocument",),
+    "details": ("detailsDocument",),
+    "template_details": ("detailsTemplate",),
+    "list": ("listDocuments", "statusDocument", "deleteDocument"),
+    "download": ("downloadDocument",),
+    "download_protected": ("downloadProtectedDocument",),
+}
+"""What PandaDoc counts together, in a minute and for one user. Where it is unclear whether some are, they are."""
+
+STATUS_TELLS: Final = {
+    "statusDocument": "a 200 that says document.uploaded is what PandaDoc tells apps to poll for the draft",
+}
+"""Where a good answer may mean "not ready yet", besides those that the contract declares."""
+
+ACCEPTED, CONFLICT, GOOD = "202", "409", 200
 
 SECRET_NAME: Final = re.compile(r"(?:.*_)?(?:key|token|secret|password)")
 """How contracts name what only its owner should know: a GET that tells one is looked at, too."""
@@ -140,17 +159,24 @@ SECRET_NAME: Final = re.compile(r"(?:.*_)?(?:key|token|secret|password)")
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What was judged: marks, each with its operations and why, and the operations that have none."""
+    """What was judged: marks, each with its operations and why, the operations that have none, and who has a rate."""
 
     marks: Mapping[str, Mapping[str, str]]
     unmarked: frozenset[str]
+    rates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def known(self) -> frozenset[str]:
         return self.unmarked.union(*self.marks.values())
 
+    @property
+    def rated(self) -> frozenset[str]:
+        return frozenset().union(*self.rates.values())
 
-REVIEW: Final = Review({"reads": READS, "sends": SENDS, "deletes": DELETES, "credentials": CREDENTIALS}, UNMARKED)
+
+REVIEW: Final = Review(
+    {"reads": READS, "sends": SENDS, "deletes": DELETES, "credentials": CREDENTIALS}, UNMARKED, RATES
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -162,6 +188,7 @@ class Operation:
     query: str  # the flag that is part of some paths, such as upload; else empty
     id: str
     tells_secrets: bool = False  # an answer has a property that is named like a secret
+    not_ready: tuple[int, ...] = ()  # statuses that may mean "ask again"
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}{'?' if self.query else ''}{self.query} ({self.id})"
@@ -181,6 +208,7 @@ def operations(contract: Any) -> list[Operation]:
                 path.partition("?")[2],
                 described.get("operationId", ""),
                 tells_secrets=any(SECRET_NAME.fullmatch(name) for name in _answered(described, contract)),
+                not_ready=_not_ready(described, contract),
             )
             for path, item in contract["paths"].items()
             for method, described in item.items()
@@ -192,8 +220,30 @@ def operations(contract: Any) -> list[Operation]:
 
 def _answered(described: Mapping[str, Any], contract: Mapping[str, Any]) -> set[str]:
     """Return the names of all properties that the good answers of an operation can have."""
+    good = (answer for status, answer in described.get("responses", {}).items() if str(status).startswith("2"))
+    return _properties(good, contract)
+
+
+def _not_ready(described: Mapping[str, Any], contract: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the statuses by which an operation may say "not yet".
+
+    That is a 202 that says when to ask again, and a 409 that tells the status of what is not ready.
+    """
+    answers = {str(status): answer for status, answer in described.get("responses", {}).items()}
+    declared = []
+    if described.get("operationId") in STATUS_TELLS:
+        declared.append(GOOD)
+    if "Retry-After" in answers.get(ACCEPTED, {}).get("headers", {}):
+        declared.append(int(ACCEPTED))
+    if CONFLICT in answers and {"status", "info_message"} <= _properties([answers[CONFLICT]], contract):
+        declared.append(int(CONFLICT))
+    return tuple(declared)
+
+
+def _properties(answers: Iterable[Any], contract: Mapping[str, Any]) -> set[str]:
+    """Return the names of all properties that stand in answers or in what they refer to."""
     names: set[str] = set()
-    unread = [answer for status, answer in described.get("responses", {}).items() if str(status).startswith("2")]
+    unread = list(answers)
     seen: set[str] = set()
     while unread:
         node = unread.pop()
@@ -218,7 +268,7 @@ def faults(found: list[Operation], review: Review) -> Iterator[str]:
             yield f"{operation} has no operationId of its own: name it in the contract."
         elif (operation.method != "GET" or operation.tells_secrets) and operation.id not in review.known:
             yield f"{operation} was never looked at: read what it does, then add it to a mark or to UNMARKED."
-    for gone in sorted(review.known - uses.keys()):
+    for gone in sorted((review.known | review.rated) - uses.keys()):
         yield f"{gone} is gone from the contract: look what took its place, then take it out of the lists."
 
 
@@ -228,10 +278,15 @@ def operations_text(found: Iterable[Operation], review: Review) -> str:
     return "[\n  " + ",\n  ".join(lines) + "\n]\n"
 
 
-def _row(operation: Operation, review: Review) -> dict[str, str | list[str]]:
-    marks = [mark for mark, marked in review.marks.items() if operation.id in marked]
-    row: dict[str, str | list[str]] = {"method": operation.method, "path": operation.path, "id": operation.id}
-    return row | ({"query": operation.query} if operation.query else {}) | ({"marks": marks} if marks else {})
+def _row(operation: Operation, review: Review) -> dict[str, Any]:
+    optional = {
+        "query": operation.query,
+        "marks": [mark for mark, marked in review.marks.items() if operation.id in marked],
+        "rate": next((rate for rate, ids in review.rates.items() if operation.id in ids), ""),
+        "not_ready": list(operation.not_ready),
+    }
+    row = {"method": operation.method, "path": operation.path, "id": operation.id}
+    return row | {key: value for key, value in optional.items() if value}
 
 
 def profiles_text(found: Iterable[Operation], review: Review) -> str:

@@ -128,6 +128,8 @@ def _form(key: Mapping[str, Any], where: str) -> str:
         return f"{kind} [keys](#{re.sub(r'[^a-z0-9_]', '', where.lower())})".strip()
     if "anyOf" in key:
         return " or ".join(_form(way, where) for way in key["anyOf"])
+    if "propertyNames" in key:
+        return f"names, each with one of {_form(key['additionalProperties'], where)}"
     if "items" in key:
         return f"list of {_form(key['items'], where)}"
     if "enum" in key:

@@ -5,7 +5,7 @@ answer is exact; what they take does not grow with their load.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import log
@@ -48,7 +48,7 @@ class Watcher:
 class Ground:
     """What all replicas share: the engine itself.
 
-    What changes: the record and the lease, by the engines; `down`, `tells` and `cut_off` by the story.
+    What changes: the record and the lease, by the engines; `down`, `tells`, `leases` and `cut_off` by the story.
     """
 
     pace: Pace
@@ -63,7 +63,9 @@ class Ground:
     lasts: float = 0.0  # how long it was taken for
     down: bool = False
     tells: bool = True
+    leases: bool = True  # whether one replica at a time has the lease; else whoever asks
     cut_off: set[str] = field(default_factory=set)
+    changed: Callable[[bytes], object] = len  # who looks on
     watchers: list[Watcher] = field(default_factory=list)
     conflicts: int = 0
 
@@ -76,6 +78,7 @@ class Ground:
 
     def change(self, content: bytes) -> None:
         self.content, self.version = content, self.version + 1
+        self.changed(content)
         for watcher in self.watchers if self.tells else ():
             watcher.after = max(watcher.after, self.loop.time() + self.draw(self.pace.told))
             self.loop.call_at(watcher.after, self._tell, watcher, self.kept)
@@ -142,7 +145,7 @@ class RedisLike:
     async def take(self, holder: str, seconds: float) -> bool:
         def set_if_free() -> bool:
             ground, now = self._ground, self._ground.loop.time()
-            if ground.holder not in {None, holder} and now < ground.until:
+            if ground.leases and ground.holder not in {None, holder} and now < ground.until:
                 return False
             ground.holder, ground.until = holder, now + seconds
             return True
@@ -162,7 +165,7 @@ class RedisLike:
             "holder", ground.pace.read, lambda: ground.holder if ground.loop.time() < ground.until else None
         )
 
-    async def watch(self) -> AsyncIterator[Kept | None]:
+    async def watch(self) -> AsyncGenerator[Kept | None, None]:
         watcher = Watcher(self._fate.who)
         for call in self.opening:
             await self._call(call, self._ground.pace.read, lambda: None)
@@ -237,11 +240,11 @@ class KubernetesLike(RedisLike):
         version, of, lasts = await self._call("get lease", ground.pace.read, self._lease_as_it_is)
         if version != self._seen[0]:
             self._seen = version, ground.loop.time()
-        if of not in {None, holder} and ground.loop.time() < self._seen[1] + lasts:
+        if ground.leases and of not in {None, holder} and ground.loop.time() < self._seen[1] + lasts:
             return False
 
         def put() -> bool:
-            if version != ground.lease_version:
+            if ground.leases and version != ground.lease_version:
                 ground.conflicts += 1
                 return False
             ground.holder, ground.until, ground.lasts = holder, ground.loop.time() + seconds, seconds

@@ -30,6 +30,9 @@ SKEW: Final = 1.0
 WAIT: Final = 10.0
 """Seconds that a request waits for a refresh: the default."""
 
+OWNER: Final = "0123456789abcdef"
+"""Whose grant it is: that of the only client there is."""
+
 CLIENT: Final = SecretReference.literal("the simulation's client", "bench/fleet")
 READER: Final = SecretReader()
 
@@ -126,4 +129,4 @@ class Replica:
 
 
 async def _owner() -> str:
-    return "0123456789abcdef"
+    return OWNER

@@ -82,6 +82,12 @@ async def _deaf(fleet: Fleet) -> None:
     fleet.panda_doc.revoke()
 
 
+async def _leaseless(fleet: Fleet) -> None:
+    """Give the lease to whoever asks: many redeem the same refresh token at once."""
+    fleet.ground.leases = False
+    fleet.panda_doc.revoke()
+
+
 async def _login(fleet: Fleet) -> None:
     fleet.log_in()
 
@@ -115,6 +121,7 @@ SCENARIOS: Final = (
     Scenario("engine-down", "no engine for a minute", _engine_down, seconds=90.0),
     Scenario("flushed", "the engine loses its data", _flushed),
     Scenario("deaf", "revoked, and no watch tells", _deaf, seconds=90.0),
+    Scenario("leaseless", "revoked, and the lease stops nobody", _leaseless, seconds=90.0),
     Scenario("login", "somebody logs in", _login),
     Scenario("cold", "all start at once", _nothing, empty=True),
     Scenario("dead", "a dead grant for an hour", _dead, seconds=3630.0, rate=0.01, expires=True),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.config.addresses import TcpBind, without_password
 from proxy.config.sections import ApiKeyCredential, FileStore, MemoryStore, OAuth2Credential, RedisStore
 from proxy.config.sockets import PRIVATE
-from proxy.config.units import duration_text, size_text
+from proxy.config.units import duration_text, rate_text, size_text
 from proxy.policy.profiles import profiles
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def _lines(config: Config) -> Iterator[str]:
     yield f"Admin: {config.admin.bind if config.admin else 'off'}"
     if config.admin and config.admin.quit:
         yield "  POST /quit, from this machine, ends the proxy"
+    yield from _budgets(config)
     yield _limits(config)
     yield "Refused"
     yield from (f"  {refused}" for refused in _REFUSED)
@@ -85,6 +86,8 @@ def _client(name: str, client: Client, credential: str, config: Config) -> Itera
     yield from (f"  {line}" for line in _credential(config.credentials[credential]))
     if client.max_requests is not None:
         yield f"  {client.max_requests} requests in flight at most"
+    if client.priority == "batch":
+        yield "  It goes last where a rate budget makes requests wait"
     yield from (f"  {line}" for line in _policy(client.policy, "Policy besides the one of all"))
 
 
@@ -166,6 +169,19 @@ def _upstream(upstream: Upstream) -> Iterator[str]:
     yield f"Upstream {upstream.url}"
     yield f"  proxy: {without_password(upstream.proxy) if upstream.proxy else 'none'}"
     yield f"  certificates: the system's{f' and {upstream.ca_file}' if upstream.ca_file else ''}"
+
+
+def _budgets(config: Config) -> Iterator[str]:
+    """Say what each credential may spend; one that is not counted is not mentioned."""
+    settings = config.rate_budget
+    counted = {name: rates for name in sorted(config.credentials) if (rates := settings.of(name))}
+    for name, rates in counted.items():
+        told = ", ".join(f"{of} {rate_text(rate) if rate else 'as PandaDoc says'}" for of, rate in rates.items())
+        yield f"Rate budget of credential {name}: {told}"
+    if counted:
+        yield f"  Beyond it a request waits {duration_text(settings.max_wait)} at most, then gets 429"
+        if settings.prefer_wait:
+            yield f"  Prefer: wait=N is heeded, up to {duration_text(settings.prefer_wait)}"
 
 
 def _limits(config: Config) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from proxy.config import sections
 from proxy.config.sections import MemoryStore
-from proxy.config.units import LARGEST, duration_text, size_text
+from proxy.config.units import LARGEST, duration_text, rate_text, size_text
 from proxy.policy.pattern import METHODS
 from proxy.policy.policy import Rule
 from proxy.secrets import SecretReference
@@ -247,6 +247,20 @@ FORMS: Final[Mapping[Any, Form]] = {
         {"type": ["string", "integer"], "pattern": r"^\d+$", "minimum": 1, "maximum": 1_000_000},
         (100,),
         _itself,
+    ),
+    sections.PerTime: Form(
+        "rate",
+        "so many in any such time: a number from 1 to 1000000, a slash, a duration",
+        {"type": "string", "pattern": rf"^0*[1-9]\d{{0,6}}/(?=.*[1-9][\d.]*[mshd]){_DURATION}$"},
+        ("600/1m", "10/2s"),
+        rate_text,
+    ),
+    sections.Share: Form(
+        "share",
+        "a part of the whole, as two numbers up to 1000",
+        {"type": "string", "pattern": r"^0*[1-9]\d{0,3}/0*[1-9]\d{0,3}$"},
+        ("1/8", "1/1"),
+        lambda value: f"{value.numerator}/{value.denominator}",
     ),
     sections.RequestPattern: Form(
         "pattern",

@@ -57,6 +57,9 @@ class MapNode(msgspec.Struct, frozen=True):
         return MapNode(self.place, self.entries | {key: node})
 
 
+SHORT = {"upstream": "url", "rate_budget": "numbers"}
+"""Sections that may be written as one of their values."""
+
 Node: TypeAlias = Scalar | ListNode | MapNode
 
 
@@ -67,8 +70,8 @@ def is_nothing(node: Node | None) -> bool:
 
 def spelled_out(node: Node, path: str) -> Node:
     """Write a short form in full: `upstream: https://…` means `upstream: {url: https://…}`."""
-    if path == "upstream" and isinstance(node, Scalar) and node.kind != "nothing":
-        return MapNode(node.place, {"url": node})
+    if path in SHORT and isinstance(node, Scalar) and node.kind != "nothing":
+        return MapNode(node.place, {SHORT[path]: node})
     return node
 
 

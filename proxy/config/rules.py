@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proxy.budget.rates import ALL
 from proxy.config.addresses import TcpBind
 from proxy.config.faults import join, shown, suggestion
 from proxy.config.sections import (
@@ -88,6 +89,24 @@ def _keys_of_their_own(config: Config) -> Iterator[Finding]:
                 yield Finding(where, f"a client's key has {SHORTEST_CLIENT_KEY} characters at least, {advice}")
             elif holders.setdefault(key, name) != name:
                 yield Finding(where, f"is the key of client {shown(holders[key])} too: give each its own")
+
+
+def _budgets_of_known_credentials(config: Config) -> Iterator[Finding]:
+    for name in config.rate_budget.credentials:
+        if name not in config.credentials:
+            near = suggestion(name, config.credentials)
+            path = join("rate_budget.credentials", name)
+            yield Finding(path, f"no credential has this name{near}", ("credentials",))
+
+
+def _shares_that_leave_something(config: Config) -> Iterator[Finding]:
+    budget, names = config.rate_budget, (*config.credentials, *config.rate_budget.credentials)
+    rates = {name: rate for each in names for name, rate in budget.of(each).items()}
+    left_nothing = next((name for name, rate in rates.items() if rate is not None and rate.most == 0), None)
+    if left_nothing is not None:
+        key = "rate_budget.sandbox" if left_nothing == ALL else f"rate_budget.rates.{left_nothing}"
+        message = f"leaves this process nothing of {key}: let fewer processes have larger shares"
+        yield Finding("rate_budget.share", message, (key, "rate_budget.numbers", "rate_budget.credentials"))
 
 
 def _rules_that_matter(config: Config) -> Iterator[Finding]:
@@ -251,6 +270,8 @@ _FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _known_credentials,
     _one_socket_each,
     _keys_of_their_own,
+    _budgets_of_known_credentials,
+    _shares_that_leave_something,
     _loopback_or_anyone,
     _anyone_or_clients,
     _rules_that_matter,

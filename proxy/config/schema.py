@@ -24,6 +24,7 @@ from proxy.config.sections import (
     MemoryStore,
     NotAKey,
     OAuth2Credential,
+    RateBudget,
     RedisStore,
     Section,
     Store,
@@ -32,6 +33,9 @@ from proxy.config.sections import (
 from proxy.secrets import SecretReference
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+SHORT: Final = (Upstream, RateBudget)
+"""Sections that may be written as their first value (nodes.SHORT)."""
+
 NAME: Final = "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 """What the reader lets be a name of the operator's own."""
 
@@ -90,7 +94,7 @@ class _Walk:
             return self._store(path)
         if isinstance(kind, type) and issubclass(kind, Section):
             whole = self.section(kind, path)
-            return {"anyOf": [self.of(fields(kind)[0].type, path), whole]} if kind is Upstream else whole
+            return {"anyOf": [self.of(fields(kind)[0].type, path), whole]} if kind in SHORT else whole
         return self._compound(get_origin(kind), get_args(kind), path)
 
     def _compound(self, origin: Any, args: tuple[Any, ...], path: str) -> dict[str, Any]:
@@ -154,4 +158,6 @@ def _written(kind: Any, value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {}
+    if get_origin(kind) in (Union, UnionType):  # X | None
+        return _written(get_args(kind)[0], value)
     return [_written(get_args(kind)[0], each) for each in value]

@@ -7,6 +7,7 @@ text a value; the reader does the rest by the types. Never here: files, the envi
 
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from yarl import URL
 
+from proxy.budget.rates import ALL, AUTO, SANDBOX, Rate
 from proxy.config import addresses, sockets, units
 from proxy.config.addresses import TcpBind, UnixBind
 from proxy.policy.pattern import Pattern
@@ -75,6 +77,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> Fraction:
+    part, slash, whole = text.partition("/")
+    if not (slash and part.isdecimal() and whole.isdecimal() and 0 < int(part) <= int(whole) <= 1000):  # noqa: PLR2004
+        raise ValueError("expected a part of the whole, such as 1/8; 1/1 is all of it, 1/1000 the least")
+    return Fraction(int(part), int(whole))
+
+
 Bind: TypeAlias = Annotated[TcpBind | UnixBind, Reads(addresses.bind)]
 HostName: TypeAlias = Annotated[str, Reads(addresses.allowed_host)]
 UrlPath: TypeAlias = Annotated[str, Reads(_absolute_path)]
@@ -94,6 +103,8 @@ BytesOrZero: TypeAlias = Annotated[int, Reads(units.size)]
 KeyPrefix: TypeAlias = Annotated[str, Reads(_key_prefix)]
 KubernetesName: TypeAlias = Annotated[str, Reads(_kubernetes_name)]
 Count: TypeAlias = Annotated[int, Reads(_count)]
+PerTime: TypeAlias = Annotated[Rate, Reads(units.rate)]
+Share: TypeAlias = Annotated[Fraction, Reads(_share)]
 RequestPattern: TypeAlias = Annotated[Pattern, Reads(Pattern.parse)]
 
 MIB = 2**20
@@ -137,6 +148,7 @@ class Client(Section, frozen=True, kw_only=True):
     credential: str | None = None  # None: the listener's
     policy: Policy = Policy()  # besides the one of all
     max_requests: Count | None = None  # in flight
+    priority: Literal["interactive", "batch"] = "interactive"  # who goes first where a rate budget makes them wait
 
 
 class Tls(Section, frozen=True, kw_only=True):
@@ -235,6 +247,43 @@ class OAuth2Credential(Section, frozen=True, kw_only=True):
 Credential: TypeAlias = ApiKeyCredential | OAuth2Credential  # under `api_key` or `oauth2`
 
 
+class Rates(Section, frozen=True, kw_only=True):
+    """PandaDoc's own numbers, by what it counts together. None: not counted, only paused by a 429."""
+
+    create: PerTime | None = AUTO["create"]  # documents from templates
+    create_upload: PerTime | None = AUTO["create_upload"]  # and from files
+    send: PerTime | None = AUTO["send"]
+    details: PerTime | None = AUTO["details"]
+    template_details: PerTime | None = AUTO["template_details"]
+    list: PerTime | None = AUTO["list"]  # documents listed, their status, and their end
+    download: PerTime | None = AUTO["download"]
+    download_protected: PerTime | None = AUTO["download_protected"]
+    other: PerTime | None = AUTO["other"]
+
+
+Numbers: TypeAlias = Literal["none", "auto", "sandbox"]
+
+
+class RateBudget(Section, frozen=True, kw_only=True):
+    numbers: Numbers = "none"  # sandbox: what a sandbox key may ask; none: nothing is counted
+    credentials: Mapping[str, Numbers] = MappingProxyType({})  # other numbers for some, by name
+    rates: Rates = Rates()  # for auto
+    sandbox: PerTime = SANDBOX  # for sandbox
+    share: Share = Fraction(1)  # this process's part of each
+    max_wait: SecondsOrZero = 65.0  # in line; a window, and the time that answers take
+    prefer_wait: SecondsOrZero = 60.0  # the most that `Prefer: wait=N` is heeded for; 0: it is passed on
+
+    def of(self, credential: str) -> Mapping[str, Rate | None]:
+        """Return what this process may spend on a credential; nothing where it is not counted."""
+        numbers = self.credentials.get(credential, self.numbers)
+        if numbers == "none":
+            return {}
+        if numbers == "sandbox":
+            return {ALL: self.sandbox.shared(self.share)}
+        rates = {name: getattr(self.rates, name) for name in self.rates.__struct_fields__}
+        return {name: rate and rate.shared(self.share) for name, rate in rates.items()}
+
+
 class Replay(Section, frozen=True, kw_only=True):
     max_body: BytesOrZero = 8 * MIB  # kept per request
     max_total: BytesOrZero = 64 * MIB  # kept for all requests
@@ -270,6 +319,7 @@ class Config(Section, frozen=True, kw_only=True):
     upstream: Upstream = Upstream()
     credentials: Mapping[str, Credential]
     policy: WholePolicy = WholePolicy()
+    rate_budget: RateBudget = RateBudget()
     replay: Replay = Replay()
     limits: Limits = Limits()
     shutdown: Shutdown = Shutdown()

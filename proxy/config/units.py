@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
+from proxy.budget.rates import Rate
+
 _SECONDS_SINCE_1970 = re.compile(r"\d{9,11}(?:\.\d{1,6})?", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15})([a-z]*)", re.ASCII | re.IGNORECASE)
@@ -15,6 +17,7 @@ _BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "GB": 10**9, "MB": 10**6, "K
 _BYTES_FOLDED = {"": 1} | {unit.lower(): factor for unit, factor in _BYTES.items()}
 
 LONGEST = 366 * 86400.0  # a year's token is the longest thing here; far larger numbers overflow timers
+MOST = 1_000_000  # requests
 LARGEST = 2**40  # 1 TiB: far above any memory a sidecar has, far below what a C integer holds
 
 
@@ -71,6 +74,19 @@ def positive_size(text: str) -> int:
     if count == 0:
         raise ValueError("must be larger than zero")
     return count
+
+
+def rate(text: str) -> Rate:
+    """Read `600/1m`: so many in any such time."""
+    count, slash, time = text.partition("/")
+    if not (slash and count.isdecimal() and 0 < int(count) <= MOST):
+        raise ValueError("expected a number and a time, such as 600/1m")
+    return Rate(int(count), positive_duration(time))
+
+
+def rate_text(value: Rate) -> str:
+    """Write a rate so that `rate` reads the same."""
+    return f"{value.most}/{duration_text(value.seconds)}"
 
 
 def duration_text(seconds: float) -> str:

@@ -4,7 +4,7 @@ An engine knows nothing of grants: SharedStore does. It keeps bytes under a vers
 the version that was read; that, and not the lease, is what keeps a grant.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,7 +53,7 @@ class Engine(Protocol):
         """Name who has the lease now."""
         ...
 
-    def watch(self) -> AsyncIterator[Kept | None]:
+    def watch(self) -> AsyncGenerator[Kept | None, None]:
         """Yield once when the watch is open, and then whenever the record may have changed, with it if it came along.
 
         Ends, or raises, when the watch breaks; it is opened again then.

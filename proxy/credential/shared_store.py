@@ -13,7 +13,7 @@ redeem succeeded has the only living pair.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Final
 
 from proxy.clock import Clock
@@ -148,11 +148,12 @@ class SharedStore:
         failures, ending = 0, False
         while not ending:
             try:
-                async for kept in self._engine.watch():
-                    failures, self._watched = 0, True
-                    self._notice.say("")
-                    self._wake(kept)
-                    await _looked(look)
+                async with aclosing(self._engine.watch()) as told:
+                    async for kept in told:
+                        failures, self._watched = 0, True
+                        self._notice.say("")
+                        self._wake(kept)
+                        await _looked(look)
             except StoreError as fault:
                 self._notice.say(f"changes in {self._engine.name} are not told: it is looked at instead. {fault}")
             self._watched = False
@@ -160,12 +161,17 @@ class SharedStore:
             ending = await self._tasks.pause(min(LONGEST_BLIND, backoff.pause(failures, self._jitter())))
 
     def _wake(self, kept: Kept | None) -> None:
-        """Take what was told, or have it read; wake whoever waits for news."""
+        """Take what was told, or have it read; wake whoever waits for news.
+
+        What is older than what is known is read: either a watch lags behind an answer, or it was put back.
+        """
         self.heard += 1
         self._blind = None  # whoever tells can be asked
         if kept is not None and self._whose:
-            with suppress(StoreError):  # whoever reads it is told
-                self._decoded(kept, self.heard)
+            with suppress(Unreadable):  # whoever reads it is told
+                told = decode(kept.content, self._whose) if kept.content else Ledger()
+                if self._known is None or told.generation >= self._known.generation:
+                    self._learn(told, self.heard)
         turn, self._turn = self._turn, asyncio.Event()
         turn.set()
 

@@ -1,6 +1,7 @@
 """The request's way: from a listener to the upstream and back, one straight line.
 
     listener ─► guard ─► credential ─► headers ─► upstream ─► 401? replay once ─► relay, chunk by chunk
+                        └─ within a rate budget, if there is one (metered) ─┘
 
     server.py            aiohttp's low-level server
     connection.py        one caller's connection: limits for heads, and calm ends
@@ -9,6 +10,8 @@
     handler.py           the line itself
     guard.py             may this request borrow the credential? (law 19)
     headers.py           what crosses, both ways (laws 9, 10, 15)
+    errand.py            what one request wants from the upstream
+    metered.py           when it is sent, where a rate budget says so; preference.py: Prefer: wait
     body.py              the caller's body, kept for a replay within bounds (laws 11, 12)
     upstream.py          the seam: what is sent, what comes back
     http_upstream.py     behind the seam: HTTP/1.1 on connections of our own
@@ -19,5 +22,6 @@
     problem.py           an answer of our own (law 14)
     exchange.py          what the access log tells of one request
 
-Of `credential` this package knows Credential and CredentialSource, nothing else.
+Of `credential` this package knows Credential and CredentialSource, nothing else; of `budget` the seam, not what is
+behind it.
 """

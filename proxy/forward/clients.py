@@ -7,6 +7,7 @@ from typing import Final
 from proxy.credential.source import CredentialSource
 from proxy.errors import Refused
 from proxy.forward.headers import PROXY_KEY, Fields, canonical
+from proxy.forward.metered import Meter
 from proxy.forward.places import Places
 from proxy.keyring import Keyring
 from proxy.policy.policy import Policy
@@ -27,6 +28,7 @@ class Client:
     source: CredentialSource
     policy: Policy
     places: Places
+    meter: Meter | None = None  # none: nobody counts what it asks
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,12 @@ import logging
 import re
 from collections.abc import Callable
 from random import getrandbits
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.credential.credential import Credential
+
+if TYPE_CHECKING:
+    from proxy.forward.metered import Turn
 
 log = logging.getLogger("proxy.access")
 
@@ -39,6 +42,7 @@ class Exchange:
     fault = ""
     error = ""  # of an answer of our own: its word in Proxy-Status
     unfinished = False  # it broke off after its head
+    turn: "Turn | None" = None  # its way through a rate budget, where there is one
     _asked = 0.0
 
     def __init__(self, method: str, path: str, request_id: str, now: Callable[[], float], listener: str) -> None:
@@ -100,4 +104,8 @@ class Exchange:
             fields["would_refuse"] = self.would_refuse
         if self.fault:
             fields["fault"] = self.fault
+        if self.turn is not None:
+            fields["rate"] = self.turn.rate
+            fields["waited_ms"] = round(self.turn.waited * 1000, 1)
+            fields["throttled"] = self.turn.resends
         log.log(level, "%s %s %d", self.method, self.path, self.status, extra={"fields": fields})

@@ -8,34 +8,24 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiohttp import web
 
 from proxy.credential.credential import Credential
-from proxy.credential.source import CredentialSource
 from proxy.errors import AnswerBroken, CallerError, CallerStalled, MethodRefused, ProxyError, Refused
 from proxy.forward import guard, token_placeholder, token_request
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
+from proxy.forward.errand import Errand
 from proxy.forward.exchange import Exchange
-from proxy.forward.headers import (
-    Fields,
-    Head,
-    Origin,
-    forwards_left,
-    tells,
-    to_caller,
-    to_upstream,
-    without_credential,
-    written,
-)
+from proxy.forward.headers import Fields, Origin, forwards_left, tells, to_caller, without_credential, written
 from proxy.forward.places import InFlight, Places
 from proxy.forward.problem import problem
 from proxy.forward.relay import NO_CONTENT, RelayedResponse, cut, hold, relay
 from proxy.forward.server import Incoming
 from proxy.forward.tally import Tally
-from proxy.forward.upstream import Answer, Attempt, Upstream
+from proxy.forward.upstream import Answer, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -145,9 +135,12 @@ class Handler:
             return await _placeholder(request, lane, exchange)
         client = await lane.clients.identify(request.head.fields)
         exchange.client = client.name
-        _judge(client, request.head.method, guard.readings_of(admitted.target, lane.gate), lane, exchange)
+        readings = guard.readings_of(admitted.target, lane.gate)
+        _judge(client, request.head.method, readings, lane, exchange)
         if forwards_left(request.head) == 0:
             return _last_stop(request, lane, exchange)
+        if client.meter is not None:
+            exchange.turn = client.meter.turn(request.head, readings, admitted.target)
         with lane.places, client.places:  # only now: whoever has no key takes no place
             return await _borrow(request, lane, client, admitted, exchange)
 
@@ -190,12 +183,13 @@ async def _borrow(
     request: Incoming, lane: Lane, client: Client, admitted: guard.Admitted, exchange: Exchange
 ) -> web.StreamResponse:
     """Forward a request with the client's credential, and relay what comes back."""
-    errand = _Errand(request.head, admitted.target, None, client.source, lane, exchange)
+    target = lane.origin.prefix + admitted.target
+    errand = Errand(request.head, target, None, client.source, lane.upstream, lane.gate.via, lane.cookies, exchange)
     here = lane.scheme + b"://" + admitted.host
     if not request.announces_body:
-        return await _lend(request, errand, here)
+        return await _lend(request, errand, lane, here)
     with _body(request, lane.body_limits, lane, exchange) as body:
-        return await _lend(request, errand._replace(body=body), here)
+        return await _lend(request, errand._replace(body=body), lane, here)
 
 
 @contextmanager
@@ -210,35 +204,15 @@ def _body(request: Incoming, limits: BodyLimits, lane: Lane, exchange: Exchange)
             body.let_go()
 
 
-class _Errand(NamedTuple):
-    """What one request wants from the upstream, whatever the number of attempts."""
-
-    head: Head
-    target: str
-    body: Body | None
-    source: CredentialSource
-    lane: Lane
-    exchange: Exchange
-
-    async def attempt(self, credential: Credential, *, replay: bool = False) -> Answer:
-        lane, exchange = self.lane, self.exchange
-        fields = to_upstream(self.head, credential.authorization, lane.gate.via, cookies=lane.cookies)
-        exchange.lent(self.source.name, credential)
-        exchange.asked()
-        try:
-            return await lane.upstream.send(
-                Attempt(self.head.method, lane.origin.prefix + self.target, fields, self.body, replay)
-            )
-        finally:
-            exchange.answered()
-
-
-async def _lend(request: Incoming, errand: _Errand, here: bytes) -> web.StreamResponse:
+async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> web.StreamResponse:
     """Have the errand done, and relay the answer to a caller who has reached us at `here`."""
-    lane, exchange = errand.lane, errand.exchange
-    answer, lent = await _ask(errand)
+    exchange = errand.exchange
+    turn = exchange.turn
+    answer, lent = await (_ask(errand) if turn is None else turn.ask(errand, _ask))
     try:
         fields = to_caller(answer.fields, lane.origin, here, cookies=lane.cookies)
+        if turn is not None:
+            fields += turn.fields_of(answer)
         lines, reason = written(fields), answer.reason
         if tells(lines + reason, lent.authorization):
             lines, reason = _unleaked(fields, reason, lent, lane, exchange)
@@ -249,7 +223,7 @@ async def _lend(request: Incoming, errand: _Errand, here: bytes) -> web.StreamRe
         await answer.close()
 
 
-async def _ask(errand: _Errand) -> tuple[Answer, Credential]:
+async def _ask(errand: Errand) -> tuple[Answer, Credential]:
     """Return the answer to relay: the first, or after a 401 and with a newer credential the second (law 11).
 
     With it comes the credential that was lent for it.
@@ -303,6 +277,8 @@ async def _relay(request: Incoming, lane: Lane, answer: Answer, response: Relaye
 
 def _own_answer(request: Incoming, fault: ProxyError, lane: Lane, exchange: Exchange) -> web.StreamResponse:
     response = problem(fault, exchange.request_id)
+    if exchange.turn is not None:
+        response.headers.update((name.decode(), value.decode()) for name, value in exchange.turn.fields())
     exchange.status, exchange.error, exchange.fault = fault.status, fault.error, f"{fault.error}: {fault.detail}"
     exchange.bytes_out = response.content_length or 0
     if isinstance(fault, CallerError) or not (lane.ready() and request.content.is_eof()):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.credential.advice import span
+from proxy.page.budgets import budgets
 from proxy.page.cards import cards
 from proxy.page.figures import figures
 from proxy.page.mark import icon, mark
@@ -47,6 +48,7 @@ def html(view: View) -> str:
     main = tag(
         "main",
         _section("Credentials", cards(view.lendings, view.at)),
+        _section("Rate budgets", budgets(view.budgets)) if view.budgets else "",
         _section("The last quarter hour", figures(view.slots)),
         _section("The last refusals and errors", trouble_list(view.troubles)),
     )

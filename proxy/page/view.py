@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from proxy import __version__, logs
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
+from proxy.page.budgets import Budgets
 from proxy.page.recent import Recent, Trouble
 from proxy.page.standing import Lending
 from proxy.page.traffic import Slots
@@ -29,6 +30,7 @@ class View:
     busy: int  # connections to the upstream
     most: int  # that there may be
     lendings: tuple[Lending, ...]
+    budgets: Budgets
     slots: Slots
     troubles: tuple[Trouble, ...]
 
@@ -46,6 +48,7 @@ def view(vitals: Vitals, recent: Recent, wall: Callable[[], float]) -> View:
         busy=snapshot.pool.busy,
         most=snapshot.pool.limit,
         lendings=tuple(_lending(source) for source in snapshot.sources.values()),
+        budgets={name: budget.standings() for name, budget in snapshot.budgets.items()},
         slots=recent.slots(),
         troubles=tuple(_redacted(trouble) for trouble in recent.troubles()),
     )

@@ -36,6 +36,8 @@ class Operation:
     id: str
     query: str = ""  # the flag that tells it from another of the same method and path, such as upload
     marks: tuple[Literal["reads", "sends", "deletes", "credentials"], ...] = ()
+    rate: str = "other"  # what PandaDoc counts it with
+    not_ready: tuple[int, ...] = ()  # statuses that may mean "ask again"
 
 
 @cache

@@ -17,6 +17,7 @@ every credential it hands out opens only itself.
     uploads    what a multipart body holds, found while it streams past
     pdf        deterministic PDF bytes of any size
     answers    an answer as a value; the documented error bodies
+    throttle   PandaDoc's rate limits
     faults     switches: errors, delays, hangs and resets on chosen paths
     journal    what was received
     control    the switches over HTTP

@@ -3,13 +3,25 @@
 from collections.abc import Awaitable, Callable
 
 from proxy.simulator.server import Simulator
+from proxy.simulator.throttle import PRODUCTION, SANDBOX, WINDOW_S
+
+RATE_LIMITS = {"off": None, "production": PRODUCTION, "sandbox": SANDBOX}
 
 
 async def simulate(
-    host: str, port: int, expires_in: int, *, rotate: bool, until: Callable[[], Awaitable[object]]
+    host: str,
+    port: int,
+    expires_in: int,
+    *,
+    rotate: bool,
+    until: Callable[[], Awaitable[object]],
+    rate_limits: str = "off",
+    rate_window: float = WINDOW_S,
 ) -> int:
     """Serve until `until` returns. Prints what an app, or a proxy, needs to talk to it; returns the exit code."""
-    simulator = Simulator(expires_in=expires_in, rotate=rotate)
+    simulator = Simulator(
+        expires_in=expires_in, rotate=rotate, rate_limits=RATE_LIMITS[rate_limits], rate_window=rate_window
+    )
     await simulator.start(host, port)
     try:
         print(_welcome(simulator), flush=True)  # noqa: T201 - the command's output

@@ -16,8 +16,9 @@ All bodies are JSON; all paths start with `/_simulator`; nothing here needs a cr
     POST   /faults              {"method", "path", "status", "body", "headers", "delay", "times", "hang",
                                 "reset", "early"}, all optional; a body that is no string is sent as JSON
     DELETE /faults              clear them
-    POST   /settings            {"rotate": false, "expires_in": 60, "redirect_uri": null, "echo_state": false},
-                                all optional
+    POST   /settings            {"rotate": false, "expires_in": 60, "redirect_uri": null, "echo_state": false,
+                                "rate_limits": {"details": 600}, "rate_window": 60}, all optional; limits are
+                                create, create_upload, send, details, list, download, or "all" for all together
 
 A switch that was thrown answers 200 with the state; a request that makes no sense, 400 with a reason.
 """
@@ -45,6 +46,8 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redirect_uri: str | msgspec.UnsetType | None = msgspec.UNSET
     echo_state: bool | msgspec.UnsetType = msgspec.UNSET
     rotate: bool | msgspec.UnsetType = msgspec.UNSET
+    rate_limits: dict[str, Annotated[int, msgspec.Meta(ge=1)]] | msgspec.UnsetType | None = msgspec.UNSET
+    rate_window: Annotated[float, msgspec.Meta(gt=0)] | msgspec.UnsetType = msgspec.UNSET
     expires_in: object = msgspec.UNSET
 
 

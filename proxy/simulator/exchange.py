@@ -23,6 +23,7 @@ from proxy.simulator.consent import Consent
 from proxy.simulator.faults import Fault, Faults
 from proxy.simulator.grants import Grants
 from proxy.simulator.journal import AUTHORIZE_PATH, TOKEN_PATH, Received
+from proxy.simulator.throttle import Throttle
 
 CONTROL_PREFIX = "/_simulator/"
 _FORM_TYPE = b"application/x-www-form-urlencoded"
@@ -40,6 +41,7 @@ class Exchange:
     grants: Grants
     consent: Consent
     api: Api
+    throttle: Throttle
     faults: Faults
     journal: list[Received]
     control: Callable[[str, str, bytes], Answer]
@@ -97,6 +99,8 @@ class Exchange:
     async def _call(self, body: Body, *, early: bool) -> Answer:
         received = body.received
         refusal = self.grants.refusal(received.path, received.authorization)
+        if refusal is None:
+            refusal = self.throttle.refusal(received.method, received.target)
         if refusal is None:
             return self.api.answer(Call(received.method, received.target, await body.content()))
         if not early:

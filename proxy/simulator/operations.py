@@ -86,7 +86,11 @@ def document_status(documents: Documents, document: Document) -> Answer:
 
 
 def document_details(documents: Documents, document: Document) -> Answer:
-    return json_answer(200, _details(document, documents.poll(document)))
+    """Answer 409 of a document that is not there yet, as the contract declares."""
+    status = documents.poll(document)
+    if status == UPLOADED:
+        return not_ready(document.id, status)
+    return json_answer(200, _details(document, status))
 
 
 def send_document(documents: Documents, document: Document, content: Content) -> Answer:

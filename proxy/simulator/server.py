@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +19,7 @@ from proxy.simulator.exchange import Exchange
 from proxy.simulator.faults import Faults
 from proxy.simulator.grants import Grants
 from proxy.simulator.journal import AUTHORIZE_PATH, TOKEN_PATH, Received
+from proxy.simulator.throttle import WINDOW_S, Throttle
 
 _BACKLOG = 2048  # a thousand callers may arrive at once
 _HEAD_BYTES = 128 * 1024  # more than the proxy lets through, so that its limit is the one that is met
@@ -45,6 +46,8 @@ class Simulator:
         draft_after: float = 3.0,
         draft_after_polls: int | None = None,
         document_size: int = 64 * 1024,
+        rate_limits: Mapping[str, int] | None = None,
+        rate_window: float = WINDOW_S,
     ) -> None:
         self.client_id = client_id
         self.client_secret = client_secret
@@ -64,12 +67,14 @@ class Simulator:
             redirect_uri=redirect_uri,
             echo_state=echo_state,
         )
+        self._throttle = Throttle(clock, rate_limits, rate_window)
         self._stopping = asyncio.Event()
         self._moved = asyncio.Event()
         self._exchange = Exchange(
             grants=self._grants,
             consent=self._consent,
             api=Api(self.documents, document_size),
+            throttle=self._throttle,
             faults=self.faults,
             journal=self.journal,
             control=self._control,
@@ -161,6 +166,24 @@ class Simulator:
     def echo_state(self, value: bool) -> None:
         self._consent.echo_state = value
 
+    @property
+    def rate_limits(self) -> Mapping[str, int]:
+        """Requests that are granted in a window, by class; none: all are."""
+        return self._throttle.limits
+
+    @rate_limits.setter
+    def rate_limits(self, value: Mapping[str, int] | None) -> None:
+        self._throttle.limits = dict(value or {})
+
+    @property
+    def rate_window(self) -> float:
+        """Seconds of the window."""
+        return self._throttle.window
+
+    @rate_window.setter
+    def rate_window(self, value: float) -> None:
+        self._throttle.window = value
+
     def issue_refresh_token(self) -> str:
         """Return what a human's consent would leave behind: a grant without an access token."""
         return self._grants.issue_refresh_token()
@@ -228,6 +251,8 @@ class Simulator:
         return self._grants.state() | {
             "redirect_uri": self.redirect_uri,
             "echo_state": self.echo_state,
+            "rate_limits": dict(self.rate_limits),
+            "rate_window": self.rate_window,
             "documents": len(self.documents),
             "received": len(self.journal),
             "faults": len(self.faults.armed()),

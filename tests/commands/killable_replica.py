@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,7 +100,7 @@ class Stepping:
     async def holder(self) -> str | None:
         return await self._engine.holder()
 
-    def watch(self) -> AsyncIterator[Kept | None]:
+    def watch(self) -> AsyncGenerator[Kept | None, None]:
         return self._engine.watch()
 
     async def close(self) -> None:

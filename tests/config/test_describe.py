@@ -253,3 +253,31 @@ def test_credential_operations_may_be_closed_by_a_wider_pattern(loaded: Loaded) 
 def test_who_may_end_the_proxy_is_told(loaded: Loaded) -> None:
     told = describe(loaded("admin: {quit: true}", {"PANDADOC_API_KEY": "k"}))
     assert "\nAdmin: 127.0.0.1:8081\n  POST /quit, from this machine, ends the proxy\n" in told
+
+
+def test_rate_budgets_are_told_for_each_credential_that_has_one(loaded: Loaded) -> None:
+    text = """\
+credentials: {a: {api_key: {env: K}}, b: {api_key: {env: K}}, c: {api_key: {env: K}}}
+listeners:
+  - bind: 127.0.0.1:80
+    clients: {robots: {key: {env: ROBOTS}, credential: a, priority: batch}}
+rate_budget: {numbers: auto, credentials: {b: sandbox, c: none}, share: 1/4, rates: {list: null, create: 40/10s}}
+"""
+    told = describe(loaded(text, {"K": "k", "ROBOTS": "0123456789abcdef"})).splitlines()
+    at = told.index("Rate budget of credential b: all 2/1m")
+    assert told[at - 1] == (
+        "Rate budget of credential a: create 10/10s, create_upload 75/1m, send 100/1m, details 150/1m,"
+        " template_details 75/1m, list as PandaDoc says, download 25/1m, download_protected 75/1m,"
+        " other as PandaDoc says"
+    )
+    assert told[at + 1 : at + 3] == [
+        "  Beyond it a request waits 65s at most, then gets 429",
+        "  Prefer: wait=N is heeded, up to 1m",
+    ]
+    assert "    It goes last where a rate budget makes requests wait" in told
+
+
+def test_a_preference_that_is_passed_on_is_not_told(loaded: Loaded) -> None:
+    told = describe(loaded("rate_budget: {numbers: sandbox, prefer_wait: 0s}", {"PANDADOC_API_KEY": "k"}))
+    assert "Rate budget of credential default: all 10/1m" in told
+    assert "Prefer" not in told

@@ -49,6 +49,7 @@ BLIND: Final = {
     "needs expires_at": "two keys",
     "is the expiry of": "two keys",
     "contradicts clients": "two keys",
+    "leaves this process nothing": "two keys",
     "is for a unix socket alone": "two keys",
     "is for host:port alone": "two keys",
     "no credential has this name": "two keys, or the environment",

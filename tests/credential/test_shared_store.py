@@ -1,7 +1,7 @@
 """The store of a fleet over an engine in memory: each change is made to what is kept at that moment, or not at all."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -34,12 +34,12 @@ class Ground:
     clock: TurnedClock = field(default_factory=TurnedClock)
     tasks: Tasks = field(default_factory=Tasks)
 
-    def store(self, who: str = "one", jitter: float = 0.5) -> SharedStore:
+    def store(self, who: str = "one", jitter: float = 0.5, engine: type[MemoryEngine] = MemoryEngine) -> SharedStore:
         async def owner() -> str:
             return OWNER
 
         return SharedStore(
-            MemoryEngine(self.record, self.clock.monotonic),
+            engine(self.record, self.clock.monotonic),
             owner,
             who=who,
             clock=self.clock,
@@ -367,3 +367,56 @@ async def test_what_is_shown_has_no_token_in_it(ground: Ground) -> None:
     for each in (repr(ours), repr(Kept(ground.record.content, "1"))):
         assert "a0000" not in each
         assert "r0000" not in each
+
+
+async def test_what_is_told_late_is_not_taken_for_what_is_kept(ground: Ground) -> None:
+    """A watch that brings the record may lag behind an answer: the pair before this one has come, not gone."""
+    told: asyncio.Queue[Kept] = asyncio.Queue()
+
+    class Lagging(MemoryEngine):
+        async def watch(self) -> AsyncGenerator[Kept | None, None]:
+            while True:
+                yield await told.get()
+
+    store = ground.store(engine=Lagging)
+    await store.update(lambda _: mint(1))
+    late = await Lagging(ground.record).read()
+    await store.update(lambda _: mint(2))
+    seen: list[Ledger] = []
+
+    async def look() -> None:
+        seen.append(await store.peek())
+
+    store.watch(look)
+    told.put_nowait(late)
+    told.put_nowait(late)
+    await until(lambda: len(seen) == 2)
+    assert seen == [mint(2)] * 2
+    ground.record.content = late.content  # a backup was restored: that is told in the same way
+    told.put_nowait(late)
+    await until(lambda: len(seen) == 3)
+    assert seen[-1] == mint(1)
+
+
+async def test_closing_ends_a_watch_that_is_being_looked_at(ground: Ground) -> None:
+    """Its connection is closed then, not when the loop ends: a traceback would be the last thing that was said."""
+    closed: list[bool] = []
+
+    class Tidy(MemoryEngine):
+        async def watch(self) -> AsyncGenerator[Kept | None, None]:
+            try:
+                yield None
+            finally:
+                await asyncio.sleep(0)
+                closed.append(True)
+
+    store, looking = ground.store(engine=Tidy), asyncio.Event()
+
+    async def look() -> None:
+        looking.set()
+        await asyncio.Event().wait()
+
+    store.watch(look)
+    await looking.wait()
+    await store.close()
+    assert closed == [True]

@@ -6,9 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from deploy.fleet import shared
 from deploy.pod import Document, Pod
 
-from proxy.config import BadConfig, Config, OAuth2Credential, TcpBind, load
+from proxy.config import BadConfig, Config, KubernetesStore, OAuth2Credential, TcpBind, load
 from proxy.config.sections import FileStore
 from proxy.config.units import size
 
@@ -33,14 +34,17 @@ def configured(pod: Pod, sidecar: Document) -> Iterator[str]:
         except BadConfig as bad:
             yield f"the configuration is refused: {bad}".replace(folder, "")
             return
-        stores = [_store(each, folder) for each in config.credentials.values() if isinstance(each, OAuth2Credential)]
+        grants = [each for each in config.credentials.values() if isinstance(each, OAuth2Credential)]
     yield from (f"the configuration has a warning: {warning}".replace(folder, "") for warning in config.warnings)
     yield from _probes(sidecar, config)
     yield from _app(pod, config)
     yield from _ports(pod, config)
     yield from _grace(pod, config)
     yield from _memory(sidecar, config)
-    yield from _grants(pod, sidecar, stores)
+    fleets = [each.store for each in grants if isinstance(each.store, KubernetesStore)]
+    for store in fleets:
+        yield from shared(pod, sidecar, store)
+    yield from _grants(pod, sidecar, [_store(each, folder) for each in grants if each.store not in fleets])
 
 
 def _loaded(pod: Pod, sidecar: Document, root: Path) -> Config:

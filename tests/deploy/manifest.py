@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from deploy.configuration import configured
+from deploy.fleet import token_volumes
 from deploy.pod import SIDECAR, Document, Pod
 from deploy.surroundings import surrounded
 
@@ -56,6 +57,7 @@ def _secrecy(pod: Pod) -> Iterator[str]:
     """Yield the ways by which other containers come to the credential."""
     ours = {mount["name"] for mount in (pod.sidecar or {}).get("volumeMounts", ())}
     kept = {name for name, each in pod.volumes.items() if {"secret", "persistentVolumeClaim"} & each.keys()}
+    kept |= token_volumes(pod)
     for container in pod.containers:
         sources = [each.get("valueFrom", {}) for each in container.get("env", ())] + list(container.get("envFrom", ()))
         by_variable = any(key.startswith("secret") for source in sources for key in source)

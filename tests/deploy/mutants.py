@@ -42,7 +42,7 @@ def mutant(path: str, change: object, of: Sequence[Document]) -> list[Document]:
     documents = deepcopy(list(of))
     kind, *keys = path.split("/")
     node: Any = next(each for each in documents if each["kind"] == kind)
-    *way, last = [int(key) if key.isdecimal() else key for key in keys]
+    *way, last = [int(key) if key.isdecimal() else key.replace("~1", "/") for key in keys]
     for key in way:
         node = node[key]
     if change is GONE:
@@ -205,3 +205,34 @@ OF_A_GRANT: Final[list[Mutant]] = [
     ("Secret/stringData", {"client-id": "a", "client-secret": "b"}, "refresh-token does not exist"),
     (f"{_POD}/terminationGracePeriodSeconds", 80, "does not outlast the 80 s"),
 ]
+
+
+def _of_all(container: dict[str, Any]) -> dict[str, Any]:
+    mount = {"name": "pandadoc-account", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+    return {**container, "volumeMounts": [mount]}
+
+
+def of_a_fleet(kind: str) -> list[Mutant]:
+    """Return the mutants of a workload whose sidecar shares a grant by Kubernetes."""
+    spec = f"{kind}/{TEMPLATES[kind]}"
+    not_just = "may not do just what its sidecar does"
+    return [
+        (f"{spec}/automountServiceAccountToken", GONE, "automountServiceAccountToken is not false"),
+        (f"{spec}/serviceAccountName", GONE, not_just),
+        (f"{spec}/containers/0", _of_all, "is given a secret"),
+        (f"{spec}/initContainers/0/volumeMounts/0/mountPath", "/elsewhere", "finds no account"),
+        (f"{spec}/initContainers/0/volumeMounts/0/readOnly", GONE, "mounted to be written"),
+        (f"{spec}/volumes/0/projected/sources/2", GONE, "finds no account"),
+        ("ServiceAccount/metadata/name", "other", not_just),
+        ("RoleBinding/subjects", [], not_just),
+        ("RoleBinding/roleRef/name", "other", not_just),
+        ("Role/rules/0/resourceNames", GONE, not_just),
+        ("Role/rules/0/resourceNames", ["pandadoc"], not_just),
+        ("Role/rules/0/verbs", ["get", "patch"], not_just),
+        ("Role/rules/1/verbs", ["*"], not_just),
+        ("Lease/metadata/name", "other", "the Lease pandadoc-grant is not here"),
+        ("Lease/spec", {"leaseDurationSeconds": 65}, "the Lease pandadoc-grant is not empty"),
+        ("Lease/metadata/annotations/helm.sh~1resource-policy", "drop", "the Lease pandadoc-grant is not kept"),
+        (CONFIG, instead("secret: pandadoc-grant", "secret: other"), "the Secret other is not here"),
+        (f"{spec}/terminationGracePeriodSeconds", 80, "does not outlast the 80 s"),
+    ]

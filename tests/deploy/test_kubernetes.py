@@ -36,9 +36,9 @@ PROXY: Final = "Deployment/spec/template/spec/initContainers/0"
 
 PLAIN: Final = [
     path
-    for folder in ("examples", "network-policy")
+    for folder in ("examples", "fleet", "network-policy")
     for path in sorted((KUBERNETES / folder).rglob("*.yaml"))
-    if path.stem not in {"kustomization", "config", "grant-on-a-volume"}
+    if path.stem not in {"kustomization", "config", "grant-on-a-volume", "token", "token-of-a-cronjob"}
 ]
 """Files that are whole documents of Kubernetes' own kinds before anything is added to them."""
 
@@ -50,7 +50,7 @@ def test_the_schemas_are_at_least_three_and_include_the_first_version_with_nativ
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("path", [WHOLE, *PLAIN], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [WHOLE, *PLAIN], ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_document_is_valid_for_the_version(path: Path, version: str) -> None:
     assert valid(documents_of(path), version)
 
@@ -111,9 +111,10 @@ def test_the_sidecar_runs_the_image_of_this_version() -> None:
         assert yaml.safe_load(path.read_text())["images"] == [{"name": SIDECAR, "newTag": __version__}]
 
 
-def test_a_cronjob_gets_the_same_sidecar_as_the_others() -> None:
-    (cronjob,) = documents_of(KUBERNETES / "component" / "sidecar-of-a-cronjob.yaml")
-    (other,) = documents_of(KUBERNETES / "component" / "sidecar.yaml")
+@pytest.mark.parametrize(("folder", "name"), [("component", "sidecar"), ("fleet", "token")])
+def test_a_cronjob_gets_the_same_as_the_others(folder: str, name: str) -> None:
+    (cronjob,) = documents_of(KUBERNETES / folder / f"{name}-of-a-cronjob.yaml")
+    (other,) = documents_of(KUBERNETES / folder / f"{name}.yaml")
     assert template(cronjob) == template(other)
 
 

@@ -76,6 +76,7 @@ VIEW: Final = View(
     busy=2,
     most=100,
     lendings=(FRESH,),
+    budgets={},
     slots=slots(slot((0, 0.1))),
     troubles=(TROUBLE,),
 )

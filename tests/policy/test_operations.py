@@ -1,5 +1,6 @@
 """tools/operations.py: the data is what it makes, and it makes nothing that nobody has judged."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -25,13 +26,20 @@ LETTERS: dict[str, Any] = {
 }
 JUDGED = Review({**SMALL.marks, "sends": {"sendLetter": "mails it", "faxLetter": "faxes it"}}, frozenset())
 
+DECLARED: dict[int, Any] = {
+    202: {"headers": {"Retry-After": {}}},
+    409: {"content": {"properties": {"status": {}, "info_message": {}}}},
+}
+"""How a contract says that an operation's answer may not be ready."""
+
 
 def contract_again() -> dict[str, Any]:
     """Make a contract of the data, with as much as the generator reads of one."""
     paths: dict[str, dict[str, Any]] = {}
     for each in reversed(operations()):
         path = f"{each.path}?{each.query}" if each.query else each.path
-        paths.setdefault(path, {})[each.method.lower()] = {"operationId": each.id}
+        answers = {str(status): DECLARED[status] for status in each.not_ready if status in DECLARED}
+        paths.setdefault(path, {})[each.method.lower()] = {"operationId": each.id, "responses": answers}
     return {"openapi": "3.0.3", "paths": paths}
 
 
@@ -86,6 +94,38 @@ def test_operations_come_one_a_line_and_sorted_with_their_flags_and_marks() -> N
         '  {"method": "POST", "path": "/v1/letters/{id}/send", "id": "faxLetter", "query": "fax", "marks": ["sends"]}',
         "]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "not_ready"),
+    [
+        ({"202": {"headers": {"Retry-After": {}}}}, [202]),
+        ({202: {"headers": {"Retry-After": {}}}}, [202]),
+        ({"202": {"description": "taken"}}, None),
+        ({"409": {"$ref": "#/components/responses/Early"}}, [409]),
+        ({"409": {"description": "no"}}, None),
+        ({"200": {"headers": {"Retry-After": {}}}}, None),
+    ],
+)
+def test_what_may_be_not_ready_is_what_the_contract_declares(answers: Any, not_ready: list[int] | None) -> None:
+    early: dict[str, Any] = {
+        "content": {"application/json": {"schema": {"properties": {"status": {}, "info_message": {}}}}}
+    }
+    contract = {
+        "paths": {"/v1/letters": {"get": {"operationId": "listLetters", "responses": answers}}},
+        "components": {"responses": {"Early": early}},
+    }
+    nothing = Review({"reads": {}, "sends": {}, "deletes": {}}, frozenset())
+    (row,) = json.loads(made(contract, nothing)["operations.json"])
+    assert row.get("not_ready") == not_ready
+
+
+def test_an_operation_has_the_rate_that_it_was_given_and_one_that_vanished_stops_the_generator() -> None:
+    rated = Review(JUDGED.marks, frozenset(), {"post": ("sendLetter",), "list": ("listLetters",)})
+    rows = {row["id"]: row.get("rate") for row in json.loads(made(LETTERS, rated)["operations.json"])}
+    assert rows == {"listLetters": "list", "burnLetter": None, "sendLetter": "post", "faxLetter": None}
+    with pytest.raises(Unfit, match="readLetter is gone from the contract"):
+        made(LETTERS, Review(JUDGED.marks, frozenset(), {"list": ("readLetter",)}))
 
 
 def test_operations_that_differ_in_a_flag_share_a_rule() -> None:

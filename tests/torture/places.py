@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from commands.replicas import Place
+from kubernetes_api import SECRET, KubernetesApi
 from redis.exceptions import RedisError
 from torture.redis_server import RedisServer
 
@@ -69,4 +70,54 @@ async def redis_place(folder: Path) -> AsyncIterator[Place]:
         )
 
 
-PLACES: Final[Mapping[str, Callable[[Path], AbstractAsyncContextManager[Place]]]] = {"redis": redis_place}
+@dataclass
+class KubernetesPlace:
+    """A stand-in for a Kubernetes API server (tests/kubernetes_api.py) that forgets its history when it is killed."""
+
+    api: KubernetesApi
+
+    store: Mapping[str, Any]
+    environ: Mapping[str, str]
+    name: str
+    secrets: frozenset[str]
+
+    async def start(self) -> None:
+        self.api.objects.compact()
+        await self.api.start()
+
+    async def kill(self) -> None:
+        await self.api.stop()
+
+    async def lose(self) -> None:
+        """Somebody has applied the empty Secret with force."""
+        self.api.edit("secrets", data=None)
+
+    def pause(self) -> None:
+        self.api.faults.stalled = True
+
+    def resume(self) -> None:
+        self.api.faults.stalled = False
+
+    async def record(self) -> Mapping[str, Any]:
+        return self.api.record
+
+
+@asynccontextmanager
+async def kubernetes_place(folder: Path) -> AsyncIterator[Place]:
+    folder.mkdir()
+    async with KubernetesApi(folder) as api:
+        api.apply_manifests()
+        kubeconfig, token = api.kubeconfig()
+        yield KubernetesPlace(
+            api,
+            store={"kubernetes": {"secret": SECRET, "kubeconfig": str(kubeconfig)}},
+            environ={},
+            name=f"the Kubernetes API at https://127.0.0.1:{api.port}",
+            secrets=frozenset({token}),
+        )
+
+
+PLACES: Final[Mapping[str, Callable[[Path], AbstractAsyncContextManager[Place]]]] = {
+    "redis": redis_place,
+    "kubernetes": kubernetes_place,
+}

@@ -21,7 +21,7 @@ def promtool(*argv: str | Path) -> str:
 
 
 def test_prometheus_takes_the_rules() -> None:
-    assert "17 rules found" in promtool("check", "rules", RULES)
+    assert "18 rules found" in promtool("check", "rules", RULES)
 
 
 def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:

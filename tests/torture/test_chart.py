@@ -32,6 +32,7 @@ APP: Final = {"image": "busybox:1.37", "runAsUser": 65534}
 SECRET: Final = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs"}}
 GRANT: Final = {"client-id": "a", "client-secret": "b", "refresh-token": "c"}
 SEED: Final = {"clientId": "a", "clientSecret": "b", "refreshToken": "c", "enabled": True}
+LOGIN: Final = {**SEED, "seeded": False, "refreshToken": ""}
 CLAIM: Final = {
     "apiVersion": "v1",
     "kind": "PersistentVolumeClaim",
@@ -48,7 +49,15 @@ CHARTED: Final[dict[str, tuple[dict[str, Any], list[Document]]]] = {
         [{**SECRET, "stringData": GRANT}],
     ),
     "a grant on a volume of theirs": ({"oauth": {**SEED, "existingClaim": "their-claim"}}, [CLAIM]),
-    "a grant to be logged in for": ({"oauth": {**SEED, "seeded": False, "refreshToken": ""}}, []),
+    "a grant to be logged in for": ({"oauth": LOGIN}, []),
+    "a grant that many pods share": (
+        {"oauth": {**LOGIN, "shared": True}, "app": {**APP, "replicas": 3}},
+        [],
+    ),
+    "a grant that many releases share": (
+        {"oauth": {**SEED, "shared": True, "existingGrant": "pandadoc-grant"}, "app": {**APP, "replicas": 3}},
+        list(yaml.safe_load_all((KUBERNETES / "fleet" / "grant.yaml").read_text())),
+    ),
     "other ports and times": (
         {
             "apiKey": KEY,
@@ -88,6 +97,10 @@ CHART_MUTANTS: Final[list[tuple[str, Mutant]]] = [
     ("a grant", ("Deployment/spec/strategy", GONE, "the strategy is not Recreate")),
     ("a grant", ("PersistentVolumeClaim/metadata/name", "other", "is not here")),
     ("a grant", ("Deployment/spec/template/spec/securityContext/fsGroup", GONE, "the sidecar's group")),
+    ("a grant that many pods share", ("Role/rules/0/resourceNames", GONE, "may not do just what its sidecar does")),
+    ("a grant that many pods share", ("Lease/metadata/name", "other", "-grant is not here")),
+    ("a grant that many pods share", ("Deployment/spec/template/spec/serviceAccountName", GONE, "may not do just")),
+    ("a grant that many pods share", ("Deployment/spec/template/spec/volumes/2", GONE, "finds no account")),
     ("other ports and times", (CONFIG, instead("drain: 100s", "drain: 170s"), "does not outlast the 235 s")),
 ]
 
@@ -119,7 +132,9 @@ def test_the_charts_sidecar_is_the_components(tmp_path: Path) -> None:
     assert ours == theirs
 
 
-@pytest.mark.parametrize(("words", "files"), [*zip(commands("helm install"), [{"api-key": KEY}, GRANT], strict=True)])
+@pytest.mark.parametrize(
+    ("words", "files"), [*zip(commands("helm install"), [{"api-key": KEY}, GRANT, GRANT], strict=True)]
+)
 def test_the_readmes_helm_lines_make_what_they_say(words: list[str], files: dict[str, str]) -> None:
     name, chart, *options = words[2:]
     documents = loaded(run("helm", "template", name, str(ROOT.parent / chart), *options))
@@ -145,6 +160,9 @@ def test_a_changed_configuration_rolls_the_pods_and_a_changed_app_does_not(tmp_p
         ({"oauth": {**SEED, "refreshToken": ""}}, "set oauth.refreshToken, or oauth.seeded=false"),
         ({"oauth": SEED, "app": {**APP, "replicas": 2}}, "/app/replicas"),
         ({"oauth": SEED, "apiKey": KEY}, "/apiKey"),
+        ({"oauth": {**SEED, "existingGrant": "theirs"}}, "/oauth/existingGrant"),
+        ({"oauth": {**SEED, "shared": True, "existingClaim": "their-claim"}}, "/oauth/existingClaim"),
+        ({"apiKey": KEY, "oauth": {"shared": True}}, "/oauth/enabled"),
         ({"existingSecret": "theirs", "apiKey": KEY}, "/apiKey"),
         ({"existingSecret": "theirs", "oauth": SEED}, "/oauth/clientId"),
         ({"apiKey": KEY, "apikey": KEY}, "additional properties 'apikey' not allowed"),

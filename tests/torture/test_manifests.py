@@ -20,9 +20,11 @@ from deploy.mutants import (
     OF_A_STATEFUL_SET,
     Mutant,
     mutant,
+    of_a_fleet,
     of_the_pod,
+    plain,
 )
-from deploy.pod import SIDECAR, Pod, template
+from deploy.pod import SIDECAR, Pod, is_workload, template
 from deploy.readme import README, blocks
 from deploy.schemas import VERSIONS, valid
 from torture.rendering import KEY, KUBERNETES, kustomized, only, overlay, workload_of
@@ -30,7 +32,17 @@ from torture.rendering import KEY, KUBERNETES, kustomized, only, overlay, worklo
 from proxy import __version__
 
 EXAMPLES: Final = sorted(path.name for path in (KUBERNETES / "examples").iterdir())
-RENDERED: Final = {name: kustomized(KUBERNETES / "examples" / name) for name in EXAMPLES}
+GRANT: Final = plain(list(yaml.safe_load_all((KUBERNETES / "fleet" / "grant.yaml").read_text())))
+FLEET: Final = [*kustomized(KUBERNETES / "examples" / "fleet"), *GRANT]
+"""Three workloads that share a grant, and what `kubectl create -f` makes beside them."""
+
+FLEETS: Final = {"fleet: deployment": "Deployment", "fleet: job": "Job", "fleet: cronjob": "CronJob"}
+RENDERED: Final = {
+    **{name: kustomized(KUBERNETES / "examples" / name) for name in EXAMPLES if name != "fleet"},
+    **{
+        name: [each for each in FLEET if each["kind"] == kind or not is_workload(each)] for name, kind in FLEETS.items()
+    },
+}
 KINDS: Final = {"deployment": "Deployment", "job": "Job", "cronjob": "CronJob", "statefulset": "StatefulSet"}
 
 OF_ITS_KIND: Final[dict[str, list[Mutant]]] = {
@@ -39,10 +51,11 @@ OF_ITS_KIND: Final[dict[str, list[Mutant]]] = {
     "cronjob": OF_A_CRON_JOB,
     "statefulset": OF_A_STATEFUL_SET,
     "oauth": OF_A_GRANT,
+    **{name: of_a_fleet(kind) for name, kind in FLEETS.items()},
 }
 MUTANTS: Final = [
     pytest.param(name, *each, id=f"{name}: {each[-1]}")
-    for name in EXAMPLES
+    for name in RENDERED
     for each in (
         *OF_ITS_KIND[name],
         *OF_A_NETWORK_POLICY,
@@ -51,18 +64,19 @@ MUTANTS: Final = [
 ]
 
 
-def test_there_is_an_example_of_each_kind_and_one_of_oauth() -> None:
-    assert set(EXAMPLES) == {*KINDS, "oauth"}
+def test_there_is_an_example_of_each_kind_one_of_oauth_and_one_of_many_pods_with_one_grant() -> None:
+    assert set(EXAMPLES) == {*KINDS, "oauth", "fleet"}
+    assert only(RENDERED["fleet: deployment"], "Deployment")["spec"]["replicas"] > 1
     assert {name: Pod.of(RENDERED[name]).kind for name in KINDS} == KINDS
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", RENDERED)
 def test_every_rendered_document_is_valid_for_the_version(name: str, version: str) -> None:
     assert valid(RENDERED[name], version)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", RENDERED)
 def test_every_rendered_example_has_no_fault(name: str) -> None:
     assert faults(RENDERED[name]) == []
 

@@ -2,6 +2,8 @@
 For a chart of your own, which has this one as a dependency with `app: {enabled: false}`:
 
   spec:
+    serviceAccountName: {{ include "pandadoc-proxy.name" .Subcharts.pandadocproxy }}   # with oauth.shared alone
+    automountServiceAccountToken: false
     terminationGracePeriodSeconds: {{ include "pandadoc-proxy.gracePeriod" .Subcharts.pandadocproxy }}
     initContainers:
       {{- include "pandadoc-proxy.sidecar" .Subcharts.pandadocproxy | nindent 6 }}
@@ -23,6 +25,10 @@ where `pandadocproxy` is the dependency's alias (a name with a dash needs `index
 {{ .Values.oauth.existingClaim | default (printf "%s-grant" (include "pandadoc-proxy.name" . | trunc 57 | trimSuffix "-")) }}
 {{- end }}
 
+{{- define "pandadoc-proxy.grantName" -}}
+{{ .Values.oauth.existingGrant | default (printf "%s-grant" (include "pandadoc-proxy.name" . | trunc 57 | trimSuffix "-")) }}
+{{- end }}
+
 {{- define "pandadoc-proxy.baseUrl" -}}
 http://127.0.0.1:{{ .Values.ports.listener }}
 {{- end }}
@@ -39,6 +45,9 @@ http://127.0.0.1:{{ .Values.ports.listener }}
                    "client_secret" (dict "file" "/run/secrets/pandadoc/client-secret")
                    "store" (dict "file" "/var/lib/pandadoc-proxy/grant.json")
                    "redeem_timeout" (printf "%ds" (int .Values.oauth.redeemTimeout)) }}
+{{- if .Values.oauth.shared }}
+{{- $_ := set $oauth "store" (dict "kubernetes" (dict "secret" (include "pandadoc-proxy.grantName" .))) }}
+{{- end }}
 {{- if .Values.oauth.seeded }}
 {{- $_ := set $oauth "refresh_token" (dict "file" "/run/secrets/pandadoc/refresh-token") }}
 {{- end }}
@@ -86,18 +95,30 @@ http://127.0.0.1:{{ .Values.ports.listener }}
   volumeMounts:
     - {name: pandadoc-proxy-config, mountPath: /etc/pandadoc-proxy, readOnly: true}
     - {name: pandadoc-secret, mountPath: /run/secrets/pandadoc, readOnly: true}
-    {{- if .Values.oauth.enabled }}
+    {{- if .Values.oauth.shared }}
+    - {name: pandadoc-account, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+    {{- else if .Values.oauth.enabled }}
     - {name: pandadoc-grant, mountPath: /var/lib/pandadoc-proxy}
     {{- end }}
 {{- end }}
 
-{{/* Items for volumes. With OAuth the pod's securityContext needs `fsGroup: 65532`. */}}
+{{/* Items for volumes. With OAuth on a volume the pod's securityContext needs `fsGroup: 65532`. */}}
 {{- define "pandadoc-proxy.volumes" -}}
 - name: pandadoc-proxy-config
   configMap: {name: {{ include "pandadoc-proxy.name" . }}}
 - name: pandadoc-secret
   secret: {secretName: {{ include "pandadoc-proxy.secretName" . }}}
-{{- if .Values.oauth.enabled }}
+{{- if .Values.oauth.shared }}
+- name: pandadoc-account   # what the kubelet would mount by itself, into the app's containers too
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3607}
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+      - downwardAPI:
+          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
+{{- else if .Values.oauth.enabled }}
 - name: pandadoc-grant
   persistentVolumeClaim: {claimName: {{ include "pandadoc-proxy.claimName" . }}}
 {{- end }}

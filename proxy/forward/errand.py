@@ -1,0 +1,39 @@
+"""What one request wants from the upstream, whatever the number of attempts."""
+
+from typing import NamedTuple
+
+from proxy.credential.credential import Credential
+from proxy.credential.source import CredentialSource
+from proxy.forward.body import Body
+from proxy.forward.exchange import Exchange
+from proxy.forward.headers import Head, to_upstream
+from proxy.forward.upstream import Answer, Attempt, Upstream
+
+
+class Errand(NamedTuple):
+    """One request on its way, and who carries it."""
+
+    head: Head
+    target: str  # with the upstream's path prefix
+    body: Body | None
+    source: CredentialSource
+    upstream: Upstream
+    via: bytes
+    cookies: bool
+    exchange: Exchange
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same bytes can be sent again."""
+        return self.body is None or self.body.replayable
+
+    async def attempt(self, credential: Credential, *, replay: bool = False) -> Answer:
+        """Send it once."""
+        exchange = self.exchange
+        fields = to_upstream(self.head, credential.authorization, self.via, cookies=self.cookies)
+        exchange.lent(self.source.name, credential)
+        exchange.asked()
+        try:
+            return await self.upstream.send(Attempt(self.head.method, self.target, fields, self.body, replay))
+        finally:
+            exchange.answered()

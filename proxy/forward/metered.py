@@ -1,0 +1,257 @@
+"""A request that is sent within a rate budget: when it leaves, and whether its answer is the last word.
+
+    take a slot ─► ask (credential, upstream, 401? replay once) ─► 429? pause and ask again
+                                                               ─► not ready yet, and the caller waits? ask again
+                                                               ─► the answer to relay
+
+A request that waits holds no connection and no credential: it asks for both when it has its slot. What was refused
+for its rate was not done, so it may be sent again whatever its method, as long as its body is kept whole (law 11).
+"""
+
+import json
+import zlib
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from proxy.budget import throttled
+from proxy.budget.budget import Budget, BudgetSpent, Priority, Slot
+from proxy.budget.calls import Call, call
+from proxy.clock import Clock
+from proxy.credential.credential import Credential
+from proxy.errors import Throttled
+from proxy.forward import preference
+from proxy.forward.errand import Errand
+from proxy.forward.headers import Fields, Head, values
+from proxy.forward.relay import HeldAnswer, hold
+from proxy.forward.upstream import Answer, Attempt, Upstream
+
+TOO_MANY: Final = 429
+ACCEPTED: Final = 202
+
+RESENDS: Final = 3
+"""How often one request is sent again on account of a 429 (law 11)."""
+
+POLL_EVERY: Final = 1.0
+"""Seconds between two questions where nothing is said: PandaDoc asks for no more than one."""
+
+HELD: Final = 64 * 1024
+"""Bytes of an answer that are read ahead, so that no connection is held while its request waits."""
+
+UPLOADED: Final = "document.uploaded"
+
+Lent = tuple[Answer, Credential]
+Once = Callable[[Errand], Awaitable[Lent]]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A client's part in a credential's budget."""
+
+    budget: Budget
+    priority: Priority
+    max_wait: float  # seconds
+    prefer_wait: float  # the most that a caller may prefer to wait for
+    clock: Clock
+    ready: Callable[[], bool]
+
+    def turn(self, head: Head, readings: Iterable[str], target: str) -> "Turn":
+        """Begin a request's way through the budget."""
+        return Turn(self, call(head.method, readings, target.partition("?")[2]), head)
+
+
+class Turn:
+    """One request's way through the budget.
+
+    What changes, by `ask` and what it calls alone: `_slot`, while one is held; `resends`, on account of a 429;
+    `waited`, seconds in line; `_until`, when the caller is to have an answer; `_wait`, what the last 429 said;
+    `_prefers`, None once it is clear that its body may not be sent again.
+    """
+
+    def __init__(self, meter: Meter, of: Call, head: Head) -> None:
+        self.rate = of.rate
+        self._meter = meter
+        self._not_ready = of.not_ready
+        self._slot: Slot | None = None
+        self.resends = 0
+        self.waited = 0.0
+        self._wait = 0.0
+        self._prefers = self._preferred(head)
+        self._began = meter.clock.monotonic()
+        self._until = self._began + meter.max_wait
+
+    def __repr__(self) -> str:
+        return f"<Turn {self.rate} resends={self.resends}>"
+
+    async def ask(self, errand: Errand, once: Once) -> Lent:
+        """Ask until there is an answer to relay. Raises Throttled where the budget allows no question."""
+        errand = self._taken_over(errand)
+        last: Lent | None = None
+        priority = self._meter.priority
+        while True:
+            try:
+                await self.take(priority)
+            except Throttled:
+                if last is None:
+                    raise
+                return last  # PandaDoc's own word says more than ours
+            if last is not None:
+                await last[0].close()
+            try:
+                answer, lent = await once(errand)
+            finally:
+                self._leave()
+            answer, again = await self._judged(answer)
+            last = answer, lent
+            priority = Priority.AGAIN if answer.status == TOO_MANY else self._meter.priority
+            if again is None or not errand.repeatable or not await self._sleep(again):
+                return last
+
+    async def take(self, priority: Priority) -> None:
+        """Take a slot for the next attempt. Raises Throttled."""
+        now = self._meter.clock.monotonic
+        began = now()
+        try:
+            self._slot = await self._meter.budget.take(self.rate, priority, self._until - began)
+        except BudgetSpent as spent:
+            detail = f"{spent.rate or 'What PandaDoc grants'} for {self.rate} (rate_budget) is spent"
+            raise Throttled(
+                f"{detail}, and nothing comes free within rate_budget.max_wait."
+                " Ask less often, or later. This answer is pandadoc-proxy's, not PandaDoc's.",
+                retry_after=spent.opens_in,
+            ) from spent
+        finally:
+            self.waited += now() - began
+
+    def settle(self, answer: Answer | None) -> None:
+        """Tell the budget what became of an attempt; None: it failed, and may have been counted."""
+        if self._slot is not None:
+            slot, self._slot = self._slot, None
+            if answer is not None and answer.status == TOO_MANY:
+                slot.unused()
+            else:
+                slot.answered()
+
+    def fields(self) -> Fields:
+        """Tell the caller what is left (draft-ietf-httpapi-ratelimit-headers-10 §4 and §5)."""
+        stands = self._meter.budget.standing(self.rate)
+        if stands.rate is None or stands.left is None:
+            return ()
+        name = stands.name.encode()
+        return (
+            (b"RateLimit-Policy", b'"%b";q=%d;w=%d' % (name, stands.rate.most, ceil(stands.rate.seconds))),
+            (b"RateLimit", b'"%b";r=%d;t=%d' % (name, stands.left, ceil(stands.opens_in))),
+        )
+
+    def fields_of(self, answer: Answer) -> Fields:
+        """Return what is added to an answer of PandaDoc's; what it says itself stays its word."""
+        names = {name.lower() for name, _ in answer.fields}
+        added = () if b"ratelimit" in names else self.fields()
+        if answer.status == TOO_MANY and b"retry-after" not in names:
+            added += ((b"Retry-After", b"%d" % ceil(self._wait)),)
+        if self._prefers is not None:
+            added += ((b"Preference-Applied", b"wait=%d" % self._prefers),)
+        return added
+
+    def _preferred(self, head: Head) -> int | None:
+        """Return for how many seconds the caller waits for what is ready; None where that is not for us to do."""
+        if not self._not_ready or preference.PREFER not in head.names:
+            return None
+        said = preference.wait(head.fields)
+        most = int(min(said or 0, self._meter.prefer_wait))
+        return most or None
+
+    def _taken_over(self, errand: Errand) -> Errand:
+        """Have the budget hear of each attempt, and take out of the request what is done for it here."""
+        errand = errand._replace(upstream=Counted(errand.upstream, self, errand.exchange.asked))
+        if not (errand.body is None or errand.body.surely_replayable):
+            self._prefers = None
+        if self._prefers is None:
+            return errand
+        head = errand.head
+        return errand._replace(head=Head(head.method, head.target, head.version, preference.without_wait(head.fields)))
+
+    def _leave(self) -> None:
+        """Give back a slot for which nothing was sent."""
+        if self._slot is not None:
+            slot, self._slot = self._slot, None
+            slot.unused()
+
+    async def _judged(self, answer: Answer) -> tuple[Answer, float | None]:
+        """Return an answer and in how many seconds to ask again: None where it is the last word."""
+        if answer.status == TOO_MANY:
+            return await self._throttled(answer)
+        if self._prefers is None or answer.status not in self._not_ready:
+            return answer, None
+        self._until = self._began + self._prefers
+        held = await hold(answer, HELD)
+        said = throttled.after(_first(held.fields, b"retry-after") or b"", self._meter.clock.wall())
+        if held.whole is None or not (answer.status == ACCEPTED or _uploaded(held)):
+            return held, None
+        return held, max(POLL_EVERY, said or 0.0)
+
+    async def _throttled(self, answer: Answer) -> tuple[Answer, float | None]:
+        """Have all that is counted with this request pause; the next slot is had after that."""
+        held = await hold(answer, HELD)
+        retry_after = _first(held.fields, b"retry-after")
+        self._wait = throttled.wait(retry_after, _readable(held), self._meter.clock.wall())
+        self._meter.budget.throttled(self.rate, self._wait)
+        again = held.whole is not None and self.resends < RESENDS
+        self.resends += again
+        return held, 0.0 if again else None
+
+    async def _sleep(self, seconds: float) -> bool:
+        """Wait for the next question; tell whether it is to be asked."""
+        meter = self._meter
+        if not meter.ready() or meter.clock.monotonic() + seconds > self._until:
+            return False
+        return not seconds or not await meter.budget.pause(seconds)
+
+
+class Counted:
+    """An upstream whose every answer the budget hears of. The replay of a 401 takes a slot of its own."""
+
+    def __init__(self, upstream: Upstream, turn: Turn, asked: Callable[[], None]) -> None:
+        """Call `asked` where the upstream's time begins only after a wait."""
+        self._upstream = upstream
+        self._turn = turn
+        self._asked = asked
+
+    def __repr__(self) -> str:
+        return f"<Counted {self._upstream}>"
+
+    async def send(self, attempt: Attempt) -> Answer:
+        if attempt.replay:
+            await self._turn.take(Priority.AGAIN)
+            self._asked()
+        answer = None
+        try:
+            answer = await self._upstream.send(attempt)
+        finally:
+            self._turn.settle(answer)
+        return answer
+
+
+def _first(fields: Fields, name: bytes) -> bytes | None:
+    return next(iter(values(fields, name)), None)
+
+
+def _uploaded(answer: HeldAnswer) -> bool:
+    """Tell whether an answer says that its document is still being made."""
+    try:
+        document = json.loads(_readable(answer))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.get("status") == UPLOADED
+
+
+def _readable(answer: HeldAnswer) -> bytes:
+    """Return the body of an answer that was read ahead, for judging it; it is relayed as it came."""
+    body = answer.whole or b""
+    coding = (_first(answer.fields, b"content-encoding") or b"").strip().lower()
+    if coding in {b"gzip", b"x-gzip", b"deflate"}:
+        with suppress(zlib.error):
+            return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, HELD)  # either format, by its head
+    return body

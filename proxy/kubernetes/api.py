@@ -1,0 +1,185 @@
+"""The calls to a Kubernetes API, and what each answer means to us.
+
+A call has two seconds, connection and all; a watch stays open for minutes. Every write is a merge patch (RFC 7396)
+that holds the resourceVersion it was made from: the server refuses it with 409 if another one is there by now
+("Kubernetes API Concepts: Updates to existing resources"), and what others keep in the object is left as it is.
+So no write does harm twice; one whose answer is lost is unknown until the next read.
+
+Never here: what is in an object; any text of the server's in a message.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+
+from proxy.clock import Clock
+from proxy.kubernetes.cluster import Cluster
+from proxy.kubernetes.connection import Answer, Call, Connection, lines, retry_after
+from proxy.kubernetes.faults import KubernetesFault, Unreachable
+from proxy.kubernetes.objects import Named
+
+LIMIT: Final = 2.0
+"""Seconds for a call: an API server answers in milliseconds, and requests may be waiting."""
+
+WATCH_HEAD: Final = 10.0
+"""Seconds until a watch is open: a busy server queues them ("API Priority and Fairness"), and nobody waits for it."""
+
+SLACK: Final = 10.0
+"""Seconds that a silent stream may outlast the time after which the server was asked to end it."""
+
+LONGEST_ASKED: Final = 30.0
+"""Seconds: no Retry-After keeps us from trying for longer."""
+
+FIELD_MANAGER: Final = "pandadoc-proxy"
+"""Who changed which field, in `kubectl get --show-managed-fields`."""
+
+
+class Api:
+    """Asks one API.
+
+    What changes: `_connection`, made by the first call and again after TLS has failed, by `_connected` and `close`;
+    `_closed_until`, until when the server has asked us not to come, by `_judge`.
+    """
+
+    def __init__(self, find: Callable[[], Awaitable[Cluster]], clock: Clock) -> None:
+        """`find` tells where the API is; it may raise KubernetesFault."""
+        self._find = find
+        self._clock = clock
+        self._connection: Connection | None = None
+        self._closed_until = 0.0  # monotonic
+
+    def __repr__(self) -> str:
+        return f"<Api {self.where}>"
+
+    @property
+    def where(self) -> str:
+        return "the Kubernetes API" + (f" at {self._connection.cluster.server}" if self._connection else "")
+
+    @property
+    def namespace(self) -> str | None:
+        """The cluster's own for us, once it is known."""
+        return self._connection.cluster.namespace if self._connection else None
+
+    async def get(self, thing: Named) -> bytes:
+        """Return the object. Raises KubernetesFault."""
+        return (await self._answered(Call("get", thing, {}))).body
+
+    async def list(self, thing: Named) -> bytes:
+        """Return the list that holds this object alone, as it is now. Raises KubernetesFault."""
+        return (await self._answered(Call("list", thing, {}))).body
+
+    async def patch(self, thing: Named, version: str, change: Mapping[str, Any]) -> bytes | None:
+        """Merge `change` into `version` of the object; None if another is there by now. Raises KubernetesFault."""
+        patch = msgspec.json.encode({**change, "metadata": {"resourceVersion": version}})
+        answer = await self._answered(Call("patch", thing, {"fieldManager": FIELD_MANAGER}, patch))
+        return None if answer.status == HTTPStatus.CONFLICT else answer.body
+
+    @asynccontextmanager
+    async def watch(self, thing: Named, version: str, seconds: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a watch for about `seconds`: it yields each event after `version`, until the server ends it.
+
+        Raises KubernetesFault, then and there.
+        """
+        query = {
+            "watch": "1",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        }
+        call = Call("watch", thing, query)
+        connection = await self._connected()
+        limit = asyncio.timeout(WATCH_HEAD)
+        async with self._translated(), limit, connection.send(call, seconds + SLACK) as answer:
+            if answer.status != HTTPStatus.OK:
+                self._judge(call, Answer(answer.status, retry_after(answer), b""))
+            limit.reschedule(None)
+            yield lines(answer.content)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _answered(self, call: Call) -> Answer:
+        """Ask until there is an answer: a token may be refused once, and we may be asked to wait a moment."""
+        if (asked := self._closed_until - self._clock.monotonic()) > 0:
+            raise Unreachable(f"Too much was asked of {self.where}: it wants another {asked:.0f} s of rest.")
+        connection = await self._connected()
+        await connection.cluster.tokens.current()  # it may have to be fetched, which takes its own time
+        end = self._clock.monotonic() + LIMIT
+        refused = False
+        async with self._translated(), asyncio.timeout(LIMIT):
+            while True:
+                answer = await connection.ask(call)
+                if answer.status == HTTPStatus.UNAUTHORIZED and not refused:
+                    refused = True
+                    connection.cluster.tokens.refused()
+                elif self._soon(answer, end):
+                    await asyncio.sleep(answer.retry_after)
+                else:
+                    return self._judge(call, answer)
+
+    def _soon(self, answer: Answer, end: float) -> bool:
+        return answer.status == HTTPStatus.TOO_MANY_REQUESTS and self._clock.monotonic() + answer.retry_after < end
+
+    async def _connected(self) -> Connection:
+        if self._connection is None:
+            cluster = await self._find()
+            if self._connection is None:  # another call may have been faster
+                self._connection = Connection(cluster)
+        return self._connection
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        """Say what the network did in our words."""
+        try:
+            yield
+        except aiohttp.ClientConnectorCertificateError as fault:
+            await self.close()  # the authority may have been renewed: its file is read again
+            flaw = getattr(fault.certificate_error, "verify_message", "") or "no reason given"
+            raise KubernetesFault(
+                f"The certificate of {self.where} at {fault.host}:{fault.port} is not trusted ({flaw}): check the"
+                " authority in ca.crt or in the kubeconfig, and the address."
+            ) from fault
+        except TimeoutError as fault:
+            raise Unreachable(f"No answer came in time from {self.where}.") from fault
+        except (aiohttp.ClientError, OSError) as fault:
+            raise Unreachable(f"No answer came from {self.where} ({type(fault).__name__}).") from fault
+
+    def _judge(self, call: Call, answer: Answer) -> Answer:
+        """Return what can be used: 200, or 409 to a patch. Raises KubernetesFault for the rest."""
+        status, patched = answer.status, call.verb == "patch"
+        if status == HTTPStatus.OK or (status == HTTPStatus.CONFLICT and patched):
+            return answer
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            wait = min(answer.retry_after, LONGEST_ASKED)
+            self._closed_until = self._clock.monotonic() + wait
+            raise Unreachable(f"Too much is asked of {self.where}: it wants {wait:.0f} s of rest.")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.GONE:
+            raise Unreachable(f"To {call}, {status} came from {self.where}.")
+        raise self._refusal(call, status)
+
+    def _refusal(self, call: Call, status: int) -> KubernetesFault:
+        """Say what a 4xx, or a redirect, asks of a person."""
+        thing, there = call.thing, f"namespace {call.thing.namespace or self.namespace}"
+        if status == HTTPStatus.UNAUTHORIZED:
+            text = f"Our token is not accepted (401) by {self.where}"
+            rotates = self._connection is not None and self._connection.cluster.tokens.rotates
+            return Unreachable(f"{text}, until it is renewed.") if rotates else KubernetesFault(f"{text}: renew it.")
+        if status == HTTPStatus.FORBIDDEN:
+            return KubernetesFault(
+                f"Kubernetes forbids us to {call} in {there}: a Role must allow `{call.verb}` on {thing.plural} with"
+                f" the resourceName {thing.name}, bound to this pod's service account."
+            )
+        if status == HTTPStatus.NOT_FOUND:
+            return KubernetesFault(
+                f"There is no {thing.name} among the {thing.plural} of {there}: apply the manifest that makes it."
+            )
+        return KubernetesFault(
+            f"To {call} in {there}, {status} came from {self.where}: it may be immutable, or that address wrong."
+        )

@@ -1,0 +1,47 @@
+"""Which API is meant: that of a kubeconfig that is named, else the pod's own, else the one that kubectl would use."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from proxy.disk import Disk
+from proxy.kubernetes.cluster import MOUNT, Cluster, in_cluster
+from proxy.kubernetes.faults import Unreachable
+from proxy.kubernetes.kubeconfig import from_kubeconfig
+from proxy.secret_reader import SecretReader
+
+
+class Discovery:
+    """Finds it; as a function, so that it can be asked again. Nothing in it changes but the disk's."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        kubeconfig: Path | None,
+        reader: SecretReader,
+        monotonic: Callable[[], float],
+        mount: Path = MOUNT,
+    ) -> None:
+        self._environ = environ
+        self._kubeconfig = kubeconfig
+        self._reader = reader
+        self._monotonic = monotonic
+        self._mount = mount
+        self._disk = Disk()
+
+    async def __call__(self) -> Cluster:
+        """Read what is there now. Raises KubernetesFault."""
+        try:
+            return await self._disk.do(self._found)
+        except (OSError, RuntimeError) as fault:  # the latter: no thread was to be had
+            raise Unreachable(f"The way to the Kubernetes API can't be read: {fault}.") from fault
+
+    def _found(self) -> Cluster:
+        if self._kubeconfig is None and self._environ.get("KUBERNETES_SERVICE_HOST"):
+            return in_cluster(self._environ, self._reader, self._monotonic, self._mount)
+        return from_kubeconfig(self._paths(), self._reader, self._monotonic)
+
+    def _paths(self) -> list[Path]:
+        if self._kubeconfig is not None:
+            return [self._kubeconfig]
+        named = [Path(each) for each in self._environ.get("KUBECONFIG", "").split(":") if each]
+        return named or [Path(self._environ.get("HOME", "~")).expanduser() / ".kube" / "config"]

@@ -1,0 +1,118 @@
+"""A token from the program that a kubeconfig names, as the clouds have it: client.authentication.k8s.io.
+
+"Client-go credential plugins": it is told in KUBERNETES_EXEC_INFO what is wanted and writes an ExecCredential. Only
+tokens are taken from it. What it writes is never shown, what it says on standard error goes to the terminal.
+"""
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from proxy.kubernetes.faults import KubernetesFault, Unreachable
+from proxy.secrets import Secret, SecretReference, SecretUnavailable
+
+LIMIT: Final = 60.0
+"""Seconds for a program that may ask a person to log in; client-go has none."""
+
+EARLY: Final = 30.0
+"""Seconds before its end at which a token is no longer used."""
+
+LARGEST: Final = 64 * 1024
+"""Characters of a token."""
+
+
+class Variable(msgspec.Struct, frozen=True):
+    name: str
+    value: str
+
+
+class Plugin(msgspec.Struct, frozen=True, rename="camel"):
+    """The `exec` of a kubeconfig's user; what else stands there is about being interactive."""
+
+    command: str
+    api_version: str = "client.authentication.k8s.io/v1"
+    args: list[str] | None = None
+    env: list[Variable] | None = None
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    token: str | None = None
+    expiration_timestamp: str | None = None
+
+
+class _ExecCredential(msgspec.Struct, frozen=True):
+    kind: str
+    status: _Status
+
+
+class ExecPlugin:
+    """Asks the program. `_token` and `_until`, by the wall, are what it said last; `current` and `refused` set them."""
+
+    rotates = True
+
+    def __init__(self, plugin: Plugin) -> None:
+        self._plugin = plugin
+        self._token: Secret | None = None
+        self._until: datetime | None = None
+        self._asking = asyncio.Lock()  # a person is asked once
+
+    def __repr__(self) -> str:
+        return f"<ExecPlugin {self._plugin.command}>"
+
+    async def current(self) -> Secret:
+        async with self._asking:
+            over = self._until is not None and datetime.now(UTC).timestamp() > self._until.timestamp() - EARLY
+            if self._token is None or over:
+                self._token, self._until = self._understood(await self._run())
+            return self._token
+
+    def refused(self) -> None:
+        self._token = None
+
+    async def _run(self) -> bytes:
+        info = {"apiVersion": self._plugin.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
+        own = {each.name: each.value for each in self._plugin.env or ()}
+        try:
+            program = await asyncio.create_subprocess_exec(
+                self._plugin.command,
+                *(self._plugin.args or ()),
+                env={**os.environ, **own, "KUBERNETES_EXEC_INFO": msgspec.json.encode(info).decode()},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+            )
+        except OSError as fault:
+            raise KubernetesFault(
+                f"The kubeconfig's program {self._plugin.command} can't be run ({fault.strerror}): install it."
+            ) from fault
+        try:
+            async with asyncio.timeout(LIMIT):
+                said, _ = await program.communicate()
+        except TimeoutError as fault:
+            raise Unreachable(
+                f"The kubeconfig's program {self._plugin.command} took longer than {LIMIT:g} s."
+            ) from fault
+        finally:
+            if program.returncode is None:
+                program.kill()
+                await program.wait()
+        if program.returncode:
+            raise KubernetesFault(
+                f"The kubeconfig's program {self._plugin.command} ended with {program.returncode}: log in with it."
+            )
+        return said
+
+    def _understood(self, said: bytes) -> tuple[Secret, datetime | None]:
+        try:
+            status = msgspec.json.decode(said, type=_ExecCredential).status
+            until = datetime.fromisoformat(status.expiration_timestamp) if status.expiration_timestamp else None
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+            status, until = _Status(), None
+        try:
+            return SecretReference.literal((status.token or "")[:LARGEST], self._plugin.command).read(), until
+        except SecretUnavailable:
+            raise KubernetesFault(
+                f"The kubeconfig's program {self._plugin.command} gives no token; certificates are not supported."
+            ) from None

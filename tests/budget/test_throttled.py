@@ -1,0 +1,42 @@
+"""What a 429 may say, in every way that is known."""
+
+import pytest
+
+from proxy.budget.throttled import LONGEST, UNSAID, after, wait
+
+NOW = 1_790_000_000.0
+DRF = b'{"type":"throttled","detail":"Request was throttled. Expected available in 13 seconds."}'
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "body", "seconds"),
+    [
+        (b"7", DRF, 7.0),
+        (b" 7 ", b"", 7.0),
+        (b"Mon, 21 Sep 2026 14:13:50 GMT", DRF, 30.0),
+        (b"Mon, 21 Sep 2026 14:13:00 GMT", DRF, 1.0),
+        (b"soon", DRF, 13.0),
+        (b"", DRF, 13.0),
+        (None, DRF, 13.0),
+        (None, b'{"detail":"Request was throttled. Expected available in 1 second."}', 1.0),
+        (None, b"Expected available in 13.0 seconds", 13.0),
+        (None, b"try again in 20s", 20.0),
+        (None, b'{"type":"throttled","detail":"Request was throttled."}', UNSAID),
+        (None, b"<html>429</html>", UNSAID),
+        (None, b"", UNSAID),
+        (b"0", b"", 1.0),
+        (b"86400", b"", LONGEST),
+        (None, b"available in 999999999 seconds", LONGEST),
+        (b"9" * 40, DRF, 13.0),
+        (b"Mon, 99 Sep 2026 14:13:50 GMT", DRF, 13.0),
+    ],
+)
+def test_the_wait_is_read_from_the_field_then_from_the_sentence_then_guessed(
+    retry_after: bytes | None, body: bytes, seconds: float
+) -> None:
+    assert wait(retry_after, body, NOW) == seconds
+
+
+def test_a_date_is_so_many_seconds_from_now() -> None:
+    assert after(b"Mon, 21 Sep 2026 14:13:50 GMT", NOW) == 30.0
+    assert after(b"yesterday", NOW) is None

@@ -1,0 +1,177 @@
+"""A window of slots, moment by moment, and against an upstream that counts somewhere between."""
+
+from collections import deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.budget.rates import Rate
+from proxy.budget.window import Window
+
+TEN = Rate(10, 60)
+
+
+def spent(window: Window, number: int, now: float) -> None:
+    for _ in range(number):
+        window.take()
+        window.answered(now)
+
+
+def test_a_slot_comes_back_a_window_after_its_answer() -> None:
+    window = Window(TEN)
+    for _ in range(10):
+        assert window.free(0.0)
+        window.take()
+    assert not window.free(1.0)
+    window.answered(2.0)
+    assert not window.free(61.9)
+    assert window.free(62.0)
+    assert window.left(62.0) == 1
+
+
+def test_a_slot_that_was_not_used_is_free_at_once() -> None:
+    window = Window(Rate(1, 60))
+    window.take()
+    assert not window.free(0.0)
+    window.unused()
+    assert window.free(0.0)
+
+
+@settings(deadline=None)  # other tests run beside it
+@given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 8), st.floats(0, 8)), max_size=80), st.integers(1, 5))
+def test_the_upstream_never_finds_more_in_its_window_than_there_are_slots(
+    requests: list[tuple[float, float, float]], most: int
+) -> None:
+    """However long each request is on its way, and its answer on the way back."""
+    window, now = Window(Rate(most, 20)), 0.0
+    answers: list[float] = []
+    arrivals: list[float] = []
+    for gap, there, back in requests:
+        now += gap
+        answered = sorted(at for at in answers if at <= now)
+        answers = [at for at in answers if at > now]
+        for at in answered:
+            window.answered(at)
+        if window.free(now):
+            window.take()
+            arrivals.append(now + there)
+            answers.append(now + there + back)
+    counted: deque[float] = deque()
+    for at in sorted(arrivals):
+        counted.append(at)
+        while counted[0] <= at - 20:
+            counted.popleft()
+        assert len(counted) <= most
+
+
+def test_without_a_rate_nothing_is_counted_and_a_429_pauses() -> None:
+    window = Window(None)
+    spent(window, 1000, 0.0)
+    assert window.left(0.0) is None
+    assert window.free(0.0)
+    window.throttled(0.0, 7.0)
+    assert not window.free(6.9)
+    assert window.opens_in(2.0) == 5.0
+    assert window.free(7.0)
+    assert window.limit is None
+
+
+@pytest.mark.parametrize(
+    ("ahead", "seconds"),
+    [(0, 30.0), (3, 30.0), (4, 40.0), (8, 40.0), (9, 60.0), (10, 90.0), (19, 120.0), (200, 1230.0)],
+)
+def test_it_knows_when_the_next_slot_can_be_had_at_the_earliest(ahead: int, seconds: float) -> None:
+    """Four come back at 60, five at 70; one is in flight, and may be answered this moment."""
+    window = Window(TEN)
+    spent(window, 4, 0.0)
+    spent(window, 5, 10.0)
+    window.take()
+    assert window.opens_in(30.0, ahead) == seconds
+
+
+def test_a_free_slot_can_be_had_now_unless_others_wait_for_it() -> None:
+    window = Window(TEN)
+    spent(window, 9, 0.0)
+    assert window.opens_in(20.0) == 0.0
+    assert window.opens_in(20.0, ahead=1) == 40.0
+    assert window.opens_in(20.0, ahead=9) == 40.0
+    assert window.opens_in(20.0, ahead=10) == 60.0, "whoever takes the free one now is done with it in a window"
+
+
+def test_a_429_pauses_and_teaches_how_much_there_is() -> None:
+    window = Window(TEN)
+    spent(window, 3, 0.0)
+    window.throttled(1.0, 13.0)
+    assert window.limit == 3
+    assert window.left(1.0) == 0
+    assert window.paused_for(1.0) == 13.0
+    assert window.opens_in(1.0) == 13.0, "PandaDoc has said that one more is granted then"
+    assert window.opens_in(1.0, ahead=1) == 59.0
+    assert not window.free(13.9)
+    assert window.left(14.0) == 1
+    assert window.left(60.0) == 3
+
+
+def test_what_a_429_teaches_is_one_at_least_and_only_ever_less() -> None:
+    window = Window(TEN)
+    window.throttled(0.0, 5.0)
+    assert window.limit == 1
+    spent(window, 1, 6.0)
+    window.take()
+    window.throttled(7.0, 1.0)
+    assert window.limit == 1
+
+
+def test_what_was_learned_is_doubted_until_all_is_there_again() -> None:
+    window = Window(TEN)
+    spent(window, 4, 0.0)
+    window.throttled(0.0, 5.0)
+    limits = []
+    for minute in range(1, 5):
+        window.left(minute * 60.0)
+        limits.append(window.limit)
+    assert limits == [7, 10, 10, 10]
+    assert window.left(1000.0) == 10
+
+
+def test_another_429_puts_the_growth_off() -> None:
+    window = Window(TEN)
+    spent(window, 4, 0.0)
+    window.throttled(0.0, 5.0)
+    spent(window, 1, 50.0)
+    window.throttled(50.0, 5.0)
+    window.left(61.0)
+    assert window.limit == 4
+    window.left(110.0)
+    assert window.limit == 7
+
+
+def test_what_was_sent_counts_under_another_rate_too() -> None:
+    window = Window(TEN)
+    spent(window, 8, 0.0)
+    window.resize(TEN)
+    assert window.left(1.0) == 2
+    window.resize(Rate(9, 30))
+    assert window.left(29.0) == 1
+    assert window.left(30.0) == 9
+    window.resize(None)
+    assert window.left(30.0) is None
+    window.resize(TEN)
+    assert window.left(30.0) == 10
+
+
+def test_another_rate_is_taken_at_its_word_whatever_was_learned() -> None:
+    window = Window(TEN)
+    window.throttled(0.0, 1.0)
+    window.resize(Rate(20, 60))
+    assert window.limit == 20
+
+
+def test_growth_that_is_due_is_nothing_where_nothing_was_learned() -> None:
+    """A rate that was taken away before its growth leaves none behind."""
+    window = Window(TEN)
+    window.throttled(0.0, 1.0)
+    window.resize(None)
+    assert window.left(1000.0) is None
+    assert repr(window) == "<Window None in_flight=0 spent=0 learned=None>"

@@ -1,0 +1,36 @@
+"""`Prefer: wait` among what else callers prefer (RFC 7240)."""
+
+import pytest
+
+from proxy.forward.headers import Fields
+from proxy.forward.preference import wait, without_wait
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds", "left"),
+    [
+        ([b"wait=30"], 30, []),
+        ([b"Wait = 30"], 30, []),
+        ([b'wait="30"'], 30, []),
+        ([b"respond-async, wait=10"], 10, [b"respond-async"]),
+        ([b"wait=10;x=1, handling=lenient"], 10, [b"handling=lenient"]),
+        ([b"return=minimal", b"wait=5"], 5, [b"return=minimal"]),
+        ([b"wait=5, wait=9"], 5, []),
+        ([b'x="a, wait=7", wait=2'], 2, [b'x="a, wait=7"']),
+        ([b'x="a, wait=7"'], None, [b'x="a, wait=7"']),
+        ([b"wait=soon"], None, [b"wait=soon"]),
+        ([b"wait"], None, [b"wait"]),
+        ([b"waiting=3"], None, [b"waiting=3"]),
+        ([b"wait=-1"], None, [b"wait=-1"]),
+        ([b"return=minimal ,  foo"], None, [b"return=minimal ,  foo"]),
+        ([b""], None, []),
+        ([], None, []),
+    ],
+)
+def test_the_first_wait_counts_and_what_else_is_preferred_stays(
+    values: list[bytes], seconds: int | None, left: list[bytes]
+) -> None:
+    fields: Fields = ((b"Accept", b"*/*"), *((b"Prefer", value) for value in values))
+    assert wait(fields) == seconds
+    assert [value for name, value in without_wait(fields) if name == b"Prefer"] == left
+    assert without_wait(fields)[0] == (b"Accept", b"*/*")

@@ -1,0 +1,283 @@
+"""A kubeconfig's current context, as `kubectl` reads it, and what of it is refused."""
+
+import sys
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes_api import NAMESPACE, SECRET, KubernetesApi
+from rig import TurnedClock
+
+from proxy.kubernetes.api import Api
+from proxy.kubernetes.discovery import Discovery
+from proxy.kubernetes.faults import KubernetesFault, Unreachable
+from proxy.kubernetes.objects import Named
+from proxy.secret_reader import SecretReader
+
+THE_SECRET = Named("", "secrets", SECRET, None)
+
+Reads = Callable[..., Api]
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[KubernetesApi]:
+    async with KubernetesApi(tmp_path) as running:
+        running.apply_manifests()
+        yield running
+
+
+@pytest.fixture
+async def reads(tmp_path: Path) -> AsyncIterator[Reads]:
+    """Write kubeconfigs, and make what reads them: the one that is named, or those in KUBECONFIG."""
+    made: list[Api] = []
+
+    def read(*documents: Any, named: bool = True, **environ: str) -> Api:
+        paths = [tmp_path / "kube" / f"config-{n}" for n in range(len(documents))]
+        for path, document in zip(paths, documents, strict=True):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
+        environ = {"KUBECONFIG": ":".join(map(str, paths)), **environ}
+        clock = TurnedClock()
+        find = Discovery(environ, paths[0] if named else None, SecretReader(), clock.monotonic)
+        made.append(Api(find, clock))
+        return made[-1]
+
+    yield read
+    for each in made:
+        await each.close()
+
+
+def kubeconfig(api: KubernetesApi, user: Mapping[str, Any] | None = None, /, **cluster: Any) -> dict[str, Any]:
+    """Return one that works."""
+    authority = b64encode(api.ca.cert_pem.bytes()).decode()
+    there = {"server": f"https://127.0.0.1:{api.port}", "certificate-authority-data": authority, **cluster}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "preferences": {},
+        "clusters": [{"name": "shop-cluster", "cluster": there}],
+        "users": [{"name": "me", "user": {"token": api.token} if user is None else dict(user)}],
+        "contexts": [
+            {"name": "other", "context": {"cluster": "gone", "user": "gone"}},
+            {"name": "shop", "context": {"cluster": "shop-cluster", "user": "me", "namespace": NAMESPACE}},
+        ],
+        "current-context": "shop",
+    }
+
+
+async def fault_of(api: Api) -> str:
+    with pytest.raises(KubernetesFault) as raised:
+        await api.get(THE_SECRET)
+    assert str(raised.value).endswith(".")
+    assert "service-account-token" not in str(raised.value)
+    return str(raised.value)
+
+
+async def test_the_current_context_says_where_and_who(server: KubernetesApi, reads: Reads) -> None:
+    api = reads(kubeconfig(server))
+    await api.get(THE_SECRET)
+    assert api.namespace == NAMESPACE
+
+
+async def test_a_context_without_a_namespace_means_default(server: KubernetesApi, reads: Reads) -> None:
+    config = kubeconfig(server)
+    del config["contexts"][1]["context"]["namespace"]
+    assert "in namespace default" in await fault_of(reads(config))
+
+
+async def test_files_are_found_from_the_kubeconfigs_folder(server: KubernetesApi, reads: Reads, tmp_path: Path) -> None:
+    config = kubeconfig(server, {"tokenFile": "../serviceaccount/token"})
+    cluster = config["clusters"][0]["cluster"]
+    del cluster["certificate-authority-data"]
+    cluster["certificate-authority"] = "my-ca.crt"
+    api = reads(config)
+    (tmp_path / "kube" / "my-ca.crt").write_bytes(server.ca.cert_pem.bytes())
+    await api.get(THE_SECRET)
+    server.rotate()
+    await api.get(THE_SECRET)
+    assert server.calls("get secrets") == [200, 401, 200]
+
+
+async def test_of_several_files_the_first_to_name_a_thing_counts(server: KubernetesApi, reads: Reads) -> None:
+    config = kubeconfig(server)
+    mine = {"users": config["users"], "current-context": "shop"}
+    config["users"] = [{"name": "me", "user": {"token": "worthless"}}]
+    config["current-context"] = "other"
+    await reads(mine, config, named=False).get(THE_SECRET)
+
+
+async def test_a_kubeconfig_that_is_named_goes_before_the_pods_account(server: KubernetesApi, reads: Reads) -> None:
+    elsewhere = {"KUBERNETES_SERVICE_HOST": "192.0.2.1", "KUBERNETES_SERVICE_PORT": "1"}
+    await reads(kubeconfig(server), **elsewhere).get(THE_SECRET)
+
+
+async def test_one_in_the_home_folder_is_found(server: KubernetesApi, tmp_path: Path) -> None:
+    path = tmp_path / ".kube" / "config"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(kubeconfig(server)))
+    clock = TurnedClock()
+    api = Api(Discovery({"HOME": str(tmp_path)}, None, SecretReader(), clock.monotonic), clock)
+    await api.get(THE_SECRET)
+    await api.close()
+
+
+async def test_a_client_certificate_is_shown(server: KubernetesApi, reads: Reads) -> None:
+    pair = server.clients.issue_cert("me@example.com")
+    user = {
+        "client-certificate-data": b64encode(pair.cert_chain_pems[0].bytes()).decode(),
+        "client-key-data": b64encode(pair.private_key_pem.bytes()).decode(),
+    }
+    await reads(kubeconfig(server, user)).get(THE_SECRET)
+    assert "Our token is not accepted (401)" in await fault_of(reads(kubeconfig(server, {})))
+
+
+async def test_a_static_token_that_is_refused_is_for_a_person(server: KubernetesApi, reads: Reads) -> None:
+    api = reads(kubeconfig(server, {"token": "worthless"}))
+    assert (await fault_of(api)).endswith("renew it.")
+    assert server.calls("get secrets") == [401, 401]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "said"),
+    [
+        ({"insecure-skip-tls-verify": True}, "give its certificate-authority"),
+        ({"server": "http://192.0.2.1"}, "has no server at https://"),
+        ({"server": "https://127.0.0.1:port"}, "has no server at https://"),
+        ({"server": 7}, "has a server that is no text"),
+        ({"certificate-authority-data": "%"}, "has a certificate-authority-data that is not base64"),
+        ({"certificate-authority-data": "YQ=="}, "is no PEM file"),
+        ({"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url that is not http: or https:"),
+        ({"certificate-authority-data": "", "certificate-authority": "/nowhere"}, "/nowhere can't be read"),
+    ],
+)
+async def test_what_of_a_cluster_can_not_be_used_is_said(
+    server: KubernetesApi, reads: Reads, cluster: dict[str, Any], said: str
+) -> None:
+    assert said in await fault_of(reads(kubeconfig(server, **cluster)))
+
+
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [
+        ({"username": "me", "password": "pass"}, "has username, which is not supported"),
+        ({"auth-provider": {"name": "gcp"}}, "has auth-provider, which is not supported"),
+        ({"token": "x", "as": "admin"}, "has as, which is not supported"),
+        ({"token": "x\r\nHost: y"}, "has a token that is none"),
+        ({"client-certificate-data": "YQ==", "client-key-data": "YQ=="}, "client-key that are no pair"),
+        ({"exec": {"command": ["a", "list"]}}, "has an exec that can't be read"),
+    ],
+)
+async def test_what_of_a_user_can_not_be_used_is_said(
+    server: KubernetesApi, reads: Reads, user: dict[str, Any], said: str
+) -> None:
+    assert said in await fault_of(reads(kubeconfig(server, user)))
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ("", "has no current-context"),
+        ("[", "is not a kubeconfig"),
+        ("{clusters: 5}", "is not a kubeconfig"),
+        ("{current-context: a}", "There is no context a in"),
+        ("{current-context: a, contexts: [{name: a, context: {user: b}}]}", "There is no cluster (without a name) in"),
+        ("x" * (2**20 + 1), "is larger than 1MiB"),
+    ],
+)
+async def test_what_is_no_kubeconfig_is_said(reads: Reads, document: str, said: str) -> None:
+    assert said in await fault_of(reads(document))
+
+
+async def test_a_kubeconfig_that_is_corrected_is_read_again(
+    server: KubernetesApi, reads: Reads, tmp_path: Path
+) -> None:
+    api = reads("")
+    await fault_of(api)
+    (tmp_path / "kube" / "config-0").write_text(yaml.safe_dump(kubeconfig(server)))
+    await api.get(THE_SECRET)
+
+
+# A program that gives the token
+
+
+PROGRAM = """
+import json, os, sys
+info = json.loads(os.environ["KUBERNETES_EXEC_INFO"])
+assert info["kind"] == "ExecCredential" and os.environ["REGION"] == "eu" and sys.argv[1:] == ["get-token"]
+with open(os.environ["RUNS"], "a") as runs:
+    runs.write("run\\n")
+status = {"token": open(os.environ["TOKEN"]).read(), "expirationTimestamp": os.environ["UNTIL"]}
+print(json.dumps({"apiVersion": info["apiVersion"], "kind": "ExecCredential", "status": status}))
+"""
+
+
+def plugin(server: KubernetesApi, tmp_path: Path, code: str = PROGRAM, until: str = "2100-01-01T00:00:00Z") -> Any:
+    program = tmp_path / "get-token.py"
+    program.write_text(code)
+    environ = {
+        "REGION": "eu",
+        "RUNS": str(tmp_path / "runs"),
+        "TOKEN": str(server.mount.path / "token"),
+        "UNTIL": until,
+    }
+    return {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": sys.executable,
+            "args": [str(program), "get-token"],
+            "env": [{"name": name, "value": value} for name, value in environ.items()],
+            "interactiveMode": "Never",
+        }
+    }
+
+
+async def test_a_program_gives_the_token(server: KubernetesApi, reads: Reads, tmp_path: Path) -> None:
+    """Once for as long as it is good; again when it is refused."""
+    api = reads(kubeconfig(server, plugin(server, tmp_path)))
+    await api.get(THE_SECRET)
+    await api.get(THE_SECRET)
+    assert (tmp_path / "runs").read_text() == "run\n"
+    server.rotate()
+    await api.get(THE_SECRET)
+    assert (tmp_path / "runs").read_text() == "run\nrun\n"
+
+
+async def test_a_programs_token_that_ends_soon_is_not_shown_twice(
+    server: KubernetesApi, reads: Reads, tmp_path: Path
+) -> None:
+    api = reads(kubeconfig(server, plugin(server, tmp_path, until="2020-01-01T00:00:00Z")))
+    await api.get(THE_SECRET)
+    await api.get(THE_SECRET)
+    assert len((tmp_path / "runs").read_text().splitlines()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise SystemExit(3)", "ended with 3: log in with it"),
+        ("print('{}')", "gives no token"),
+        ("print('not JSON')", "gives no token"),
+        ("import json; print(json.dumps({'kind': 'ExecCredential', 'status': {}}))", "gives no token"),
+    ],
+)
+async def test_a_program_that_gives_none_is_named(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, code: str, said: str
+) -> None:
+    assert said in await fault_of(reads(kubeconfig(server, plugin(server, tmp_path, code))))
+
+
+async def test_a_program_that_is_not_there_is_named(server: KubernetesApi, reads: Reads) -> None:
+    user = {"exec": {"command": "no-such-program"}}
+    assert "program no-such-program can't be run" in await fault_of(reads(kubeconfig(server, user)))
+
+
+async def test_a_program_that_never_ends_is_ended(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 0.3)
+    api = reads(kubeconfig(server, plugin(server, tmp_path, "import time; time.sleep(600)")))
+    with pytest.raises(Unreachable, match=r"took longer than 0\.3 s"):
+        await api.get(THE_SECRET)
