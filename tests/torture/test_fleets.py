@@ -25,6 +25,9 @@ pytestmark = pytest.mark.timeout(1200)
 SOON: Final = 2
 """Seconds that a token lives which is to expire by the clock."""
 
+POLLED: Final = 30.0
+"""Seconds within which the first replica has read the record again though nothing was told: 22 s for the latest."""
+
 WELL: Final = 8.0
 """Seconds after which every replica has found what keeps the record, once that is back (shared_store.LONGEST_BLIND)."""
 
@@ -311,6 +314,6 @@ async def dead_for(replicas: Fleet, processes: Sequence[Process]) -> None:
 
 
 async def until_kept(place: Place, generation: int) -> None:
-    async with asyncio.timeout(BACK):
+    async with asyncio.timeout(POLLED):
         while (await place.record()).get("generation") != generation:  # noqa: ASYNC110 - nobody tells a test
             await asyncio.sleep(0.05)
