@@ -80,6 +80,7 @@ class SharedStore:
         self._spread = 0.0
         self._watched = False
         self._watching: asyncio.Task[None] | None = None
+        self._look: Callable[[], Awaitable[None]] | None = None
         self._turn = asyncio.Event()
         self._blind: StoreError | None = None
         self._blind_until = 0.0  # monotonic
@@ -138,7 +139,18 @@ class SharedStore:
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:
         if self._watching is None:
+            self._look = look
             self._watching = self._tasks.start(self._watch(look), f"watch {self._engine.name}")
+
+    def move(self, engine: Engine) -> None:
+        """Reach the same record by another way from now on: another address, another authority."""
+        before, self._engine = self._engine, engine
+        self._known = self._blind = None
+        if self._watching is not None and self._look is not None:
+            self._watching.cancel()
+            self._watching = None
+            self.watch(self._look)
+        self._tasks.start(before.close(), f"leave {before.name}", finish=True)
 
     async def close(self) -> None:
         if self._watching is not None:
