@@ -57,7 +57,7 @@ class BudgetParts:
         user = partial(self._user, credential)
         return SharedBudget(
             name,
-            settings.whole(name),
+            settings.of(name),
             self.clock.monotonic,
             ledger=ledger(settings.redis, user, self.reader, process=REPLICA, answer=answer),
             tasks=self.tasks,
@@ -69,7 +69,7 @@ class BudgetParts:
     def _reconfigure(self, budget: LocalBudget, name: str) -> None:
         settings = self.config.rate_budget
         if isinstance(budget, SharedBudget):
-            budget.reconfigure(settings.whole(name), settings.share)
+            budget.reconfigure(settings.of(name), settings.share)
         else:
             budget.resize(settings.of(name))
 

@@ -12,7 +12,7 @@ from proxy.budget.pace import Pace
 from proxy.budget.rates import Rate
 from proxy.budget.window import GROWTH
 
-QUIET: Final = 0.5
+QUIET: Final = 1.0
 """Seconds without a slot after all was lost."""
 
 GENERATIONS: Final = count(1)

@@ -275,18 +275,20 @@ class RateBudget(Section, frozen=True, kw_only=True):
     rates: Rates = Rates()  # for auto
     sandbox: PerTime = SANDBOX  # for sandbox
     redis: Redis | None = None  # by which replicas share each
-    share: Share | None = None  # this process's part of each; with redis, while that can't be reached. None: all of it;
-    # with redis, one of as many parts as there were replicas
+    share: Share | None = None  # this process's part of each, with redis while that is away; None: all, or 1/replicas
     max_wait: SecondsOrZero = 65.0  # in line; a window, and the time that answers take
     prefer_wait: SecondsOrZero = 60.0  # the most that `Prefer: wait=N` is heeded for; 0: it is passed on
 
     def of(self, credential: str) -> Mapping[str, Rate | None]:
-        """Return what this process may spend by itself on a credential; nothing where it is not counted."""
-        share = self.share or Fraction(1)
-        return {name: rate and rate.shared(share) for name, rate in self.whole(credential).items()}
+        """Return what may be spent on a credential, with redis by all replicas; nothing where it is not counted."""
+        return self._whole(credential) if self.redis is not None else self.alone(credential)
 
-    def whole(self, credential: str) -> Mapping[str, Rate | None]:
-        """Return what all processes may spend together."""
+    def alone(self, credential: str) -> Mapping[str, Rate | None]:
+        """Return what this process may spend by itself."""
+        share = self.share or Fraction(1)
+        return {name: rate and rate.shared(share) for name, rate in self._whole(credential).items()}
+
+    def _whole(self, credential: str) -> Mapping[str, Rate | None]:
         numbers = self.credentials.get(credential, self.numbers)
         if numbers == "none":
             return {}
