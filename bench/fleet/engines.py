@@ -48,7 +48,7 @@ class Watcher:
 class Ground:
     """What all replicas share: the engine itself.
 
-    What changes: the record and the lease, by the engines; `down`, `tells`, `leases` and `cut_off` by the story.
+    What changes: the record and the lease, by the engines; `down`, `tells` and `cut_off` by the story.
     """
 
     pace: Pace
@@ -63,7 +63,6 @@ class Ground:
     lasts: float = 0.0  # how long it was taken for
     down: bool = False
     tells: bool = True
-    leases: bool = True  # whether one replica at a time has the lease; else whoever asks
     cut_off: set[str] = field(default_factory=set)
     changed: Callable[[bytes], object] = len  # who looks on
     watchers: list[Watcher] = field(default_factory=list)
@@ -85,11 +84,14 @@ class Ground:
 
     def forget(self, *, tell: bool) -> None:
         """Lose the record and the lease."""
-        self.holder = None
+        self.lose_lease()
         if tell:
             self.change(b"")
         else:
             self.content, self.version = b"", self.version + 1
+
+    def lose_lease(self) -> None:
+        self.holder, self.lease_version = None, self.lease_version + 1
 
     def fail(self) -> None:
         """Be gone: every watch breaks."""
@@ -145,7 +147,7 @@ class RedisLike:
     async def take(self, holder: str, seconds: float) -> bool:
         def set_if_free() -> bool:
             ground, now = self._ground, self._ground.loop.time()
-            if ground.leases and ground.holder not in {None, holder} and now < ground.until:
+            if ground.holder not in {None, holder} and now < ground.until:
                 return False
             ground.holder, ground.until = holder, now + seconds
             return True
@@ -240,11 +242,11 @@ class KubernetesLike(RedisLike):
         version, of, lasts = await self._call("get lease", ground.pace.read, self._lease_as_it_is)
         if version != self._seen[0]:
             self._seen = version, ground.loop.time()
-        if ground.leases and of not in {None, holder} and ground.loop.time() < self._seen[1] + lasts:
+        if of not in {None, holder} and ground.loop.time() < self._seen[1] + lasts:
             return False
 
         def put() -> bool:
-            if ground.leases and version != ground.lease_version:
+            if version != ground.lease_version:
                 ground.conflicts += 1
                 return False
             ground.holder, ground.until, ground.lasts = holder, ground.loop.time() + seconds, seconds

@@ -25,8 +25,8 @@ CALM: Final = 20.0
 AHEAD: Final = 5.0
 """Seconds before an event from which on all is counted: a replica whose clock is fast is ahead of it."""
 
-BURST: Final = 10
-"""Times the rate of requests, for as long before and after the event as replicas' clocks are wrong."""
+BURST: Final = 10.0
+"""Requests per second and replica, for as long before and after the event as replicas' clocks are wrong."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Scenario:
     title: str
     story: "Callable[[Fleet], Coroutine[None, None, None]]"
     seconds: float = 60.0
-    rate: float = 1.0  # requests per second and replica, while it is looked at
+    rate: float = 0.25  # requests per second and replica, but for the BURST
     doom: Step | None = None
     stale: bool = False  # whether the token gets stale at 0
     expires: bool = False  # whether nobody refreshes ahead, and it expires at 0
@@ -132,8 +132,8 @@ class Fleet:
     async def _traffic(self) -> None:
         """Send requests to replicas, as if by chance."""
         while True:
-            often = BURST if abs(self.loop.time() - CALM) < SKEW else 1
-            await asyncio.sleep(self.random.expovariate(self.scenario.rate * self.size * often))
+            rate = BURST if abs(self.loop.time() - CALM) < SKEW else self.scenario.rate
+            await asyncio.sleep(self.random.expovariate(rate * self.size))
             if self.replicas:
                 self._start(self._request(self.random.choice(self.replicas)))
 

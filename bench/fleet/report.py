@@ -28,9 +28,9 @@ HEAD: Final = """\
 Up to 1,000 replicas that share one grant, on a virtual clock. What coordinates them is the proxy's own code: the
 refresher, the grant's keeper, the shared store, the credential that requests ask. What is simulated is PandaDoc
 (rotating refresh tokens, a redeem kills the access token before it, 0.4 s for a redeem), the engine (a millisecond for
-a call to Redis, 5 to 15 for a request to the Kubernetes API, 1 and 20 until a change is told), and requests: one a
-second through each replica, ten a second around the event, replayed after a 401 as the proxy does. Replicas' clocks
-differ by up to two seconds. The same seed makes this page again, to the byte.
+a call to Redis, 5 to 15 for a request to the Kubernetes API, 1 and 20 until a change is told), and requests: ten a
+second through each replica around the event, else one in four seconds or fewer, replayed after a 401 as the proxy does.
+Replicas' clocks differ by up to two seconds. The same seed makes this page again, to the byte.
 
 In each of the {runs} runs these held, or there would be no page: no refresh token was redeemed twice with success; no
 stored pair was written over by an older one, and the stored pair is the living one in the end; nobody lent a token

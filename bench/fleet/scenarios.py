@@ -82,10 +82,12 @@ async def _deaf(fleet: Fleet) -> None:
     fleet.panda_doc.revoke()
 
 
-async def _leaseless(fleet: Fleet) -> None:
-    """Give the lease to whoever asks: many redeem the same refresh token at once."""
-    fleet.ground.leases = False
+async def _lease_lost(fleet: Fleet) -> None:
+    """Lose the lease while its holder redeems, as a failover does: another may redeem the same refresh token."""
     fleet.panda_doc.revoke()
+    while fleet.ground.holder is None:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+    fleet.ground.lose_lease()
 
 
 async def _login(fleet: Fleet) -> None:
@@ -121,7 +123,7 @@ SCENARIOS: Final = (
     Scenario("engine-down", "no engine for a minute", _engine_down, seconds=90.0),
     Scenario("flushed", "the engine loses its data", _flushed),
     Scenario("deaf", "revoked, and no watch tells", _deaf, seconds=90.0),
-    Scenario("leaseless", "revoked, and the lease stops nobody", _leaseless, seconds=90.0),
+    Scenario("lease-lost", "revoked, and the engine loses the lease", _lease_lost),
     Scenario("login", "somebody logs in", _login),
     Scenario("cold", "all start at once", _nothing, empty=True),
     Scenario("dead", "a dead grant for an hour", _dead, seconds=3630.0, rate=0.01, expires=True),

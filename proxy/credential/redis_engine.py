@@ -49,8 +49,8 @@ return 1
 class RedisEngine:
     """Keeps the record and the lease under keys of one owner.
 
-    What changes: `_client` and `_opened`, the URL that it was made for, by `_connected` and `close`; `_base`, what
-    the keys begin with, by `_key`.
+    What changes: `_client`, `_opened`, the URL that it was made for, and `name`, by `_connected` and `close`; `_base`,
+    what the keys begin with, by `_key`.
     """
 
     poll = 15.0
@@ -144,7 +144,7 @@ class RedisEngine:
         pubsub = redis.pubsub()
         try:
             await pubsub.subscribe(channel)
-            await pubsub.get_message(timeout=LIMIT)  # its confirmation, or a refusal
+            await _answer(pubsub)  # a refusal is raised
         except BaseException:
             await pubsub.aclose()
             raise
@@ -182,14 +182,20 @@ class RedisEngine:
 
 
 async def _told(pubsub: Any) -> bool:
-    """Wait for a word on the channel; tell whether it is news. Raises StoreUnreachable if nothing lives there."""
+    """Wait for a word on the channel; tell whether it is news. Raises TimeoutError if nothing lives there."""
     message = await pubsub.get_message(timeout=QUIET)
     if message is None:
         await pubsub.ping()
-        message = await pubsub.get_message(timeout=LIMIT)
+        message = await _answer(pubsub)
+    return bool(message["type"] == "message")
+
+
+async def _answer(pubsub: Any) -> Any:
+    """Wait for what must come now. Raises TimeoutError."""
+    message = await pubsub.get_message(timeout=LIMIT)
     if message is None:
         raise TimeoutError
-    return bool(message["type"] == "message")
+    return message
 
 
 def _kept(content: bytes) -> Kept:

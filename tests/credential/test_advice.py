@@ -75,3 +75,7 @@ def test_a_moment_is_written_to_the_minute() -> None:
 )
 def test_a_length_of_time_is_written_in_its_largest_fitting_unit(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_a_refusal_that_is_not_believed_yet_says_why() -> None:
+    assert "another replica may have spent it" in OURS.may_be_on_its_way()

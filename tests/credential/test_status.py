@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.credential.advice import Advice
+from proxy.credential.advice import Advice, moment
 from proxy.credential.credential import Credential
-from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
+from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage, Mint
 from proxy.credential.status import (
     UNSTORED,
     Circumstances,
@@ -186,3 +186,12 @@ def test_scripts_get_moments_that_need_no_calculator() -> None:
     assert (told["healthy"], told["expires_in"]) == (True, 100)
     assert told["expires_at"] == "2026-09-21T14:15:00+00:00"
     assert told["unfinished_since"] is None
+
+
+def test_who_brought_the_last_generations_is_told_the_newest_first() -> None:
+    minted = tuple(Mint(generation, f"pod-{generation}", NOW - DAY) for generation in range(3, 8))
+    status = judged(replace(LEDGER, minted=minted))
+    shown = table(status, NOW)
+    assert f"minted             7 by pod-7 at {moment(NOW - DAY)}; 6 by pod-6 at " in shown
+    assert "pod-3" not in shown
+    assert [each.by for each in status.minted] == [f"pod-{generation}" for generation in range(3, 8)]

@@ -1,6 +1,7 @@
 """Real Redis servers on free ports of loopback, started and ended by tests: one, a Sentinel and its two, a cluster."""
 
 import asyncio
+import random
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -19,13 +20,19 @@ PATIENCE: Final = 20.0
 
 
 def free_port() -> int:
-    """Find a port that nobody listens at; low enough that a cluster's bus, 10000 above it, has one as well."""
+    """Find a port that nobody listens at, and a cluster's bus, 10000 above it, neither.
+
+    Both are below those that the kernel gives to connections, one of which might come in between.
+    """
     while True:
-        with socket.socket() as tried:
-            tried.bind(("127.0.0.1", 0))
-            port: int = tried.getsockname()[1]
-        if port < 55_000:
-            return port
+        port = random.randint(10_000, 22_000)  # noqa: S311 - no secret
+        with socket.socket() as server, socket.socket() as bus:
+            try:
+                server.bind(("127.0.0.1", port))
+                bus.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+        return port
 
 
 @dataclass
@@ -199,12 +206,19 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, acl: str = "") -> AsyncIterator[Cluster]:
-    """Run six nodes. `acl`: a line for one more user than the default one, who may do everything."""
+async def cluster(folder: Path, acl: str = "", *, node_timeout: float = 10.0) -> AsyncIterator[Cluster]:
+    """Run six nodes. `acl`: a line for one more user than the default one, who may do everything.
+
+    `node_timeout`: seconds after which a silent node is taken for dead, by machines that have other things to do.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     users = folder / "users.acl"
     users.write_text(f"user default on nopass ~* &* +@all\n{acl}\n")
-    settings = {"cluster-enabled": "yes", "cluster-node-timeout": "1000", "repl-diskless-sync-delay": "0"}
+    settings = {
+        "cluster-enabled": "yes",
+        "cluster-node-timeout": f"{node_timeout * 1000:.0f}",
+        "repl-diskless-sync-delay": "0",
+    }
     settings |= {"aclfile": str(users)}
     async with AsyncExitStack() as stack:
         nodes = [

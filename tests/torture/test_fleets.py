@@ -1,10 +1,12 @@
 """Replicas that share a grant over a network, as processes: none is lost, whatever breaks (laws 1, 2, 4, 5 and 6)."""
 
 import asyncio
+import os
 import random
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +14,7 @@ import aiohttp
 import pytest
 from commands.danger import YEAR
 from commands.killable_replica import BEFORE_REDEEM, LONELY, REDEEMS, STEPS
-from commands.process import Machine, Process
+from commands.process import Machine, Process, poll
 from commands.replicas import BACK, BELIEVED, LEASE, Fleet, Place, fleet, said_in
 from rig import until
 from torture.places import PLACES, RedisPlace
@@ -25,13 +27,24 @@ pytestmark = pytest.mark.timeout(1200)
 SOON: Final = 2
 """Seconds that a token lives which is to expire by the clock."""
 
+POLLED: Final = 30.0
+"""Seconds within which the first replica has read the record again though nothing was told: 22 s for the latest."""
+
 WELL: Final = 8.0
 """Seconds after which every replica has found what keeps the record, once that is back (shared_store.LONGEST_BLIND)."""
 
+FULL: Final = os.environ.get("TORTURE") != "bounded"
+WHERE: Final = tuple(PLACES) if FULL else ("redis",)  # the other's own tests are in make test, and stay in CI
 HARMLESS: Final = tuple(step for step in STEPS if step not in LONELY)
 
 
-@pytest.fixture(params=PLACES)
+def some(steps: Sequence[str]) -> Sequence[str]:
+    """Return all steps, or a few of them where time is short."""
+    return steps if FULL else steps[1::3]
+
+
+
+@pytest.fixture(params=WHERE)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     async with PLACES[request.param](tmp_path / "place") as opened:
         yield opened
@@ -83,20 +96,20 @@ async def test_a_token_that_expires_while_the_record_cant_be_reached_is_503_and_
     machine.simulator.expires_in = SOON
     async with fleet(machine, app, place, 4) as replicas:
         await until(lambda: replicas.answers[200] > 20)
-        machine.simulator.expires_in = YEAR
         await place.kill()
-        await until(lambda: replicas.answers[503] > 20, 30)
-        replicas.forget()
-        status, text, headers = await replicas.ask(replicas.processes[0])
+        for process in replicas.processes:
+            await poll(partial(answers, replicas, process, 503), 2 * BACK)
+        machine.simulator.expires_in = YEAR
         redeemed = len(replicas.statuses)
-        assert status == 503
+        _, text, headers = await replicas.ask(replicas.processes[0])
         assert place.name in text
         assert "Retry-After" in headers
         await place.start()
-        before = (await place.record())["generation"]
         began = time.monotonic()
-        await replicas.lends(before + 1, seconds=BACK)
+        for process in replicas.processes:
+            await poll(partial(answers, replicas, process, 200), BACK)
         print(f"back after {time.monotonic() - began:.1f} s")  # noqa: T201 - a figure for whoever wonders
+        await replicas.lends((await place.record())["generation"])
     assert {place.name in detail for detail in said_in(replicas.problems)} == {True}
     assert replicas.statuses[redeemed:] == [200]
     replicas.assert_spent_once()
@@ -176,7 +189,7 @@ async def test_what_stands_still_for_longer_than_a_lease_costs_no_grant(
 # Who has the lease breaks
 
 
-@pytest.mark.parametrize("step", HARMLESS)
+@pytest.mark.parametrize("step", some(HARMLESS))
 async def test_a_fleet_goes_on_when_one_is_killed_at_a_step_of_its_refresh(
     machine: Machine, app: aiohttp.ClientSession, place: Place, step: str
 ) -> None:
@@ -195,7 +208,7 @@ async def test_a_fleet_goes_on_when_one_is_killed_at_a_step_of_its_refresh(
     await replicas.assert_of_one_mind(3)
 
 
-@pytest.mark.parametrize("step", LONELY)
+@pytest.mark.parametrize("step", some(LONELY))
 async def test_a_pair_that_died_with_its_only_holder_is_told_once_and_a_login_heals(
     machine: Machine, app: aiohttp.ClientSession, place: Place, step: str
 ) -> None:
@@ -218,7 +231,7 @@ async def test_a_pair_that_died_with_its_only_holder_is_told_once_and_a_login_he
     replicas.assert_spent_once()
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", some(STEPS))
 async def test_a_fleet_goes_on_when_one_stands_still_at_a_step_and_it_joins_them_when_it_wakes_up(
     machine: Machine, app: aiohttp.ClientSession, place: Place, step: str
 ) -> None:
@@ -297,6 +310,10 @@ async def held_redeem(replicas: Fleet, gate: asyncio.Event) -> tuple[Received, P
     return simulator.token_calls()[-1], whose
 
 
+async def answers(replicas: Fleet, process: Process, status: int) -> bool:
+    return (await replicas.ask(process))[0] == status
+
+
 async def dead_for(replicas: Fleet, processes: Sequence[Process]) -> None:
     """Wait until each of these says that the grant is dead: after a lease, and what is not believed at once."""
 
@@ -311,6 +328,6 @@ async def dead_for(replicas: Fleet, processes: Sequence[Process]) -> None:
 
 
 async def until_kept(place: Place, generation: int) -> None:
-    async with asyncio.timeout(BACK):
+    async with asyncio.timeout(POLLED):
         while (await place.record()).get("generation") != generation:  # noqa: ASYNC110 - nobody tells a test
             await asyncio.sleep(0.05)

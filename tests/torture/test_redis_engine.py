@@ -1,9 +1,10 @@
 """The Redis engine against real Redis servers: what it keeps, and that it finds its way again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from credential.engine_contract import CLAUSES, LONG, Clause
@@ -38,6 +39,12 @@ async def kept(engine: RedisEngine, content: bytes) -> Kept:
     written = await engine.write(content, (await engine.read()).version)
     assert written is not None
     return written
+
+
+def replicated(info: Mapping[str, Any]) -> bool:
+    """Tell whether the one replica has all that its master has."""
+    replica = info.get("slave0", {})
+    return replica.get("state") == "online" and bool(replica["offset"] == info["master_repl_offset"])
 
 
 async def reached(engine: RedisEngine, seconds: float = 30.0) -> Kept:
@@ -222,14 +229,14 @@ async def test_a_master_that_comes_back_as_a_replica_is_not_written_to(tmp_path:
 
 
 async def test_a_cluster_whose_node_dies_goes_on_with_its_replica(tmp_path: Path) -> None:
-    async with cluster(tmp_path) as nodes:
+    async with cluster(tmp_path, node_timeout=1.0) as nodes:
         others = [node for node in nodes.nodes if node is not await nodes.master_of(GRANT)]
         url = f"redis://127.0.0.1:{others[0].port},127.0.0.1:{free_port()}"
         async with replicas(url, Way(cluster=True)) as opened:
             engine = opened()
             written = await kept(engine, b"ours")
             master = await nodes.master_of(GRANT)
-            await master.ask("WAIT", "1", "5000")
+            await master.asked_until("INFO", "replication", holds=replicated)
             await master.end()
             assert await reached(engine, 60) == written
             await kept(engine, b"newer")
