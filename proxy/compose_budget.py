@@ -54,15 +54,16 @@ class BudgetParts:
         if settings.redis is None:
             return LocalBudget(settings.of(name), self.clock.monotonic)
         answer = self.config.upstream.response_timeout
-        user = partial(self._user, credential)
+        user = partial(self.user, credential)
+        process = f"{REPLICA}-{random.randbytes(3).hex()}"  # noqa: S311 - a name: two budgets may be of one user
         return SharedBudget(
             name,
             settings.of(name),
             self.clock.monotonic,
-            ledger=ledger(settings.redis, user, self.reader, process=REPLICA, answer=answer),
+            ledger=ledger(settings.redis, user, self.reader, process=process, answer=answer),
             tasks=self.tasks,
             jitter=random.random,
-            process=REPLICA,
+            process=process,
             answer=answer,
         )
 
@@ -73,7 +74,7 @@ class BudgetParts:
         else:
             budget.resize(settings.of(name))
 
-    async def _user(self, credential: Credential) -> str:
+    async def user(self, credential: Credential) -> str:
         """Name whose rate it is, the same in every process and without telling the key. Raises SecretUnavailable."""
         if isinstance(credential, ApiKeyCredential):
             key = await self.reader.read(credential.api_key)

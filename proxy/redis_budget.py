@@ -29,8 +29,8 @@ LIMIT: Final = 1.0
 FORGOTTEN: Final = 10
 """Seconds after which a replica that has not looked is none any more (shared.LOOK_EVERY)."""
 
-QUIET: Final = 2500
-"""Milliseconds without a slot after all data was lost, until everybody has told what he has sent (shared.TRY_EVERY)."""
+QUIET: Final = 3000
+"""Milliseconds without a slot after all data was lost, until all have told what they sent (shared.LOOK_EVERY)."""
 
 WAITS: Final = 1500
 """Milliseconds for which a process is believed to have somebody waiting (shared_bucket.ASK_AGAIN)."""
@@ -153,6 +153,7 @@ for i = 2, #ARGV, 2 do
   table.insert(told, math.max(0, limit - taken_of(slots)))
   table.insert(told, limit)
   table.insert(told, math.max(0, paused - now))
+  table.insert(told, redis.call('HGET', state, 'born') or '')
 end
 return told
 """
@@ -161,8 +162,9 @@ return told
 class RedisLedger:
     """Keeps who has taken what of one user's rates.
 
-    What changes: `_client` and `_opened`, the URL that it was made for, by `_connected` and `close`; `_base`, what the
-    keys begin with, by `look`, for a key that is replaced is another user's, as far as can be known.
+    What changes: `_client` and `_opened`, the URL that it was made for, by `_connected` and `close`; `_closed`, for
+    good; `_base`, what the keys begin with, by `look`, for a key that is replaced is another user's, as far as can be
+    known.
     """
 
     def __init__(
@@ -184,6 +186,7 @@ class RedisLedger:
         self._answer = answer
         self._client: RedisClient | None = None
         self._opened: Secret | None = None
+        self._closed = False
         self._base = ""
         self.name = "Redis"
 
@@ -210,11 +213,15 @@ class RedisLedger:
         replicas, *told = await self._run(
             LOOK, tuple(rates), ("slots", "state"), self._process, *numbers, replicas=True
         )
-        thirds = zip(told[::3], told[1::3], told[2::3], strict=True)
-        seen = (Seen(left, limit, paused / 1000) for left, limit, paused in thirds)
-        return Look(replicas, dict(zip(rates, seen, strict=True)))
+        each = list(zip(rates, told[::4], told[1::4], told[2::4], told[3::4], strict=True))
+        seen = {name: Seen(left, limit, paused / 1000) for name, left, limit, paused, _ in each}
+        return Look(replicas, seen, {name: born.decode() for name, *_, born in each})
 
     async def close(self) -> None:
+        self._closed = True
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         client, self._client, self._opened = self._client, None, None
         if client is not None:
             try:
@@ -246,9 +253,11 @@ class RedisLedger:
     async def _connected(self) -> Any:
         """Return the client; make it anew if the URL is another one by now."""
         url = await self._url()
+        if self._closed:
+            raise LedgerUnreachable(f"{self.name} is not asked any more.")
         if self._client is None or url != self._opened:
             address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
-            await self.close()
+            await self._disconnect()
             self._client, self._opened = RedisClient(address, self._way), url
             self.name = f"Redis at {address}"
         return self._client.redis

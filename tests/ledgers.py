@@ -116,12 +116,13 @@ class MemoryLedger:
     async def look(self, rates: Mapping[str, Rate | None]) -> Look:
         account, now = self._called("look"), time.monotonic()
         account.replicas[self._process] = now + 10
-        seen = {}
+        seen: dict[str, Seen] = {}
         for name, rate in rates.items():
             kept = account.of(name)
             limit = 0 if rate is None else kept.limit(rate, now)
             seen[name] = Seen(max(0, limit - kept.taken(now)), limit, max(0.0, kept.paused - now))
-        return Look(sum(until > now for until in account.replicas.values()), seen)
+        replicas = sum(until > now for until in account.replicas.values())
+        return Look(replicas, seen, {name: account.of(name).born for name in rates})
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -47,6 +47,7 @@ class Look(NamedTuple):
 
     replicas: int  # processes that have looked lately, with this one
     rates: Mapping[str, Seen]
+    born: Mapping[str, str]  # as a Reply's; "" where nobody has asked yet
 
 
 class Ledger(Protocol):

@@ -44,7 +44,7 @@ class LocalBudget:
         self._ending = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<LocalBudget {list(self._buckets.values())}>"
+        return f"<{type(self).__name__} {list(self._buckets.values())}>"
 
     @property
     def shared(self) -> bool | None:

@@ -82,7 +82,7 @@ class SharedBudget(LocalBudget):
             look = await self._ledger.look({name: each.whole for name, each in buckets.items()})
             self._replicas = max(1, look.replicas)
             for name, seen in look.rates.items():
-                buckets[name].seen(seen)
+                buckets[name].seen(seen, look.born[name])
             if not self._up:
                 for bucket in buckets.values():
                     await bucket.come_back()

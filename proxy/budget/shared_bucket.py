@@ -26,6 +26,9 @@ ASK_AGAIN: Final = 1.0
 SPREAD: Final = 0.01
 """Seconds between the first and the last of those that were told the same moment."""
 
+FIRST_WORD: Final = 0.25
+"""Seconds that whoever may not wait waits all the same, for the ledger to say whether there is something."""
+
 AT_ONCE: Final = 50
 """Slots that one process takes with one question: what comes free together is for all."""
 
@@ -91,7 +94,7 @@ class SharedBucket(Bucket):
         """Take a slot. Raises BudgetSpent."""
         if not self.counted:
             return await super().take(priority, wait)
-        wait = min(wait, self._ends_at - self._now())
+        wait = min(max(wait, FIRST_WORD), self._ends_at - self._now())
         refusals = self._refusals
         if not self._ahead(priority):
             self._news.set()  # it is the head of the line
@@ -137,9 +140,10 @@ class SharedBucket(Bucket):
 
     # With the ledger, and without
 
-    def seen(self, seen: Seen) -> None:
+    def seen(self, seen: Seen, born: str) -> None:
         """Note how the rate stands for all, without having asked for a slot."""
         self._seen = seen
+        self._know(born)
         if self._whole is None and seen.paused:
             self._window.throttled(self._now(), seen.paused)
 
@@ -242,10 +246,14 @@ class SharedBucket(Bucket):
     def _note(self, reply: Reply, *, batch: bool) -> None:
         self._seen = reply.seen
         self._opens[batch] = self._now() + reply.wait
-        if self._born and reply.born != self._born:  # a ledger that has lost its data
+        self._know(reply.born)
+
+    def _know(self, born: str) -> None:
+        """Tell all anew where the ledger has lost it."""
+        if self._born and born != self._born:
             self._unsaid |= self._all_taken()
             self._tell()
-        self._born = reply.born
+        self._born = born or self._born
 
     # What the ledger is told, behind the requests
 

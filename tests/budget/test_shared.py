@@ -170,6 +170,14 @@ async def test_who_cant_be_served_in_time_is_refused_and_told_when(replicas: Rep
     waits.cancel()
 
 
+async def test_who_may_not_wait_waits_for_the_ledgers_word(replicas: Replicas) -> None:
+    here = await replicas()
+    slots = [await take(here, wait=0.0) for _ in range(10)]
+    assert len(slots) == 10
+    with pytest.raises(BudgetSpent):
+        await take(here, wait=0.0)
+
+
 async def test_only_those_are_counted_as_waiting_who_were_not_served_at_once(replicas: Replicas) -> None:
     here = await replicas(QUICK)
     assert await spend(here, 10) == 10
@@ -270,6 +278,19 @@ async def test_a_ledger_that_has_lost_all_is_told_all_again(replicas: Replicas) 
     assert replicas.account.of("list").taken(time.monotonic()) == 10
     for each in late:
         each.cancel()
+
+
+async def test_a_ledger_that_has_lost_all_is_told_by_those_who_ask_for_nothing(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    assert (await spend(here, 4), await spend(there, 3)) == (4, 3)
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 7)
+    await there.look()
+    replicas.account.lose()
+    waits = asyncio.create_task(take(here, wait=5))
+    await until(lambda: replicas.account.of("list").born != "")
+    await there.look()
+    (await waits).answered()
+    assert await spend(here, 10) == 2
 
 
 async def test_another_rate_goes_on_with_what_was_sent(replicas: Replicas) -> None:

@@ -43,7 +43,6 @@ def some(steps: Sequence[str]) -> Sequence[str]:
     return steps if FULL else steps[1::3]
 
 
-
 @pytest.fixture(params=WHERE)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     async with PLACES[request.param](tmp_path / "place") as opened:
