@@ -71,6 +71,9 @@ class SharedBudget(LocalBudget):
         """Go on with other settings, and look at the ledger from now on. `share` None: one part for each replica."""
         self._share = share
         self.resize(rates)
+        for bucket in self._shared.values():
+            if not bucket.shared:
+                bucket.keep_to(self.share)
         if not self._watched:
             self._watched = True
             self._tasks.start(self._watch(), f"rate budget of {self._credential}")

@@ -125,9 +125,11 @@ class SharedBucket(Bucket):
         self._tell()
 
     def resize(self, rate: Rate | None) -> None:
-        self._whole = rate
+        if rate != self._whole:
+            self._whole, self._seen = rate, None
         self._news.set()
-        super().resize(rate)
+        if self._shared:  # else by `keep_to`, which knows the share
+            super().resize(rate)
 
     def standing(self) -> Standing:
         own = super().standing()._replace(shared=self._shared)
@@ -150,17 +152,23 @@ class SharedBucket(Bucket):
     def fall_back(self, share: Fraction) -> None:
         """Go on with this part of the rate; of what was left for all, it has no more than that either."""
         self._shared = False
-        if self._whole is not None:
-            limit = self._whole.most if self._seen is None else self._seen.limit
-            self._window.resize(Rate(max(1, int(limit * share)), self._whole.seconds))
-            if self._seen is not None:
-                self._window.hold_back(self._now(), max(0, int(self._seen.left * share)))
+        self.keep_to(share, None if self._seen is None else int(self._seen.left * share))
+
+    def keep_to(self, share: Fraction, left: int | None = None) -> None:
+        """Have no more than this part of the rate, but one at least; and `left` at this moment."""
+        rate = self._whole
+        if rate is not None:
+            limit = rate.most if self._seen is None else self._seen.limit
+            rate = Rate(max(1, int(limit * share)), rate.seconds)
+        self._window.resize(rate)
+        if left is not None:
+            self._window.hold_back(self._now(), left)
         self._serve()
 
     async def come_back(self) -> None:
         """Tell the ledger what was sent without it, and go on with it. Raises LedgerUnreachable."""
         self._unsaid |= self._all_taken()
-        self._pause = self._window.paused_for(self._now())
+        self._pause = 0.0  # it would teach by what few have told so far
         await self._hear_out()
         self._shared = True
         self._unsaid |= self._all_taken()  # with what was sent in the meantime
@@ -186,13 +194,10 @@ class SharedBucket(Bucket):
 
     def _told_in(self, priority: Priority) -> float:
         """Return in how many seconds a newcomer's turn may come, by what the ledger has said."""
-        turns = 0.0
+        now, turns = self._now(), 0.0
         if self._whole is not None and self._seen is not None:
             turns = self._ahead(priority) // self._seen.limit * self._whole.seconds
-        return (
-            max(0.0, self._opens[priority is Priority.BATCH] - self._now(), self._window.paused_for(self._now()))
-            + turns
-        )
+        return turns + max(0.0, self._opens[priority is Priority.BATCH] - now, self._window.paused_for(now))
 
     async def _ask(self) -> None:
         """Ask for those who wait, for the first of them first, until nobody does."""
@@ -202,6 +207,7 @@ class SharedBucket(Bucket):
                 paused = self._window.paused_for(self._now())
                 wait = min(paused, ASK_AGAIN) if paused else await self._asked()
                 if wait:
+                    self._refusals += 1
                     with suppress(TimeoutError):
                         async with asyncio.timeout(wait + SPREAD * self._way.jitter()):
                             await self._news.wait()
@@ -226,10 +232,7 @@ class SharedBucket(Bucket):
             raise
         self._hand_out(ids[: reply.granted], batch=batch)
         self._note(reply, batch=batch)
-        if reply.granted == wanted:
-            return 0.0
-        self._refusals += 1
-        return min(reply.wait, ASK_AGAIN)
+        return 0.0 if reply.granted == wanted else min(reply.wait, ASK_AGAIN)
 
     def _hand_out(self, slots: tuple[str, ...], *, batch: bool) -> None:
         priorities = (Priority.BATCH,) if batch else (Priority.AGAIN, Priority.INTERACTIVE)

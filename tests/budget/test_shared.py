@@ -300,6 +300,26 @@ async def test_another_rate_goes_on_with_what_was_sent(replicas: Replicas) -> No
     assert await spend(here, 10) == 2
 
 
+async def test_another_share_counts_at_once_where_there_is_no_ledger_and_the_rate_is_none_ones_own(
+    replicas: Replicas,
+) -> None:
+    here = await replicas(TEN, Fraction(1, 5))
+    replicas.account.reachable = False
+    assert await spend(here, 10) == 2
+    for share, more in ((Fraction(1, 5), 0), (Fraction(1, 2), 3)):
+        here.reconfigure({"list": TEN, "other": None}, share)
+        assert await spend(here, 10) == more
+
+
+async def test_a_number_for_what_had_none_is_shared_from_then_on(replicas: Replicas) -> None:
+    here, there = await replicas(None), await replicas(None)
+    assert await spend(here, 30) == 30
+    for each in (here, there):
+        each.reconfigure({"list": TEN, "other": None}, None)
+    assert await spend(here, 7) == 7
+    assert await spend(there, 7) == 3
+
+
 async def test_an_end_sends_away_who_still_waits(replicas: Replicas) -> None:
     here = await replicas()
     await spend(here, 10)
