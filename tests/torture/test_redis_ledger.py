@@ -100,6 +100,12 @@ async def test_redis_keeps_the_contract(
         await clause(opened)
 
 
+def test_a_user_needs_what_the_docs_say() -> None:
+    """The contract is kept by a user with just these rights."""
+    page = (Path(__file__).parents[2] / "docs" / "rate-budget.md").read_text()
+    assert f"ACL SETUSER pandadoc on >PASSWORD{ACL.partition(PASSWORD)[2]}\n" in page
+
+
 async def test_every_key_is_of_the_user_and_is_forgotten_in_the_end(tmp_path: Path) -> None:
     async with RedisServer(tmp_path / "redis") as server, ledgers(server.url) as opened:
         ledger = opened("here")
