@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 class SharedBudget(LocalBudget):
     """The shared buckets of one credential.
 
-    What changes: `_share`, by `reconfigure`; `_up`, whether the ledger is shared by, `_replicas`, how many there were when
-    it last answered, and `_heard_since`, when it began to answer again, by `look` and `_lost`; `_watched`, once
+    What changes: `_share`, by `reconfigure`; `_up`, whether the ledger is shared by, `_replicas`, how many there were
+    when it last answered, and `_heard_since`, when it began to answer again, by `look` and `_lost`; `_watched`, once
     somebody looks; `_closed`.
     """
 
