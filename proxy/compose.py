@@ -19,6 +19,7 @@ from proxy.compose_credentials import CredentialParts, identity
 from proxy.compose_policy import policy_of_all, policy_of_client
 from proxy.config import Client as ClientSection
 from proxy.config import Config, Listener, OAuth2Credential, TcpBind
+from proxy.config import Credential as CredentialSection
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.forward.body import BodyLimits, KeptBytes
@@ -174,14 +175,15 @@ def _sources(
     config: Config, parts: CredentialParts, earlier: Snapshot | None
 ) -> tuple[dict[str, CredentialSource], tuple[Callable[[], None], ...]]:
     """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed."""
-    known: dict[tuple[object, ...], CredentialSource] = {}
+    known: dict[tuple[object, ...], tuple[CredentialSource, CredentialSection]] = {}
     if earlier is not None:
-        known = {identity(name, each): earlier.sources[name] for name, each in earlier.config.credentials.items()}
+        credentials = earlier.config.credentials.items()
+        known = {identity(name, each): (earlier.sources[name], each) for name, each in credentials}
     sources, changes = {}, []
     for name, credential in config.credentials.items():
-        sources[name] = known.get(identity(name, credential)) or parts.source(name)
+        sources[name], before = known.get(identity(name, credential)) or (parts.source(name), None)
         if isinstance(credential, OAuth2Credential) and isinstance(grant := sources[name], RefreshingCredential):
-            changes.append(partial(parts.reconfigure, grant, name, credential))
+            changes.append(partial(parts.reconfigure, grant, name, credential, before))
     return sources, tuple(changes)
 
 
