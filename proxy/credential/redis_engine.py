@@ -53,7 +53,7 @@ class RedisEngine:
     """Keeps the record and the lease under keys of one owner.
 
     What changes: `_client`, `_opened`, the URL that it was made for, and `name`, by `_connected` and `_drop`, which
-    only those call whose turn it is; `_base`, what the keys begin with, by `_key`.
+    only those call whose turn it is; `_closed`, by `close`; `_base`, what the keys begin with, by `_key`.
     """
 
     poll = 15.0
@@ -74,6 +74,7 @@ class RedisEngine:
         self._client: RedisClient | None = None
         self._opened: Secret | None = None
         self._base = ""
+        self._closed = False
         self._turn = asyncio.Lock()  # calls take turns on one connection
         self.name = "Redis"
 
@@ -115,7 +116,8 @@ class RedisEngine:
                 await pubsub.aclose()
 
     async def close(self) -> None:
-        """Close the connections, after the call that is being made."""
+        """Close the connections, after the call that is being made: for good."""
+        self._closed = True
         async with self._turn:
             await self._drop()
 
@@ -168,6 +170,8 @@ class RedisEngine:
     async def _connected(self) -> Any:
         """Return the client; make it anew if the URL is another one by now."""
         url = await self._url()
+        if self._closed:
+            raise StoreUnreachable(f"{self.name} is no longer asked: this way to it was closed.")
         if self._client is None or url != self._opened:
             address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
             await self._drop()

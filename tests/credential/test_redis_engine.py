@@ -1,4 +1,4 @@
-"""The Redis engine where the name of its server comes to lead elsewhere; without a Redis.
+"""The Redis engine where the name of its server comes to lead elsewhere, and where it was closed; without a Redis.
 
 What a Redis does is shown in tests/torture/test_redis_engine.py. Here are a few words of its protocol (RESP2).
 """
@@ -15,6 +15,7 @@ from proxy.credential.redis_engine import RedisEngine
 from proxy.credential.store import StoreUnreachable
 from proxy.secrets import Secret
 
+EMPTY = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 REFUSALS = (
     "READONLY You can't write against a read only replica.",
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
@@ -141,6 +142,32 @@ async def test_a_refusal_for_another_reason_ends_no_connection(name: Name, engin
     name.writes = ":1"
     with pytest.raises(StoreUnreachable, match="BUSY"):
         await engine.take("here", 5)
+
+
+async def test_an_engine_that_was_closed_connects_no_more(name: Name, engine: RedisEngine) -> None:
+    await engine.read()
+    await engine.close()
+    await until(lambda: not name.callers)
+    seen = name.calls
+    for call in (engine.read(), engine.write(b"", EMPTY), engine.take("here", 5), anext(engine.watch())):
+        with pytest.raises(StoreUnreachable, match="was closed"):
+            await call
+    assert (name.calls, name.callers) == (seen, set())
+
+
+async def test_calls_that_are_being_made_while_it_is_closed_leave_no_connection(
+    name: Name, url: Url, engine: RedisEngine
+) -> None:
+    await engine.read()
+    url.read.clear()
+    calls = [asyncio.ensure_future(call) for call in (engine.read(), anext(engine.watch()), engine.holder())]
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(engine.close())
+    await asyncio.sleep(0)
+    url.read.set()
+    ends = await asyncio.gather(*calls, closing, return_exceptions=True)
+    assert [type(end) for end in ends] == [StoreUnreachable] * 3 + [type(None)]
+    await until(lambda: not name.callers)
 
 
 async def test_a_watch_and_calls_that_find_another_url_at_once_make_one_client(name: Name, url: Url) -> None:
