@@ -5,7 +5,9 @@ Windows are a second long here; tests/torture/test_rate_budget.py has the real m
 
 import asyncio
 import gzip
+import hashlib
 import json
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -224,6 +226,59 @@ async def test_a_caller_that_hangs_up_leaves_the_line(api_key_house: HouseMaker)
     await until(lambda: standing(house).waiting == 0)
     assert (await house.get(LIST)).status == 200
     assert len(statuses(house)) == 2
+
+
+def left_behind(house: House, size: int) -> socket.socket:
+    """Create a document with so many bytes, which all are with the kernel, and return the caller's socket."""
+    line = socket.create_connection(("127.0.0.1", house.port))
+    line.settimeout(10)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * size)
+    body = b"{" + b" " * (size - 2) + b"}"
+    line.sendall(b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (LIST.encode(), size) + body)
+    return line
+
+
+async def test_a_caller_that_hangs_up_behind_an_unread_body_leaves_the_line(api_key_house: HouseMaker) -> None:
+    """Its socket is left alone, so that nothing but the kernel tells."""
+    house = await api_key_house(budget(rates={"create": "1/30s"}, max_wait="60s"))
+    await house.ask("POST", LIST, data=b"{}")
+    line = await asyncio.to_thread(left_behind, house, 150_000)
+    await until(lambda: standing(house, "create").waiting == 1)
+    line.close()
+    await until(lambda: standing(house, "create").waiting == 0)
+    await until(lambda: len(house.ear.fields) == 2)
+    assert (house.ear.fields[-1]["status"], house.ear.fields[-1]["fault"]) == (499, "the caller hung up")
+    assert len(statuses(house)) == 1
+
+
+@pytest.mark.parametrize("size", [150_000, 900_000])
+async def test_nothing_is_sent_for_a_caller_that_hung_up_while_it_waited(api_key_house: HouseMaker, size: int) -> None:
+    """Its goodbye may stand behind what does not fit into the kernel. It has given up, and asks again."""
+    gate = asyncio.Event()
+    house = await api_key_house(budget(rates={"create": "1/100ms"}, max_wait="60s"))
+    house.simulator.faults.add(Fault(path=LIST, gate=gate, times=1))
+    first = asyncio.create_task(house.ask("POST", LIST, data=b"{}"))
+    await house.simulator.until(lambda: len(house.simulator.journal) == 1)
+    line = await asyncio.to_thread(left_behind, house, size)
+    await until(lambda: standing(house, "create").waiting == 1)
+    line.close()
+    gate.set()
+    await first
+    await until(lambda: len(house.ear.fields) == 2)
+    assert house.ear.fields[-1]["status"] == 499
+    assert len(statuses(house)) == 1
+    again = await house.ask("POST", LIST, data=b"{" + b" " * size + b"}")
+    assert again.headers["RateLimit"].startswith('"create";r=0;')
+    assert len(statuses(house)) == 2
+
+
+async def test_a_large_body_that_waited_with_its_caller_is_sent_whole(api_key_house: HouseMaker) -> None:
+    house = await api_key_house(budget(rates={"create": "1/500ms"}, max_wait="60s"))
+    body = b"{" + b" " * 900_000 + b"}"
+    answers = await asyncio.gather(*(house.ask("POST", LIST, data=body) for _ in range(3)))
+    assert len({each.status for each in answers}) == 1
+    assert standing(house, "create").waits == 2
+    assert [call.body_sha256 for call in house.simulator.api_calls()] == [hashlib.sha256(body).hexdigest()] * 3
 
 
 async def test_interactive_clients_go_before_batch_ones(api_key_house: HouseMaker) -> None:
