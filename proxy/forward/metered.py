@@ -21,7 +21,7 @@ from proxy.budget.budget import Budget, BudgetSpent, Priority, Slot
 from proxy.budget.calls import Call, call
 from proxy.clock import Clock
 from proxy.credential.credential import Credential
-from proxy.errors import Throttled
+from proxy.errors import ProxyError, Throttled
 from proxy.forward import preference
 from proxy.forward.body import Body
 from proxy.forward.errand import Errand
@@ -112,7 +112,7 @@ class Turn:
                 await self._attend(errand.body)
                 answer, lent = await once(errand)
             finally:
-                self._leave()
+                self.leave()
             answer, again = await self._judged(answer)
             last = answer, lent
             priority = Priority.AGAIN if answer.status == TOO_MANY else self._meter.priority
@@ -147,6 +147,12 @@ class Turn:
             ) from spent
         finally:
             self.waited += now() - began
+
+    def leave(self) -> None:
+        """Give back a slot for which nothing was sent."""
+        if self._slot is not None:
+            slot, self._slot = self._slot, None
+            slot.unused()
 
     def settle(self, answer: Answer | None) -> None:
         """Tell the budget what became of an attempt; None: it failed, and may have been counted."""
@@ -195,12 +201,6 @@ class Turn:
             return errand
         head = errand.head
         return errand._replace(head=Head(head.method, head.target, head.version, preference.without_wait(head.fields)))
-
-    def _leave(self) -> None:
-        """Give back a slot for which nothing was sent."""
-        if self._slot is not None:
-            slot, self._slot = self._slot, None
-            slot.unused()
 
     async def _judged(self, answer: Answer) -> tuple[Answer, float | None]:
         """Return an answer and in how many seconds to ask again: None where it is the last word."""
@@ -252,6 +252,10 @@ class Counted:
         answer = None
         try:
             answer = await self._upstream.send(attempt)
+        except ProxyError as fault:
+            if fault.unsent:
+                self._turn.leave()
+            raise
         finally:
             self._turn.settle(answer)
         return answer

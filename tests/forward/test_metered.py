@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 from conftest import HouseMaker, merge
 from rig import House, Seen, until
+from wire import OK
 
 from proxy.simulator import Fault
 
@@ -215,6 +216,35 @@ async def test_a_request_whose_connection_breaks_may_have_been_counted(api_key_h
     seen = await house.get(LIST)
     assert seen.status == 502
     assert seen.headers["RateLimit"].startswith('"list";r=4;')
+
+
+async def test_a_request_that_finds_no_connection_spends_nothing(api_key_house: HouseMaker) -> None:
+    house = await api_key_house(budget(rates={"list": "2/20s"}))
+    await house.simulator.stop()
+    seen = [await house.get(LIST) for _ in range(5)]
+    assert [each.status for each in seen] == [502] * 5
+    assert seen[-1].headers["RateLimit"].startswith('"list";r=2;')
+
+
+async def test_a_request_that_broke_and_then_found_no_connection_may_have_been_counted(
+    api_key_house: HouseMaker,
+) -> None:
+    """The kept connection takes it and breaks; nobody takes another."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        server.close()
+        writer.close()
+
+    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    house = await api_key_house(merge(budget(rates={"list": "5/20s"}), {"upstream": {"url": url}}))
+    assert (await house.get(LIST)).status == 200
+    seen = await house.get(LIST)
+    assert seen.json["detail"].startswith("The upstream refused the connection.")
+    assert seen.headers["RateLimit"].startswith('"list";r=3;')
 
 
 async def test_a_caller_that_hangs_up_leaves_the_line(api_key_house: HouseMaker) -> None:
