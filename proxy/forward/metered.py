@@ -107,6 +107,7 @@ class Turn:
                     raise
                 return last  # PandaDoc's own word says more than ours
             if last is not None:
+                self.resends += last[0].status == TOO_MANY
                 await last[0].close()
             try:
                 await self._attend(errand.body)
@@ -211,7 +212,8 @@ class Turn:
         self._until = self._began + self._prefers
         held = await hold(answer, HELD)
         said = throttled.after(_first(held.fields, b"retry-after") or b"", self._meter.clock.wall())
-        if held.whole is None or not (answer.status == ACCEPTED or _uploaded(held)):
+        not_yet = said is not None if answer.status == ACCEPTED else _uploaded(held)
+        if held.whole is None or not not_yet:
             return held, None
         return held, max(POLL_EVERY, said or 0.0)
 
@@ -221,9 +223,7 @@ class Turn:
         retry_after = _first(held.fields, b"retry-after")
         self._wait = throttled.wait(retry_after, _readable(held), self._meter.clock.wall())
         self._meter.budget.throttled(self.rate, self._wait)
-        again = held.whole is not None and self.resends < RESENDS
-        self.resends += again
-        return held, 0.0 if again else None
+        return held, 0.0 if held.whole is not None and self.resends < RESENDS else None
 
     async def _sleep(self, seconds: float) -> bool:
         """Wait for the next question; tell whether it is to be asked."""

@@ -153,6 +153,7 @@ async def test_a_429_that_asks_for_more_than_the_caller_waits_is_relayed_at_once
     seen = await house.get(LIST)
     assert (seen.status, seen.headers["Retry-After"]) == (429, "40")
     assert "Proxy-Status" not in seen.headers
+    assert house.ear.fields[-1]["throttled"] == 0, "it was not sent again"
     again = await house.get(LIST)
     assert "Proxy-Status" in again.headers, "the class pauses for as long as PandaDoc has said"
     assert again.headers["RateLimit"].startswith('"list";r=0;t=')
@@ -166,6 +167,7 @@ async def test_a_429_for_a_body_that_is_not_kept_is_relayed(api_key_house: House
     seen = await house.ask("POST", LIST, data=b"x" * 5000)
     assert (seen.status, seen.headers["Retry-After"]) == (429, "1")
     assert statuses(house) == [429]
+    assert house.ear.fields[-1]["throttled"] == 0, "it was not sent again"
 
 
 async def test_a_429_whose_body_is_too_long_to_hold_is_relayed(api_key_house: HouseMaker) -> None:
@@ -489,12 +491,15 @@ async def test_other_preferences_go_up_beside_one_that_is_applied(api_key_house:
         {"status": 409, "body": b" " * 100_000},
         {"status": 404},
         {"status": 423},
+        {"status": 202},
+        {"status": 202, "headers": (("Retry-After", "soon"),)},
     ],
-    ids=["another status", "no json", "a list", "too long to hold", "404", "423"],
+    ids=["another status", "no json", "a list", "too long to hold", "404", "423", "202", "202, come back soon"],
 )
 async def test_what_does_not_say_not_ready_is_the_last_word(api_key_house: HouseMaker, fault: dict[str, Any]) -> None:
     house = await api_key_house(budget())
-    path = f"{LIST}/{await created(house)}/details"
+    part = "download" if fault["status"] == 202 else "details"
+    path = f"{LIST}/{await created(house)}/{part}"
     house.simulator.faults.add(Fault(path=path, **fault))
     seen = await waiting_for(house, path)
     assert seen.status == fault["status"]
