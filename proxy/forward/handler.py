@@ -140,7 +140,7 @@ class Handler:
         if forwards_left(request.head) == 0:
             return _last_stop(request, lane, exchange)
         if client.meter is not None:
-            exchange.turn = client.meter.turn(request.head, readings, admitted.target)
+            exchange.turn = client.meter.turn(request.head, readings, admitted.target, request.is_attended)
         with lane.places, client.places:  # only now: whoever has no key takes no place
             return await _borrow(request, lane, client, admitted, exchange)
 
