@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from proxy.budget.ledger import LedgerUnreachable
+from proxy.budget.rates import Rate
 from proxy.credential.redis_client import LIMIT, Way
 from proxy.credential.redis_engine import RedisEngine
 from proxy.credential.store import StoreUnreachable
+from proxy.redis_budget import RedisLedger
 from proxy.secrets import Secret
 
 EMPTY = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
@@ -119,6 +122,22 @@ async def test_a_write_that_is_refused_by_who_was_the_master_has_the_name_asked_
         await engine.take("here", 5)
     assert await engine.take("here", 5)
     assert len(name.callers) == 1
+
+
+async def test_a_ledger_has_the_name_asked_again_too(name: Name, url: Url) -> None:
+    """That which counts a rate budget: every call of it writes."""
+
+    async def user() -> str:
+        return "0123456789abcdef"
+
+    ledger = RedisLedger(url, user, prefix="pandadoc-proxy", way=Way(), process="pod", answer=1.0)
+    name.writes = f"-{REFUSALS[0]}"
+    with pytest.raises(LedgerUnreachable):
+        await ledger.tell("all", Rate(10, 60.0), {"slot": 1.0})
+    name.writes = ":1"
+    await ledger.tell("all", Rate(10, 60.0), {"slot": 1.0})
+    assert len(name.callers) == 1
+    await ledger.close()
 
 
 async def test_a_watch_is_opened_anew_where_the_name_leads_then(name: Name, engine: RedisEngine) -> None:
