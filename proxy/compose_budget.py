@@ -21,7 +21,10 @@ Budgets = Mapping[str, LocalBudget]  # by credential; one without is not counted
 def budgets_of(
     config: Config, clock: Clock, earlier: "Snapshot | None"
 ) -> tuple[Budgets, tuple[Callable[[], None], ...]]:
-    """Make each credential's budget; one that there was goes on, for PandaDoc still counts what was sent."""
+    """Make each credential's budget; one that there was goes on, for PandaDoc still counts what was sent.
+
+    Nobody waits any longer on one that is switched off.
+    """
     known: dict[tuple[object, ...], LocalBudget] = {}
     if earlier is not None:
         known = {identity(name, earlier.config.credentials[name]): each for name, each in earlier.budgets.items()}
@@ -31,6 +34,8 @@ def budgets_of(
         if rates:
             budgets[name] = known.get(identity(name, credential)) or LocalBudget(rates, clock.monotonic)
             changes.append(partial(budgets[name].resize, rates))
+    over = [each for each in known.values() if each not in budgets.values()]
+    changes += [partial(each.resize, dict.fromkeys(rate.name for rate in each.standings())) for each in over]
     return budgets, tuple(changes)
 
 

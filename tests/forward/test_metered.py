@@ -361,6 +361,20 @@ async def test_a_reload_keeps_what_was_spent(api_key_house: HouseMaker) -> None:
     assert "RateLimit" not in (await house.get(LIST)).headers
 
 
+@pytest.mark.parametrize("numbers", [{"numbers": "none"}, {"credentials": {"default": "none"}}])
+async def test_whoever_waits_on_a_budget_that_is_switched_off_leaves(
+    api_key_house: HouseMaker, numbers: dict[str, Any]
+) -> None:
+    house = await api_key_house(budget(rates={"list": "3/30s"}, max_wait="60s"))
+    await house.many(3, LIST)
+    waiting = [asyncio.create_task(house.get(LIST)) for _ in range(3)]
+    await until(lambda: standing(house).waiting == 3)
+    house.settings = merge(house.settings, {"rate_budget": numbers})
+    await house.proxy.reload(house.config())
+    async with asyncio.timeout(10):
+        assert [(await each).status for each in waiting] == [200] * 3
+
+
 async def test_a_drain_serves_who_can_be_served_and_sends_the_others_away(api_key_house: HouseMaker) -> None:
     settings = merge(budget(rates={"list": "2/1s"}, max_wait="20s"), {"shutdown": {"drain": "2s"}})
     house = await api_key_house(settings)
