@@ -38,7 +38,10 @@ class BudgetParts:
     reader: SecretReader
 
     def all(self, earlier: "Snapshot | None") -> tuple[Budgets, tuple[Callable[[], None], ...]]:
-        """Make each credential's; one that there was goes on, for PandaDoc still counts what was sent."""
+        """Make each credential's; one that there was goes on, for PandaDoc still counts what was sent.
+
+        Nobody waits any longer on one that is switched off.
+        """
         known: dict[tuple[object, ...], LocalBudget] = {}
         if earlier is not None:
             known = {_same(name, earlier.config): budget for name, budget in earlier.budgets.items()}
@@ -47,6 +50,8 @@ class BudgetParts:
             if self.config.rate_budget.of(name):
                 budgets[name] = known.get(_same(name, self.config)) or self._budget(name)
                 changes.append(partial(self._reconfigure, budgets[name], name))
+        over = [] if earlier is None else [each for name, each in earlier.budgets.items() if name not in budgets]
+        changes += [partial(each.resize, dict.fromkeys(rate.name for rate in each.standings())) for each in over]
         return budgets, tuple(changes)
 
     def _budget(self, name: str) -> LocalBudget:

@@ -229,7 +229,7 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
     With it comes the credential that was lent for it.
     """
     source, body = errand.source, errand.body
-    keepable = body is None or body.surely_replayable
+    keepable = body is None or body.surely_replayable()
     credential = await (source.current() if keepable else source.proven())
     answer = await errand.attempt(credential)
     if answer.status != UNAUTHORIZED:

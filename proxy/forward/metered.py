@@ -127,7 +127,7 @@ class Turn:
         """
         if self._meter.clock.monotonic() - self._began < MOMENT:
             return
-        if body is not None and body.surely_replayable and not body.waits:
+        if body is not None and body.surely_replayable() and not body.waits:
             async for _ in body.chunks():
                 pass
         if not self._is_attended():
@@ -196,9 +196,8 @@ class Turn:
     def _taken_over(self, errand: Errand) -> Errand:
         """Have the budget hear of each attempt, and take out of the request what is done for it here."""
         errand = errand._replace(upstream=Counted(errand.upstream, self, errand.exchange.asked))
-        if not (errand.body is None or errand.body.surely_replayable):
+        if self._prefers is None or not (errand.body is None or errand.body.surely_replayable()):
             self._prefers = None
-        if self._prefers is None:
             return errand
         head = errand.head
         return errand._replace(head=Head(head.method, head.target, head.version, preference.without_wait(head.fields)))

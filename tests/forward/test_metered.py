@@ -313,6 +313,17 @@ async def test_a_large_body_that_waited_with_its_caller_is_sent_whole(api_key_ho
     assert [call.body_sha256 for call in house.simulator.api_calls()] == [hashlib.sha256(body).hexdigest()] * 3
 
 
+async def test_bodies_that_wait_unread_take_no_room_from_others(api_key_house: HouseMaker) -> None:
+    replay = {"replay": {"max_body": "1MiB", "max_total": "1MiB"}}
+    house = await api_key_house(merge(budget(rates={"create": "1/30s"}, max_wait="60s"), replay))
+    await house.ask("POST", LIST, data=b"{}")
+    line = await asyncio.to_thread(left_behind, house, 900_000)
+    await until(lambda: standing(house, "create").waiting == 1)
+    assert house.proxy._snapshot is not None  # noqa: SLF001 - nothing else shows it but the metrics
+    assert house.proxy._snapshot.kept_bytes.used == 0  # noqa: SLF001 - the same
+    line.close()
+
+
 async def test_interactive_clients_go_before_batch_ones(api_key_house: HouseMaker) -> None:
     """And each kind in the order in which they came."""
     clients = {
@@ -359,6 +370,20 @@ async def test_a_reload_keeps_what_was_spent(api_key_house: HouseMaker) -> None:
     house.settings = merge(house.settings, {"rate_budget": {"numbers": "none"}})
     await house.proxy.reload(house.config())
     assert "RateLimit" not in (await house.get(LIST)).headers
+
+
+@pytest.mark.parametrize("numbers", [{"numbers": "none"}, {"credentials": {"default": "none"}}])
+async def test_whoever_waits_on_a_budget_that_is_switched_off_leaves(
+    api_key_house: HouseMaker, numbers: dict[str, Any]
+) -> None:
+    house = await api_key_house(budget(rates={"list": "3/30s"}, max_wait="60s"))
+    await house.many(3, LIST)
+    waiting = [asyncio.create_task(house.get(LIST)) for _ in range(3)]
+    await until(lambda: standing(house).waiting == 3)
+    house.settings = merge(house.settings, {"rate_budget": numbers})
+    await house.proxy.reload(house.config())
+    async with asyncio.timeout(10):
+        assert [(await each).status for each in waiting] == [200] * 3
 
 
 async def test_a_drain_serves_who_can_be_served_and_sends_the_others_away(api_key_house: HouseMaker) -> None:
