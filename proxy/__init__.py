@@ -7,6 +7,7 @@
     request's way   forward/     listener ─► guard ─► client ─► policy ─► credential ─► headers ─► upstream
                                  ─► 401? replay once ─► relay
                     budget/      how much may be asked in a minute; compose_budget.py makes it from the tree
+                                 redis_budget.py: where replicas share it
                     policy/      rules of methods and paths; compose_policy.py makes them from the tree
 
     kubernetes/                     the few calls to its API that a shared store needs

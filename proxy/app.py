@@ -299,6 +299,10 @@ class Proxy:
         for refresh in [grant.refresher.in_flight for grant in grants]:
             if refresh is not None:  # it goes through the sessions that are to be closed
                 await asyncio.wait({refresh})
+        others = [each for each in self._snapshots if each is not snapshot]
+        for grant in grants:
+            if all(grant not in other.sources.values() for other in others):
+                await grant.refresher.keeper.settled()  # a pair that is in its memory alone
         self._retired.remove(snapshot)
         await snapshot.close(but=self._snapshots)
 

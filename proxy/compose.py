@@ -14,11 +14,12 @@ import aiohttp
 
 from proxy import outbound
 from proxy.clock import Clock
-from proxy.compose_budget import Budgets, Meters, budgets_of
+from proxy.compose_budget import BudgetParts, Budgets, Meters
 from proxy.compose_credentials import CredentialParts, identity
 from proxy.compose_policy import policy_of_all, policy_of_client
 from proxy.config import Client as ClientSection
 from proxy.config import Config, Listener, OAuth2Credential, TcpBind
+from proxy.config import Credential as CredentialSection
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.forward.body import BodyLimits, KeptBytes
@@ -74,6 +75,9 @@ class Snapshot:
         for source in self.sources.values():
             if isinstance(source, RefreshingCredential) and source not in going_on:
                 await source.close()
+        spent = {budget for other in others for budget in other.budgets.values()}
+        for budget in set(self.budgets.values()) - spent:
+            await budget.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
     same_room = earlier is not None and earlier.config.replay.max_total == config.replay.max_total
     kept_bytes = earlier.kept_bytes if earlier is not None and same_room else KeptBytes(config.replay.max_total)
     tally = Tally() if earlier is None else earlier.tally
-    budgets, resizes = budgets_of(config, around.clock, earlier)
+    budgets, resizes = BudgetParts(config, around.clock, around.tasks, around.reader).all(earlier)
     meters = Meters(budgets, config.rate_budget, around.clock, around.ready)
     in_flight, named = InFlight(), list(zip(addresses(config), config.listeners, strict=True))
     keyrings = {name: _keyring(name, listener, parts, earlier) for name, listener in named if listener.clients}
@@ -171,14 +175,15 @@ def _sources(
     config: Config, parts: CredentialParts, earlier: Snapshot | None
 ) -> tuple[dict[str, CredentialSource], tuple[Callable[[], None], ...]]:
     """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed."""
-    known: dict[tuple[object, ...], CredentialSource] = {}
+    known: dict[tuple[object, ...], tuple[CredentialSource, CredentialSection]] = {}
     if earlier is not None:
-        known = {identity(name, each): earlier.sources[name] for name, each in earlier.config.credentials.items()}
+        credentials = earlier.config.credentials.items()
+        known = {identity(name, each): (earlier.sources[name], each) for name, each in credentials}
     sources, changes = {}, []
     for name, credential in config.credentials.items():
-        sources[name] = known.get(identity(name, credential)) or parts.source(name)
+        sources[name], before = known.get(identity(name, credential)) or (parts.source(name), None)
         if isinstance(credential, OAuth2Credential) and isinstance(grant := sources[name], RefreshingCredential):
-            changes.append(partial(parts.reconfigure, grant, name, credential))
+            changes.append(partial(parts.reconfigure, grant, name, credential, before))
     return sources, tuple(changes)
 
 

@@ -1,42 +1,98 @@
 """The composition of rate budgets: one for each credential that is to have one, and each client's part in it."""
 
+import hmac
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.budget.budget import Priority
 from proxy.budget.local import LocalBudget
+from proxy.budget.rates import Rate
+from proxy.budget.shared import SharedBudget
 from proxy.clock import Clock
-from proxy.compose_credentials import identity
-from proxy.config import Client, Config, RateBudget
+from proxy.compose_credentials import REPLICA, identity
+from proxy.compose_engine import ledger
+from proxy.config import ApiKeyCredential, Client, Config, Credential, RateBudget, Redis
+from proxy.credential.file_store import owner_of
 from proxy.forward.metered import Meter
+from proxy.secret_reader import SecretReader
+from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
     from proxy.compose import Snapshot
 
 Budgets = Mapping[str, LocalBudget]  # by credential; one without is not counted
 
+LABEL: Final = b"pandadoc-proxy rate budget of an API key"
+"""What an API key is hashed with, for names that everybody who looks into a Redis may see."""
 
-def budgets_of(
-    config: Config, clock: Clock, earlier: "Snapshot | None"
-) -> tuple[Budgets, tuple[Callable[[], None], ...]]:
-    """Make each credential's budget; one that there was goes on, for PandaDoc still counts what was sent.
 
-    Nobody waits any longer on one that is switched off.
-    """
-    known: dict[tuple[object, ...], LocalBudget] = {}
-    if earlier is not None:
-        known = {identity(name, earlier.config.credentials[name]): each for name, each in earlier.budgets.items()}
-    budgets, changes = {}, []
-    for name, credential in config.credentials.items():
-        rates = config.rate_budget.of(name)
-        if rates:
-            budgets[name] = known.get(identity(name, credential)) or LocalBudget(rates, clock.monotonic)
-            changes.append(partial(budgets[name].resize, rates))
-    over = [each for each in known.values() if each not in budgets.values()]
-    changes += [partial(each.resize, dict.fromkeys(rate.name for rate in each.standings())) for each in over]
-    return budgets, tuple(changes)
+@dataclass(frozen=True, slots=True)
+class BudgetParts:
+    """What every budget is made from."""
+
+    config: Config
+    clock: Clock
+    tasks: Tasks
+    reader: SecretReader
+
+    def all(self, earlier: "Snapshot | None") -> tuple[Budgets, tuple[Callable[[], None], ...]]:
+        """Make each credential's; one that there was goes on, for PandaDoc still counts what was sent.
+
+        Nobody waits any longer on one that is switched off.
+        """
+        known: dict[tuple[object, ...], LocalBudget] = {}
+        if earlier is not None:
+            known = {_same(name, earlier.config): budget for name, budget in earlier.budgets.items()}
+        budgets, changes = {}, []
+        for name in self.config.credentials:
+            rates = self.config.rate_budget.of(name)
+            if rates:
+                budgets[name] = known.get(_same(name, self.config)) or self._budget(name)
+                changes.append(partial(self._reconfigure, budgets[name], rates))
+        for name, budget in ({} if earlier is None else earlier.budgets).items():
+            if name not in budgets:
+                freed = dict.fromkeys(each.name for each in budget.standings())
+                changes.append(partial(self._reconfigure, budget, freed))
+        return budgets, tuple(changes)
+
+    def _budget(self, name: str) -> LocalBudget:
+        settings, credential = self.config.rate_budget, self.config.credentials[name]
+        if settings.redis is None:
+            return LocalBudget(settings.of(name), self.clock.monotonic)
+        answer = self.config.upstream.response_timeout
+        user = partial(self.user, credential)
+        process = f"{REPLICA}-{random.randbytes(3).hex()}"  # noqa: S311 - a name: two budgets may be of one user
+        return SharedBudget(
+            name,
+            settings.of(name),
+            self.clock.monotonic,
+            ledger=ledger(settings.redis, user, self.reader, process=process, answer=answer),
+            tasks=self.tasks,
+            jitter=random.random,
+            process=process,
+            answer=answer,
+        )
+
+    def _reconfigure(self, budget: LocalBudget, rates: Mapping[str, Rate | None]) -> None:
+        if isinstance(budget, SharedBudget):
+            budget.reconfigure(rates, self.config.rate_budget.share)
+        else:
+            budget.resize(rates)
+
+    async def user(self, credential: Credential) -> str:
+        """Name whose rate it is, the same in every process and without telling the key. Raises SecretUnavailable."""
+        if isinstance(credential, ApiKeyCredential):
+            key = await self.reader.read(credential.api_key)
+            return hmac.digest(LABEL, key.reveal().encode(), "sha256").hex()[:32]
+        return owner_of(str(credential.token_url), await self.reader.read(credential.client_id))
+
+
+def _same(name: str, config: Config) -> tuple[Redis | None, tuple[object, ...]]:
+    """Tell by what a budget is the same one after a reload."""
+    return config.rate_budget.redis, identity(name, config.credentials[name])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-import msgspec
 from yarl import URL
 
 from proxy import outbound
@@ -24,6 +23,7 @@ from proxy.config import (
     Credential,
     Fault,
     FileStore,
+    KubernetesStore,
     OAuth2Credential,
     RedisStore,
     SharedStore,
@@ -79,8 +79,14 @@ class CredentialParts:
             tasks=self.tasks,
         )
 
-    def reconfigure(self, grant: RefreshingCredential, name: str, credential: OAuth2Credential) -> None:
-        """Have a credential that lends already go on with other settings."""
+    def reconfigure(
+        self, grant: RefreshingCredential, name: str, credential: OAuth2Credential, before: Credential | None
+    ) -> None:
+        """Have a credential that lends already go on with other settings than those `before`."""
+        store = grant.refresher.keeper.store
+        moved = isinstance(before, OAuth2Credential) and before.store != credential.store
+        if moved and isinstance(store, SharedGrant) and isinstance(credential.store, SharedStore):
+            store.move(engine(credential.store, partial(self.owner, credential), self.reader))
         secrets, endpoint = self.secrets(credential), self.endpoint(credential)
         policy = self.policy(credential, by_hand=False)
         grant.refresher.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
@@ -203,9 +209,11 @@ def identity(name: str, credential: Credential) -> tuple[object, ...]:
     """
     if isinstance(credential, ApiKeyCredential):
         return (name, credential.api_key)
-    store = credential.store
-    if isinstance(store, SharedStore):  # what is done while it can't be reached is a setting
-        store = msgspec.structs.replace(store, when_unreachable="wait")
+    store: object = credential.store
+    if isinstance(store, RedisStore):  # where the record lies; how it is reached is a setting
+        store = ("redis", store.url, store.prefix)
+    elif isinstance(store, KubernetesStore):
+        store = ("kubernetes", store.secret, store.namespace)
     return (credential.token_url, credential.client_id, store)
 
 

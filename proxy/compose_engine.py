@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 
+from proxy.budget.ledger import Ledger
 from proxy.clock import SystemClock
-from proxy.config import BadConfig, Config, Fault, KubernetesStore, OAuth2Credential, RedisStore, SharedStore
+from proxy.config import BadConfig, Config, Fault, KubernetesStore, OAuth2Credential, Redis, RedisStore, SharedStore
 from proxy.credential.engine import Engine
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.secret_reader import SecretReader
@@ -23,9 +24,26 @@ def engine(store: SharedStore, owner: Callable[[], Awaitable[str]], reader: Secr
     return _kubernetes(store, reader)
 
 
+def ledger(
+    redis: Redis, user: Callable[[], Awaitable[str]], reader: SecretReader, *, process: str, answer: float
+) -> Ledger:
+    """Make the way to a rate budget that replicas share; connects to nothing yet. `user` names whose it is."""
+    from proxy.credential.redis_client import Way  # noqa: PLC0415 - redis-py is an extra, and 10 MiB
+    from proxy.redis_budget import RedisLedger  # noqa: PLC0415 - the same
+
+    way = Way(redis.sentinel, cluster=redis.cluster, ca_file=redis.ca_file)
+    url = partial(reader.read, redis.url)
+    return RedisLedger(url, user, prefix=redis.prefix, way=way, process=process, answer=answer)
+
+
 def refuse_unusable_engines(config: Config) -> None:
     """Raise BadConfig where an engine can't be had: what it needs is not installed, or its address is none."""
     faults = []
+    if config.rate_budget.redis is not None:
+        faults += [
+            Fault(str(config.source or "environment"), f"rate_budget.redis{key}", flaw)
+            for key, flaw in _flaws_of_redis(config.rate_budget.redis)
+        ]
     for name, credential in config.credentials.items():
         if isinstance(credential, OAuth2Credential) and isinstance(credential.store, RedisStore):
             path = f"credentials.{name}.oauth2.store.redis"
@@ -62,7 +80,7 @@ def _kubernetes(store: KubernetesStore, reader: SecretReader) -> Engine:
     )
 
 
-def _flaws_of_redis(store: RedisStore) -> Iterator[tuple[str, str]]:
+def _flaws_of_redis(store: Redis) -> Iterator[tuple[str, str]]:
     if find_spec("redis") is None:
         yield "", NO_REDIS
     try:

@@ -69,6 +69,7 @@ def _rate(credential: str, of: Standing) -> dict[str, Any]:
         "window_seconds": None if of.rate is None else of.rate.seconds,
         "most_now": of.limit,
         "left": of.left,
+        "shared": of.shared,
         "paused_seconds": round(of.paused_for, 3),
         "waiting": of.waiting,
         "waits": of.waits,

@@ -43,6 +43,7 @@ CONNECTIONS: Final = "Connections to the upstream: busy ones, and idle ones that
 RESENT: Final = "Requests sent once more, because their connection broke before an answer began."
 REUSED: Final = "Requests that went out on a connection that was there already."
 LIMIT: Final = "Requests that a rate budget allows in its window now: fewer once PandaDoc's 429 has taught so."
+SHARED: Final = "1 while replicas share the rate budget by Redis, 0 while each keeps to its share."
 LEFT: Final = "Of these, requests that may leave at once."
 PAUSED: Final = "Seconds that a rate still pauses after PandaDoc's 429."
 WAITING: Final = "Requests that wait for their turn in a rate budget."
@@ -140,6 +141,8 @@ def _of_budgets(budgets: Budgets) -> Iterator[Metric]:
     told = [((credential, each.name), each) for credential, budget in budgets.items() for each in budget.standings()]
     label = ("credential", "rate")
     counted = [(of, each) for of, each in told if each.limit is not None and each.left is not None]
+    kept = [((credential,), budget.shared) for credential, budget in budgets.items() if budget.shared is not None]
+    yield _gauge("rate_budget_shared", SHARED, label[:1], kept)
     yield _gauge("rate_budget_limit", LIMIT, label, [(of, each.limit or 0) for of, each in counted])
     yield _gauge("rate_budget_left", LEFT, label, [(of, each.left or 0) for of, each in counted])
     yield _gauge("rate_budget_paused_seconds", PAUSED, label, [(of, each.paused_for) for of, each in told])

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from proxy.credential.engine import Kept
-from proxy.credential.store import StoreUnreachable
+from proxy.credential.store import StoreError, StoreUnreachable
 
 
 @dataclass
@@ -19,6 +19,8 @@ class Record:
     holder: str | None = None
     until: float = 0.0
     reachable: bool = True
+    forbidden: bool = False  # whether a person must act before it is reachable
+    fault: Exception | None = None  # what a watch ends with
     tells: bool = True  # whether changes are told to who watches
     slow: asyncio.Event | None = None  # until when answers to reads are on their way
     watchers: list[asyncio.Queue[None]] = field(default_factory=list)
@@ -90,6 +92,8 @@ class MemoryEngine:
             yield None
             while True:
                 await queue.get()
+                if self._record.fault is not None:
+                    raise self._record.fault
                 if not self._record.reachable:
                     raise StoreUnreachable(f"{self.name} has gone.")
                 if self._record.tells:
@@ -103,5 +107,7 @@ class MemoryEngine:
     async def _called(self, what: str) -> None:
         self._record.calls[what] += 1
         await asyncio.sleep(0)
+        if self._record.forbidden:
+            raise StoreError(f"{self.name} forbids it.")
         if self.cut_off or not self._record.reachable:
             raise StoreUnreachable(f"{self.name} does not answer.")

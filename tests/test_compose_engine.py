@@ -56,6 +56,20 @@ def test_a_url_that_cant_be_used_is_a_fault_of_the_configuration_and_is_not_show
     assert "unix:///run/s" not in str(bad.value)
 
 
+def test_the_redis_of_a_rate_budget_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configured(tmp_path, "{memory: true}")
+    (tmp_path / "config.yaml").write_text(
+        (tmp_path / "config.yaml").read_text() + "\nrate_budget: {numbers: auto, redis: {url: 'http://cache'}}\n"
+    )
+    refuse_unusable_engines(config)
+    config = load(tmp_path / "config.yaml", environ=ENVIRON)
+    with pytest.raises(BadConfig, match=r"rate_budget\.redis\.url: "):
+        refuse_unusable_engines(config)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(BadConfig, match=r"rate_budget\.redis: redis-py is not installed"):
+        refuse_unusable_engines(config)
+
+
 def test_a_url_that_is_not_there_yet_keeps_nobody_from_starting(tmp_path: Path) -> None:
     refuse_unusable_engines(configured(tmp_path, "{redis: {url: {file: ./arrives-later}}}"))
 

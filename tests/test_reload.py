@@ -1,12 +1,15 @@
 """Another configuration while requests are served: what has begun is not lost, what lives is not made twice."""
 
 import asyncio
+import copy
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 from commands.process import until_closed
 from conftest import HouseMaker
+from kubernetes_api import SECRET, KubernetesApi
 from rig import House, until
 from tls import CertificateFolder, trusting
 from wire import OK, answering, caller, on_cue, upstream
@@ -165,3 +168,33 @@ async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
     await Reloads(house.proxy, load).reload(asked=True)
     assert house.ear.heard("the new configuration is not taken")
     assert (await house.get()).status == 200
+
+
+async def test_another_way_to_the_store_is_taken_by_the_grant_that_lends(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """It is the same record: a second object for it would not know of a pair that only the first one has."""
+    (tmp_path / "kubernetes").mkdir()
+    async with KubernetesApi(tmp_path / "kubernetes") as api:
+        api.apply_manifests()
+        ways = [api.kubeconfig() for _ in range(2)]
+        store = {"kubernetes": {"secret": SECRET, "kubeconfig": str(ways[0][0])}}
+        house = await oauth_house(store=store)
+        house.secrets |= {token for _, token in ways}
+        await house.proxy.look()
+        assert (await house.get()).status == 200
+        lends = house.credential
+        settings = copy.deepcopy(dict(house.settings))
+        settings["credentials"]["default"]["oauth2"]["store"]["kubernetes"]["kubeconfig"] = str(ways[1][0])
+        ways[0][0].unlink()
+        api.seen.clear()
+        await reload(house, **settings)
+        assert house.credential is lends
+        house.simulator.revoke_access_tokens()
+        assert (await house.get()).status == 200
+        assert "watch" in " ".join(map(str, api.seen))
+        assert len(house.simulator.token_calls()) == 2
+        await house.proxy.drain()
+        await house.open()
+        assert (await house.get()).status == 200
+        assert len(house.simulator.token_calls()) == 2

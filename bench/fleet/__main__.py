@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -31,12 +31,16 @@ def played(name: str, engine: str, size: int, seed: int) -> Figures:
 
 
 def play_all(names: tuple[str, ...], sizes: tuple[int, ...], seed: int) -> Iterator[tuple[str, str, Figures]]:
-    """Play each scenario with each engine and size, on all CPUs; yield in order what was found."""
+    """Play each scenario with each engine and size, on all CPUs, small fleets first; yield in order what was found."""
     runs = [(name, engine, size) for name in names for engine in ENGINES for size in sizes]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        found = {each: pool.submit(played, *each, seed) for each in sorted(runs, key=lambda each: -each[2])}
-        for name, engine, size in runs:
-            yield name, engine, found[name, engine, size].result()
+        found = {pool.submit(played, *each, seed): each for each in sorted(runs, key=lambda each: each[2])}
+        figures: dict[tuple[str, str, int], Figures] = {}
+        for number, done in enumerate(as_completed(found), 1):
+            figures[found[done]] = done.result()
+            click.echo(f"{number} of {len(runs)}: {found[done]}", err=True)
+    for name, engine, size in runs:
+        yield name, engine, figures[name, engine, size]
 
 
 @click.command()
@@ -54,7 +58,8 @@ def main(names: tuple[str, ...], sizes: tuple[int, ...], seed: int, date: str, *
     results = Results(date, versions, seed, {})
     for name, engine, figures in play_all(names or tuple(BY_NAME), sizes, seed):
         results.played.setdefault(name, {}).setdefault(engine, []).append(figures)
-        click.echo(f"{name}, {engine}: {figures}", err=not names)
+        if names or sizes != SIZES:
+            click.echo(f"{name}, {engine}: {figures}")
     if not names and sizes == SIZES:
         publish(results)
 

@@ -11,7 +11,7 @@ from bench.fleet.engines import Ground, Profile
 from bench.fleet.fate import Doom, Step
 from bench.fleet.figures import Figures
 from bench.fleet.panda_doc import Pair, PandaDoc
-from bench.fleet.replica import LOOK_EVERY, OWNER, SKEW, Replica
+from bench.fleet.replica import LOOK_EVERY, OWNER, SKEW, Broken, Replica
 from bench.fleet.virtual import EPOCH, VirtualLoop
 from bench.fleet.witness import Span, Witness, listening
 from proxy.credential.credential import YEAR, stale_lead
@@ -158,9 +158,12 @@ def run(scenario: Scenario, engine: Profile, size: int, seed: int) -> Figures:
     async def play() -> Figures:
         fleet = Fleet(scenario, engine, size, seed)
         with listening(fleet.witness.broken):
-            figures = await fleet.run()
-            await fleet.end()
-        return figures
+            try:
+                return await fleet.run()
+            except Broken as fault:
+                raise Broken(f"{fleet} with {engine.name}: {fault}") from fault
+            finally:
+                await fleet.end()
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(play())

@@ -103,10 +103,10 @@ async def _dead(fleet: Fleet) -> None:
 
 SCENARIOS: Final = (
     Scenario("idle", "nothing happens", _nothing, seconds=300.0, rate=0.01),
-    Scenario("stale", "refreshed ahead of its expiry", _nothing, stale=True),
+    Scenario("stale", "refreshed ahead of its expiry", _nothing, seconds=90.0, stale=True),
     Scenario("expired", "expired, and nobody was ahead", _nothing, expires=True),
     Scenario("revoked", "revoked: 401 everywhere", _revoked),
-    Scenario("slow", "refreshed ahead, the endpoint takes 10 s", _slow, stale=True),
+    Scenario("slow", "refreshed ahead, the endpoint takes 10 s", _slow, seconds=100.0, stale=True),
     Scenario("slow-revoked", "revoked, the endpoint takes 10 s", _slow_and_revoked),
     Scenario("refusing", "revoked, and no endpoint for two minutes", _refusing, seconds=180.0, rate=0.2),
     Scenario(

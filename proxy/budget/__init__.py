@@ -7,6 +7,8 @@
     bucket     one rate with its waiting line: by priority, then first come
     budget     the seam: what the request's way asks of a budget, wherever it is kept
     local      behind the seam: this process's own, or its share of it
+    shared     behind the seam: that of all replicas, each with its line (shared_bucket); its share while there is none
+    ledger     the seam to what replicas share: who has taken which slot; redis_budget.py has it in Redis
     throttled  how long a 429 says to wait
 
 Whoever sends knows more than whoever counts: a slot is taken before a request leaves and comes back a window after

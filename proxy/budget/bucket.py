@@ -51,9 +51,12 @@ class Bucket:
             self._take(now)
             return
         wait = min(wait, self._ends_at - now)
-        if self._opens_in(priority, now) > wait or not await self._stand(priority, wait):
-            self.refused += 1
-            raise BudgetSpent(self._window.rate, self._opens_in(priority, self._now()))
+        if self._opens_in(priority, now) <= wait:
+            self.waits += 1
+            if await self._stand(priority, wait):
+                return
+        self.refused += 1
+        raise BudgetSpent(self._window.rate, self._opens_in(priority, self._now()))
 
     def answered(self) -> None:
         """Let a slot come back a window from now."""
@@ -123,7 +126,6 @@ class Bucket:
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._lines[priority][waiter] = None
         began = self._now()
-        self.waits += 1
         self._serve()
         try:
             await asyncio.wait((waiter,), timeout=wait)

@@ -41,6 +41,7 @@ class Standing(NamedTuple):
     waited: float  # seconds, of all of them
     refused: int  # requests that could not be served in time, ever
     throttled: int  # 429s from the upstream, ever
+    shared: bool | None = None  # whether it is the one of all replicas now; None: it never is
 
 
 class Slot(Protocol):

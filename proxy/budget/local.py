@@ -40,11 +40,16 @@ class LocalBudget:
     def __init__(self, rates: Mapping[str, Rate | None], now: Callable[[], float]) -> None:
         """`rates` has one for each name that requests are counted by, or ALL alone."""
         self._now = now
-        self._buckets = {name: Bucket(name, rate, now) for name, rate in rates.items()}
+        self._buckets = {name: self._new(name, rate) for name, rate in rates.items()}
         self._ending = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<LocalBudget {list(self._buckets.values())}>"
+        return f"<{type(self).__name__} {list(self._buckets.values())}>"
+
+    @property
+    def shared(self) -> bool | None:
+        """Whether what replicas share can be reached; None: there is nothing that they share."""
+        return None
 
     async def take(self, rate: str, priority: Priority, wait: float) -> LocalSlot:
         bucket = self._bucket(rate)
@@ -69,7 +74,7 @@ class LocalBudget:
     def resize(self, rates: Mapping[str, Rate | None]) -> None:
         """Go on with other rates: what was sent under a name still counts under it."""
         known = self._buckets
-        self._buckets = {name: known.get(name) or Bucket(name, rate, self._now) for name, rate in rates.items()}
+        self._buckets = {name: known.get(name) or self._new(name, rate) for name, rate in rates.items()}
         for name, rate in rates.items():
             self._buckets[name].resize(rate)
 
@@ -78,6 +83,12 @@ class LocalBudget:
         self._ending.set()
         for bucket in self._buckets.values():
             bucket.end(seconds)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _new(self, name: str, rate: Rate | None) -> Bucket:
+        return Bucket(name, rate, self._now)
 
     def _bucket(self, rate: str) -> Bucket:
         return self._buckets[rate if rate in self._buckets else ALL]

@@ -91,6 +91,13 @@ class Window:
             self._grows_at = now + max(wait, self.rate.seconds)
         self._paused_until = max(self._paused_until, now + wait)
 
+    def hold_back(self, now: float, left: int) -> None:
+        """Let all but so many slots come back a window from now: others may have spent what is not known of."""
+        self._expire(now)
+        if self.rate is not None:
+            held = self.rate.most - self._in_flight - len(self._spent) - left
+            self._spent.extend([now + self.rate.seconds] * max(0, held))
+
     def opens_in(self, now: float, ahead: int = 0) -> float:
         """Return in how many seconds a slot can be had at the earliest, with so many waiting before.
 

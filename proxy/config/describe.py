@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.config.addresses import TcpBind, without_password
-from proxy.config.sections import ApiKeyCredential, FileStore, MemoryStore, OAuth2Credential, RedisStore
+from proxy.config.sections import ApiKeyCredential, FileStore, MemoryStore, OAuth2Credential, Redis, RedisStore
 from proxy.config.sockets import PRIVATE
 from proxy.config.units import duration_text, rate_text, size_text
 from proxy.policy.profiles import profiles
@@ -153,10 +153,14 @@ def _store(credential: OAuth2Credential) -> str:
 def store_text(store: SharedStore) -> str:
     """Say where replicas share a grant, for people."""
     if isinstance(store, RedisStore):
-        how = " as a cluster" if store.cluster else f", by Sentinel for {store.sentinel}" if store.sentinel else ""
-        return f"Redis at the URL from {store.url.describe()}{how}, prefix {store.prefix}"
+        return _redis_text(store)
     where = f" of namespace {store.namespace}" if store.namespace else ""
     return f"Secret {store.secret}{where}, with Lease {store.lease or store.secret}"
+
+
+def _redis_text(redis: Redis) -> str:
+    how = " as a cluster" if redis.cluster else f", by Sentinel for {redis.sentinel}" if redis.sentinel else ""
+    return f"Redis at the URL from {redis.url.describe()}{how}, prefix {redis.prefix}"
 
 
 def _hosts(listener: Listener) -> str:
@@ -178,6 +182,9 @@ def _budgets(config: Config) -> Iterator[str]:
     for name, rates in counted.items():
         told = ", ".join(f"{of} {rate_text(rate) if rate else 'as PandaDoc says'}" for of, rate in rates.items())
         yield f"Rate budget of credential {name}: {told}"
+    if counted and settings.redis is not None:
+        share = f"{settings.share} of it" if settings.share else "as many parts as there were replicas, one each"
+        yield f"  Shared by all replicas through {_redis_text(settings.redis)}; while that can't be reached, {share}"
     if counted:
         yield f"  Beyond it a request waits {duration_text(settings.max_wait)} at most, then gets 429"
         if settings.prefer_wait:

@@ -21,6 +21,7 @@ from proxy.config.sections import (
     KubernetesStore,
     MemoryStore,
     OAuth2Credential,
+    Redis,
     RedisStore,
 )
 from proxy.hosts import is_wildcard
@@ -101,7 +102,7 @@ def _budgets_of_known_credentials(config: Config) -> Iterator[Finding]:
 
 def _shares_that_leave_something(config: Config) -> Iterator[Finding]:
     budget, names = config.rate_budget, (*config.credentials, *config.rate_budget.credentials)
-    rates = {name: rate for each in names for name, rate in budget.of(each).items()}
+    rates = {name: rate for each in names for name, rate in budget.alone(each).items()}
     left_nothing = next((name for name, rate in rates.items() if rate is not None and rate.most == 0), None)
     if left_nothing is not None:
         key = "rate_budget.sandbox" if left_nothing == ALL else f"rate_budget.rates.{left_nothing}"
@@ -195,12 +196,18 @@ def _same_object(one: KubernetesStore, other: KubernetesStore) -> bool:
 
 
 def _one_kind_of_redis(config: Config) -> Iterator[Finding]:
+    for path, redis in _every_redis(config):
+        if redis.cluster and redis.sentinel is not None:
+            message = "is not for a cluster, which finds its masters by itself: take one of the two out"
+            yield Finding(f"{path}.sentinel", message, (f"{path}.cluster",))
+
+
+def _every_redis(config: Config) -> Iterator[tuple[str, Redis]]:
     for name, item in config.credentials.items():
         if isinstance(item, OAuth2Credential) and isinstance(item.store, RedisStore):
-            path = f"{join('credentials', name)}.oauth2.store.redis"
-            if item.store.cluster and item.store.sentinel is not None:
-                message = "is not for a cluster, which finds its masters by itself: take one of the two out"
-                yield Finding(f"{path}.sentinel", message, (f"{path}.cluster",))
+            yield f"{join('credentials', name)}.oauth2.store.redis", item.store
+    if config.rate_budget.redis is not None:
+        yield "rate_budget.redis", config.rate_budget.redis
 
 
 def _whole_seeds(config: Config) -> Iterator[Finding]:

@@ -204,12 +204,17 @@ class MemoryStore(msgspec.Struct, frozen=True):
     """Keeps the grant for as long as the process lives."""
 
 
-class RedisStore(Section, frozen=True, kw_only=True):
+class Redis(Section, frozen=True, kw_only=True):
+    """Where a Redis or a Valkey is, and what is ours in it."""
+
     url: SecretReference  # redis://, rediss:// or unix://, with user and password; of a Sentinel, where one is named
     sentinel: str | None = None  # the master's name
     cluster: bool = False
     prefix: KeyPrefix = "pandadoc-proxy"  # of every key and channel
     ca_file: Path | None = None  # PEM, besides the system's
+
+
+class RedisStore(Redis, frozen=True, kw_only=True):
     when_unreachable: Literal["wait", "refresh_anyway"] = "wait"
 
 
@@ -269,19 +274,27 @@ class RateBudget(Section, frozen=True, kw_only=True):
     credentials: Mapping[str, Numbers] = MappingProxyType({})  # other numbers for some, by name
     rates: Rates = Rates()  # for auto
     sandbox: PerTime = SANDBOX  # for sandbox
-    share: Share = Fraction(1)  # this process's part of each
+    redis: Redis | None = None  # by which replicas share each
+    share: Share | None = None  # this process's part of each, with redis while that is away; None: all, or 1/replicas
     max_wait: SecondsOrZero = 65.0  # in line; a window, and the time that answers take
     prefer_wait: SecondsOrZero = 60.0  # the most that `Prefer: wait=N` is heeded for; 0: it is passed on
 
     def of(self, credential: str) -> Mapping[str, Rate | None]:
-        """Return what this process may spend on a credential; nothing where it is not counted."""
+        """Return what may be spent on a credential, with redis by all replicas; nothing where it is not counted."""
+        return self._whole(credential) if self.redis is not None else self.alone(credential)
+
+    def alone(self, credential: str) -> Mapping[str, Rate | None]:
+        """Return what this process may spend by itself."""
+        share = self.share or Fraction(1)
+        return {name: rate and rate.shared(share) for name, rate in self._whole(credential).items()}
+
+    def _whole(self, credential: str) -> Mapping[str, Rate | None]:
         numbers = self.credentials.get(credential, self.numbers)
         if numbers == "none":
             return {}
         if numbers == "sandbox":
-            return {ALL: self.sandbox.shared(self.share)}
-        rates = {name: getattr(self.rates, name) for name in self.rates.__struct_fields__}
-        return {name: rate and rate.shared(self.share) for name, rate in rates.items()}
+            return {ALL: self.sandbox}
+        return {name: getattr(self.rates, name) for name in self.rates.__struct_fields__}
 
 
 class Replay(Section, frozen=True, kw_only=True):

@@ -39,6 +39,13 @@ class Advice:
         """Say that a refusal is not believed yet: another replica may be storing what it has redeemed (law 6)."""
         return "PandaDoc refuses its refresh token; another replica may have spent it, and be storing the new pair"
 
+    def out_of_sight(self) -> str:
+        """Say that a refusal can't be judged: who has a newer pair can't be seen."""
+        return (
+            "PandaDoc refuses its refresh token, which another replica may have spent; the store that would tell can't"
+            " be reached"
+        )
+
     def dead_seed(self, doubt: Intent | None) -> str:
         """Say that a newly configured refresh token is worth nothing (invalid_grant), and that nobody is hurt."""
         where = f"credentials.{self.name}.oauth2.refresh_token"

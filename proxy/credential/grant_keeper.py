@@ -26,7 +26,7 @@ class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `_store_now` and `_keep_later`; `_saving`, the last task to store one late, by `_store_now`;
+    not in the store, by `_store_now` and `_save`; `_saving`, the last task to store one late, by `_store_now`;
     `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
     store had when it was last read, by `read_again`.
     """
@@ -71,13 +71,14 @@ class GrantKeeper:
     def store(self) -> Store:
         return self._store
 
-    async def read_again(self, *, urgent: bool = False, peek: bool = False, anew: bool = True) -> None:
+    async def read_again(self, *, urgent: bool = False, peek: bool = False, anew: bool = True) -> bool:
         """Take what the store has if it is newer: another process or a restart may have been there (law 6).
 
         Give it what it has lost: it was moved away, or an older copy was restored. `peek`: what was last told will do.
         Not `anew`: a store that could not be read a moment ago is not tried again for that.
 
-        Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant.
+        Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant. Tells
+        whether the store was read.
         """
         try:
             kept = self._without_given_up(await (self._store.peek(anew=anew) if peek else self._store.load()))
@@ -85,7 +86,7 @@ class GrantKeeper:
             if not (urgent and self.ledger.grant is not None):
                 raise
             self._unreadable.say(f"credential {self._name}: refreshing from memory only. {fault}")
-            return
+            return False
         ours = self.ledger
         if ours.intent == self._seen_intent:  # it was the store's, and is over if it is not there any more
             ours = replace(ours, intent=None)
@@ -94,6 +95,7 @@ class GrantKeeper:
             text = "credential %s: the store has lost generation %d; it is written there again"
             log.error(text, self._name, self.ledger.generation)
             await self._store_now()
+        return True
 
     async def new_lineage(self) -> Grant | None:
         """Return the grant that the configured refresh token begins, if it was never seen here.
@@ -218,7 +220,6 @@ class GrantKeeper:
             if self._saving is None or self._saving.done():
                 self._saving = self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
         else:
-            self._unstored = False
             self._store_is_well()
 
     async def _save(self) -> None:
@@ -234,11 +235,9 @@ class GrantKeeper:
             after = ledger.renewed(kept, ours.grant, ours.seeds, ours.refusals, ours.last)
             return after and ledger.merged(ours, after)
 
-        kept = await self._store.update(change)
-        if kept is None:
-            await self.read_again()
-        else:
-            self.ledger = ledger.merged(self.ledger, kept)
+        kept = await self._store.update(change) or await self._store.load()
+        self.ledger = ledger.merged(self.ledger, kept)
+        self._unstored = self.ledger.grant != kept.grant  # a later one may have come meanwhile
 
     async def _keep_later(self) -> None:
         """Try until it is stored; once more when the process ends."""
@@ -253,7 +252,6 @@ class GrantKeeper:
                 text = "credential %s: generation %d is still not stored. %s"
                 log.log(level, text, self._name, self.ledger.generation, fault)
             else:
-                self._unstored = False
                 self._store_is_well()
                 log.info("credential %s: generation %d is stored now", self._name, self.ledger.generation)
         if self._unstored:
@@ -274,7 +272,7 @@ class GrantKeeper:
         """Remember them; a cool-down goes to the store, so that a restart does not end it (law 3)."""
         was = self.ledger.refusals
         self.ledger = replace(self.ledger, refusals=refusals)
-        if (was.until, was.spent) != (refusals.until, refusals.spent) and self.ledger.grant is not None:
+        if was.kept != refusals.kept and self.ledger.grant is not None:
             self._tasks.start(self._store_refusals(self.ledger.grant.lineage), f"save {self._name}", finish=True)
 
     async def _store_refusals(self, lineage: Lineage) -> None:

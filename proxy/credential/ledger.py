@@ -18,7 +18,7 @@ up, and `seeds` are in the order in which their lineages began.
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from proxy.credential.refusals import Refusals
+from proxy.credential.refusals import Refusals, latest
 from proxy.secrets import Secret
 
 REFRESHED: Final = "refreshed"
@@ -66,6 +66,7 @@ class Attempt:
     at: float
     result: str
     by: str = ""  # which replica's, where a store has several
+    again_at: float = 0.0  # until when the token endpoint has asked not to be asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,10 @@ def merged(ours: Ledger, kept: Ledger) -> Ledger:
     """
     if ours.grant is None:
         return kept if kept.grant is not None else replace(kept, intent=kept.intent or ours.intent)
-    if kept.grant is not None and _overtaken(ours.grant, ours.seeds, kept):
+    if kept.grant is not None and kept.grant.lineage.fingerprint == ours.grant.lineage.fingerprint:
+        learnt = replace(latest(ours.refusals, kept.refusals), on_trial=ours.refusals.on_trial)
+        ours, kept = replace(ours, refusals=learnt), replace(kept, refusals=learnt)
+    if kept.grant is not None and ours.grant is not None and _overtaken(ours.grant, ours.seeds, kept):
         return replace(kept, seeds=_before(kept.seeds, ours.seeds))
     seeds = _before(ours.seeds, kept.seeds)
     if kept.grant != ours.grant:  # what is written there is about a pair before ours

@@ -269,7 +269,8 @@ class RefreshingCredential:
             return
         was = self._keeper.refusals
         if not refused:
-            self._keeper.keep_refusals(was.helped())
+            if was.on_trial == credential.generation:  # else it was another process's refresh that has helped
+                self._keeper.keep_refusals(was.helped())
             return
         now = was.replay_refused(credential.generation, self._clock.wall())
         self._keeper.keep_refusals(now)

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
+from math import inf
 from typing import Final, Protocol
 
 from proxy.clock import Clock
@@ -313,7 +314,9 @@ class Refresher:
     async def _take_turns(self, order: _Order) -> None:
         """Refresh when the lease is ours, or has been another's for longer than a redeem may take."""
         redeem_timeout = self._endpoint.redeem_timeout
-        patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
+        patience = inf  # of a store that ends leases by itself
+        if not self.keeper.store.remote:
+            patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
         for turn in count():
             heard = self.keeper.store.heard
             if await self._settled(order):
@@ -357,9 +360,11 @@ class Refresher:
         self._last = last
         if last is None or last == known or not self._listens(order):
             return False
-        if last.result not in PASSING or self._age(last) > backoff.LONGEST:
+        asked = last.again_at - self._clock.wall()
+        if last.result not in PASSING or (self._age(last) > backoff.LONGEST and asked <= 0):
             return False
-        self._fail(self._waiting_helps(f"Another replica has just tried in vain ({last.result})"))
+        pause = backoff.pause(self.failures + 1, self._jitter(), asked)
+        self._fail(self._waiting_helps(f"Another replica has just tried in vain ({last.result})"), pause)
         return True
 
     async def _seeded(self, *, urgent: bool, anew: bool = True) -> Grant | None:
@@ -403,14 +408,17 @@ class Refresher:
             await self._keep(grant, outcome, sent_at, order)
             return True
         proven = not isinstance(outcome, Unknown)
-        await self.keeper.failed(grant, before, Attempt(self._clock.wall(), outcome.cause), proven=proven)
+        asked = None if isinstance(outcome, Refused) else outcome.retry_after
+        again_at = self._clock.wall() + asked if asked else 0.0
+        attempt = Attempt(self._clock.wall(), outcome.cause, again_at=again_at)
+        await self.keeper.failed(grant, before, attempt, proven=proven)
         self._last = self.keeper.ledger.last
         self._count(order, outcome.cause)
         if isinstance(outcome, Refused):
             return await self._refused(outcome, grant, client, order, alone=lease is not None)
         self._stop_in_doubt(grant)  # there is one now if its outcome is unknown, and that may have to stop us
         trouble = self._waiting_helps(f"The token endpoint failed: {outcome.detail}")
-        self._fail(trouble, backoff.pause(self.failures + 1, self._jitter(), outcome.retry_after))
+        self._fail(trouble, backoff.pause(self.failures + 1, self._jitter(), asked))
         return True
 
     def _from_memory(self, order: _Order) -> bool:
@@ -508,13 +516,16 @@ class Refresher:
         """
         if outcome.error == "invalid_grant" and self.keeper.store.remote:
             self._doubt = self._doubt_about(grant, order.because)
-        was = self.keeper.ledger.grant
+        was, seen = self.keeper.ledger.grant, False
         for look in range(1 if alone else SECOND_LOOKS):
             if look and await self._tasks.pause(POLL):
                 break
-            await self.keeper.read_again(urgent=self._policy.alone)
+            seen = await self.keeper.read_again(urgent=self._policy.alone)
             if self.keeper.ledger.grant != was:
                 return False
+        if outcome.error == "invalid_grant" and self.keeper.store.remote and not seen:
+            self._fail(self._waiting_helps(self.advice.out_of_sight()))
+            return True
         if outcome.error == "invalid_grant" and self._disbelieved():
             self._fail(self._waiting_helps(self.advice.may_be_on_its_way()))
             return True

@@ -33,11 +33,16 @@ class Verdict(Enum):
 class Refusals:
     """What is known about 401s: the cool-down (kept in the store) and the token on trial."""
 
-    until: float = 0.0  # wall-clock end of the cool-down
-    length: float = 0.0  # seconds of the last one; 0: none since a refresh has helped
+    until: float = 0.0  # wall-clock end of the last cool-down
+    length: float = 0.0  # its seconds; 0: there was none, or a refresh has helped
     spent: bool = False  # its one permitted refresh did not help
     reopened: bool = False  # traffic has un-spent this cool-down once already
     on_trial: int | None = None  # the generation minted on account of a 401, not yet used
+
+    @property
+    def kept(self) -> tuple[float, float, bool]:
+        """What of it outlives the process."""
+        return self.until, self.length, self.spent
 
     def cooling(self, now: float) -> bool:
         """Tell whether a cool-down holds at `now`. A clock stepped back can't make it longer than it was."""
@@ -67,8 +72,8 @@ class Refusals:
         return replace(self, on_trial=None) if generation == self.on_trial else self
 
     def helped(self) -> "Refusals":
-        """End whatever cool-down there was: a refresh has cured a 401."""
-        return Refusals()
+        """End whatever cool-down there was: a refresh has cured a 401. Its end stays, to tell it from a later one."""
+        return Refusals(until=self.until)
 
     def spend(self, now: float) -> "Refusals":
         """Permit no more refreshes in this cool-down: the new token's probe was refused as well."""
@@ -78,3 +83,8 @@ class Refusals:
     def _cool_down(self, now: float) -> "Refusals":
         length = min(LONGEST, max(SHORTEST, self.length * 2))
         return Refusals(until=now + length, length=length)
+
+
+def latest(one: Refusals, other: Refusals) -> Refusals:
+    """Choose of what two processes know: the cool-down that began last, and of the same one what came of it."""
+    return max(one, other, key=lambda each: (each.until, not each.length, each.spent))

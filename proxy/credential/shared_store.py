@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from itertools import count
 from typing import Final
 
 from proxy.clock import Clock
@@ -35,6 +36,8 @@ COLLISION: Final = 0.05
 
 WAKE: Final = 1.0
 """Seconds after which somebody who waits for a refresh of another replica looks by himself; longer at each turn."""
+
+_NUMBERS: Final = count(1)
 
 LONGEST_BLIND: Final = 5.0
 """Seconds between two tries to reach an engine that is gone, between two looks while nobody tells of changes, and
@@ -63,10 +66,10 @@ class SharedStore:
         jitter: Callable[[], float],
         tasks: Tasks,
     ) -> None:
-        """`who` names this replica, and no other, to people. `owner` may raise SecretUnavailable."""
+        """`who` names this replica to people. `owner` may raise SecretUnavailable."""
         self._engine = engine
         self._owner = owner
-        self._who = who
+        self._who = f"{who}.{next(_NUMBERS)}"  # a reload may have two of them on one record
         self._clock = clock
         self._jitter = jitter
         self._tasks = tasks
@@ -77,8 +80,9 @@ class SharedStore:
         self._spread = 0.0
         self._watched = False
         self._watching: asyncio.Task[None] | None = None
+        self._look: Callable[[], Awaitable[None]] | None = None
         self._turn = asyncio.Event()
-        self._blind: StoreUnreachable | None = None
+        self._blind: StoreError | None = None
         self._blind_until = 0.0  # monotonic
         self._failures = 0
         self._whose = ""
@@ -94,7 +98,7 @@ class SharedStore:
     async def peek(self, *, anew: bool = False) -> Ledger:
         now = self._clock.monotonic()
         if not anew and self._blind is not None and now < self._blind_until:
-            raise StoreUnreachable(str(self._blind))
+            raise type(self._blind)(str(self._blind))
         poll = self._engine.poll if self._watched else min(self._engine.poll, LONGEST_BLIND)
         told = self.heard != self._known_of
         if self._known is not None and not told and now < self._known_at + poll * (0.5 + self._spread):
@@ -135,7 +139,18 @@ class SharedStore:
 
     def watch(self, look: Callable[[], Awaitable[None]]) -> None:
         if self._watching is None:
+            self._look = look
             self._watching = self._tasks.start(self._watch(look), f"watch {self._engine.name}")
+
+    def move(self, engine: Engine) -> None:
+        """Reach the same record by another way from now on: another address, another authority."""
+        before, self._engine = self._engine, engine
+        self._known = self._blind = None
+        if self._watching is not None and self._look is not None:
+            self._watching.cancel()
+            self._watching = None
+            self.watch(self._look)
+        self._tasks.start(before.close(), f"leave {before.name}", finish=True)
 
     async def close(self) -> None:
         if self._watching is not None:
@@ -147,6 +162,7 @@ class SharedStore:
         """Look whenever something is told; open the watch again when it breaks."""
         failures, ending = 0, False
         while not ending:
+            end: StoreError = StoreUnreachable()
             try:
                 async with aclosing(self._engine.watch()) as told:
                     async for kept in told:
@@ -155,10 +171,14 @@ class SharedStore:
                         self._wake(kept)
                         await _looked(look)
             except StoreError as fault:
+                end = fault
                 self._notice.say(f"changes in {self._engine.name} are not told: it is looked at instead. {fault}")
-            self._watched = False
+            except Exception:  # the next watch may do better
+                log.exception("a fault of ours in the watch of %s", self._engine.name)
+            finally:
+                self._watched = False
             failures += 1
-            ending = await self._tasks.pause(min(LONGEST_BLIND, backoff.pause(failures, self._jitter())))
+            ending = await self._tasks.pause(_pause(end, failures, self._jitter()))
 
     def _wake(self, kept: Kept | None) -> None:
         """Take what was told, or have it read; wake whoever waits for news.
@@ -181,11 +201,10 @@ class SharedStore:
         heard = self.heard
         try:
             kept = await self._engine.read()
-        except StoreUnreachable as fault:
+        except StoreError as fault:
             self._failures += 1
             self._blind = fault
-            pause = min(LONGEST_BLIND, backoff.pause(self._failures, self._jitter()))
-            self._blind_until = self._clock.monotonic() + pause
+            self._blind_until = self._clock.monotonic() + _pause(fault, self._failures, self._jitter())
             raise
         self._blind, self._failures = None, 0
         return kept, heard
@@ -215,6 +234,12 @@ class SharedStore:
             await self._engine.give_back(self._who)
         except StoreError as fault:
             log.debug("the lease ends by itself: %s", fault)
+
+
+def _pause(fault: StoreError, failures: int, jitter: float) -> float:
+    """Return for how many seconds not to try: an engine that is gone comes back by itself, the rest needs a person."""
+    pause = backoff.pause(failures, jitter)
+    return min(LONGEST_BLIND, pause) if isinstance(fault, StoreUnreachable) else pause
 
 
 async def _looked(look: Callable[[], Awaitable[None]]) -> None:

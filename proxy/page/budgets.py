@@ -29,6 +29,8 @@ def _said(of: Standing) -> Iterable[str]:
         yield f"{of.left:,} of {of.limit:,} left in {span(of.rate.seconds)}"
         if of.limit < of.rate.most:
             yield f"where {of.rate.most:,} were expected"
+    if of.shared is False:
+        yield "this replica's share, while Redis can't be reached"
     if of.waiting:
         yield f"{of.waiting:,} waiting"
     if of.waits:

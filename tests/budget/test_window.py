@@ -215,3 +215,21 @@ def test_growth_that_is_due_is_nothing_where_nothing_was_learned() -> None:
     window.resize(None)
     assert window.left(1000.0) is None
     assert repr(window) == "<Window None in_flight=0 spent=0 learned=None>"
+
+
+def test_what_others_may_have_spent_comes_back_a_window_later() -> None:
+    window = Window(TEN)
+    spent(window, 3, 0.0)
+    window.take()
+    window.hold_back(30.0, 2)
+    assert window.left(30.0) == 2
+    assert window.left(60.0) == 5
+    assert window.left(90.0) == 9
+    window.hold_back(90.0, 20)
+    assert window.left(90.0) == 9, "there is not more than there is"
+
+
+def test_what_is_not_counted_holds_nothing_back() -> None:
+    window = Window(None)
+    window.hold_back(0.0, 0)
+    assert window.left(0.0) is None

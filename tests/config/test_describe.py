@@ -277,6 +277,19 @@ rate_budget: {numbers: auto, credentials: {b: sandbox, c: none}, share: 1/4, rat
     assert "    It goes last where a rate budget makes requests wait" in told
 
 
+@pytest.mark.parametrize(
+    ("share", "said"), [("", "as many parts as there were replicas, one each"), (", share: 1/4", "1/4 of it")]
+)
+def test_what_replicas_share_a_rate_by_is_told(share: str, said: str, loaded: Loaded) -> None:
+    text = f"rate_budget: {{numbers: sandbox, redis: {{url: {{env: S}}, sentinel: main}}{share}}}"
+    told = describe(loaded(text, {"PANDADOC_API_KEY": "k", "S": "redis://cache"}))
+    assert "Rate budget of credential default: all 10/1m\n" in told, "all of it, whatever the share"
+    assert (
+        "  Shared by all replicas through Redis at the URL from $S, by Sentinel for main, prefix pandadoc-proxy;"
+        f" while that can't be reached, {said}\n"
+    ) in told
+
+
 def test_a_preference_that_is_passed_on_is_not_told(loaded: Loaded) -> None:
     told = describe(loaded("rate_budget: {numbers: sandbox, prefer_wait: 0s}", {"PANDADOC_API_KEY": "k"}))
     assert "Rate budget of credential default: all 10/1m" in told

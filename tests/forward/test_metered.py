@@ -408,7 +408,8 @@ async def test_status_and_metrics_tell_how_the_budget_stands(api_key_house: Hous
         told = {each["rate"]: each for each in (await answer.json())["rate_budgets"]}
     assert told["list"] == {
         "credential": "default", "rate": "list", "most": 5, "window_seconds": 20.0, "most_now": 5, "left": 0,
-        "paused_seconds": 0.0, "waiting": 0, "waits": 0, "waited_seconds": 0.0, "refused": 2, "throttled": 0,
+        "shared": None, "paused_seconds": 0.0, "waiting": 0, "waits": 0, "waited_seconds": 0.0, "refused": 2,
+        "throttled": 0,
     }  # fmt: skip
     assert told["other"]["most"] is None
     async with house.client.get(f"{house.proxy.admin_url}/metrics") as answer:

@@ -244,9 +244,82 @@ async def test_it_is_written_down_who_minted_which_generation_and_who_has_the_le
     fleet.clock.pass_(HOUR + 1)
     asking = asyncio.create_task(fleet.ask(two))
     await until(lambda: len(fleet.redeems) == 3)
-    assert await one.store.holder() == "pod-1"
+    assert (await one.store.holder() or "").startswith("pod-1.")
     gate.set()
     assert await asking == 200
+
+
+# What one replica has learnt
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+async def test_a_path_that_is_refused_for_ever_costs_a_fleet_as_many_refreshes_as_one(fleet: Fleet, size: int) -> None:
+    """A cool-down that one replica began holds for all, and a sibling's refresh does not end it (law 3)."""
+    fleet.join(size)
+    await fleet.look()
+    assert await fleet.load() == {200}
+    for _ in range(10):
+        for replica in fleet.replicas:
+            lent = await replica.credential.current()
+            newer = await replica.credential.replacement(lent)
+            if newer is not None:
+                replica.credential.replayed(newer, refused=True)
+            await fleet.settle()
+        assert await fleet.load(1) == {200}
+        await asyncio.sleep(0.02)  # what was learnt is on its way
+        fleet.clock.pass_(0.5)
+    assert fleet.redeems.count(200) <= 3  # one more at most, where two met it before one could tell the other
+
+
+async def test_whoever_waited_for_a_dead_holder_waits_for_the_next_one_too(fleet: Fleet) -> None:
+    """Its redeem takes its time, and nobody sends another beside it: a lease ends by itself."""
+    fleet.wait = 0.2
+    fleet.join(6)
+    await fleet.lends()
+    fleet.clock.pass_(HOUR + 1)
+    fleet.record.holder, fleet.record.until = "a pod that died", fleet.clock.monotonic() + REDEEM_TIMEOUT + 5
+    assert await fleet.load() == {503}
+    gate = hold(fleet)
+    fleet.clock.pass_(REDEEM_TIMEOUT + 5.5)  # the lease ends, and the patience of all who have waited since
+    await until(lambda: len(fleet.redeems) == 2)
+    fleet.clock.pass_(3)
+    await asyncio.sleep(1.6)  # each looks again after 1.5 s at the latest
+    gate.set()
+    await until(lambda: fleet.generations == {2})
+    assert fleet.redeems == [200, 200]
+
+
+async def test_a_pause_that_the_token_endpoint_asks_for_is_kept_by_all(fleet: Fleet) -> None:
+    fleet.wait = 0.3
+    fleet.join(5)
+    await fleet.look()
+    await fleet.lends()
+    fleet.clock.pass_(HOUR + 1)
+    fleet.simulator.faults.add(Fault(path=TOKEN_PATH, status=429, headers=(("Retry-After", "250"),)))
+    for _ in range(8):
+        assert await fleet.load(1) == {503}
+        fleet.clock.pass_(25)
+    assert len(fleet.redeems) == 2
+
+
+async def test_a_refusal_is_not_believed_while_the_store_that_would_tell_is_gone(fleet: Fleet) -> None:
+    """Each refreshes by itself, and one of them has the only living pair: a login would begin a second lineage."""
+    fleet.policy, fleet.wait = Policy(alone=True), 0.5
+    one, two = fleet.join(2)
+    await fleet.lends()
+    fleet.record.reachable = False
+    fleet.clock.pass_(HOUR + 1)
+    assert await fleet.ask(one) == 200
+    assert await fleet.ask(two) == 503
+    fleet.clock.pass_(BELIEVED_AFTER + 60)
+    assert await fleet.ask(two) == 503
+    assert two.credential.state is State.EXPIRED
+    assert "the store that would tell can't be reached" in two.trouble
+    fleet.record.reachable = True
+    await until(lambda: one.credential.stored)
+    fleet.clock.pass_(40)
+    assert await fleet.load() == {200}
+    assert fleet.generations == {2}
 
 
 # An engine that is gone

@@ -29,6 +29,11 @@ def said(of: Standing) -> str:
     [
         ({}, "1,940 of 2,000 left in 60 seconds"),
         ({"rate": None, "left": None, "limit": None}, "not counted"),
+        ({"shared": True}, "1,940 of 2,000 left in 60 seconds"),
+        (
+            {"shared": False},
+            "1,940 of 2,000 left in 60 seconds, this replica&#x27;s share, while Redis can&#x27;t be reached",
+        ),
         ({"left": 3, "limit": 10}, "3 of 10 left in 60 seconds, where 2,000 were expected"),
         (
             {"paused_for": 13.0, "left": 0, "throttled": 2},

@@ -1,0 +1,136 @@
+"""A credential's budget that its replicas share through a ledger; each has its share while there is none.
+
+What is lost with the ledger is nothing but evenness: for a window, each process has what it can know to be free,
+then one of as many parts as there were replicas.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from fractions import Fraction
+from math import inf
+from typing import Final
+
+from proxy.budget.bucket import Bucket
+from proxy.budget.ledger import Ledger, LedgerUnreachable
+from proxy.budget.local import LocalBudget
+from proxy.budget.rates import Rate
+from proxy.budget.shared_bucket import SharedBucket, Way
+from proxy.tasks import Tasks
+
+LOOK_EVERY: Final = 2.0
+"""Seconds between two looks at the ledger: how many replicas there are, and what is left."""
+
+TRY_EVERY: Final = 1.0
+"""Seconds between two while it can't be reached (ledgers wait longer than that for all to come back)."""
+
+SETTLED: Final = 3.0
+"""Seconds for which a ledger must answer before it is shared by again, so that all have told what they sent: else who
+is first to ask has what others have spent. Each finds it within TRY_EVERY and the limit of a call."""
+
+log = logging.getLogger(__name__)
+
+
+class SharedBudget(LocalBudget):
+    """The shared buckets of one credential.
+
+    What changes: `_share`, by `reconfigure`; `_up`, whether the ledger is shared by, `_replicas`, how many there were
+    when it last answered, and `_heard_since`, when it began to answer again, by `look` and `_lost`; `_watched`, once
+    somebody looks; `_closed`.
+    """
+
+    def __init__(
+        self,
+        credential: str,
+        rates: Mapping[str, Rate | None],
+        now: Callable[[], float],
+        *,
+        ledger: Ledger,
+        tasks: Tasks,
+        jitter: Callable[[], float],
+        process: str,
+        answer: float,
+    ) -> None:
+        """`answer`: seconds within which a request is answered. `process` names this one among the replicas."""
+        self._credential = credential
+        self._ledger = ledger
+        self._tasks = tasks
+        self._jitter = jitter
+        self._way = Way(ledger, tasks, jitter, process, self._lost, answer)
+        self._share: Fraction | None = None
+        self._replicas = 1
+        self._up = True
+        self._heard_since = inf
+        self._watched = False
+        self._closed = False
+        self._shared: dict[str, SharedBucket] = {}
+        super().__init__(rates, now)
+
+    @property
+    def shared(self) -> bool:
+        return self._up
+
+    @property
+    def share(self) -> Fraction:
+        """What this process has while there is no ledger."""
+        return self._share or Fraction(1, self._replicas)
+
+    def reconfigure(self, rates: Mapping[str, Rate | None], share: Fraction | None) -> None:
+        """Go on with other settings, and look at the ledger from now on. `share` None: one part for each replica."""
+        self._share = share
+        self.resize(rates)
+        for bucket in self._shared.values():
+            if not bucket.shared:
+                bucket.keep_to(self.share)
+        if not self._watched:
+            self._watched = True
+            self._tasks.start(self._watch(), f"rate budget of {self._credential}")
+
+    async def look(self) -> None:
+        """Ask how all stands; where the ledger is back, go on with it."""
+        buckets = {name: each for name, each in self._shared.items() if name in self._buckets}
+        try:
+            look = await self._ledger.look({name: each.whole for name, each in buckets.items()})
+            self._replicas = max(1, look.replicas)
+            for name, seen in look.rates.items():
+                buckets[name].seen(seen, look.born[name])
+            if not self._up:
+                await self._come_back(buckets.values())
+        except LedgerUnreachable as fault:
+            self._lost(fault)
+
+    async def _come_back(self, buckets: Collection[SharedBucket]) -> None:
+        """Tell what was sent; once all others have had the time to do so, share again. Raises LedgerUnreachable."""
+        for bucket in buckets:
+            await bucket.tell_all()
+        self._heard_since = min(self._heard_since, self._now())
+        if self._now() - self._heard_since >= SETTLED:
+            self._up = True
+            for bucket in buckets:
+                bucket.share_again()
+            log.info("credential %s: the rate budget is shared again", self._credential)
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._ledger.close()
+
+    def _new(self, name: str, rate: Rate | None) -> Bucket:
+        self._shared[name] = SharedBucket(name, rate, self._now, self._way)
+        return self._shared[name]
+
+    async def _watch(self) -> None:
+        while not self._closed:
+            await self.look()
+            every = LOOK_EVERY if self._up else TRY_EVERY
+            if await self._tasks.pause(every * (0.75 + self._jitter() / 2)):
+                return
+
+    def _lost(self, fault: LedgerUnreachable) -> None:
+        """Have every bucket go on by itself."""
+        if self._up and not self._closed:
+            log.warning(
+                "credential %s: %s Each replica keeps to its share, here %s.", self._credential, fault, self.share
+            )
+        self._up, self._heard_since = False, inf
+        for bucket in self._shared.values():
+            if bucket.shared:
+                bucket.fall_back(self.share)

@@ -1,0 +1,312 @@
+"""One rate that replicas share: the line is this process's own, its head asks the ledger for what there is.
+
+So the ledger is asked as often as slots come free, however many wait. What this process sends is counted in the
+window of its share, too: when the ledger can't be reached, the line goes on by that within the same second.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import count
+from math import inf
+from typing import Final
+
+from proxy.budget.bucket import Bucket
+from proxy.budget.budget import BudgetSpent, Priority, Standing
+from proxy.budget.ledger import Ask, Ledger, LedgerUnreachable, Reply, Seen
+from proxy.budget.rates import Rate
+from proxy.tasks import Tasks
+
+ASK_AGAIN: Final = 1.0
+"""Seconds. A slot may be given back before its time, and nobody tells the others."""
+
+SPREAD: Final = 0.01
+"""Seconds between the first and the last of those that were told the same moment."""
+
+FIRST_WORD: Final = 0.25
+"""Seconds that whoever may not wait waits all the same, for the ledger to say whether there is something."""
+
+AT_ONCE: Final = 50
+"""Slots that one process takes with one question: what comes free together is for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the buckets of one credential get at the ledger."""
+
+    ledger: Ledger
+    tasks: Tasks
+    jitter: Callable[[], float]
+    process: str  # names this process among the replicas
+    lost: Callable[[LedgerUnreachable], None]
+    answer: float  # seconds within which every request is answered, as good as surely
+    numbers: Iterator[int] = field(default_factory=count)
+
+
+class SharedBucket(Bucket):
+    """Hands slots out that the ledger has granted, or those of its share while there is no ledger.
+
+    What changes, besides what a Bucket has: `_shared`, false while there is no ledger; `_flying` and `_spent`, the
+    slots that are taken, by id, and when the latter come back; `_unsaid` and `_pause`, what the ledger is still to
+    hear; `_born`, which ledger has heard the rest; `_seen`, how the rate stood when it was last asked, and `_opens`,
+    when there was to be more, for batch requests and others; `_refusals`, how often there was not enough; the tasks
+    that ask and tell. All by the verbs and the two tasks.
+    """
+
+    def __init__(self, name: str, rate: Rate | None, now: Callable[[], float], way: Way) -> None:
+        super().__init__(name, rate, now)
+        self._whole = rate
+        self._way = way
+        self._shared = True
+        self._flying: deque[str] = deque()
+        self._spent: deque[tuple[str, float]] = deque()
+        self._unsaid: dict[str, float | None] = {}
+        self._pause = 0.0
+        self._born = ""
+        self._seen: Seen | None = None
+        self._opens = {False: -inf, True: -inf}
+        self._refusals = 0
+        self._news = asyncio.Event()
+        self._asking: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<SharedBucket shared={self._shared} seen={self._seen} {super().__repr__()}>"
+
+    @property
+    def whole(self) -> Rate | None:
+        """The rate of all replicas together."""
+        return self._whole
+
+    @property
+    def shared(self) -> bool:
+        return self._shared
+
+    @property
+    def counted(self) -> bool:
+        """Whether slots are had from the ledger; what has no number only pauses with the others."""
+        return self._shared and self._whole is not None
+
+    async def take(self, priority: Priority, wait: float) -> None:
+        """Take a slot. Raises BudgetSpent."""
+        if not self.counted:
+            return await super().take(priority, wait)
+        wait = min(max(wait, FIRST_WORD), self._ends_at - self._now())
+        refusals = self._refusals
+        if not self._ahead(priority):
+            self._news.set()  # it is the head of the line
+        elif self._told_in(priority) > wait:
+            return self._refuse(priority)
+        if not await self._stand(priority, wait):
+            return self._refuse(priority)
+        self.waits += self._refusals != refusals
+        return None
+
+    def answered(self) -> None:
+        if self._whole is not None and self._flying:
+            slot, until = self._flying.popleft(), self._now() + self._whole.seconds
+            self._spent.append((slot, until))
+            self._say(slot, until)
+        self._forget()
+        super().answered()
+
+    def unused(self) -> None:
+        if self._flying:
+            self._say(self._flying.pop(), None)
+            self._news.set()
+        super().unused()
+
+    def throttled(self, wait: float) -> None:
+        super().throttled(wait)
+        self._pause = max(self._pause, wait)
+        self._tell()
+
+    def resize(self, rate: Rate | None) -> None:
+        if rate != self._whole:
+            self._whole, self._seen = rate, None
+        self._news.set()
+        if self._shared:  # else by `keep_to`, which knows the share
+            super().resize(rate)
+
+    def standing(self) -> Standing:
+        own = super().standing()._replace(shared=self._shared)
+        if not self.counted or self._seen is None:
+            return own
+        paused = max(self._seen.paused, own.paused_for)
+        left = 0 if paused else self._seen.left
+        opens = 0.0 if left else max(paused, self._told_in(Priority.INTERACTIVE))
+        return own._replace(rate=self._whole, left=left, limit=self._seen.limit, paused_for=paused, opens_in=opens)
+
+    # With the ledger, and without
+
+    def seen(self, seen: Seen, born: str) -> None:
+        """Note how the rate stands for all, without having asked for a slot."""
+        self._seen = seen
+        self._know(born)
+        if self._whole is None and seen.paused:
+            self._window.throttled(self._now(), seen.paused)
+
+    def fall_back(self, share: Fraction) -> None:
+        """Go on with this part of the rate; of what was left for all, it has no more than that either."""
+        self._shared = False
+        self.keep_to(share, None if self._seen is None else int(self._seen.left * share))
+
+    def keep_to(self, share: Fraction, left: int | None = None) -> None:
+        """Have no more than this part of the rate, but one at least; and `left` at this moment."""
+        rate = self._whole
+        if rate is not None:
+            limit = rate.most if self._seen is None else self._seen.limit
+            rate = Rate(max(1, int(limit * share)), rate.seconds)
+        self._window.resize(rate)
+        if left is not None:
+            self._window.hold_back(self._now(), left)
+        self._serve()
+
+    async def tell_all(self) -> None:
+        """Tell the ledger what was sent without it. Raises LedgerUnreachable."""
+        self._unsaid |= self._all_taken()
+        self._pause = 0.0  # it would teach by what few have told so far
+        await self._hear_out()
+
+    def share_again(self) -> None:
+        """Go on with the ledger."""
+        self._shared = True
+        self._unsaid |= self._all_taken()  # with what was sent since it was told
+        self._tell()
+        self._serve()
+
+    # The line
+
+    def _take(self, now: float) -> None:
+        if self._whole is not None:
+            self._flying.append(self._id())
+        super()._take(now)
+
+    def _serve(self) -> None:
+        if not self.counted:
+            super()._serve()
+        elif self.waiting and self._asking is None:
+            self._asking = self._way.tasks.start(self._ask(), f"ask for {self.name}")
+
+    def _refuse(self, priority: Priority) -> None:
+        self.refused += 1
+        raise BudgetSpent(self._whole, self._told_in(priority) or ASK_AGAIN)
+
+    def _told_in(self, priority: Priority) -> float:
+        """Return in how many seconds a newcomer's turn may come, by what the ledger has said."""
+        now, turns = self._now(), 0.0
+        if self._whole is not None and self._seen is not None:
+            turns = self._ahead(priority) // self._seen.limit * self._whole.seconds
+        return turns + max(0.0, self._opens[priority is Priority.BATCH] - now, self._window.paused_for(now))
+
+    async def _ask(self) -> None:
+        """Ask for those who wait, for the first of them first, until nobody does."""
+        try:
+            while self.waiting and self.counted:
+                self._news.clear()
+                paused = self._window.paused_for(self._now())
+                wait = min(paused, ASK_AGAIN) if paused else await self._asked()
+                if wait:
+                    self._refusals += 1
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(wait + SPREAD * self._way.jitter()):
+                            await self._news.wait()
+        except LedgerUnreachable as fault:
+            self._way.lost(fault)
+        finally:
+            self._asking = None
+        self._serve()
+
+    async def _asked(self) -> float:
+        """Ask once; return in how many seconds to ask again, 0 for at once. Raises LedgerUnreachable."""
+        assert self._whole is not None  # noqa: S101 - `counted`
+        first = [*self._lines[Priority.AGAIN], *self._lines[Priority.INTERACTIVE]]
+        batch = not first
+        wanted = min(AT_ONCE, len(first) or len(self._lines[Priority.BATCH]))
+        ids = tuple(self._id() for _ in range(wanted))
+        knows = self._born if self._flying or self._spent else ""
+        try:
+            reply = await self._way.ledger.take(self.name, self._whole, Ask(ids, batch, knows))
+        except LedgerUnreachable:
+            self._unsaid |= dict.fromkeys(ids)  # it may have been done
+            raise
+        self._hand_out(ids[: reply.granted], batch=batch)
+        self._note(reply, batch=batch)
+        return 0.0 if reply.granted == wanted else min(reply.wait, ASK_AGAIN)
+
+    def _hand_out(self, slots: tuple[str, ...], *, batch: bool) -> None:
+        priorities = (Priority.BATCH,) if batch else (Priority.AGAIN, Priority.INTERACTIVE)
+        for slot in slots:
+            line = next((self._lines[each] for each in priorities if self._lines[each]), None)
+            if line is None:  # they went away while the ledger was asked
+                self._say(slot, None)
+                continue
+            waiter, _ = line.popitem(last=False)
+            self._window.take()
+            self._flying.append(slot)
+            waiter.set_result(True)
+
+    def _note(self, reply: Reply, *, batch: bool) -> None:
+        self._seen = reply.seen
+        self._opens[batch] = self._now() + reply.wait
+        self._know(reply.born)
+
+    def _know(self, born: str) -> None:
+        """Tell all anew where the ledger has lost it."""
+        if self._born and born != self._born:
+            self._unsaid |= self._all_taken()
+            self._tell()
+        self._born = born or self._born
+
+    # What the ledger is told, behind the requests
+
+    def _say(self, slot: str, until: float | None) -> None:
+        if self._shared:  # else all is told when it is back
+            self._unsaid[slot] = until
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._shared and self._telling is None:
+            self._telling = self._way.tasks.start(self._hear(), f"tell of {self.name}", finish=True)
+
+    async def _hear(self) -> None:
+        try:
+            await self._hear_out()
+        except LedgerUnreachable as fault:
+            self._way.lost(fault)
+        finally:
+            self._telling = None
+
+    async def _hear_out(self) -> None:
+        """Tell all that there is to be told, in order. Raises LedgerUnreachable."""
+        while self._unsaid or self._pause:
+            said, self._unsaid = self._unsaid, {}
+            pause, self._pause = self._pause, 0.0
+            now = self._now()
+            slots = {slot: None if until is None else max(0.001, until - now) for slot, until in said.items()}
+            try:
+                if self._whole is not None and slots:
+                    await self._way.ledger.tell(self.name, self._whole, slots)
+                if pause:
+                    await self._way.ledger.throttled(self.name, self._whole, pause)
+            except LedgerUnreachable:
+                self._unsaid = said | self._unsaid
+                self._pause = max(pause, self._pause)
+                raise
+
+    def _all_taken(self) -> dict[str, float]:
+        """Return every slot that this process has, and until when at the latest."""
+        self._forget()
+        window = 0.0 if self._whole is None else self._whole.seconds
+        return dict.fromkeys(self._flying, self._now() + self._way.answer + window) | dict(self._spent)
+
+    def _forget(self) -> None:
+        now = self._now()
+        while self._spent and self._spent[0][1] <= now:
+            self._spent.popleft()
+
+    def _id(self) -> str:
+        return f"{self._way.process}:{next(self._way.numbers)}"

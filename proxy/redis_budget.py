@@ -1,0 +1,273 @@
+"""What replicas share of a rate budget, in a Redis or a Valkey.
+
+    PREFIX:{USER}:rates:replicas      who has looked lately: a sorted set, by when each is forgotten
+    PREFIX:{USER}:rates:NAME:slots    the slots that are taken: a sorted set, by when each comes back
+    PREFIX:{USER}:rates:NAME:line     processes in which an interactive request waits, by when that is forgotten
+    PREFIX:{USER}:rates:NAME:state    a hash: the pause after a 429 and what it has taught, when batch requests are due
+
+The braces keep all of a user's in one slot of a cluster. Time is Redis's own, in milliseconds, so clocks need not
+agree. USER is a hash, never the key that it is made of. EVAL and not EVALSHA, as for the record (redis_engine).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from math import ceil
+from typing import Any, Final
+
+from proxy.budget.ledger import Ask, LedgerUnreachable, Look, Reply, Seen
+from proxy.budget.pace import SLACK
+from proxy.budget.rates import Rate
+from proxy.budget.window import GROWTH
+from proxy.credential.redis_address import BadAddress, parse
+from proxy.credential.redis_client import RedisClient, Way
+from proxy.credential.redis_faults import RAISED, not_here, translated
+from proxy.secrets import Secret, SecretUnavailable
+
+LIMIT: Final = 1.0
+"""Seconds for one call: so long a request waits at most before its process goes on by itself."""
+
+FORGOTTEN: Final = 10
+"""Seconds after which a replica that has not looked is none any more (shared.LOOK_EVERY)."""
+
+QUIET: Final = 3000
+"""Milliseconds without a slot after all data was lost, until all have told what they sent (shared.LOOK_EVERY)."""
+
+WAITS: Final = 1500
+"""Milliseconds for which a process is believed to have somebody waiting (shared_bucket.ASK_AGAIN)."""
+
+KEPT: Final = 3_600_000
+"""Milliseconds for which a rate that nobody asks for is remembered."""
+
+NOW: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+LIMITS: Final = f"""
+local function limit_of(state, most, window)
+  local known = redis.call('HMGET', state, 'learned', 'grows')
+  local learned = tonumber(known[1])
+  if not learned then return most end
+  if now < tonumber(known[2]) then return math.min(learned, most) end
+  learned = math.floor(learned * {GROWTH}) + 1
+  if learned >= most then
+    redis.call('HDEL', state, 'learned', 'grows')
+    return most
+  end
+  redis.call('HSET', state, 'learned', learned, 'grows', now + window)
+  return learned
+end
+local function taken_of(slots)
+  redis.call('ZREMRANGEBYSCORE', slots, '-inf', now)
+  return redis.call('ZCARD', slots)
+end
+"""
+
+TAKE: Final = f"""
+{NOW}
+{LIMITS}
+local slots, state, line = KEYS[1], KEYS[2], KEYS[3]
+local most, window, answer = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local batch, wanted = ARGV[5] == '1', #ARGV - 6
+local known = redis.call('HMGET', state, 'born', 'quiet', 'paused', 'due')
+local born, quiet, paused, due = known[1], tonumber(known[2]) or 0, tonumber(known[3]) or 0, tonumber(known[4]) or 0
+if not born then
+  born = time[1] .. '.' .. time[2]
+  if ARGV[6] ~= '' then quiet = now + {QUIET} end
+  redis.call('HSET', state, 'born', born, 'quiet', quiet)
+end
+local limit, taken = limit_of(state, most, window), taken_of(slots)
+local shut, slack, waiting = math.max(quiet, paused) - now, window / {SLACK}, 0
+if batch then
+  redis.call('ZREMRANGEBYSCORE', line, '-inf', now)
+  waiting = redis.call('ZCARD', line)
+end
+local granted = 0
+while granted < wanted and shut <= 0 and waiting == 0 and taken < limit and not (batch and due - now > slack) do
+  granted = granted + 1
+  taken = taken + 1
+  due = math.max(due, now) + window / limit
+  redis.call('ZADD', slots, now + window + answer, ARGV[6 + granted])
+end
+if granted > 0 then
+  redis.call('HSET', state, 'due', string.format('%.3f', due))
+  redis.call('PEXPIRE', slots, window + answer)
+end
+redis.call('PEXPIRE', state, {KEPT})
+local wait = 0
+if granted < wanted then
+  wait = math.max(1, shut)
+  if taken >= limit then
+    local first = redis.call('ZRANGE', slots, taken - limit, taken - limit, 'WITHSCORES')
+    wait = math.max(wait, math.min(window, tonumber(first[2]) - now))
+  end
+  if batch then
+    wait = math.max(wait, due - slack - now, waiting > 0 and 20 or 0)
+  else
+    redis.call('ZADD', line, now + {WAITS}, ARGV[1])
+    redis.call('PEXPIRE', line, {WAITS})
+  end
+elseif not batch then
+  redis.call('ZREM', line, ARGV[1])
+end
+return {{granted, math.ceil(wait), math.max(0, limit - taken), limit, math.max(0, paused - now), born}}
+"""
+
+TELL: Final = f"""
+{NOW}
+for i = 2, #ARGV, 2 do
+  local left = tonumber(ARGV[i + 1])
+  if left > 0 then redis.call('ZADD', KEYS[1], now + left, ARGV[i]) else redis.call('ZREM', KEYS[1], ARGV[i]) end
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
+"""
+
+THROTTLED: Final = f"""
+{NOW}
+{LIMITS}
+local slots, state, most, window, wait = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local paused = math.max(now + wait, tonumber(redis.call('HGET', state, 'paused')) or 0)
+redis.call('HSET', state, 'paused', paused)
+if most > 0 then
+  local limit, taken = limit_of(state, most, window), taken_of(slots)
+  local first = redis.call('ZRANGE', slots, 0, 0, 'WITHSCORES')
+  if first[1] then redis.call('ZADD', slots, math.min(tonumber(first[2]), now + wait), first[1]) end
+  local learned = math.max(1, math.min(taken, limit))
+  redis.call('HSET', state, 'learned', learned, 'grows', now + math.max(wait, window))
+end
+redis.call('PEXPIRE', state, {KEPT})
+return 1
+"""
+
+LOOK: Final = f"""
+{NOW}
+{LIMITS}
+redis.call('ZADD', KEYS[1], now + {FORGOTTEN * 1000}, ARGV[1])
+redis.call('PEXPIRE', KEYS[1], {FORGOTTEN * 1000})
+local told = {{taken_of(KEYS[1])}}
+for i = 2, #ARGV, 2 do
+  local slots, state, most = KEYS[i], KEYS[i + 1], tonumber(ARGV[i])
+  local paused = tonumber(redis.call('HGET', state, 'paused')) or 0
+  local limit = most > 0 and limit_of(state, most, tonumber(ARGV[i + 1])) or 0
+  table.insert(told, math.max(0, limit - taken_of(slots)))
+  table.insert(told, limit)
+  table.insert(told, math.max(0, paused - now))
+  table.insert(told, redis.call('HGET', state, 'born') or '')
+end
+return told
+"""
+
+
+class RedisLedger:
+    """Keeps who has taken what of one user's rates.
+
+    What changes: `_client` and `_opened`, the URL that it was made for, by `_connected` and `close`; `_closed`, for
+    good; `_base`, what the keys begin with, by `look`, for a key that is replaced is another user's, as far as can be
+    known.
+    """
+
+    def __init__(
+        self,
+        url: Callable[[], Awaitable[Secret]],
+        user: Callable[[], Awaitable[str]],
+        *,
+        prefix: str,
+        way: Way,
+        process: str,
+        answer: float,
+    ) -> None:
+        """`url` and `user` may raise SecretUnavailable. `answer`: seconds within which requests are answered."""
+        self._url = url
+        self._user = user
+        self._prefix = prefix
+        self._way = way
+        self._process = process
+        self._answer = answer
+        self._client: RedisClient | None = None
+        self._opened: Secret | None = None
+        self._closed = False
+        self._base = ""
+        self.name = "Redis"
+
+    def __repr__(self) -> str:
+        return f"<RedisLedger {self.name} prefix {self._prefix}>"
+
+    async def take(self, name: str, rate: Rate, ask: Ask) -> Reply:
+        numbers = (rate.most, _ms(rate.seconds), _ms(self._answer), int(ask.batch))
+        granted, wait, left, limit, paused, born = await self._run(
+            TAKE, (name,), ("slots", "state", "line"), self._process, *numbers, ask.born, *ask.ids
+        )
+        return Reply(granted, wait / 1000, Seen(left, limit, paused / 1000), born.decode())
+
+    async def tell(self, name: str, rate: Rate, slots: Mapping[str, float | None]) -> None:
+        told = [word for slot, left in slots.items() for word in (slot, 0 if left is None else _ms(left))]
+        await self._run(TELL, (name,), ("slots",), _ms(rate.seconds + self._answer), *told)
+
+    async def throttled(self, name: str, rate: Rate | None, wait: float) -> None:
+        await self._run(THROTTLED, (name,), ("slots", "state"), *_numbers(rate), _ms(wait))
+
+    async def look(self, rates: Mapping[str, Rate | None]) -> Look:
+        self._base = ""
+        numbers = [number for rate in rates.values() for number in _numbers(rate)]
+        replicas, *told = await self._run(
+            LOOK, tuple(rates), ("slots", "state"), self._process, *numbers, replicas=True
+        )
+        each = list(zip(rates, told[::4], told[1::4], told[2::4], told[3::4], strict=True))
+        seen = {name: Seen(left, limit, paused / 1000) for name, left, limit, paused, _ in each}
+        return Look(replicas, seen, {name: born.decode() for name, *_, born in each})
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        client, self._client, self._opened = self._client, None, None
+        if client is not None:
+            try:
+                async with asyncio.timeout(LIMIT):
+                    await client.close()
+            except RAISED:
+                return  # it is gone, which was wanted
+
+    async def _run(
+        self, script: str, names: tuple[str, ...], of: tuple[str, ...], *args: str | int, replicas: bool = False
+    ) -> Any:
+        """Run a script on these keys of each name. Raises LedgerUnreachable."""
+        try:
+            async with asyncio.timeout(LIMIT):
+                self._base = self._base or f"{self._prefix}:{{{await self._user()}}}:rates"
+                keys = [f"{self._base}:replicas"] if replicas else []
+                keys += [f"{self._base}:{name}:{each}" for name in names for each in of]
+                redis = await self._connected()
+                return await redis.eval(script, len(keys), *keys, *args)
+        except TimeoutError:
+            raise LedgerUnreachable(f"{self.name} does not answer within {LIMIT:g} s.") from None
+        except SecretUnavailable as fault:
+            raise LedgerUnreachable(f"{self.name} can't be reached: {fault}.") from fault
+        except BadAddress as fault:
+            raise LedgerUnreachable(f"The URL of Redis can't be used: {fault}.") from None
+        except RAISED as fault:
+            if not_here(fault):  # another may stand behind the same name by now
+                await self._disconnect()
+            raise LedgerUnreachable(str(translated(fault, self.name))) from fault
+
+    async def _connected(self) -> Any:
+        """Return the client; make it anew if the URL is another one by now."""
+        url = await self._url()
+        if self._closed:
+            raise LedgerUnreachable(f"{self.name} is not asked any more.")
+        if self._client is None or url != self._opened:
+            address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
+            await self._disconnect()
+            self._client, self._opened = RedisClient(address, self._way), url
+            self.name = f"Redis at {address}"
+        return self._client.redis
+
+
+def _ms(seconds: float) -> int:
+    return max(1, ceil(seconds * 1000))
+
+
+def _numbers(rate: Rate | None) -> tuple[int, int]:
+    return (0, 0) if rate is None else (rate.most, _ms(rate.seconds))

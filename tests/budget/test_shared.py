@@ -1,0 +1,330 @@
+"""Replicas in one process that share a rate: with a ledger, without one, and from one to the other."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import pytest
+from budget.ledger_contract import ANSWER
+from ledgers import Account, MemoryLedger
+from rig import until
+
+from proxy.budget.budget import BudgetSpent, Priority
+from proxy.budget.local import LocalSlot
+from proxy.budget.rates import Rate
+from proxy.budget.shared import SharedBudget
+from proxy.tasks import Tasks
+
+TEN = Rate(10, 60.0)
+QUICK = Rate(10, 0.5)
+
+
+@dataclass
+class Replicas:
+    """Makes replicas' budgets of one account."""
+
+    account: Account = field(default_factory=Account)
+    tasks: Tasks = field(default_factory=Tasks)
+    made: list[SharedBudget] = field(default_factory=list)
+
+    async def __call__(self, rate: Rate | None = TEN, share: Fraction | None = None) -> SharedBudget:
+        process = f"replica-{len(self.made)}"
+        budget = SharedBudget(
+            "default",
+            {"list": rate, "other": None},
+            time.monotonic,
+            ledger=MemoryLedger(self.account, process, ANSWER),
+            tasks=self.tasks,
+            jitter=lambda: 0.0,
+            process=process,
+            answer=ANSWER,
+        )
+        budget.reconfigure({"list": rate, "other": None}, share)
+        self.made.append(budget)
+        for each in self.made * 2:  # so that all know of each other
+            await each.look()
+        return budget
+
+
+@pytest.fixture
+async def replicas() -> AsyncIterator[Replicas]:
+    made = Replicas()
+    yield made
+    await made.tasks.drain(1)
+
+
+async def take(of: SharedBudget, priority: Priority = Priority.INTERACTIVE, wait: float = 5.0) -> LocalSlot:
+    return await of.take("list", priority, wait)
+
+
+async def spend(of: SharedBudget, number: int) -> int:
+    """Have so many requests answered, as far as they get a slot at once; return how many did."""
+    got = await asyncio.gather(*(take(of, wait=0.05) for _ in range(number)), return_exceptions=True)
+    slots = [slot for slot in got if isinstance(slot, LocalSlot)]
+    assert {type(each) for each in got} <= {LocalSlot, BudgetSpent}
+    for slot in slots:
+        slot.answered()
+    return len(slots)
+
+
+def waiting(of: SharedBudget) -> int:
+    return of.standing("list").waiting
+
+
+async def test_replicas_have_one_rate_together(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    assert await spend(here, 7) == 7
+    assert await spend(there, 7) == 3
+    assert await spend(here, 7) == 0
+    assert (here.standing("list").left, here.standing("list").rate, here.shared) == (0, TEN, True)
+
+
+async def test_a_slot_given_back_serves_who_waits_in_this_process_at_once_and_elsewhere_soon(
+    replicas: Replicas,
+) -> None:
+    here, there = await replicas(), await replicas()
+    slots = [await take(here) for _ in range(10)]
+    waits = asyncio.create_task(take(here, wait=60))
+    await until(lambda: waiting(here) == 1)
+    slots.pop().unused()
+    async with asyncio.timeout(0.5):
+        await waits
+    elsewhere = asyncio.create_task(take(there, wait=60))
+    await until(lambda: waiting(there) == 1)
+    slots.pop().unused()
+    async with asyncio.timeout(3):
+        await elsewhere
+
+
+async def test_who_is_served_before_others_waits_for_nothing_that_they_were_told(replicas: Replicas) -> None:
+    """The head of the line sleeps until a batch request is due; a person who comes meanwhile is asked for at once."""
+    here = await replicas()
+    await take(here)
+    robot = asyncio.create_task(take(here, Priority.BATCH, 60))
+    await until(lambda: waiting(here) == 1)
+    await asyncio.sleep(0.05)  # until it has been refused; if it was not yet, nothing is shown, and nothing fails
+    async with asyncio.timeout(0.5):
+        await take(here)
+    robot.cancel()
+
+
+async def test_robots_wait_while_people_do_anywhere(replicas: Replicas) -> None:
+    people, robots = await replicas(QUICK), await replicas(QUICK)
+    assert await spend(robots, 10) == 10
+    order: list[str] = []
+
+    async def one(of: SharedBudget, name: str, priority: Priority) -> None:
+        slot = await take(of, priority, 20)
+        order.append(name)
+        slot.answered()
+
+    tasks = [asyncio.create_task(one(robots, "robot", Priority.BATCH)) for _ in range(5)]
+    tasks += [asyncio.create_task(one(people, "person", Priority.INTERACTIVE)) for _ in range(15)]
+    await asyncio.gather(*tasks)
+    assert order[:15].count("person") >= 14
+
+
+async def test_however_many_wait_the_ledger_is_asked_as_often_as_slots_come_free(replicas: Replicas) -> None:
+    here = await replicas(QUICK)
+    await spend(here, 10)
+    replicas.account.calls.clear()
+    crowd = [asyncio.create_task(take(here, wait=20)) for _ in range(300)]
+    done: set[asyncio.Task[LocalSlot]] = set()
+    while len(done) < 30:
+        done, _ = await asyncio.wait(crowd, timeout=0.01)
+        for each in done:
+            each.result().answered()
+    for each in crowd:
+        each.cancel()
+    assert replicas.account.calls["take"] < 60
+
+
+async def test_who_leaves_while_the_ledger_is_asked_takes_nothing_with_him(replicas: Replicas) -> None:
+    here = await replicas()
+    leavers = [asyncio.create_task(take(here)) for _ in range(10)]
+    await asyncio.sleep(0)
+    for each in leavers:
+        each.cancel()
+    await asyncio.gather(*leavers, return_exceptions=True)
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 0)
+    assert waiting(here) == 0
+    assert await spend(here, 10) == 10
+
+
+async def test_who_cant_be_served_in_time_is_refused_and_told_when(replicas: Replicas) -> None:
+    here = await replicas(Rate(10, 20.0))
+    await spend(here, 10)
+    with pytest.raises(BudgetSpent) as caught:
+        await take(here, wait=0.1)
+    assert 18 < caught.value.opens_in <= 20
+    assert caught.value.rate == Rate(10, 20.0)
+    waits = asyncio.create_task(take(here, wait=30))
+    await until(lambda: waiting(here) == 1)
+    began = time.monotonic()
+    with pytest.raises(BudgetSpent):
+        await take(here, wait=10)
+    assert time.monotonic() - began < 1, "at once, for another is before him"
+    waits.cancel()
+
+
+async def test_who_may_not_wait_waits_for_the_ledgers_word(replicas: Replicas) -> None:
+    here = await replicas()
+    slots = [await take(here, wait=0.0) for _ in range(10)]
+    assert len(slots) == 10
+    with pytest.raises(BudgetSpent):
+        await take(here, wait=0.0)
+
+
+async def test_only_those_are_counted_as_waiting_who_were_not_served_at_once(replicas: Replicas) -> None:
+    here = await replicas(QUICK)
+    assert await spend(here, 10) == 10
+    assert here.standing("list").waits == 0
+    (await take(here)).answered()
+    assert here.standing("list").waits == 1
+
+
+async def test_a_429_pauses_every_replica(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    slot = await take(here)
+    slot.unused()
+    here.throttled("list", 0.4)
+    await until(lambda: replicas.account.calls["throttled"] == 1)
+    began = time.monotonic()
+    (await take(there)).answered()
+    assert time.monotonic() - began > 0.2
+    assert there.standing("list").limit == 1
+
+
+async def test_a_429_for_what_has_no_number_pauses_every_replica_that_has_looked(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    (await here.take("other", Priority.INTERACTIVE, 1)).answered()
+    here.throttled("other", 30.0)
+    await until(lambda: replicas.account.calls["throttled"] == 1)
+    await there.look()
+    with pytest.raises(BudgetSpent):
+        await there.take("other", Priority.INTERACTIVE, 1)
+
+
+async def test_without_a_ledger_each_has_its_share_of_what_was_left_and_it_is_told_once(
+    replicas: Replicas, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = await replicas(), await replicas()
+    await spend(here, 4)
+    await there.look()
+    replicas.account.reachable = False
+    with caplog.at_level(logging.INFO):
+        assert await spend(here, 10) == 1, "five are its share, four of which it has spent"
+        assert await spend(there, 10) == 3, "half of six, for it can't know who has the others"
+        await there.look()
+    assert [record.getMessage() for record in caplog.records] == [
+        "credential default: The test's memory does not answer. Each replica keeps to its share, here 1/2."
+    ] * 2
+    assert (here.shared, here.standing("list").shared, here.standing("list").rate) == (False, False, Rate(5, 60.0))
+
+
+async def test_who_waits_while_the_ledger_goes_away_is_served_by_the_share(replicas: Replicas) -> None:
+    here = await replicas(QUICK, Fraction(1, 5))
+    await spend(here, 10)
+    crowd = [asyncio.create_task(take(here, wait=20)) for _ in range(4)]
+    await until(lambda: waiting(here) == 4)
+    replicas.account.reachable = False
+    began = time.monotonic()
+    for each in crowd[:2]:
+        (await each).answered()
+    assert waiting(here) == 2
+    for each in crowd[2:]:
+        (await each).answered()
+    assert time.monotonic() - began > QUICK.seconds, "two in a window"
+    assert not here.shared
+
+
+async def test_who_waits_for_the_share_while_the_ledger_comes_back_is_served_by_that(replicas: Replicas) -> None:
+    here = await replicas(Rate(10, 30.0), Fraction(1, 10))
+    replicas.account.reachable = False
+    assert await spend(here, 1) == 1
+    crowd = [asyncio.create_task(take(here, wait=600)) for _ in range(5)]
+    await until(lambda: waiting(here) == 5)
+    replicas.account.reachable = True
+    async with asyncio.timeout(15):
+        await asyncio.gather(*crowd)
+    assert here.shared
+
+
+async def test_what_was_sent_without_the_ledger_counts_when_it_is_back(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    replicas.account.reachable = False
+    flying = await take(here)
+    assert await spend(here, 10) == 4
+    assert await spend(there, 10) == 5
+    replicas.account.reachable = True
+    await until(lambda: here.shared and there.shared, 20)
+    assert await spend(there, 10) == 0
+    flying.unused()
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 9)
+    assert await spend(there, 10) == 1
+
+
+async def test_a_ledger_that_has_lost_all_is_told_all_again(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    assert (await spend(here, 4), await spend(there, 3)) == (4, 3)
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 7)
+    replicas.account.lose()
+    last = [asyncio.create_task(take(each, wait=3)) for each in (here, there, here, there)]
+    done, late = await asyncio.wait(last, timeout=2)
+    assert len(done) == 3
+    assert replicas.account.of("list").taken(time.monotonic()) == 10
+    for each in late:
+        each.cancel()
+
+
+async def test_a_ledger_that_has_lost_all_is_told_by_those_who_ask_for_nothing(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    assert (await spend(here, 4), await spend(there, 3)) == (4, 3)
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 7)
+    await there.look()
+    replicas.account.lose()
+    waits = asyncio.create_task(take(here, wait=5))
+    await until(lambda: replicas.account.of("list").born != "")
+    await there.look()
+    (await waits).answered()
+    assert await spend(here, 10) == 2
+
+
+async def test_another_rate_goes_on_with_what_was_sent(replicas: Replicas) -> None:
+    here = await replicas()
+    assert await spend(here, 10) == 10
+    here.reconfigure({"list": Rate(12, 60.0), "other": None}, None)
+    assert await spend(here, 10) == 2
+
+
+async def test_another_share_counts_at_once_where_there_is_no_ledger_and_the_rate_is_none_ones_own(
+    replicas: Replicas,
+) -> None:
+    here = await replicas(TEN, Fraction(1, 5))
+    replicas.account.reachable = False
+    assert await spend(here, 10) == 2
+    for share, more in ((Fraction(1, 5), 0), (Fraction(1, 2), 3)):
+        here.reconfigure({"list": TEN, "other": None}, share)
+        assert await spend(here, 10) == more
+
+
+async def test_a_number_for_what_had_none_is_shared_from_then_on(replicas: Replicas) -> None:
+    here, there = await replicas(None), await replicas(None)
+    assert await spend(here, 30) == 30
+    for each in (here, there):
+        each.reconfigure({"list": TEN, "other": None}, None)
+    assert await spend(here, 7) == 7
+    assert await spend(there, 7) == 3
+
+
+async def test_an_end_sends_away_who_still_waits(replicas: Replicas) -> None:
+    here = await replicas()
+    await spend(here, 10)
+    waits = asyncio.create_task(take(here, wait=60))
+    await until(lambda: waiting(here) == 1)
+    here.end(0.1)
+    with pytest.raises(BudgetSpent):
+        await waits

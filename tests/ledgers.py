@@ -1,0 +1,134 @@
+"""A ledger in this process's memory: what the script in Redis does, for replicas in one process."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final
+
+from proxy.budget.ledger import Ask, LedgerUnreachable, Look, Reply, Seen
+from proxy.budget.pace import Pace
+from proxy.budget.rates import Rate
+from proxy.budget.window import GROWTH
+
+QUIET: Final = 1.0
+"""Seconds without a slot after all was lost."""
+
+GENERATIONS: Final = count(1)
+
+
+@dataclass
+class Kept:
+    """One rate, for all."""
+
+    born: str = ""
+    slots: dict[str, float] = field(default_factory=dict)  # until when each is taken
+    line: dict[str, float] = field(default_factory=dict)  # until when each process is believed to wait
+    pace: Pace = field(default_factory=Pace)
+    quiet: float = 0.0
+    paused: float = 0.0
+    learned: int | None = None
+    grows: float = 0.0
+
+    def limit(self, rate: Rate, now: float) -> int:
+        if self.learned is not None and now >= self.grows:
+            grown = int(self.learned * GROWTH) + 1
+            self.learned, self.grows = (grown, now + rate.seconds) if grown < rate.most else (None, 0.0)
+        return rate.most if self.learned is None else min(self.learned, rate.most)
+
+    def taken(self, now: float) -> int:
+        self.slots = {slot: until for slot, until in self.slots.items() if until > now}
+        return len(self.slots)
+
+
+@dataclass
+class Account:
+    """What replicas share. A test changes `reachable`, and calls `lose`."""
+
+    rates: dict[str, Kept] = field(default_factory=dict)
+    replicas: dict[str, float] = field(default_factory=dict)
+    reachable: bool = True
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def lose(self) -> None:
+        self.rates.clear()
+        self.replicas.clear()
+
+    def of(self, name: str) -> Kept:
+        return self.rates.setdefault(name, Kept())
+
+
+class MemoryLedger:
+    """One replica's way to the account."""
+
+    def __init__(self, account: Account, process: str, answer: float) -> None:
+        self._account = account
+        self._process = process
+        self._answer = answer
+
+    async def take(self, name: str, rate: Rate, ask: Ask) -> Reply:
+        kept, now = self._called("take").of(name), time.monotonic()
+        if not kept.born:
+            kept.born, kept.quiet = str(next(GENERATIONS)), now + QUIET if ask.born else 0.0
+        kept.line = {process: until for process, until in kept.line.items() if until > now}
+        limit, taken, granted = kept.limit(rate, now), kept.taken(now), 0
+        shut = max(kept.quiet, kept.paused) - now
+        for slot in ask.ids if shut <= 0 and not (ask.batch and kept.line) else ():
+            if taken + granted >= limit or (ask.batch and kept.pace.opens_in(now, rate.seconds)):
+                break
+            kept.slots[slot] = now + rate.seconds + self._answer
+            kept.pace.went(now, rate.seconds / limit)
+            granted += 1
+        wait = 0.0
+        if granted < len(ask.ids):
+            wait = max(0.001, shut)
+            if taken + granted >= limit:
+                first = sorted(kept.slots.values())[taken + granted - limit]
+                wait = max(wait, min(rate.seconds, first - now))
+            if ask.batch:
+                wait = max(wait, kept.pace.opens_in(now, rate.seconds), 0.02 if kept.line else 0.0)
+            else:
+                kept.line[self._process] = now + 1.5
+        elif not ask.batch:
+            kept.line.pop(self._process, None)
+        seen = Seen(max(0, limit - taken - granted), limit, max(0.0, kept.paused - now))
+        return Reply(granted, wait, seen, kept.born)
+
+    async def tell(self, name: str, rate: Rate, slots: Mapping[str, float | None]) -> None:  # noqa: ARG002 - it keeps no time but that of each slot
+        kept, now = self._called("tell").of(name), time.monotonic()
+        for slot, left in slots.items():
+            if left is None:
+                kept.slots.pop(slot, None)
+            else:
+                kept.slots[slot] = now + left
+
+    async def throttled(self, name: str, rate: Rate | None, wait: float) -> None:
+        kept, now = self._called("throttled").of(name), time.monotonic()
+        kept.paused = max(kept.paused, now + wait)
+        if rate is not None:
+            limit, taken = kept.limit(rate, now), kept.taken(now)
+            if kept.slots:
+                first = min(kept.slots, key=lambda slot: kept.slots[slot])
+                kept.slots[first] = min(kept.slots[first], now + wait)
+            kept.learned, kept.grows = max(1, min(taken, limit)), now + max(wait, rate.seconds)
+
+    async def look(self, rates: Mapping[str, Rate | None]) -> Look:
+        account, now = self._called("look"), time.monotonic()
+        account.replicas[self._process] = now + 10
+        seen: dict[str, Seen] = {}
+        for name, rate in rates.items():
+            kept = account.of(name)
+            limit = 0 if rate is None else kept.limit(rate, now)
+            seen[name] = Seen(max(0, limit - kept.taken(now)), limit, max(0.0, kept.paused - now))
+        replicas = sum(until > now for until in account.replicas.values())
+        return Look(replicas, seen, {name: account.of(name).born for name in rates})
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _called(self, what: str) -> Account:
+        self._account.calls[what] += 1
+        if not self._account.reachable:
+            raise LedgerUnreachable("The test's memory does not answer.")
+        return self._account

@@ -1,0 +1,88 @@
+"""A shared budget in a running proxy: how it goes on without its Redis, and by what replicas know their user."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from conftest import HouseMaker, merge
+from rig import House, until
+
+from proxy.clock import SystemClock
+from proxy.compose_budget import BudgetParts
+from proxy.config import load
+from proxy.secret_reader import SecretReader
+from proxy.tasks import Tasks
+
+LIST: Final = "/public/v1/documents"
+NOBODY: Final = {"url": "redis://127.0.0.1:1"}
+
+
+def budget(**more: Any) -> dict[str, Any]:
+    return {"rate_budget": {"numbers": "auto", "rates": {"list": "8/30s"}, "max_wait": "0s", **more}}
+
+
+async def told(house: House) -> tuple[Any, str, str]:
+    """Return what /status says of the rate, the line of the metrics, and the page."""
+    async with house.client.get(f"{house.proxy.admin_url}/status") as answer:
+        (rate,) = [each for each in (await answer.json())["rate_budgets"] if each["rate"] == "list"]
+    async with house.client.get(f"{house.proxy.admin_url}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    async with house.client.get(f"{house.proxy.admin_url}/") as answer:
+        page = await answer.text()
+    return rate, next((line for line in lines if "budget_shared{" in line), ""), page
+
+
+async def test_without_redis_requests_go_by_the_share_and_everybody_is_told(
+    api_key_house: HouseMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = await api_key_house(budget(redis=NOBODY, share="1/4"))
+    await until(lambda: "Each replica keeps to its share, here 1/4." in caplog.text)
+    statuses = [(await house.get(LIST)).status for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    rate, line, page = await told(house)
+    assert (rate["shared"], rate["most"], rate["left"]) == (False, 2, 0)
+    assert line == 'pandadoc_proxy_rate_budget_shared{credential="default"} 0.0'
+    assert "this replica&#x27;s share, while Redis can&#x27;t be reached" in page
+    await asyncio.sleep(1.5)  # it is tried in the meantime
+    assert caplog.text.count("keeps to its share") == 1
+
+
+async def test_a_budget_of_ones_own_says_nothing_of_sharing(api_key_house: HouseMaker) -> None:
+    house = await api_key_house(budget(share="1/4"))
+    rate, line, page = await told(house)
+    assert (rate["shared"], rate["most"], line) == (None, 2, "")
+    assert "Redis" not in page
+
+
+async def test_a_reload_begins_and_ends_to_share(api_key_house: HouseMaker) -> None:
+    house = await api_key_house(budget())
+    house.settings = merge(house.settings, budget(redis=NOBODY))
+    await house.proxy.reload(house.config())
+    assert (await house.get(LIST)).status == 200
+    rate, line, _ = await told(house)
+    assert (rate["shared"], rate["left"]) == (False, 7)
+    house.settings = merge(house.settings, budget(redis=NOBODY, share="1/2"))
+    await house.proxy.reload(house.config())
+    assert (await told(house))[1] == line, "it goes on"
+    house.settings = merge(house.settings, budget(redis=None))
+    await house.proxy.reload(house.config())
+    assert (await told(house))[1] == ""
+
+
+async def test_replicas_know_their_user_by_what_tells_nobody_the_key(tmp_path: Path) -> None:
+    text = """\
+credentials:
+  one: {api_key: {env: ONE}}
+  same: {api_key: {env: SAME}}
+  other: {api_key: {env: OTHER}}
+  grant: {oauth2: {client_id: {env: ID}, client_secret: {env: ONE}, store: {memory: true}}}
+"""
+    (tmp_path / "config.yaml").write_text(text + "listeners: [{bind: 127.0.0.1:0, credential: one}]\n")
+    environ = {"ONE": "a-key-of-theirs", "SAME": "a-key-of-theirs", "OTHER": "another-key", "ID": "a-client"}
+    config = load(tmp_path / "config.yaml", environ=environ)
+    parts = BudgetParts(config, SystemClock(), Tasks(), SecretReader())
+    users = {name: await parts.user(credential) for name, credential in config.credentials.items()}
+    assert users["one"] == users["same"]
+    assert len(set(users.values())) == 3
+    assert not [secret for secret in environ.values() for user in users.values() if secret in user]

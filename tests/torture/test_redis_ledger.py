@@ -1,0 +1,171 @@
+"""The script in real Redis servers: that of the shared rate budget, by each way to one, and what it may cost."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import pytest
+from budget.ledger_contract import ANSWER, CLAUSES, FIVE, Clause, take
+from torture.redis_server import RedisServer, cluster, free_port, sentinel_pair
+
+from proxy.budget.ledger import LedgerUnreachable
+from proxy.budget.rates import Rate
+from proxy.credential.redis_client import Way
+from proxy.redis_budget import LIMIT, RedisLedger
+from proxy.secrets import Secret
+
+pytestmark = pytest.mark.timeout(180)
+
+PASSWORD: Final = "correct-horse-battery-staple"
+ACL: Final = (
+    f"user pandadoc on >{PASSWORD} resetchannels ~pandadoc-proxy:*"
+    " +eval +time +zadd +zrem +zcard +zrange +zremrangebyscore +hget +hmget +hset +hdel +pexpire"
+)
+"""Just what is needed, as docs/rate-budget.md says."""
+
+
+@dataclass
+class Ledgers:
+    """Makes ledgers, and closes them in the end."""
+
+    url: str
+    way: Way = field(default_factory=Way)
+    user: str = "0123456789abcdef"
+    made: list[RedisLedger] = field(default_factory=list)
+
+    def __call__(self, process: str) -> RedisLedger:
+        async def url() -> Secret:
+            return Secret(self.url)
+
+        async def user() -> str:
+            return self.user
+
+        ledger = RedisLedger(url, user, prefix="pandadoc-proxy", way=self.way, process=process, answer=ANSWER)
+        self.made.append(ledger)
+        return ledger
+
+
+@asynccontextmanager
+async def ledgers(url: str, way: Way | None = None) -> AsyncIterator[Ledgers]:
+    opened = Ledgers(url, way or Way())
+    try:
+        yield opened
+    finally:
+        for ledger in opened.made:
+            await ledger.close()
+        assert not [ledger for ledger in opened.made if PASSWORD in f"{ledger!r} {ledger.name}"]
+
+
+@asynccontextmanager
+async def plain(folder: Path) -> AsyncIterator[Ledgers]:
+    async with RedisServer(folder) as server, ledgers(f"{server.url}/3") as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def by_user(folder: Path) -> AsyncIterator[Ledgers]:
+    folder.mkdir()
+    (folder / "users.acl").write_text(f"user default off\n{ACL}\n")
+    server = RedisServer(folder, {"aclfile": str(folder / "users.acl")})
+    async with server, ledgers(f"redis://pandadoc:{PASSWORD}@127.0.0.1:{server.port}") as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def by_sentinel(folder: Path) -> AsyncIterator[Ledgers]:
+    async with sentinel_pair(folder, PASSWORD) as pair:
+        url = f"redis://:{PASSWORD}@127.0.0.1:{free_port()},127.0.0.1:{pair.sentinel.port}"
+        async with ledgers(url, Way(sentinel="mymaster")) as opened:
+            yield opened
+
+
+@asynccontextmanager
+async def as_a_cluster(folder: Path) -> AsyncIterator[Ledgers]:
+    async with cluster(folder, f"{ACL} +cluster|slots +command") as nodes:
+        url = nodes.url.replace("redis://", f"redis://pandadoc:{PASSWORD}@")
+        async with ledgers(url, Way(cluster=True)) as opened:
+            yield opened
+
+
+@pytest.mark.parametrize("way", [plain, by_user, by_sentinel, as_a_cluster], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.__name__)
+async def test_redis_keeps_the_contract(
+    tmp_path: Path, way: Callable[[Path], AbstractAsyncContextManager[Ledgers]], clause: Clause
+) -> None:
+    async with way(tmp_path / "redis") as opened:
+        await clause(opened)
+
+
+def test_a_user_needs_what_the_docs_say() -> None:
+    """The contract is kept by a user with just these rights."""
+    page = (Path(__file__).parents[2] / "docs" / "rate-budget.md").read_text()
+    assert f"ACL SETUSER pandadoc on >PASSWORD{ACL.partition(PASSWORD)[2]}\n" in page
+
+
+async def test_every_key_is_of_the_user_and_is_forgotten_in_the_end(tmp_path: Path) -> None:
+    async with RedisServer(tmp_path / "redis") as server, ledgers(server.url) as opened:
+        ledger = opened("here")
+        await take(ledger, *"123456")
+        await ledger.tell("list", FIVE, {"1": 3.0})
+        await ledger.throttled("list", FIVE, 1.0)
+        await ledger.throttled("other", None, 1.0)
+        await ledger.look({"list": FIVE, "other": None})
+        keys = await server.ask("KEYS", "*")
+        assert len(keys) == 5
+        assert all(key.startswith(b"pandadoc-proxy:{0123456789abcdef}:rates:") for key in keys)
+        assert all([await server.ask("PTTL", key.decode()) > 0 for key in keys])
+
+
+async def test_what_goes_wrong_is_said_in_time_and_without_the_password(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis", {"requirepass": PASSWORD}, password=PASSWORD)
+    async with server, ledgers(server.url_with(PASSWORD)) as opened:
+        ledger = opened("here")
+        await take(ledger, "1")
+        server.pause()
+        began = time.monotonic()
+        with unreachable("does not answer within"):
+            await take(ledger, "2")
+        assert time.monotonic() - began < 2 * LIMIT
+        server.resume()
+        await server.end()
+        with unreachable("can't be reached"):
+            await take(ledger, "3")
+        opened.url = "redis://"
+        with unreachable("The URL of Redis can't be used"):
+            await take(ledger, "4")
+
+
+async def test_another_user_has_another_rate(tmp_path: Path) -> None:
+    """A key that was replaced is taken for another user's at the next look."""
+    async with plain(tmp_path / "redis") as opened:
+        ledger = opened("here")
+        assert (await take(ledger, *"12345")).granted == 5
+        opened.user = "fedcba9876543210"
+        assert (await take(ledger, "6")).granted == 0
+        await ledger.look({"list": FIVE})
+        assert (await take(ledger, "6")).granted == 1
+
+
+async def test_what_a_slot_costs(tmp_path: Path) -> None:
+    """For docs/rate-budget.md; fails where it is ten times as much."""
+    async with plain(tmp_path / "redis") as opened:
+        ledger, rate, numbers = opened("here"), Rate(1_000_000, 60.0), count()
+        await take(ledger, "warm", rate=rate)
+        began = time.perf_counter()
+        for number in range(1000):
+            await take(ledger, f"here:{next(numbers)}", rate=rate)
+            await ledger.tell("list", rate, {f"here:{number}": 60.0})
+        each = (time.perf_counter() - began) / 2000
+    print(f"{each * 1e6:.0f} µs for one call and its answer")  # noqa: T201 - for the record
+    assert each < 0.01
+
+
+@contextmanager
+def unreachable(words: str) -> Iterator[None]:
+    with pytest.raises(LedgerUnreachable, match=words) as caught:
+        yield
+    assert PASSWORD not in str(caught.value)
