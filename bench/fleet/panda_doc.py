@@ -41,7 +41,8 @@ class PandaDoc:
 
     What changes: `_alive`, the living refresh token, and `accepted`, the living access token, by `_mint`, `revoke`
     and `kill`; `minted`, which grows; `answers`, how often a redeem ended how; the story sets `latency` (seconds
-    that a redeem takes, in the middle), `lost` (replies to come that will not arrive) and `down`.
+    that a redeem takes, in the middle), `lost` (replies to come that will not arrive), `down` and
+    `refuses_all`.
     """
 
     def __init__(self, random: Random, now: asyncio.AbstractEventLoop) -> None:
@@ -54,6 +55,7 @@ class PandaDoc:
         self.latency = 0.4
         self.lost = 0
         self.down = False
+        self.refuses_all = False
 
     def __repr__(self) -> str:
         return f"<PandaDoc {len(self.minted)} minted, {dict(self.answers)}>"
@@ -110,7 +112,7 @@ class PandaDoc:
     async def accepts(self, credential: Credential) -> bool:
         """Answer a request that was sent with `credential`: whether its status is 200, or 401."""
         await asyncio.sleep(ONE_WAY)
-        return credential.authorization == f"Bearer {self.accepted}"
+        return credential.authorization == f"Bearer {self.accepted}" and not self.refuses_all
 
     async def probe(self, credential: Credential) -> Probed:
         return Probed.ACCEPTED if await self.accepts(credential) else Probed.REFUSED

@@ -31,6 +31,13 @@ async def _refusing(fleet: Fleet) -> None:
     fleet.panda_doc.down = False
 
 
+async def _refusing_all(fleet: Fleet) -> None:
+    """Answer 401 to whatever is sent, though nothing is wrong with it."""
+    fleet.panda_doc.refuses_all = True
+    await asyncio.sleep(300)
+    fleet.panda_doc.refuses_all = False
+
+
 async def _crashed(fleet: Fleet) -> None:
     """Start another replica in the place of the lease's holder, which dies on its way."""
     fleet.panda_doc.revoke()
@@ -109,6 +116,9 @@ SCENARIOS: Final = (
     Scenario("slow", "refreshed ahead, the endpoint takes 10 s", _slow, seconds=100.0, stale=True),
     Scenario("slow-revoked", "revoked, the endpoint takes 10 s", _slow_and_revoked),
     Scenario("refusing", "revoked, and no endpoint for two minutes", _refusing, seconds=180.0, rate=0.2),
+    Scenario(
+        "refusing-all", "PandaDoc says 401 to everything for five minutes", _refusing_all, seconds=330.0, rate=0.1
+    ),
     Scenario(
         "crash-lease", "the holder dies before its intent", _crashed, doom=Step(HAS_LEASE), seconds=120.0, rate=0.2
     ),

@@ -155,8 +155,15 @@ def consented(ledger: Ledger, grant: Grant, now: float, *, configured: Secret | 
 
 
 def cooled(ledger: Ledger, lineage: Lineage, refusals: Refusals) -> Ledger | None:
-    """Note what is known of 401s, unless that was about another lineage."""
-    if ledger.grant is None or ledger.grant.lineage.fingerprint != lineage.fingerprint:
+    """Note what is known of 401s, unless that was about another lineage, or another process was faster.
+
+    A thousand replicas begin a cool-down within a second.
+    """
+    if (
+        ledger.grant is None
+        or ledger.grant.lineage.fingerprint != lineage.fingerprint
+        or ledger.refusals.same(refusals)
+    ):
         return None
     return replace(ledger, refusals=replace(refusals, on_trial=None))
 

@@ -20,6 +20,10 @@ SHORTEST: Final = 30.0
 LONGEST: Final = 3600.0
 """Seconds a cool-down lasts: the first, and the most after doubling."""
 
+SAME: Final = 15.0
+"""Seconds by which the ends of one cool-down may differ, as several processes began it or their clocks are wrong: less
+than the shortest."""
+
 
 class Verdict(Enum):
     """What to do about a 401 for the current generation."""
@@ -45,8 +49,13 @@ class Refusals:
         return self.until, self.length, self.spent
 
     def cooling(self, now: float) -> bool:
-        """Tell whether a cool-down holds at `now`. A clock stepped back can't make it longer than it was."""
-        return now < self.until <= now + self.length
+        """Tell whether a cool-down holds at `now`. A clock stepped back can't make it much longer than it was."""
+        return bool(self.length) and now < self.until <= now + self.length + SAME
+
+    def same(self, other: "Refusals") -> bool:
+        """Tell whether both are of one cool-down, whoever began it, and know the same of it."""
+        of_one = (self.length, self.spent) == (other.length, other.spent)
+        return of_one and abs(self.until - other.until) < SAME
 
     def on_401(self, generation: int, now: float) -> tuple["Refusals", Verdict]:
         """Judge a 401 for `generation`, the current one."""

@@ -162,6 +162,21 @@ def test_cool_downs_double_up_to_an_hour_until_a_refresh_has_helped() -> None:
     assert refusals.helped().replay_refused(99, now).length == SHORTEST
 
 
+def test_a_cool_down_that_a_process_with_a_faster_clock_began_holds_and_does_not_double() -> None:
+    theirs = Refusals().replay_refused(2, now=102)
+    assert theirs.cooling(100)
+    assert theirs.replay_refused(2, now=100) == theirs
+    assert not Refusals(until=130).cooling(100)  # one that a refresh has ended
+
+
+def test_a_cool_down_is_the_same_whichever_process_began_it_until_more_is_known_of_it() -> None:
+    ours, theirs = (Refusals().replay_refused(2, now=now) for now in (100, 102))
+    assert ours.same(theirs)
+    assert not ours.same(theirs.spend(103))
+    assert not ours.same(Refusals())
+    assert not ours.same(Refusals().replay_refused(2, now=100 + SHORTEST))
+
+
 def test_a_clock_that_steps_back_makes_no_cool_down_longer_than_it_was() -> None:
     refusals = Refusals().replay_refused(1, now=1_000_000)
     assert not refusals.cooling(1_000_000 - 86400)

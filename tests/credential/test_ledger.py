@@ -189,6 +189,13 @@ def test_a_cool_down_is_noted_for_its_own_lineage_alone() -> None:
     assert ledger.cooled(there, SECOND, replace(COOLING, on_trial=3)) == replace(there, refusals=COOLING)
 
 
+def test_a_cool_down_that_another_process_has_noted_is_not_noted_again() -> None:
+    there = replace(kept(grant(3, SECOND)), refusals=COOLING)
+    assert ledger.cooled(there, SECOND, replace(COOLING, until=COOLING.until + 2)) is None
+    spent = replace(COOLING, spent=True)
+    assert ledger.cooled(there, SECOND, spent) == replace(there, refusals=spent)
+
+
 def test_memory_without_a_grant_takes_what_is_kept() -> None:
     assert ledger.merged(Ledger(), kept(grant(3))) == kept(grant(3))
     assert ledger.merged(Ledger(), Ledger()) == Ledger()
