@@ -10,7 +10,7 @@ from bench.fleet.figures import Results, read, written
 from bench.fleet.plot import LINES, PANELS, Scale, drawn
 from bench.fleet.report import page
 
-BOUND = 12
+BOUND = 14
 """Calls of each replica in the busiest second of any scenario, at most."""
 
 
