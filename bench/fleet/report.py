@@ -143,9 +143,9 @@ def _all_of(engine: str, results: Results, titles: Mapping[str, str]) -> str:
     ]
     rows = [[titles[scenario], *_row(results.of(scenario, engine, LARGEST))] for scenario in results.played]
     about = (
-        "**Minted after**: from the event until the token that all have in the end was minted; by a replica whose clock"
-        "\nis fast, before it. **All have it**: from then on, in steps of 0.05 s. **Calls each**: of a replica, until five"
-        "\nseconds after the last one had it.\n"
+        "**Minted after**: from the event until the token that all have in the end was minted; before it where a"
+        " replica's\nclock is fast. **All have it**: from then on, in steps of 0.05 s. **Calls each**: of a replica,"
+        " until five seconds after\nthe last one had it.\n"
     )
     return f"## 1,000 replicas and {ENGINES[engine]}\n\n{about}\n{table(heads, rows)}"
 
