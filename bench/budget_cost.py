@@ -54,13 +54,13 @@ def main() -> None:
     head = Head("GET", TARGET, (1, 1), FIELDS)
     path, _, query = TARGET.partition("?")
     found = readings(path)
-    asked = meter.turn(head, found, TARGET)
+    asked = meter.turn(head, found, TARGET, lambda: True)
 
     def slot() -> None:
         done(budget.take("details", Priority.INTERACTIVE, 65)).answered()
 
     def whole() -> None:
-        turn = meter.turn(head, found, TARGET)
+        turn = meter.turn(head, found, TARGET, lambda: True)
         done(turn.take(Priority.INTERACTIVE))
         turn.settle(None)
         turn.fields()

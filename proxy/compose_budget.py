@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.budget.budget import Priority
 from proxy.budget.local import LocalBudget
+from proxy.budget.rates import Rate
 from proxy.budget.shared import SharedBudget
 from proxy.clock import Clock
 from proxy.compose_credentials import REPLICA, identity
@@ -38,15 +39,23 @@ class BudgetParts:
     reader: SecretReader
 
     def all(self, earlier: "Snapshot | None") -> tuple[Budgets, tuple[Callable[[], None], ...]]:
-        """Make each credential's; one that there was goes on, for PandaDoc still counts what was sent."""
+        """Make each credential's; one that there was goes on, for PandaDoc still counts what was sent.
+
+        Nobody waits any longer on one that is switched off.
+        """
         known: dict[tuple[object, ...], LocalBudget] = {}
         if earlier is not None:
             known = {_same(name, earlier.config): budget for name, budget in earlier.budgets.items()}
         budgets, changes = {}, []
         for name in self.config.credentials:
-            if self.config.rate_budget.of(name):
+            rates = self.config.rate_budget.of(name)
+            if rates:
                 budgets[name] = known.get(_same(name, self.config)) or self._budget(name)
-                changes.append(partial(self._reconfigure, budgets[name], name))
+                changes.append(partial(self._reconfigure, budgets[name], rates))
+        for name, budget in ({} if earlier is None else earlier.budgets).items():
+            if name not in budgets:
+                freed = dict.fromkeys(each.name for each in budget.standings())
+                changes.append(partial(self._reconfigure, budget, freed))
         return budgets, tuple(changes)
 
     def _budget(self, name: str) -> LocalBudget:
@@ -67,12 +76,11 @@ class BudgetParts:
             answer=answer,
         )
 
-    def _reconfigure(self, budget: LocalBudget, name: str) -> None:
-        settings = self.config.rate_budget
+    def _reconfigure(self, budget: LocalBudget, rates: Mapping[str, Rate | None]) -> None:
         if isinstance(budget, SharedBudget):
-            budget.reconfigure(settings.of(name), settings.share)
+            budget.reconfigure(rates, self.config.rate_budget.share)
         else:
-            budget.resize(settings.of(name))
+            budget.resize(rates)
 
     async def user(self, credential: Credential) -> str:
         """Name whose rate it is, the same in every process and without telling the key. Raises SecretUnavailable."""

@@ -27,8 +27,12 @@ BUG: Final = "The proxy failed on this request; its log says why."
 
 
 class ProxyError(Exception):
-    """An answer of our own instead of an upstream's."""
+    """An answer of our own instead of an upstream's.
 
+    `unsent` is set by the transport, where nothing of the request was handed to a connection.
+    """
+
+    unsent = False
     status: ClassVar[int] = 500
     type: ClassVar[str] = "proxy_error"
     error: str = "proxy_internal_error"

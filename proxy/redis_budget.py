@@ -20,7 +20,7 @@ from proxy.budget.rates import Rate
 from proxy.budget.window import GROWTH
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import RedisClient, Way
-from proxy.credential.redis_faults import RAISED, translated
+from proxy.credential.redis_faults import RAISED, not_here, translated
 from proxy.secrets import Secret, SecretUnavailable
 
 LIMIT: Final = 1.0
@@ -248,6 +248,8 @@ class RedisLedger:
         except BadAddress as fault:
             raise LedgerUnreachable(f"The URL of Redis can't be used: {fault}.") from None
         except RAISED as fault:
+            if not_here(fault):  # another may stand behind the same name by now
+                await self._disconnect()
             raise LedgerUnreachable(str(translated(fault, self.name))) from fault
 
     async def _connected(self) -> Any:

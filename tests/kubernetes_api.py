@@ -135,6 +135,7 @@ class KubernetesApi:
 
     folder: Path
     rules: Sequence[Rule] = field(default_factory=granted)
+    newest_tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
     bookmarks: float = 0.05  # seconds between two of them; a real one takes about a minute
     port: int = 0
     objects: Objects = field(default_factory=Objects)
@@ -254,6 +255,7 @@ class KubernetesApi:
         leaf.configure_cert(context)
         self.clients.configure_trust(context)
         context.verify_mode = ssl.CERT_OPTIONAL
+        context.maximum_version = self.newest_tls
         self._runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=0.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, BIND, self.port, ssl_context=context, reuse_address=True)

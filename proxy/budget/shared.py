@@ -5,8 +5,9 @@ then one of as many parts as there were replicas.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
+from math import inf
 from typing import Final
 
 from proxy.budget.bucket import Bucket
@@ -22,14 +23,19 @@ LOOK_EVERY: Final = 2.0
 TRY_EVERY: Final = 1.0
 """Seconds between two while it can't be reached (ledgers wait longer than that for all to come back)."""
 
+SETTLED: Final = 3.0
+"""Seconds for which a ledger must answer before it is shared by again, so that all have told what they sent: else who
+is first to ask has what others have spent. Each finds it within TRY_EVERY and the limit of a call."""
+
 log = logging.getLogger(__name__)
 
 
 class SharedBudget(LocalBudget):
     """The shared buckets of one credential.
 
-    What changes: `_share`, by `reconfigure`; `_up`, whether the ledger answers, and `_replicas`, how many there were
-    when it last did, by `look` and `_lost`; `_watched`, once somebody looks; `_closed`.
+    What changes: `_share`, by `reconfigure`; `_up`, whether the ledger is shared by, `_replicas`, how many there were
+    when it last answered, and `_heard_since`, when it began to answer again, by `look` and `_lost`; `_watched`, once
+    somebody looks; `_closed`.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class SharedBudget(LocalBudget):
         self._share: Fraction | None = None
         self._replicas = 1
         self._up = True
+        self._heard_since = inf
         self._watched = False
         self._closed = False
         self._shared: dict[str, SharedBucket] = {}
@@ -87,12 +94,20 @@ class SharedBudget(LocalBudget):
             for name, seen in look.rates.items():
                 buckets[name].seen(seen, look.born[name])
             if not self._up:
-                for bucket in buckets.values():
-                    await bucket.come_back()
-                self._up = True
-                log.info("credential %s: the rate budget is shared again", self._credential)
+                await self._come_back(buckets.values())
         except LedgerUnreachable as fault:
             self._lost(fault)
+
+    async def _come_back(self, buckets: Collection[SharedBucket]) -> None:
+        """Tell what was sent; once all others have had the time to do so, share again. Raises LedgerUnreachable."""
+        for bucket in buckets:
+            await bucket.tell_all()
+        self._heard_since = min(self._heard_since, self._now())
+        if self._now() - self._heard_since >= SETTLED:
+            self._up = True
+            for bucket in buckets:
+                bucket.share_again()
+            log.info("credential %s: the rate budget is shared again", self._credential)
 
     async def close(self) -> None:
         self._closed = True
@@ -115,7 +130,7 @@ class SharedBudget(LocalBudget):
             log.warning(
                 "credential %s: %s Each replica keeps to its share, here %s.", self._credential, fault, self.share
             )
-        self._up = False
+        self._up, self._heard_since = False, inf
         for bucket in self._shared.values():
             if bucket.shared:
                 bucket.fall_back(self.share)

@@ -165,13 +165,16 @@ class SharedBucket(Bucket):
             self._window.hold_back(self._now(), left)
         self._serve()
 
-    async def come_back(self) -> None:
-        """Tell the ledger what was sent without it, and go on with it. Raises LedgerUnreachable."""
+    async def tell_all(self) -> None:
+        """Tell the ledger what was sent without it. Raises LedgerUnreachable."""
         self._unsaid |= self._all_taken()
         self._pause = 0.0  # it would teach by what few have told so far
         await self._hear_out()
+
+    def share_again(self) -> None:
+        """Go on with the ledger."""
         self._shared = True
-        self._unsaid |= self._all_taken()  # with what was sent in the meantime
+        self._unsaid |= self._all_taken()  # with what was sent since it was told
         self._tell()
         self._serve()
 

@@ -6,8 +6,10 @@ is lost is the time that answers take (three seconds of sixty are 5 %). A window
 would meet a 429 whenever one request is slow on its way and the next is fast.
 
 A 429 all the same means that somebody else spends from the same rate, or that it is smaller than it was said to be.
-Then the window pauses, and has only as many slots as the upstream has just shown to grant; in each window without
-another 429 it may have half as many more, until it has all of them again.
+Then the window pauses, and has only as many slots as the upstream has just shown to grant. But a window in which
+little was asked shows little: half of the slots stay after a 429 that comes alone, so that whoever goes on as before
+has enough, and an eighth after one that comes within a window of the last pause. In each window without another 429
+there may be half as many more, until there are all of them again.
 """
 
 from collections import deque
@@ -19,13 +21,20 @@ from proxy.budget.rates import Rate
 GROWTH: Final = 1.5
 """What was learned from a 429 is doubted this fast: ten slots become two thousand in fourteen windows."""
 
+ALONE: Final = 2
+"""What part of the slots, one in so many, a 429 leaves at least: it may be the fault of somebody else's burst."""
+
+REPEATED: Final = 8
+"""The same for one that comes soon after a pause: 600 slots become 10 with three, which is how often one is sent
+again."""
+
 
 class Window:
     """The slots of one rate; without a rate there are as many as are wanted.
 
     What changes: `_in_flight`, slots whose requests are not answered; `_spent`, when each of the others comes back, in
-    order; `_paused_until`; `_learned`, the number of slots that a 429 has taught, and `_grows_at`, when it grows. All
-    by the verbs below.
+    order; `_paused_until`; `_learned`, the number of slots that a 429 has taught, `_floor`, the fewest that those of
+    one pause may teach, and `_grows_at`, when it grows. All by the verbs below.
     """
 
     def __init__(self, rate: Rate | None) -> None:
@@ -34,6 +43,7 @@ class Window:
         self._spent: deque[float] = deque()
         self._paused_until = -inf
         self._learned: int | None = None
+        self._floor = 1
         self._grows_at = inf
 
     def __repr__(self) -> str:
@@ -72,15 +82,14 @@ class Window:
         self._in_flight -= 1
 
     def throttled(self, now: float, wait: float) -> None:
-        """Pause for as long as a 429 has said; what was granted lately is what there is."""
-        self._paused_until = max(self._paused_until, now + wait)
+        """Pause for as long as a 429 has said, and learn from it how much there is."""
         if self.rate is not None:
             self._expire(now)
             if self._spent:  # by then the upstream grants one more
                 self._spent[0] = min(self._spent[0], now + wait)
-            granted = max(1, self._in_flight + len(self._spent))
-            self._learned = min(granted, self.rate.most if self._learned is None else self._learned)
+            self._learn(now, self.rate.most if self._learned is None else self._learned, self.rate.seconds)
             self._grows_at = now + max(wait, self.rate.seconds)
+        self._paused_until = max(self._paused_until, now + wait)
 
     def hold_back(self, now: float, left: int) -> None:
         """Let all but so many slots come back a window from now: others may have spent what is not known of."""
@@ -119,6 +128,12 @@ class Window:
         shift = 0.0 if rate is None or self.rate is None else rate.seconds - self.rate.seconds
         self._spent = deque(each + shift for each in self._spent) if rate is not None else deque()
         self.rate, self._learned, self._grows_at = rate, None, inf
+
+    def _learn(self, now: float, limit: int, seconds: float) -> None:
+        """Have as many slots as were granted lately, within reason; what was under way together is one 429."""
+        if now >= self._paused_until:
+            self._floor = max(1, limit // (REPEATED if now < self._paused_until + seconds else ALONE))
+        self._learned = min(limit, max(self._floor, self._in_flight + len(self._spent)))
 
     def _expire(self, now: float) -> None:
         spent = self._spent

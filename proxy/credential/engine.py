@@ -61,5 +61,5 @@ class Engine(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, for good: what is asked for later raises StoreUnreachable."""
         ...

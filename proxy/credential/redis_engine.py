@@ -7,6 +7,9 @@
 The braces keep all three in one slot of a cluster. Every change is one small script, so nothing comes between its
 reading and its writing. EVAL and not EVALSHA: after a failover no script is known, and 200 bytes now and then are
 cheaper than a second way for each call.
+
+A name may lead elsewhere while connections to where it led stay open, and whoever answers there takes no writes. So
+such an answer ends all connections, and the next call asks the name again.
 """
 
 import asyncio
@@ -18,7 +21,7 @@ from typing import Any, Final
 from proxy.credential.engine import Kept
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import LIMIT, RedisClient, Way
-from proxy.credential.redis_faults import RAISED, translated
+from proxy.credential.redis_faults import RAISED, not_here, translated
 from proxy.credential.store import StoreError, StoreUnreachable
 from proxy.secrets import Secret, SecretUnavailable
 
@@ -49,8 +52,8 @@ return 1
 class RedisEngine:
     """Keeps the record and the lease under keys of one owner.
 
-    What changes: `_client`, `_opened`, the URL that it was made for, and `name`, by `_connected` and `close`; `_base`,
-    what the keys begin with, by `_key`.
+    What changes: `_client`, `_opened`, the URL that it was made for, and `name`, by `_connected` and `_drop`, which
+    only those call whose turn it is; `_closed`, by `close`; `_base`, what the keys begin with, by `_key`.
     """
 
     poll = 15.0
@@ -71,6 +74,7 @@ class RedisEngine:
         self._client: RedisClient | None = None
         self._opened: Secret | None = None
         self._base = ""
+        self._closed = False
         self._turn = asyncio.Lock()  # calls take turns on one connection
         self.name = "Redis"
 
@@ -97,11 +101,12 @@ class RedisEngine:
     async def watch(self) -> AsyncGenerator[Kept | None, None]:
         with self._faults():
             channel = await self._key("changed")
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(LIMIT), self._turn:
                 pubsub = await self._subscribed(channel)
+                client = self._client
         try:
             yield None
-            while True:
+            while self._client is client:  # else the news is told elsewhere
                 with self._faults():
                     changed = await _told(pubsub)
                 if changed:
@@ -111,6 +116,12 @@ class RedisEngine:
                 await pubsub.aclose()
 
     async def close(self) -> None:
+        """Close the connections, after the call that is being made: for good."""
+        self._closed = True
+        async with self._turn:
+            await self._drop()
+
+    async def _drop(self) -> None:
         client, self._client, self._opened = self._client, None, None
         if client is not None:
             with suppress(*RAISED):
@@ -134,7 +145,13 @@ class RedisEngine:
         with self._faults():
             name = await self._key(key)
             async with asyncio.timeout(LIMIT), self._turn:
-                return await call(await self._connected(), name)
+                redis = await self._connected()
+                try:
+                    return await call(redis, name)
+                except RAISED as fault:
+                    if not_here(fault):
+                        await self._drop()
+                    raise
 
     async def _subscribed(self, channel: str) -> Any:
         """Open the channel on a connection of its own."""
@@ -153,9 +170,11 @@ class RedisEngine:
     async def _connected(self) -> Any:
         """Return the client; make it anew if the URL is another one by now."""
         url = await self._url()
+        if self._closed:
+            raise StoreUnreachable(f"{self.name} is no longer asked: this way to it was closed.")
         if self._client is None or url != self._opened:
             address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
-            await self.close()
+            await self._drop()
             self._client, self._opened = RedisClient(address, self._way), url
             self.name = f"Redis at {address}"
         return self._client.redis

@@ -4,6 +4,7 @@ Redis begins an error with a word in capitals; redis-py has classes for some of 
 Never here: what was sent. An error may repeat it, and it holds tokens.
 """
 
+import re
 import ssl
 from typing import Final
 
@@ -15,19 +16,26 @@ from proxy.credential.store import StoreError, StoreUnreachable
 RAISED: Final = (RedisError, RedisClusterException, OSError)
 """What redis-py raises of itself, and what it lets through. TimeoutError is an OSError."""
 
-PASSES: Final = frozenset(
+NOT_HERE: Final = frozenset(
     {
-        "BUSY",  # a script of somebody else's takes long
-        "CLUSTERDOWN",
         "LOADING",
         "MASTERDOWN",
-        "NOREPLICAS",  # fewer than min-replicas-to-write
+        "NOREPLICAS",  # fewer than min-replicas-to-write: it may be the master that was left behind
         "READONLY",  # the master has just become a replica
-        "TRYAGAIN",
         "UNBLOCKED",
     }
 )
+"""Errors of a server that is no master, or not now: another one may stand behind the same name by then."""
+
+PASSES: Final = NOT_HERE | {
+    "BUSY",  # a script of somebody else's takes long
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+}
 """Errors that end by themselves."""
+
+IN_A_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -(?P<code>[A-Z]+) ")
+"""Where Redis before 7.0 has the word, if the error came up within a script."""
 
 ACL: Final = "docs/fleet-redis.md has the line of ACL that it needs"
 IN_THE_URL: Final = "redis://USER:PASSWORD@HOST, or redis://:PASSWORD@HOST for the default user"
@@ -57,8 +65,7 @@ PHRASES: Final = (
 
 def translated(fault: Exception, name: str) -> StoreError:
     """Say what a fault means, and what to do, about the Redis of this name."""
-    said = str(fault)
-    code = getattr(fault, "status_code", None) or said.partition(" ")[0]
+    said, code = str(fault), _code(fault)
     cure = CURES.get(code) or next((cure for phrase, cure in PHRASES if phrase in said), None)
     if cure is not None:
         return StoreError(f"{name} {cure}")
@@ -72,6 +79,17 @@ def translated(fault: Exception, name: str) -> StoreError:
     if isinstance(fault, ResponseError) and code not in PASSES:
         return StoreError(f"{name} refuses with {code[:40]!r}: its documentation or its log says more.")
     return StoreUnreachable(f"{name} can't be reached: {_reason(fault, code)}.")
+
+
+def not_here(fault: Exception) -> bool:
+    """Tell whether to look where the name leads by now: whoever answered will answer the same for ever."""
+    return _code(fault) in NOT_HERE
+
+
+def _code(fault: Exception) -> str:
+    said = str(fault)
+    within = IN_A_SCRIPT.search(said)
+    return within["code"] if within else getattr(fault, "status_code", None) or said.partition(" ")[0]
 
 
 def _reason(fault: Exception, code: str) -> str:

@@ -95,5 +95,5 @@ class Refusals:
 
 
 def latest(one: Refusals, other: Refusals) -> Refusals:
-    """Choose of what two processes know: the cool-down that began last, and of the same one what came of it."""
-    return max(one, other, key=lambda each: (each.until, not each.length, each.spent))
+    """Choose of what two processes know: the cool-down that began last, and of the same one what came of it last."""
+    return max(one, other, key=lambda each: (each.until, not each.length, each.reopened, each.spent))

@@ -12,6 +12,7 @@
     headers.py           what crosses, both ways (laws 9, 10, 15)
     errand.py            what one request wants from the upstream
     metered.py           when it is sent, where a rate budget says so; preference.py: Prefer: wait
+    watch.py             whether its caller is still there meanwhile
     body.py              the caller's body, kept for a replay within bounds (laws 11, 12)
     upstream.py          the seam: what is sent, what comes back
     http_upstream.py     behind the seam: HTTP/1.1 on connections of our own

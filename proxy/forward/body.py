@@ -48,8 +48,9 @@ class Body:
     """One request's body.
 
     What changes: `_kept`, the bytes read so far, or None once they are let go; `_taken`, what is
-    reserved for them; `received`, how many were read; `finished`; `fault`, why it broke off. All by
-    `_next` and `let_go`, and `_reading` lets a second attempt in only when the first has left.
+    reserved for them: for all of them before the first is read (`_asked_for`); `received`, how many were read;
+    `finished`; `fault`, why it broke off. All by `_next`, `_make_room` and `let_go`, and `_reading` lets a second
+    attempt in only when the first has left.
     """
 
     def __init__(
@@ -77,9 +78,8 @@ class Body:
         self._invite = invite
         self._kept: bytearray | None = bytearray()
         self._taken = 0
+        self._asked_for = False
         self._reading = asyncio.Lock()
-        if length is not None and not self._reserve(length):
-            self.let_go()
 
     def __repr__(self) -> str:
         return f"<Body {self.received} of {self.length} bytes, kept={self._kept is not None}>"
@@ -94,9 +94,9 @@ class Body:
         """Whether the caller sends it only when it is told to (RFC 9110 §10.1.1)."""
         return self._invite is not None
 
-    @property
     def surely_replayable(self) -> bool:
-        """Whether it is known now that the whole body will be kept."""
+        """Make room for the whole body, once; tell whether it is known now that it will be kept."""
+        self._make_room()
         return self._kept is not None and self.length is not None
 
     def let_go(self) -> None:
@@ -107,6 +107,7 @@ class Body:
 
     def arrived(self) -> bytes | None:
         """Return the whole body if it is small and here already, else None. Never waits."""
+        self._make_room()
         if self.length is None or self.length > SMALL or self._kept is None:
             return None
         if not self.finished and self.received == 0 and self._content.is_eof():
@@ -160,12 +161,20 @@ class Body:
         return chunk
 
     def _keep(self, chunk: bytes) -> None:
+        self._make_room()
         if self._kept is None or not chunk:
             return
         if self.length is None and not self._reserve(len(chunk)):
             self.let_go()
             return
         self._kept += chunk
+
+    def _make_room(self) -> None:
+        """Reserve what a length says, but not while the request waits in line, with its body unread."""
+        if not self._asked_for:
+            self._asked_for = True
+            if self.length is not None and not self._reserve(self.length):
+                self.let_go()
 
     def _reserve(self, size: int) -> bool:
         if self._taken + size > self._limits.kept or not self._kept_bytes.take(size):

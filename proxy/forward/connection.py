@@ -44,6 +44,9 @@ too large for having come in pieces."""
 TOO_MANY: Final = "Too many headers received"
 """All that tells this BadHttpMessage of aiohttp's parser from others."""
 
+GONE: Final = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
+"""What the kernel says of a socket whose other side says no more; Linux has a word of its own for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
@@ -169,6 +172,20 @@ class Connection(RequestHandler):
         if self._is_spoken_to():
             return True
         self.force_close()
+        return False
+
+    def is_attended(self) -> bool:
+        """Ask the kernel whether the caller is there: nobody else knows while a body waits unread in the socket.
+
+        One that has hung up is let go of, which cancels its request.
+        """
+        if self._place is None or self._place.is_closing():
+            return False
+        kernel = select.poll()
+        kernel.register(self._place.get_extra_info("socket"), GONE)
+        if not kernel.poll(0):
+            return True
+        self._place.abort()
         return False
 
     def retire(self) -> None:

@@ -140,7 +140,7 @@ class Handler:
         if forwards_left(request.head) == 0:
             return _last_stop(request, lane, exchange)
         if client.meter is not None:
-            exchange.turn = client.meter.turn(request.head, readings, admitted.target)
+            exchange.turn = client.meter.turn(request.head, readings, admitted.target, request.is_attended)
         with lane.places, client.places:  # only now: whoever has no key takes no place
             return await _borrow(request, lane, client, admitted, exchange)
 
@@ -229,7 +229,7 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
     With it comes the credential that was lent for it.
     """
     source, body = errand.source, errand.body
-    keepable = body is None or body.surely_replayable
+    keepable = body is None or body.surely_replayable()
     credential = await (source.current() if keepable else source.proven())
     answer = await errand.attempt(credential)
     if answer.status != UNAUTHORIZED:

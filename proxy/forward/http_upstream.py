@@ -10,7 +10,7 @@ from typing import Final
 
 from yarl import URL
 
-from proxy.errors import AnswerBroken
+from proxy.errors import AnswerBroken, ProxyError
 from proxy.forward.answer_reader import AnswerHead
 from proxy.forward.body import Body
 from proxy.forward.headers import written
@@ -80,9 +80,13 @@ class HttpUpstream:
         return f"<HttpUpstream {self._origin}>"
 
     async def send(self, attempt: Attempt) -> Answer:
-        again = False
+        again = wrote = False
         while True:
-            connection = await self._pool.take(self._response_timeout, fresh=again)
+            try:
+                connection = await self._pool.take(self._response_timeout, fresh=again)
+            except ProxyError as fault:
+                fault.unsent = not wrote
+                raise
             try:
                 return await self._converse(attempt, connection)
             except Broken:
@@ -90,7 +94,7 @@ class HttpUpstream:
                 whole = attempt.body is None or attempt.body.replayable
                 if again or attempt.replay or not may_be_sent_again(sent, attempt.method, whole=whole):
                     raise
-                again = True
+                again, wrote = True, sent.written
                 self._pool.resent += 1
 
     async def _converse(self, attempt: Attempt, connection: UpstreamConnection) -> HttpAnswer:

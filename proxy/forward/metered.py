@@ -21,12 +21,14 @@ from proxy.budget.budget import Budget, BudgetSpent, Priority, Slot
 from proxy.budget.calls import Call, call
 from proxy.clock import Clock
 from proxy.credential.credential import Credential
-from proxy.errors import Throttled
+from proxy.errors import ProxyError, Throttled
 from proxy.forward import preference
+from proxy.forward.body import Body
 from proxy.forward.errand import Errand
 from proxy.forward.headers import Fields, Head, values
 from proxy.forward.relay import HeldAnswer, hold
 from proxy.forward.upstream import Answer, Attempt, Upstream
+from proxy.forward.watch import Watch
 
 TOO_MANY: Final = 429
 ACCEPTED: Final = 202
@@ -36,6 +38,9 @@ RESENDS: Final = 3
 
 POLL_EVERY: Final = 1.0
 """Seconds between two questions where nothing is said: PandaDoc asks for no more than one."""
+
+MOMENT: Final = 0.001
+"""Seconds. Whoever was served within them has not waited."""
 
 HELD: Final = 64 * 1024
 """Bytes of an answer that are read ahead, so that no connection is held while its request waits."""
@@ -57,9 +62,9 @@ class Meter:
     clock: Clock
     ready: Callable[[], bool]
 
-    def turn(self, head: Head, readings: Iterable[str], target: str) -> "Turn":
-        """Begin a request's way through the budget."""
-        return Turn(self, call(head.method, readings, target.partition("?")[2]), head)
+    def turn(self, head: Head, readings: Iterable[str], target: str, is_attended: Callable[[], bool]) -> "Turn":
+        """Begin a request's way through the budget; `is_attended` looks whether its caller is still there."""
+        return Turn(self, call(head.method, readings, target.partition("?")[2]), head, is_attended)
 
 
 class Turn:
@@ -70,10 +75,11 @@ class Turn:
     `_prefers`, None once it is clear that its body may not be sent again.
     """
 
-    def __init__(self, meter: Meter, of: Call, head: Head) -> None:
+    def __init__(self, meter: Meter, of: Call, head: Head, is_attended: Callable[[], bool]) -> None:
         self.rate = of.rate
         self._meter = meter
         self._not_ready = of.not_ready
+        self._is_attended = is_attended
         self._slot: Slot | None = None
         self.resends = 0
         self.waited = 0.0
@@ -87,7 +93,10 @@ class Turn:
 
     async def ask(self, errand: Errand, once: Once) -> Lent:
         """Ask until there is an answer to relay. Raises Throttled where the budget allows no question."""
-        errand = self._taken_over(errand)
+        with Watch(self._is_attended):
+            return await self._ask(self._taken_over(errand), once)
+
+    async def _ask(self, errand: Errand, once: Once) -> Lent:
         last: Lent | None = None
         priority = self._meter.priority
         while True:
@@ -98,16 +107,31 @@ class Turn:
                     raise
                 return last  # PandaDoc's own word says more than ours
             if last is not None:
+                self.resends += last[0].status == TOO_MANY
                 await last[0].close()
             try:
+                await self._attend(errand.body)
                 answer, lent = await once(errand)
             finally:
-                self._leave()
+                self.leave()
             answer, again = await self._judged(answer)
             last = answer, lent
             priority = Priority.AGAIN if answer.status == TOO_MANY else self._meter.priority
             if again is None or not errand.repeatable or not await self._sleep(again):
                 return last
+
+    async def _attend(self, body: Body | None) -> None:
+        """Send nothing after a wait for a caller that has hung up: it may have asked again. Raises ConnectionError.
+
+        Its goodbye stands behind what it has sent, so a body that is kept is read first; its fault is raised, too.
+        """
+        if self._meter.clock.monotonic() - self._began < MOMENT:
+            return
+        if body is not None and body.surely_replayable() and not body.waits:
+            async for _ in body.chunks():
+                pass
+        if not self._is_attended():
+            raise ConnectionResetError("the caller hung up while it waited")
 
     async def take(self, priority: Priority) -> None:
         """Take a slot for the next attempt. Raises Throttled."""
@@ -124,6 +148,12 @@ class Turn:
             ) from spent
         finally:
             self.waited += now() - began
+
+    def leave(self) -> None:
+        """Give back a slot for which nothing was sent."""
+        if self._slot is not None:
+            slot, self._slot = self._slot, None
+            slot.unused()
 
     def settle(self, answer: Answer | None) -> None:
         """Tell the budget what became of an attempt; None: it failed, and may have been counted."""
@@ -166,18 +196,11 @@ class Turn:
     def _taken_over(self, errand: Errand) -> Errand:
         """Have the budget hear of each attempt, and take out of the request what is done for it here."""
         errand = errand._replace(upstream=Counted(errand.upstream, self, errand.exchange.asked))
-        if not (errand.body is None or errand.body.surely_replayable):
+        if self._prefers is None or not (errand.body is None or errand.body.surely_replayable()):
             self._prefers = None
-        if self._prefers is None:
             return errand
         head = errand.head
         return errand._replace(head=Head(head.method, head.target, head.version, preference.without_wait(head.fields)))
-
-    def _leave(self) -> None:
-        """Give back a slot for which nothing was sent."""
-        if self._slot is not None:
-            slot, self._slot = self._slot, None
-            slot.unused()
 
     async def _judged(self, answer: Answer) -> tuple[Answer, float | None]:
         """Return an answer and in how many seconds to ask again: None where it is the last word."""
@@ -188,7 +211,8 @@ class Turn:
         self._until = self._began + self._prefers
         held = await hold(answer, HELD)
         said = throttled.after(_first(held.fields, b"retry-after") or b"", self._meter.clock.wall())
-        if held.whole is None or not (answer.status == ACCEPTED or _uploaded(held)):
+        not_yet = said is not None if answer.status == ACCEPTED else _uploaded(held)
+        if held.whole is None or not not_yet:
             return held, None
         return held, max(POLL_EVERY, said or 0.0)
 
@@ -198,9 +222,7 @@ class Turn:
         retry_after = _first(held.fields, b"retry-after")
         self._wait = throttled.wait(retry_after, _readable(held), self._meter.clock.wall())
         self._meter.budget.throttled(self.rate, self._wait)
-        again = held.whole is not None and self.resends < RESENDS
-        self.resends += again
-        return held, 0.0 if again else None
+        return held, 0.0 if held.whole is not None and self.resends < RESENDS else None
 
     async def _sleep(self, seconds: float) -> bool:
         """Wait for the next question; tell whether it is to be asked."""
@@ -229,6 +251,10 @@ class Counted:
         answer = None
         try:
             answer = await self._upstream.send(attempt)
+        except ProxyError as fault:
+            if fault.unsent:
+                self._turn.leave()
+            raise
         finally:
             self._turn.settle(answer)
         return answer

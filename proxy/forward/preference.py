@@ -7,8 +7,9 @@ from proxy.forward.headers import Fields, values
 
 PREFER: Final = b"prefer"
 
-PREFERENCE: Final = re.compile(rb"""(?:[^,"]|"(?:[^"\\]|\\.)*")+""")
-"""One of the preferences in a field; a comma in a quoted string parts nothing (RFC 7240 §2)."""
+PREFERENCE: Final = re.compile(rb"""(?:[^,"]|"(?:[^"\\]|\\.)*+"?)+""")
+"""One of the preferences in a field; a comma in a quoted string parts nothing (RFC 7240 §2). A string without an end
+takes the rest: it matches all the same, and nothing is ever looked at twice."""
 
 WAIT: Final = re.compile(
     rb"""\s*wait\s*=\s*(?:"(?P<quoted>[0-9]{1,6})"|(?P<plain>[0-9]{1,6}))\s*(?:;.*)?""", re.IGNORECASE | re.DOTALL

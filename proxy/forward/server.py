@@ -65,6 +65,10 @@ class Incoming(web.BaseRequest):
             invite=self._continue if waits else None,
         )
 
+    def is_attended(self) -> bool:
+        """Tell whether the caller is still there, by the kernel."""
+        return isinstance(self.protocol, Connection) and self.protocol.is_attended()
+
     async def _continue(self) -> None:
         """Tell the caller to send its body (RFC 9110 §10.1.1)."""
         await self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -32,6 +32,12 @@ WATCH_HEAD: Final = 10.0
 SLACK: Final = 10.0
 """Seconds that a silent stream may outlast the time after which the server was asked to end it."""
 
+SHORTEST_REST: Final = 0.1
+"""Seconds before a call is sent again, though the server says 0."""
+
+SHORTEST_ASKED: Final = 1.0
+"""Seconds for which nobody comes, when the second try was too much as well."""
+
 LONGEST_ASKED: Final = 30.0
 """Seconds: no Retry-After keeps us from trying for longer."""
 
@@ -42,8 +48,9 @@ FIELD_MANAGER: Final = "pandadoc-proxy"
 class Api:
     """Asks one API.
 
-    What changes: `_connection`, made by the first call and again after TLS has failed, by `_connected` and `close`;
-    `_closed_until`, until when the server has asked us not to come, by `_judge`.
+    What changes: `_connection`, made by the first call and again when what it was made from may be another by now, by
+    `_connected`, `_drop` and `close`; `_closed`, by `close`; `_rests_until`, until when the server has asked us not to
+    come, by `_judge`.
     """
 
     def __init__(self, find: Callable[[], Awaitable[Cluster]], clock: Clock) -> None:
@@ -51,7 +58,8 @@ class Api:
         self._find = find
         self._clock = clock
         self._connection: Connection | None = None
-        self._closed_until = 0.0  # monotonic
+        self._closed = False
+        self._rests_until = 0.0  # monotonic
 
     def __repr__(self) -> str:
         return f"<Api {self.where}>"
@@ -94,53 +102,67 @@ class Api:
         call = Call("watch", thing, query)
         connection = await self._connected()
         limit = asyncio.timeout(WATCH_HEAD)
-        async with self._translated(), limit, connection.send(call, seconds + SLACK) as answer:
+        async with self._translated(connection), limit, connection.send(call, seconds + SLACK) as answer:
             if answer.status != HTTPStatus.OK:
                 self._judge(call, Answer(answer.status, retry_after(answer), b""))
             limit.reschedule(None)
             yield lines(answer.content)
 
     async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        """Close the connection, for good."""
+        self._closed = True
+        if self._connection is not None:
+            await self._drop(self._connection)
 
     async def _answered(self, call: Call) -> Answer:
-        """Ask until there is an answer: a token may be refused once, and we may be asked to wait a moment."""
-        if (asked := self._closed_until - self._clock.monotonic()) > 0:
+        """Ask; and again, once each, if our token is refused and if we are asked to wait a moment."""
+        if (asked := self._rests_until - self._clock.monotonic()) > 0:
             raise Unreachable(f"Too much was asked of {self.where}: it wants another {asked:.0f} s of rest.")
         connection = await self._connected()
         await connection.cluster.tokens.current()  # it may have to be fetched, which takes its own time
         end = self._clock.monotonic() + LIMIT
-        refused = False
-        async with self._translated(), asyncio.timeout(LIMIT):
-            while True:
+        async with self._translated(connection), asyncio.timeout(LIMIT):
+            answer = await connection.ask(call)
+            if answer.status == HTTPStatus.UNAUTHORIZED:
+                connection = await self._renewed(connection)
                 answer = await connection.ask(call)
-                if answer.status == HTTPStatus.UNAUTHORIZED and not refused:
-                    refused = True
-                    connection.cluster.tokens.refused()
-                elif self._soon(answer, end):
-                    await asyncio.sleep(answer.retry_after)
-                else:
-                    return self._judge(call, answer)
+            if self._soon(answer, end):
+                await asyncio.sleep(max(answer.retry_after, SHORTEST_REST))
+                answer = await connection.ask(call)
+            return self._judge(call, answer)
 
     def _soon(self, answer: Answer, end: float) -> bool:
         return answer.status == HTTPStatus.TOO_MANY_REQUESTS and self._clock.monotonic() + answer.retry_after < end
 
+    async def _renewed(self, connection: Connection) -> Connection:
+        """Have the token that was refused read again: from its file, its program, or with the whole kubeconfig."""
+        connection.cluster.tokens.refused()
+        if not connection.cluster.tokens.rotates:
+            await self._drop(connection)
+        return await self._connected()
+
+    async def _drop(self, connection: Connection) -> None:
+        """Close it, and have what it was made from read again; unless another call has."""
+        if self._connection is connection:
+            self._connection = None
+            await connection.close()
+
     async def _connected(self) -> Connection:
         if self._connection is None:
             cluster = await self._find()
+            if self._closed:
+                raise Unreachable(f"{self.where[0].upper()}{self.where[1:]} is no longer asked: our way was closed.")
             if self._connection is None:  # another call may have been faster
                 self._connection = Connection(cluster)
         return self._connection
 
     @asynccontextmanager
-    async def _translated(self) -> AsyncIterator[None]:
-        """Say what the network did in our words."""
+    async def _translated(self, connection: Connection) -> AsyncIterator[None]:
+        """Say what the network did to this connection in our words."""
         try:
             yield
         except aiohttp.ClientConnectorCertificateError as fault:
-            await self.close()  # the authority may have been renewed: its file is read again
+            await self._drop(connection)  # the authority may have been renewed: its file is read again
             flaw = getattr(fault.certificate_error, "verify_message", "") or "no reason given"
             raise KubernetesFault(
                 f"The certificate of {self.where} at {fault.host}:{fault.port} is not trusted ({flaw}): check the"
@@ -149,6 +171,8 @@ class Api:
         except TimeoutError as fault:
             raise Unreachable(f"No answer came in time from {self.where}.") from fault
         except (aiohttp.ClientError, OSError) as fault:
+            if not connection.cluster.tokens.rotates:  # so it looks if our certificate is over, and a person renews it
+                await self._drop(connection)
             raise Unreachable(f"No answer came from {self.where} ({type(fault).__name__}).") from fault
 
     def _judge(self, call: Call, answer: Answer) -> Answer:
@@ -157,8 +181,8 @@ class Api:
         if status == HTTPStatus.OK or (status == HTTPStatus.CONFLICT and patched):
             return answer
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            wait = min(answer.retry_after, LONGEST_ASKED)
-            self._closed_until = self._clock.monotonic() + wait
+            wait = min(max(answer.retry_after, SHORTEST_ASKED), LONGEST_ASKED)
+            self._rests_until = self._clock.monotonic() + wait
             raise Unreachable(f"Too much is asked of {self.where}: it wants {wait:.0f} s of rest.")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.GONE:
             raise Unreachable(f"To {call}, {status} came from {self.where}.")

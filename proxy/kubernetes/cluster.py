@@ -6,7 +6,7 @@ called in a thread of its own, and again when TLS has failed, for authorities ar
 
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,7 @@ class Cluster:
     namespace: str
     tls: ssl.SSLContext
     tokens: Tokens
-    proxy: URL | None = None  # a kubeconfig's proxy-url, and no other
+    proxy: URL | None = field(default=None, repr=False)  # a kubeconfig's, and no other; it may hold a password
     server_name: str | None = None  # a kubeconfig's tls-server-name
 
 

@@ -6,7 +6,7 @@ Never here: what an answer means.
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
@@ -31,7 +31,7 @@ class Call:
     verb: str
     thing: Named
     query: Mapping[str, str]
-    patch: bytes | None = None
+    patch: bytes | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.verb} {self.thing.plural}/{self.thing.name}"
@@ -45,7 +45,7 @@ class Call:
 class Answer:
     status: int
     retry_after: float  # seconds; 1 where none is said
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 class Connection:

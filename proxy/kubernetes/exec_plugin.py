@@ -28,6 +28,9 @@ class Variable(msgspec.Struct, frozen=True):
     name: str
     value: str
 
+    def __repr__(self) -> str:
+        return f"<Variable {self.name}>"
+
 
 class Plugin(msgspec.Struct, frozen=True, rename="camel"):
     """The `exec` of a kubeconfig's user; what else stands there is about being interactive."""
@@ -37,10 +40,16 @@ class Plugin(msgspec.Struct, frozen=True, rename="camel"):
     args: list[str] | None = None
     env: list[Variable] | None = None
 
+    def __repr__(self) -> str:
+        return f"<Plugin {self.command}>"
+
 
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
     token: str | None = None
     expiration_timestamp: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<_Status until {self.expiration_timestamp}>"
 
 
 class _ExecCredential(msgspec.Struct, frozen=True):

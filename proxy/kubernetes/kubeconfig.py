@@ -9,7 +9,7 @@ import os
 import ssl
 from base64 import b64decode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Final
@@ -36,6 +36,9 @@ class _Named(msgspec.Struct, frozen=True):
     context: dict[str, Any] | None = None
     user: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        return f"<_Named {self.name}>"
+
 
 class _File(msgspec.Struct, frozen=True, rename="kebab"):
     clusters: list[_Named] | None = None
@@ -48,7 +51,7 @@ class _File(msgspec.Struct, frozen=True, rename="kebab"):
 class _Entry:
     """A cluster, a context or a user, with the folder that its paths begin at."""
 
-    values: dict[str, Any]
+    values: dict[str, Any] = field(repr=False)
     folder: Path
     what: str  # for people
 

@@ -21,6 +21,9 @@ class SecretObject(msgspec.Struct, frozen=True):
     metadata: Metadata
     data: dict[str, bytes] | None = None
 
+    def __repr__(self) -> str:
+        return f"<SecretObject {self.metadata.resource_version}>"
+
 
 class SecretList(msgspec.Struct, frozen=True):
     metadata: Metadata
@@ -46,7 +49,7 @@ class Event(msgspec.Struct, frozen=True):
     """What a watch tells. `object` is the Secret, or of a BOOKMARK its metadata, or of an ERROR a Status."""
 
     type: str
-    object: msgspec.Raw
+    object: msgspec.Raw  # which prints nothing of itself
 
 
 class Bookmark(msgspec.Struct, frozen=True):

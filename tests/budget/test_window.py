@@ -101,50 +101,90 @@ def test_a_free_slot_can_be_had_now_unless_others_wait_for_it() -> None:
 
 def test_a_429_pauses_and_teaches_how_much_there_is() -> None:
     window = Window(TEN)
-    spent(window, 3, 0.0)
+    spent(window, 6, 0.0)
     window.throttled(1.0, 13.0)
-    assert window.limit == 3
+    assert window.limit == 6
     assert window.left(1.0) == 0
     assert window.paused_for(1.0) == 13.0
     assert window.opens_in(1.0) == 13.0, "PandaDoc has said that one more is granted then"
     assert window.opens_in(1.0, ahead=1) == 59.0
     assert not window.free(13.9)
     assert window.left(14.0) == 1
-    assert window.left(60.0) == 3
+    assert window.left(60.0) == 6
+
+
+def test_a_429_that_comes_alone_leaves_who_asked_for_little_enough() -> None:
+    """Somebody else's burst, met by a process that was quiet, or has just started."""
+    window = Window(Rate(2000, 60))
+    window.throttled(0.0, 1.0)
+    assert window.limit == 1000
+    assert window.left(1.0) == 1000
+    assert window.left(60.0) == 1501
+    assert window.left(120.0) == 2000
+
+
+def test_those_that_were_refused_together_teach_what_one_of_them_does() -> None:
+    window = Window(Rate(2000, 60))
+    for _ in range(50):
+        window.take()
+    for moment in range(50):
+        window.unused()
+        window.throttled(moment / 100, 1.0)
+    assert window.limit == 1000
+
+
+@pytest.mark.parametrize(("said", "granted"), [(600, 10), (500, 100), (100, 90), (10, 2), (10, 1)])
+def test_a_rate_that_is_smaller_than_it_was_said_to_be_is_known_in_three_pauses(said: int, granted: int) -> None:
+    """One request is sent again three times. Whoever waits takes every slot that there is."""
+    window, now, counted = Window(Rate(said, 60)), 0.0, 0
+    for _ in range(3):
+        if window.limit == granted:
+            break
+        for _ in range(window.left(now) or 0):
+            window.take()
+            if counted < granted:
+                counted += 1
+                window.answered(now)
+            else:
+                window.unused()
+                window.throttled(now, 5.0)
+        now, counted = now + 5.0, counted - 1  # as it was told
+    assert window.limit == granted
 
 
 def test_what_a_429_teaches_is_one_at_least_and_only_ever_less() -> None:
     window = Window(TEN)
-    window.throttled(0.0, 5.0)
+    for now in (0.0, 5.0, 10.0):
+        window.throttled(now, 5.0)
     assert window.limit == 1
-    spent(window, 1, 6.0)
+    spent(window, 1, 16.0)
     window.take()
-    window.throttled(7.0, 1.0)
+    window.throttled(17.0, 1.0)
     assert window.limit == 1
 
 
 def test_what_was_learned_is_doubted_until_all_is_there_again() -> None:
     window = Window(TEN)
-    spent(window, 4, 0.0)
     window.throttled(0.0, 5.0)
+    window.throttled(5.0, 5.0)
     limits = []
-    for minute in range(1, 5):
-        window.left(minute * 60.0)
+    for minute in range(1, 7):
+        window.left(minute * 60.0 + 5.0)
         limits.append(window.limit)
-    assert limits == [7, 10, 10, 10]
+    assert limits == [2, 4, 7, 10, 10, 10]
     assert window.left(1000.0) == 10
 
 
 def test_another_429_puts_the_growth_off() -> None:
     window = Window(TEN)
-    spent(window, 4, 0.0)
+    spent(window, 5, 0.0)
     window.throttled(0.0, 5.0)
     spent(window, 1, 50.0)
     window.throttled(50.0, 5.0)
     window.left(61.0)
-    assert window.limit == 4
+    assert window.limit == 5
     window.left(110.0)
-    assert window.limit == 7
+    assert window.limit == 8
 
 
 def test_what_was_sent_counts_under_another_rate_too() -> None:

@@ -79,3 +79,4 @@ def test_a_length_of_time_is_written_in_its_largest_fitting_unit(seconds: float,
 
 def test_a_refusal_that_is_not_believed_yet_says_why() -> None:
     assert "another replica may have spent it" in OURS.may_be_on_its_way()
+    assert "the store that would tell can't be reached" in OURS.out_of_sight()

@@ -24,10 +24,16 @@ def grant(generation: int, lineage: Lineage = FIRST, token: str = "") -> Grant:
     )
 
 
-def kept(newest: Grant, *, seeds: tuple[Lineage, ...] = (), intent: Intent | None = None) -> Ledger:
+def kept(
+    newest: Grant,
+    *,
+    seeds: tuple[Lineage, ...] = (),
+    intent: Intent | None = None,
+    refusals: Refusals = Refusals(),  # noqa: B008 - frozen
+) -> Ledger:
     """Return a ledger as a store has it: its grant's lineage is the last of `seeds`."""
     known = (*seeds, newest.lineage) if newest.lineage not in seeds else seeds
-    return Ledger(newest, tuple(lineage.fingerprint for lineage in known), intent=intent)
+    return Ledger(newest, tuple(lineage.fingerprint for lineage in known), refusals, intent)
 
 
 def intent_of(redeemed: Grant, at: float) -> Intent:
@@ -189,11 +195,28 @@ def test_a_cool_down_is_noted_for_its_own_lineage_alone() -> None:
     assert ledger.cooled(there, SECOND, replace(COOLING, on_trial=3)) == replace(there, refusals=COOLING)
 
 
-def test_a_cool_down_that_another_process_has_noted_is_not_noted_again() -> None:
-    there = replace(kept(grant(3, SECOND)), refusals=COOLING)
+def test_a_cool_down_that_a_sibling_began_a_moment_before_is_not_written_again() -> None:
+    """A thousand replicas meet the same 401s within a second."""
+    there = kept(grant(3, SECOND), refusals=COOLING)
     assert ledger.cooled(there, SECOND, replace(COOLING, until=COOLING.until + 2)) is None
+    later = replace(COOLING, until=COOLING.until + 60)
+    assert ledger.cooled(there, SECOND, later) == replace(there, refusals=later)
+    assert ledger.cooled(there, SECOND, replace(COOLING, spent=True)) is not None
+    assert ledger.cooled(there, SECOND, COOLING.helped()) == replace(there, refusals=COOLING.helped())
+
+
+def test_what_replicas_know_of_401s_is_what_came_last_of_it() -> None:
+    """It holds for all of a lineage; and the trial of a token is its own process's (law 3)."""
+    ours, there = kept(grant(3), refusals=replace(COOLING, on_trial=3)), kept(grant(4))
+    assert ledger.merged(ours, there).refusals == replace(COOLING, on_trial=3)
     spent = replace(COOLING, spent=True)
-    assert ledger.cooled(there, SECOND, spent) == replace(there, refusals=spent)
+    reopened = spent.accepted(3)
+    ended = COOLING.helped()
+    for earlier, later in ((COOLING, spent), (spent, reopened), (spent, ended), (reopened, ended)):
+        for one, other in ((earlier, later), (later, earlier)):
+            assert ledger.merged(kept(grant(3), refusals=one), kept(grant(3), refusals=other)).refusals == later
+    other_lineage = kept(grant(4, SECOND), seeds=(FIRST, SECOND))
+    assert ledger.merged(kept(grant(3), refusals=COOLING), other_lineage).refusals == other_lineage.refusals
 
 
 def test_memory_without_a_grant_takes_what_is_kept() -> None:

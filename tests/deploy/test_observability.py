@@ -84,9 +84,8 @@ async def lively(oauth_house: HouseMaker, tmp_path: Path) -> AsyncIterator[Expor
         certificates.renew()
         listeners = [{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:0", "tls": certificates.files}]
         policy = {"mode": "warn", "profiles": ["read-only"]}
-        house = await oauth_house(
-            {"policy": policy, "listeners": listeners, "rate_budget": {"numbers": "auto"}}, probe=None
-        )
+        shared = {"numbers": "auto", "redis": {"url": "redis://127.0.0.1:1"}}
+        house = await oauth_house({"policy": policy, "listeners": listeners, "rate_budget": shared}, probe=None)
         await house.forward_to(up.url)
         assert (await house.ask("POST", "/replayed", data=b"x")).status == 200
         await house.get("/oauth2/access_token")

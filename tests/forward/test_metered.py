@@ -5,7 +5,9 @@ Windows are a second long here; tests/torture/test_rate_budget.py has the real m
 
 import asyncio
 import gzip
+import hashlib
 import json
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,6 +15,7 @@ from typing import Any, Final
 import pytest
 from conftest import HouseMaker, merge
 from rig import House, Seen, until
+from wire import OK
 
 from proxy.simulator import Fault
 
@@ -150,6 +153,7 @@ async def test_a_429_that_asks_for_more_than_the_caller_waits_is_relayed_at_once
     seen = await house.get(LIST)
     assert (seen.status, seen.headers["Retry-After"]) == (429, "40")
     assert "Proxy-Status" not in seen.headers
+    assert house.ear.fields[-1]["throttled"] == 0, "it was not sent again"
     again = await house.get(LIST)
     assert "Proxy-Status" in again.headers, "the class pauses for as long as PandaDoc has said"
     assert again.headers["RateLimit"].startswith('"list";r=0;t=')
@@ -163,6 +167,7 @@ async def test_a_429_for_a_body_that_is_not_kept_is_relayed(api_key_house: House
     seen = await house.ask("POST", LIST, data=b"x" * 5000)
     assert (seen.status, seen.headers["Retry-After"]) == (429, "1")
     assert statuses(house) == [429]
+    assert house.ear.fields[-1]["throttled"] == 0, "it was not sent again"
 
 
 async def test_a_429_whose_body_is_too_long_to_hold_is_relayed(api_key_house: HouseMaker) -> None:
@@ -215,6 +220,35 @@ async def test_a_request_whose_connection_breaks_may_have_been_counted(api_key_h
     assert seen.headers["RateLimit"].startswith('"list";r=4;')
 
 
+async def test_a_request_that_finds_no_connection_spends_nothing(api_key_house: HouseMaker) -> None:
+    house = await api_key_house(budget(rates={"list": "2/20s"}))
+    await house.simulator.stop()
+    seen = [await house.get(LIST) for _ in range(5)]
+    assert [each.status for each in seen] == [502] * 5
+    assert seen[-1].headers["RateLimit"].startswith('"list";r=2;')
+
+
+async def test_a_request_that_broke_and_then_found_no_connection_may_have_been_counted(
+    api_key_house: HouseMaker,
+) -> None:
+    """The kept connection takes it and breaks; nobody takes another."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        server.close()
+        writer.close()
+
+    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    house = await api_key_house(merge(budget(rates={"list": "5/20s"}), {"upstream": {"url": url}}))
+    assert (await house.get(LIST)).status == 200
+    seen = await house.get(LIST)
+    assert seen.json["detail"].startswith("The upstream refused the connection.")
+    assert seen.headers["RateLimit"].startswith('"list";r=3;')
+
+
 async def test_a_caller_that_hangs_up_leaves_the_line(api_key_house: HouseMaker) -> None:
     house = await api_key_house(budget(rates={"list": "1/1s"}))
     await house.get(LIST)
@@ -224,6 +258,70 @@ async def test_a_caller_that_hangs_up_leaves_the_line(api_key_house: HouseMaker)
     await until(lambda: standing(house).waiting == 0)
     assert (await house.get(LIST)).status == 200
     assert len(statuses(house)) == 2
+
+
+def left_behind(house: House, size: int) -> socket.socket:
+    """Create a document with so many bytes, which all are with the kernel, and return the caller's socket."""
+    line = socket.create_connection(("127.0.0.1", house.port))
+    line.settimeout(10)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * size)
+    body = b"{" + b" " * (size - 2) + b"}"
+    line.sendall(b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (LIST.encode(), size) + body)
+    return line
+
+
+async def test_a_caller_that_hangs_up_behind_an_unread_body_leaves_the_line(api_key_house: HouseMaker) -> None:
+    """Its socket is left alone, so that nothing but the kernel tells."""
+    house = await api_key_house(budget(rates={"create": "1/30s"}, max_wait="60s"))
+    await house.ask("POST", LIST, data=b"{}")
+    line = await asyncio.to_thread(left_behind, house, 150_000)
+    await until(lambda: standing(house, "create").waiting == 1)
+    line.close()
+    await until(lambda: standing(house, "create").waiting == 0)
+    await until(lambda: len(house.ear.fields) == 2)
+    assert (house.ear.fields[-1]["status"], house.ear.fields[-1]["fault"]) == (499, "the caller hung up")
+    assert len(statuses(house)) == 1
+
+
+@pytest.mark.parametrize("size", [150_000, 900_000])
+async def test_nothing_is_sent_for_a_caller_that_hung_up_while_it_waited(api_key_house: HouseMaker, size: int) -> None:
+    """Its goodbye may stand behind what does not fit into the kernel. It has given up, and asks again."""
+    gate = asyncio.Event()
+    house = await api_key_house(budget(rates={"create": "1/100ms"}, max_wait="60s"))
+    house.simulator.faults.add(Fault(path=LIST, gate=gate, times=1))
+    first = asyncio.create_task(house.ask("POST", LIST, data=b"{}"))
+    await house.simulator.until(lambda: len(house.simulator.journal) == 1)
+    line = await asyncio.to_thread(left_behind, house, size)
+    await until(lambda: standing(house, "create").waiting == 1)
+    line.close()
+    gate.set()
+    await first
+    await until(lambda: len(house.ear.fields) == 2)
+    assert house.ear.fields[-1]["status"] == 499
+    assert len(statuses(house)) == 1
+    again = await house.ask("POST", LIST, data=b"{" + b" " * size + b"}")
+    assert again.headers["RateLimit"].startswith('"create";r=0;')
+    assert len(statuses(house)) == 2
+
+
+async def test_a_large_body_that_waited_with_its_caller_is_sent_whole(api_key_house: HouseMaker) -> None:
+    house = await api_key_house(budget(rates={"create": "1/500ms"}, max_wait="60s"))
+    body = b"{" + b" " * 900_000 + b"}"
+    answers = await asyncio.gather(*(house.ask("POST", LIST, data=body) for _ in range(3)))
+    assert len({each.status for each in answers}) == 1
+    assert standing(house, "create").waits == 2
+    assert [call.body_sha256 for call in house.simulator.api_calls()] == [hashlib.sha256(body).hexdigest()] * 3
+
+
+async def test_bodies_that_wait_unread_take_no_room_from_others(api_key_house: HouseMaker) -> None:
+    replay = {"replay": {"max_body": "1MiB", "max_total": "1MiB"}}
+    house = await api_key_house(merge(budget(rates={"create": "1/30s"}, max_wait="60s"), replay))
+    await house.ask("POST", LIST, data=b"{}")
+    line = await asyncio.to_thread(left_behind, house, 900_000)
+    await until(lambda: standing(house, "create").waiting == 1)
+    assert house.proxy._snapshot is not None  # noqa: SLF001 - nothing else shows it but the metrics
+    assert house.proxy._snapshot.kept_bytes.used == 0  # noqa: SLF001 - the same
+    line.close()
 
 
 async def test_interactive_clients_go_before_batch_ones(api_key_house: HouseMaker) -> None:
@@ -272,6 +370,20 @@ async def test_a_reload_keeps_what_was_spent(api_key_house: HouseMaker) -> None:
     house.settings = merge(house.settings, {"rate_budget": {"numbers": "none"}})
     await house.proxy.reload(house.config())
     assert "RateLimit" not in (await house.get(LIST)).headers
+
+
+@pytest.mark.parametrize("numbers", [{"numbers": "none"}, {"credentials": {"default": "none"}}])
+async def test_whoever_waits_on_a_budget_that_is_switched_off_leaves(
+    api_key_house: HouseMaker, numbers: dict[str, Any]
+) -> None:
+    house = await api_key_house(budget(rates={"list": "3/30s"}, max_wait="60s"))
+    await house.many(3, LIST)
+    waiting = [asyncio.create_task(house.get(LIST)) for _ in range(3)]
+    await until(lambda: standing(house).waiting == 3)
+    house.settings = merge(house.settings, {"rate_budget": numbers})
+    await house.proxy.reload(house.config())
+    async with asyncio.timeout(10):
+        assert [(await each).status for each in waiting] == [200] * 3
 
 
 async def test_a_drain_serves_who_can_be_served_and_sends_the_others_away(api_key_house: HouseMaker) -> None:
@@ -405,12 +517,15 @@ async def test_other_preferences_go_up_beside_one_that_is_applied(api_key_house:
         {"status": 409, "body": b" " * 100_000},
         {"status": 404},
         {"status": 423},
+        {"status": 202},
+        {"status": 202, "headers": (("Retry-After", "soon"),)},
     ],
-    ids=["another status", "no json", "a list", "too long to hold", "404", "423"],
+    ids=["another status", "no json", "a list", "too long to hold", "404", "423", "202", "202, come back soon"],
 )
 async def test_what_does_not_say_not_ready_is_the_last_word(api_key_house: HouseMaker, fault: dict[str, Any]) -> None:
     house = await api_key_house(budget())
-    path = f"{LIST}/{await created(house)}/details"
+    part = "download" if fault["status"] == 202 else "details"
+    path = f"{LIST}/{await created(house)}/{part}"
     house.simulator.faults.add(Fault(path=path, **fault))
     seen = await waiting_for(house, path)
     assert seen.status == fault["status"]

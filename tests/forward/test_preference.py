@@ -23,6 +23,9 @@ from proxy.forward.preference import wait, without_wait
         ([b"waiting=3"], None, [b"waiting=3"]),
         ([b"wait=-1"], None, [b"wait=-1"]),
         ([b"return=minimal ,  foo"], None, [b"return=minimal ,  foo"]),
+        ([b'wait=2, x="a, wait=7'], 2, [b'x="a, wait=7']),
+        ([b'x="a, wait=7'], None, [b'x="a, wait=7']),
+        ([b'x="a\\", wait=7'], None, [b'x="a\\", wait=7']),
         ([b""], None, []),
         ([], None, []),
     ],
@@ -34,3 +37,10 @@ def test_the_first_wait_counts_and_what_else_is_preferred_stays(
     assert wait(fields) == seconds
     assert [value for name, value in without_wait(fields) if name == b"Prefer"] == left
     assert without_wait(fields)[0] == (b"Accept", b"*/*")
+
+
+def test_a_string_without_an_end_costs_no_more_than_its_length() -> None:
+    """At its square, this one would take longer than a test may: hours."""
+    value = b'"' + b'\\"' * 500_000
+    assert wait(((b"Prefer", value),)) is None
+    assert without_wait(((b"Prefer", value),)) == ((b"Prefer", value),)

@@ -12,7 +12,7 @@ from kubernetes_api import NAMESPACE, SECRET, KubernetesApi
 from rig import TurnedClock
 
 from proxy.kubernetes import api as calls
-from proxy.kubernetes.api import LONGEST_ASKED, Api
+from proxy.kubernetes.api import LONGEST_ASKED, SHORTEST_REST, Api
 from proxy.kubernetes.discovery import Discovery
 from proxy.kubernetes.faults import KubernetesFault, Unreachable
 from proxy.kubernetes.objects import Named
@@ -138,6 +138,18 @@ async def test_a_short_rest_that_is_asked_for_is_given_within_the_call(
     assert server.calls("get secrets") == [429, 200]
 
 
+async def test_no_rest_at_all_is_still_a_pause_and_one_more_try(api: Api, server: KubernetesApi) -> None:
+    """Else as many requests as fit into two seconds would come upon whoever has too many."""
+    server.faults.throttled, server.faults.retry_after = 1, "0"
+    began = asyncio.get_running_loop().time()
+    await api.get(THE_SECRET)
+    assert asyncio.get_running_loop().time() - began >= SHORTEST_REST
+    server.faults.throttled = 10**6
+    assert "wants 1 s of rest" in await fault_of(api, Unreachable)
+    assert "Too much was asked" in await fault_of(api, Unreachable)
+    assert server.calls("get secrets") == [429, 200, 429, 429]
+
+
 @pytest.mark.parametrize(("asked", "kept"), [("20", 20.0), ("86400", LONGEST_ASKED)])
 async def test_a_long_rest_that_is_asked_for_is_kept_by_all_calls(
     api: Api, server: KubernetesApi, clock: TurnedClock, asked: str, kept: float
@@ -177,7 +189,25 @@ async def test_an_answer_beyond_all_bounds_is_not_read(api: Api, server: Kuberne
     assert "larger than 2MiB" in await fault_of(api)
 
 
-# When it does not answer
+# When it does not answer, or is not to be asked
+
+
+async def test_what_was_closed_connects_no_more(api: Api, server: KubernetesApi) -> None:
+    await api.get(THE_SECRET)
+    await api.close()
+    assert "was closed" in await fault_of(api, Unreachable)
+    with pytest.raises(Unreachable, match="was closed"):
+        async with api.watch(THE_SECRET, version(server), 60):
+            pass
+    assert server.calls("get secrets") == [200]
+
+
+async def test_what_is_closed_while_it_looks_for_the_api_does_not_connect(api: Api, server: KubernetesApi) -> None:
+    call = asyncio.ensure_future(fault_of(api, Unreachable))
+    await asyncio.sleep(0)  # files are read by a thread
+    await api.close()
+    assert "was closed" in await call
+    assert server.calls("get secrets") == []
 
 
 async def test_a_server_that_stands_still_is_given_two_seconds(

@@ -1,8 +1,10 @@
 """A kubeconfig's current context, as `kubectl` reads it, and what of it is refused."""
 
+import ssl
 import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 from kubernetes_api import NAMESPACE, SECRET, KubernetesApi
 from rig import TurnedClock
+from tls import LONG_AGO
 
 from proxy.kubernetes.api import Api
 from proxy.kubernetes.discovery import Discovery
@@ -124,13 +127,17 @@ async def test_one_in_the_home_folder_is_found(server: KubernetesApi, tmp_path: 
     await api.close()
 
 
-async def test_a_client_certificate_is_shown(server: KubernetesApi, reads: Reads) -> None:
-    pair = server.clients.issue_cert("me@example.com")
-    user = {
+def certified(server: KubernetesApi, not_after: datetime | None = None) -> dict[str, str]:
+    """Return a user who shows a certificate."""
+    pair = server.clients.issue_cert("me@example.com", not_after=not_after)
+    return {
         "client-certificate-data": b64encode(pair.cert_chain_pems[0].bytes()).decode(),
         "client-key-data": b64encode(pair.private_key_pem.bytes()).decode(),
     }
-    await reads(kubeconfig(server, user)).get(THE_SECRET)
+
+
+async def test_a_client_certificate_is_shown(server: KubernetesApi, reads: Reads) -> None:
+    await reads(kubeconfig(server, certified(server))).get(THE_SECRET)
     assert "Our token is not accepted (401)" in await fault_of(reads(kubeconfig(server, {})))
 
 
@@ -138,6 +145,33 @@ async def test_a_static_token_that_is_refused_is_for_a_person(server: Kubernetes
     api = reads(kubeconfig(server, {"token": "worthless"}))
     assert (await fault_of(api)).endswith("renew it.")
     assert server.calls("get secrets") == [401, 401]
+
+
+async def test_a_static_token_that_a_person_renews_is_taken_at_once(
+    server: KubernetesApi, reads: Reads, tmp_path: Path
+) -> None:
+    api = reads(kubeconfig(server))
+    await api.get(THE_SECRET)
+    server.rotate()
+    assert (await fault_of(api)).endswith("renew it.")
+    (tmp_path / "kube" / "config-0").write_text(yaml.safe_dump(kubeconfig(server)))
+    await api.get(THE_SECRET)
+    assert server.calls("get secrets") == [200, 401, 401, 401, 200]
+
+
+@pytest.mark.parametrize("tls", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_client_certificate_that_a_person_renews_is_taken_at_once(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, tls: ssl.TLSVersion
+) -> None:
+    """Of TLS 1.3 its refusal comes behind the handshake."""
+    await server.stop()
+    server.newest_tls = tls
+    await server.start()
+    api = reads(kubeconfig(server, certified(server, not_after=LONG_AGO)))
+    for _ in range(2):
+        assert "No answer came from" in await fault_of(api)
+    (tmp_path / "kube" / "config-0").write_text(yaml.safe_dump(kubeconfig(server, certified(server))))
+    await api.get(THE_SECRET)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import random
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -145,6 +145,33 @@ class RedisServer:
                 if answer is not None and holds(answer):
                     return answer
                 await asyncio.sleep(0.05)
+
+
+@dataclass
+class StableName:
+    """A name that leads to one of several servers, as a Service or a managed primary's endpoint does.
+
+    What changes: `leads_to`, by a test; whoever is connected by then stays where it led before.
+    """
+
+    leads_to: RedisServer
+    port: int = 0
+
+    async def serve(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection("127.0.0.1", self.leads_to.port)
+        await asyncio.gather(_pour(reader, there[1]), _pour(there[0], writer))
+
+
+async def _pour(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while some := await source.read(2**16):
+            target.write(some)
+    target.close()
 
 
 @dataclass

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from credential.engine_contract import CLAUSES, LONG, Clause
-from torture.redis_server import RedisServer, cluster, free_port, sentinel_pair
+from torture.redis_server import RedisServer, StableName, cluster, free_port, sentinel_pair
 from torture.redis_ways import ENCODED, OWNER, PASSWORD, WAYS, Replicas, replicas
 
 from proxy.credential.engine import Kept
@@ -226,6 +226,35 @@ async def test_a_master_that_comes_back_as_a_replica_is_not_written_to(tmp_path:
             assert await reached(engine) == written
             await kept(engine, b"newer")
             assert await pair.replica.ask("GET", GRANT) == b"newer"
+
+
+async def test_a_master_that_loses_its_name_with_its_connections_open_is_left(tmp_path: Path) -> None:
+    """It goes on answering reads, as a replica; nothing but the refusal of a write tells."""
+    async with AsyncExitStack() as stack:
+        old = await stack.enter_async_context(RedisServer(tmp_path / "old", {"repl-diskless-sync-delay": "0"}))
+        following = {"replicaof": f"127.0.0.1 {old.port}"}
+        new = await stack.enter_async_context(RedisServer(tmp_path / "new", following))
+        name = StableName(old)
+        await stack.enter_async_context(await name.serve())
+        opened = await stack.enter_async_context(replicas(f"redis://127.0.0.1:{name.port}"))
+        engine = opened()
+        written = await kept(engine, b"ours")
+        await new.asked_until("GET", GRANT, holds=lambda content: content == b"ours")
+        told = await stack.enter_async_context(aclosing(engine.watch()))
+        await anext(told)
+        await engine.read()  # on another connection than the watch's
+        await new.ask("REPLICAOF", "NO", "ONE")
+        await old.ask("REPLICAOF", "127.0.0.1", new.port)
+        name.leads_to = new
+        assert await engine.read() == written
+        with pytest.raises(StoreUnreachable, match="READONLY"):
+            await engine.write(b"newer", written.version)
+        assert await engine.write(b"newer", written.version) is not None
+        with pytest.raises((StoreUnreachable, StopAsyncIteration)):
+            async with asyncio.timeout(LIMIT):
+                await anext(told)
+        assert await new.ask("GET", GRANT) == b"newer"
+        assert await old.ask("CLIENT", "LIST", "TYPE", "pubsub") == b""
 
 
 async def test_a_cluster_whose_node_dies_goes_on_with_its_replica(tmp_path: Path) -> None:
