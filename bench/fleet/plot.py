@@ -7,14 +7,14 @@ from typing import Final, NamedTuple
 from bench.fleet.figures import Figures, Results
 from bench.report import number
 
-WIDTH: Final = 790
+WIDTH: Final = 860
 HEIGHT: Final = 300
 LEFT: Final = 60
 RIGHT: Final = 560
 TOP: Final = 44
 BOTTOM: Final = 260
 LABEL: Final = 16
-"""Between the lines of the legend, at least."""
+"""Between the names of two lines, at least."""
 
 LINES: Final = {
     "idle": "#57606a",
@@ -79,13 +79,13 @@ def _panel(panel: Panel, results: Results, titles: dict[str, str], top: int) -> 
     across = Scale(0, 3, LEFT, RIGHT)
     up = Scale(-2 if panel.figure == "mean" else 0, len(str(int(most))), top + BOTTOM, top + TOP)
     parts = [f'<text class="title" x="10" y="{top + 26}">{escape(panel.title)}</text>\n', _grid(across, up)]
-    lowest_first = sorted(lines.items(), key=lambda line: _value(line[1][-1], panel))
-    y = up.begin + LABEL
-    for name, line in lowest_first:
+    highest_first = sorted(lines.items(), key=lambda line: -_value(line[1][-1], panel))
+    y = 0.0
+    for name, line in highest_first:
         points = " ".join(f"{across.at(each.size):.1f},{up.at(_value(each, panel)):.1f}" for each in line)
         parts.append(f'<polyline stroke="{LINES[name]}" points="{points}"/>')
-        y = min(y - LABEL, up.at(_value(line[-1], panel)) + 4)
-        label = f"{titles[name]}: {number(_value(line[-1], panel))}"
+        y = max(y + LABEL, up.at(_value(line[-1], panel)) + 4)
+        label = f"{number(_value(line[-1], panel))} {titles[name]}"
         parts.append(f'<text x="{RIGHT + 8}" y="{y:.1f}" style="fill:{LINES[name]}">{escape(label)}</text>\n')
     return "".join(parts)
 
@@ -100,7 +100,8 @@ def _grid(across: Scale, up: Scale) -> str:
         f'<text class="tick" x="{across.at(tick):.1f}" y="{up.begin + 16:.1f}" text-anchor="middle">{tick:,g}</text>'
         for tick in across.ticks
     ]
-    return "".join([*rows, *columns]) + "\n"
+    what = f'<text class="tick" x="{RIGHT + 28}" y="{up.begin + 16:.1f}">replicas</text>\n'
+    return "".join([*rows, *columns, what])
 
 
 def _value(figures: Figures, panel: Panel) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from bench.fleet.__main__ import BY_NAME, DOCS, ENGINES, HERE, SIZES, TITLES
 from bench.fleet.figures import Results, read, written
-from bench.fleet.plot import LINES, PANELS, Scale, drawn
+from bench.fleet.plot import LINES, PANELS, RIGHT, WIDTH, Scale, drawn
 from bench.fleet.report import page
 
 BOUND = 14
@@ -51,6 +51,10 @@ def test_the_plot_has_a_line_of_every_size_for_each_scenario(results: Results) -
     lines = re.findall(r'points="([^"]*)"', svg)
     assert len(lines) == len(LINES) * len(PANELS)
     assert all(len(line.split()) == len(SIZES) for line in lines)
+
+
+def test_the_names_of_the_lines_stay_within_the_picture() -> None:
+    assert all(RIGHT + 8 + 7 * len(f"10,000 {TITLES[name]}") <= WIDTH for name in LINES)
 
 
 def test_an_axis_has_its_powers_at_equal_distances() -> None:
