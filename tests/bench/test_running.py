@@ -31,10 +31,13 @@ def test_the_cpu_time_of_children_and_threads_counts_too(tmp_path: Path) -> None
     port = free_port()
     program = f"""{BURN}
 import os, signal, threading
+ends, held = os.pipe()
 if os.fork() == 0:
+    os.close(held)
     burn(0.3)
     os.kill(os.getppid(), signal.SIGUSR1)
-    signal.pause()
+    os.read(ends, 1)  # until its parent is gone
+    raise SystemExit
 signal.sigwait([signal.SIGUSR1])
 thread = threading.Thread(target=burn, args=(0.3,)); thread.start(); thread.join()
 """
