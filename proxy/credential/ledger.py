@@ -174,15 +174,16 @@ def merged(ours: Ledger, kept: Ledger) -> Ledger:
     A person may log in while pairs of ours wait to be stored: then the stored one wins, under the number it
     has there. Numbers order the pairs of a lineage, so they must be the same in every process.
     """
-    if ours.grant is None:
+    grant = ours.grant
+    if grant is None:
         return kept if kept.grant is not None else replace(kept, intent=kept.intent or ours.intent)
-    if kept.grant is not None and kept.grant.lineage.fingerprint == ours.grant.lineage.fingerprint:
+    if kept.grant is not None and kept.grant.lineage.fingerprint == grant.lineage.fingerprint:
         learnt = replace(latest(ours.refusals, kept.refusals), on_trial=ours.refusals.on_trial)
         ours, kept = replace(ours, refusals=learnt), replace(kept, refusals=learnt)
-    if kept.grant is not None and ours.grant is not None and _overtaken(ours.grant, ours.seeds, kept):
+    if kept.grant is not None and _overtaken(grant, ours.seeds, kept):
         return replace(kept, seeds=_before(kept.seeds, ours.seeds))
     seeds = _before(ours.seeds, kept.seeds)
-    if kept.grant != ours.grant:  # what is written there is about a pair before ours
+    if kept.grant != grant:  # what is written there is about a pair before ours
         return replace(ours, seeds=seeds)
     last, minted = kept.last or ours.last, kept.minted or ours.minted
     return replace(ours, seeds=seeds, intent=kept.intent or ours.intent, last=last, minted=minted)

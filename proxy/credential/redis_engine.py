@@ -162,7 +162,7 @@ class RedisEngine:
         try:
             await pubsub.subscribe(channel)
             await _answer(pubsub)  # a refusal is raised
-        except BaseException:
+        except BaseException:  # one that is cut off by its limit, too: the connection is nobody's then
             await pubsub.aclose()
             raise
         return pubsub

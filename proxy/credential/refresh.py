@@ -221,8 +221,9 @@ class Refresher:
             return
         try:
             await self._seeded(urgent=False, anew=False)
-            self._adopt()
-            await self._forget_trouble()
+            if self.in_flight is None:  # else what is in memory by now may not be stored, and is that refresh's to lend
+                self._adopt()
+                await self._forget_trouble()
         finally:
             because = self._due()
             if because is not None and (self.seed_waits or not self._short_lived()):

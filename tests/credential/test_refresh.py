@@ -43,6 +43,12 @@ class ScriptedStore(MemoryStore):
         self.full = False
         self.fault: Exception | None = None
         self.lease_is_taken = False
+        self.slow: list[asyncio.Event] = []  # what reads to come wait for, one each
+
+    async def load(self) -> Ledger:
+        if self.slow:
+            await self.slow.pop().wait()
+        return await super().load()
 
     async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
         self.writing.set()
@@ -196,6 +202,28 @@ async def test_the_pair_is_stored_before_its_access_token_is_lent(town: Town) ->
     assert town.store.kept.grant is not None
     assert town.store.kept.grant.access_token is not None
     assert lent(ours) == f"Bearer {town.store.kept.grant.access_token.reveal()}"
+
+
+async def test_a_look_that_a_refresh_has_overtaken_lends_nothing_that_is_not_stored(town: Town) -> None:
+    """It began before, and reads for long: what is in memory by then is the refresh's to lend, once (laws 2 and 4)."""
+    ours, answering, read = await refreshed(town.refresher()), asyncio.Event(), asyncio.Event()
+    town.store.slow.append(read)
+    looking = asyncio.create_task(ours.look())
+    await until(lambda: not town.store.slow)
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering))
+    refresh = ours.start(because=Because.BY_HAND, refused=1)
+    assert refresh is not None
+    await until(lambda: town.redeems == 2)
+    town.store.gate.clear()
+    town.store.writing.clear()
+    answering.set()
+    await town.store.writing.wait()
+    read.set()
+    await looking
+    assert generation(ours) == 1
+    town.store.gate.set()
+    await refresh
+    assert generation(ours) == 2
 
 
 async def test_the_intent_is_stored_before_anything_is_sent_and_ends_with_the_pair(town: Town) -> None:
