@@ -184,8 +184,8 @@ class Reader:
         if len(given) == 1:
             return given[0], entries[given[0]]
         if given or node == MapNode(node.place, {}) or is_nothing(node):  # else its fault is known already
-            several, none = ("both", "neither") if len(ways) == 2 else (" and ".join(given), "none of them")  # noqa: PLR2004
-            wanted = " or ".join(filter(None, (", ".join(ways[:-1]), ways[-1])))
+            several, none = (" and ".join(given), "none of them") if ways[2:] else ("both", "neither")
+            wanted = f"{', '.join(ways[:-1])} or {ways[-1]}"
             self.faults.add(node.place, path, f"expected {wanted}, found {several if given else none}")
         return "", node
 

@@ -79,7 +79,8 @@ def _count(text: str) -> int:
 
 def _share(text: str) -> Fraction:
     part, slash, whole = text.partition("/")
-    if not (slash and part.isdecimal() and whole.isdecimal() and 0 < int(part) <= int(whole) <= 1000):  # noqa: PLR2004
+    written = slash and part.isdecimal() and whole.isdecimal()
+    if not written or not 0 < int(part) <= int(whole) <= 1000:  # noqa: PLR2004 - said in the message
         raise ValueError("expected a part of the whole, such as 1/8; 1/1 is all of it, 1/1000 the least")
     return Fraction(int(part), int(whole))
 

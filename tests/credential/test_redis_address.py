@@ -56,7 +56,7 @@ def test_who_we_are_is_read(userinfo: str, username: str | None, password: str |
 def test_tls_and_the_database_are_read() -> None:
     assert not read("redis://cache").tls
     assert read("rediss://cache/15") == RedisAddress((("cache", 6379),), "", True, None, None, 15)  # noqa: FBT003 - tls
-    assert read("unix:///run/redis/s?db=3") == RedisAddress((), "/run/redis/s", False, None, None, 3)  # noqa: FBT003
+    assert read("unix:///run/redis/s?db=3") == RedisAddress((), "/run/redis/s", False, None, None, 3)  # noqa: FBT003 - its fields
     assert read(f"unix://:{PASSWORD}@/run/s").password == Secret(PASSWORD)
 
 
