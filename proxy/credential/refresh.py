@@ -28,7 +28,7 @@ from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.latch import Latch
 from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant
 from proxy.credential.policy import Policy
-from proxy.credential.store import POLL, Lease, StoreError, StoreUnreachable
+from proxy.credential.store import Lease, StoreError, StoreUnreachable
 from proxy.credential.token_endpoint import Client
 from proxy.credential.token_reply import Cause, Outcome, Redeemed, Refused, Unknown
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
@@ -52,8 +52,9 @@ SILENCE: Final = 1.0
 QUICK_TURNS: Final = 3
 """Looks at a store that has moved on, before there are pauses between them."""
 
-SECOND_LOOKS: Final = 20
-"""Looks at the store before an invalid_grant is believed that came without the lease: its holder may be storing."""
+SECOND_LOOK: Final = 2.0
+"""Seconds for which the store is looked at again after an invalid_grant that another process's redeem may have caused:
+it may be storing what it got, and callers are waiting."""
 
 ADOPTED: Final = "adopted"
 NEEDLESS: Final = "needless"
@@ -515,15 +516,18 @@ class Refresher:
 
         `alone`: no other process may be redeeming it.
         """
+        until = self._clock.monotonic() + (0.0 if alone else SECOND_LOOK)
         if outcome.error == "invalid_grant" and self.keeper.store.remote:
             self._doubt = self._doubt_about(grant, order.because)
-        was, seen = self.keeper.ledger.grant, False
-        for look in range(1 if alone else SECOND_LOOKS):
-            if look and await self._tasks.pause(POLL):
-                break
+            until = self._doubt.since + SECOND_LOOK
+        was = self.keeper.ledger.grant
+        while True:
+            heard = self.keeper.store.heard
             seen = await self.keeper.read_again(urgent=self._policy.alone)
             if self.keeper.ledger.grant != was:
                 return False
+            if self._clock.monotonic() >= until or await self._tasks.pause_until(self.keeper.store.news(heard)):
+                break
         if outcome.error == "invalid_grant" and self.keeper.store.remote and not seen:
             self._fail(self._waiting_helps(self.advice.out_of_sight()))
             return True

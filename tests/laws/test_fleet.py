@@ -119,6 +119,27 @@ async def test_of_two_that_redeem_one_token_the_one_that_succeeds_is_kept_though
     assert two.trouble == ""
 
 
+async def test_callers_of_the_one_that_was_outrun_wait_for_the_pair_that_is_being_saved(fleet: Fleet) -> None:
+    """It comes within a moment, and a 401 that is relayed before would be one too many."""
+    one, two = fleet.join(2)
+    await fleet.look()
+    assert await fleet.load() == {200}
+    fleet.simulator.revoke_access_tokens()
+    gate = hold(fleet)
+    asking = asyncio.create_task(fleet.ask(one))
+    await until(lambda: len(fleet.redeems) == 2)
+    one.engine.cut_off = True
+    gate.set()
+    assert await asking == 200
+    fleet.record.holder = None
+    also_asking = asyncio.create_task(fleet.ask(two))
+    await until(lambda: fleet.redeems == [200, 200, 400])
+    one.engine.cut_off = False
+    assert await also_asking == 200
+    assert fleet.generations == {2}
+    assert (one.outrun, two.outrun) == (0, 1)
+
+
 async def test_of_two_that_redeem_one_token_the_one_that_succeeds_is_kept_when_it_saves_first(fleet: Fleet) -> None:
     one, two = fleet.join(2)
     assert await fleet.load() == {200}
