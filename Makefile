@@ -5,15 +5,18 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BROWSING := $(VENV)/.browsing
 RENDERING := $(VENV)/.rendering
-# One more than there are cores: many tests wait for processes that they have started.
-WORKERS = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+# More than there are cores: half of a test's time it waits, for a process that it has started or for a clock.
+WORKERS = $$((3 * $$(getconf _NPROCESSORS_ONLN)))
 # Modules that call themselves pure: every branch of theirs is tested. tests/test_imports.py keeps this list.
 PURE   := proxy/budget/calls.py,proxy/budget/pace.py,proxy/budget/rates.py,proxy/budget/throttled.py,proxy/budget/window.py,proxy/compose_policy.py,proxy/config/addresses.py,proxy/config/completion.py,proxy/config/describe.py,proxy/config/faults.py,proxy/config/forms.py,proxy/config/nodes.py,proxy/config/reader.py,proxy/config/references.py,proxy/config/rules.py,proxy/config/scalars.py,proxy/config/schema.py,proxy/config/sections.py,proxy/config/sockets.py,proxy/config/syntax.py,proxy/config/units.py,proxy/credential/advice.py,proxy/credential/backoff.py,proxy/credential/credential.py,proxy/credential/ledger.py,proxy/credential/policy.py,proxy/credential/record.py,proxy/credential/redis_address.py,proxy/credential/refusals.py,proxy/credential/status.py,proxy/credential/token_reply.py,proxy/errors.py,proxy/explain.py,proxy/forward/crowd.py,proxy/forward/framing.py,proxy/forward/guard.py,proxy/forward/headers.py,proxy/forward/preference.py,proxy/forward/resend.py,proxy/forward/token_request.py,proxy/hosts.py,proxy/login/consent.py,proxy/login/pages.py,proxy/page/budgets.py,proxy/page/cards.py,proxy/page/chart.py,proxy/page/document.py,proxy/page/figures.py,proxy/page/mark.py,proxy/page/markup.py,proxy/page/standing.py,proxy/page/traffic.py,proxy/page/trouble_list.py,proxy/page/words.py,proxy/policy/paths.py,proxy/policy/pattern.py,proxy/policy/policy.py,proxy/policy/profiles.py
 RACING := tests/budget tests/commands/test_drain.py tests/commands/test_early_requests.py tests/commands/test_kill.py tests/commands/test_kubernetes_fleet.py tests/commands/test_mounted_files.py tests/commands/test_reload.py tests/commands/test_shared_store.py tests/credential/test_kubernetes_engine.py tests/forward/test_clients.py tests/forward/test_handler.py tests/forward/test_http_upstream.py tests/forward/test_metered.py tests/forward/test_upstream_connection.py tests/forward/test_upstream_pool.py tests/kubernetes tests/laws tests/test_app.py tests/test_keyring.py tests/test_reload.py
-# The tests under which they are counted; the others run without, in half the time.
-DECIDING := tests/budget tests/config tests/credential tests/forward tests/login tests/page tests/policy tests/test_explain.py tests/laws/test_token_endpoint_faults.py tests/laws/test_dead_grant.py tests/laws/test_seeds.py
+# The tests under which they are counted: as few as say all of it. The others run without, in half the time.
+DECIDING := tests/budget/test_calls.py tests/budget/test_pace.py tests/budget/test_rates.py tests/budget/test_throttled.py tests/budget/test_window.py tests/config tests/credential/test_advice.py tests/credential/test_decisions.py tests/credential/test_ledger.py tests/credential/test_record.py tests/credential/test_redis_address.py tests/credential/test_refresh.py tests/credential/test_shared_store.py tests/credential/test_status.py tests/credential/test_token_endpoint.py tests/credential/test_token_reply.py tests/forward/test_connection.py tests/forward/test_crowd.py tests/forward/test_fidelity.py tests/forward/test_framing.py tests/forward/test_guard.py tests/forward/test_http.py tests/forward/test_preference.py tests/forward/test_resend.py tests/laws/test_dead_grant.py tests/login tests/page tests/policy tests/test_explain.py
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(UPGRADE)
 .DEFAULT_GOAL := help
+
+# The tests start hundreds of processes. Where the environment forbids bytecode, each would compile all it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## this list
@@ -60,11 +63,11 @@ coverage: $(READY) ## which lines and branches all tests together run; takes twi
 
 .PHONY: race
 race: $(READY) ## every test of something that races, twenty times over (TURNS=3 for three), on both event loops in turn
-	for turn in $$(seq $(or $(TURNS),20)); do PANDADOC_PROXY_EVENT_LOOP=$$([ $$((turn % 2)) = 0 ] && echo asyncio || echo uvloop) $(BIN)/python -m pytest -x --numprocesses auto --ignore=tests/laws/test_attacks.py --ignore=tests/laws/test_policy_agrees.py $(RACING) || exit 1; done
+	for turn in $$(seq $(or $(TURNS),20)); do PANDADOC_PROXY_EVENT_LOOP=$$([ $$((turn % 2)) = 0 ] && echo asyncio || echo uvloop) $(BIN)/python -m pytest -x --numprocesses $(WORKERS) --dist worksteal --ignore=tests/laws/test_attacks.py --ignore=tests/laws/test_policy_agrees.py $(RACING) || exit 1; done
 
 .PHONY: torture
 torture: $(READY) $(BROWSING) $(RENDERING) ## the laws at full size, as root, with chromium, nginx, php and redis-server (BOUNDED=1: as much as CI has time for; SEED=… replays)
-	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/torture --ignore tests/torture/test_image.py --ignore tests/torture/test_floods.py $(if $(BOUNDED),--ignore tests/torture/test_rate_budget.py)
+	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/torture --ignore tests/torture/test_image.py --ignore tests/torture/test_floods.py $(if $(BOUNDED),--ignore tests/torture/test_rate_budget.py)
 	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest tests/torture/test_floods.py
 	EXAMPLES=$(if $(BOUNDED),2000,20000) $(BIN)/python -m pytest --timeout 900 tests/laws/test_policy_agrees.py
 	$(if $(BOUNDED),,$(MAKE) image-check)

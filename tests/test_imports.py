@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,14 +51,15 @@ FORWARD_KNOWS_OF_CREDENTIAL = {"proxy.credential.credential", "proxy.credential.
 FORWARD_KNOWS_OF_BUDGET = {"proxy.budget.budget", "proxy.budget.calls", "proxy.budget.throttled"}
 
 
+@cache
 def sources() -> dict[str, ast.Module]:
     """Return each module of the package, parsed."""
-    table = {}
+    modules = {}
     for path in ROOT.rglob("*.py"):
         parts = path.relative_to(ROOT.parent).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        table[name] = ast.parse(path.read_text())
-    return table
+        modules[name] = ast.parse(path.read_text())
+    return modules
 
 
 def imported(tree: ast.Module) -> set[str]:
@@ -71,44 +73,50 @@ def imported(tree: ast.Module) -> set[str]:
     return names
 
 
-SOURCES = sources()
-TABLE = {name: imported(tree) for name, tree in SOURCES.items()}
-PURE = {name for name, tree in SOURCES.items() if re.search(r"\bPure\b", ast.get_docstring(tree) or "")}
-"""A module that calls itself pure in its docstring is held to it."""
+@cache
+def table() -> dict[str, set[str]]:
+    """Return what each module imports."""
+    return {name: imported(tree) for name, tree in sources().items()}
+
+
+@cache
+def pure() -> set[str]:
+    """Return the modules that call themselves pure in their docstrings: they are held to it."""
+    return {name for name, tree in sources().items() if re.search(r"\bPure\b", ast.get_docstring(tree) or "")}
 
 
 def test_every_branch_of_a_pure_module_is_tested() -> None:
     """The Makefile asks coverage for 100 % of just these."""
     listed = re.search(r"^PURE +:= (.*)$", (ROOT.parent / "Makefile").read_text(), re.MULTILINE)
     assert listed
-    files = {name.replace(".", "/") + ".py" for name in PURE}
+    files = {name.replace(".", "/") + ".py" for name in pure()}
     assert set(listed[1].split(",")) == files
 
 
-@pytest.mark.parametrize("module", sorted(PURE))
-def test_a_pure_module_imports_no_clock_no_network_no_log(module: str) -> None:
-    assert not {name.split(".")[0] for name in TABLE[module]} & IMPURE
+def test_a_pure_module_imports_no_clock_no_network_no_log() -> None:
+    for module in pure():
+        assert not {name.split(".")[0] for name in table()[module]} & IMPURE, module
 
 
 @pytest.mark.parametrize("package", sorted(MAY_NOT_KNOW))
 def test_a_package_does_not_know_what_lies_above_or_beside_it(package: str) -> None:
-    for module, names in TABLE.items():
+    for module, names in table().items():
         if module == package or module.startswith(package + "."):
             known = {name for name in names for other in MAY_NOT_KNOW[package] if name.startswith(other)}
             assert not known, module
 
 
 def test_forward_knows_of_credential_one_word() -> None:
-    for module, names in TABLE.items():
+    for module, names in table().items():
         if module.startswith("proxy.forward"):
-            of_credential = {name for name in names if name.startswith("proxy.credential.") and name in TABLE}
+            of_credential = {name for name in names if name.startswith("proxy.credential.") and name in table()}
             assert of_credential <= FORWARD_KNOWS_OF_CREDENTIAL, module
 
 
 def test_forward_knows_of_budgets_the_seam_and_not_what_is_behind_it() -> None:
-    for module, names in TABLE.items():
+    for module, names in table().items():
         if module.startswith("proxy.forward"):
-            of_budget = {name for name in names if name.startswith("proxy.budget.") and name in TABLE}
+            of_budget = {name for name in names if name.startswith("proxy.budget.") and name in table()}
             assert of_budget <= FORWARD_KNOWS_OF_BUDGET, module
 
 
@@ -125,7 +133,7 @@ def test_tasks_are_born_in_one_place() -> None:
 
 def test_what_serves_in_production_loads_no_simulator() -> None:
     """Unless its command is run: the two lazy imports in cli.py."""
-    knowing = {module for module, names in TABLE.items() if any(name.startswith("proxy.simulator") for name in names)}
+    knowing = {module for module, names in table().items() if any(name.startswith("proxy.simulator") for name in names)}
     assert {module for module in knowing if not module.startswith("proxy.simulator")} == {"proxy.cli", "proxy.demo"}
 
 

@@ -36,8 +36,8 @@ PATIENCE: Final = 15.0
 """Seconds. A start takes half a second where nobody else computes."""
 
 SECRET_VARIABLES: Final = ("PANDADOC_API_KEY", "PANDADOC_CLIENT_SECRET", "PANDADOC_REFRESH_TOKEN")
-KEPT_VARIABLES: Final = ("PATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
-"""What passes from the tests' environment to a process: where programs are, and who counts the lines run."""
+KEPT_VARIABLES: Final = ("PATH", "SSL_CERT_FILE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+"""What passes from the tests' environment to a process: where programs are, whom it trusts, and who counts lines."""
 
 LENDING: Final = re.compile(r"(https?://\S+) lends (?:credential|to clients) ")
 PROBING: Final = re.compile(r"(http://\S+) answers probes")

@@ -16,9 +16,9 @@ PEOPLE, ROBOTS = "people-0123456789abcdef", "robots-0123456789abcdef"
 async def test_an_app_with_a_sandbox_key_that_polls_too_often_meets_no_429(
     machine: Machine, app: ClientSession
 ) -> None:
-    """Ten in three seconds for everything, and a question every twentieth of one: six times too many."""
-    machine.simulator.rate_limits, machine.simulator.rate_window = {"all": 10}, 3.0
-    env = machine.with_api_key() | {SETTING: "sandbox", f"{SETTING}__SANDBOX": "10/3s"}
+    """Ten in two seconds for everything, and a question every twentieth of one: four times too many."""
+    machine.simulator.rate_limits, machine.simulator.rate_window = {"all": 10}, 2.0
+    env = machine.with_api_key() | {SETTING: "sandbox", f"{SETTING}__SANDBOX": "10/2s"}
     process = await machine.start(env=env)
     url = await process.url()
     statuses = []
@@ -35,24 +35,11 @@ async def test_demand_beyond_the_rate_meets_no_429_and_loses_little_of_it(machin
     process = await machine.start(env=env)
     demand, watch = Demand([await process.url()]), Watch(machine.simulator)
     await demand.begin(20)
-    await watch.until_granted(90 * 4, 30)
+    await watch.until_granted(90 * 3, 30)
     await demand.end()
     assert set(demand.statuses) == {200}
     assert watch.refused == 0
     assert watch.throughput(90) >= 0.95 * 30
-
-
-async def test_processes_with_a_share_each_meet_no_429_together(machine: Machine) -> None:
-    machine.simulator.rate_limits, machine.simulator.rate_window = {"list": 120}, 3.0
-    env = machine.with_api_key() | {SETTING: "auto", f"{SETTING}__RATES__LIST": "120/3s", f"{SETTING}__SHARE": "1/4"}
-    processes = [await machine.start(env=env) for _ in range(4)]
-    demand, watch = Demand([await process.url() for process in processes]), Watch(machine.simulator)
-    await demand.begin(6)
-    await watch.until_granted(120 * 4, 30)
-    await demand.end()
-    assert set(demand.statuses) == {200}
-    assert watch.refused == 0
-    assert watch.throughput(120) >= 0.95 * 40
 
 
 async def test_batch_clients_leave_the_rate_to_interactive_ones(machine: Machine, tmp_path: Path) -> None:
