@@ -1,6 +1,7 @@
 """Real Redis servers on free ports of loopback, started and ended by tests: one, a Sentinel and its two, a cluster."""
 
 import asyncio
+import os
 import random
 import signal
 import socket
@@ -14,6 +15,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+ENGINE: Final = os.environ.get("ENGINE", "redis")
+"""`ENGINE=valkey` has valkey-server and valkey-cli run instead."""
 
 PATIENCE: Final = 20.0
 """Seconds until a server answers, or has ended."""
@@ -37,7 +41,7 @@ def free_port() -> int:
 
 @dataclass
 class RedisServer:
-    """One `redis-server` process on a folder of its own.
+    """One server process on a folder of its own.
 
     What changes: `process`, by `start` and `end`. The folder keeps what was saved, from one start to the next.
     """
@@ -45,7 +49,7 @@ class RedisServer:
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
-    program: tuple[str, ...] = ("redis-server",)
+    program: tuple[str, ...] = (f"{ENGINE}-server",)
     tls: bool = False
     password: str | None = None  # what an administrator says
     process: asyncio.subprocess.Process | None = None
@@ -95,13 +99,16 @@ class RedisServer:
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    doors = [await asyncio.open_connection("127.0.0.1", self.port)]
+                    if "unixsocket" in self.settings:  # it listens there a little later
+                        doors.append(await asyncio.open_unix_connection(self.settings["unixsocket"]))
                 except OSError:
                     assert self.process is not None
                     assert self.process.returncode is None, (self.folder / "server.log").read_text()
                     await asyncio.sleep(0.02)
                 else:
-                    writer.close()
+                    for _, writer in doors:
+                        writer.close()
                     return
 
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -207,7 +214,9 @@ async def sentinel_pair(folder: Path, password: str) -> AsyncIterator[SentinelPa
             "sentinel down-after-milliseconds mymaster": "500",
             "sentinel failover-timeout mymaster": "3000",
         }
-        sentinel = RedisServer(folder / "sentinel", watching, program=("redis-server", "--sentinel"), password=password)
+        sentinel = RedisServer(
+            folder / "sentinel", watching, program=(f"{ENGINE}-server", "--sentinel"), password=password
+        )
         await stack.enter_async_context(sentinel)
         await sentinel.asked_until("SENTINEL", "REPLICAS", "mymaster", holds=len)
         yield SentinelPair(master, replica, sentinel)
@@ -253,7 +262,7 @@ async def cluster(folder: Path, acl: str = "", *, node_timeout: float = 10.0) ->
         ]
         addresses = [f"127.0.0.1:{node.port}" for node in nodes]
         making = await asyncio.create_subprocess_exec(
-            *("redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"),
+            *(f"{ENGINE}-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
