@@ -22,7 +22,8 @@ class Record:
     forbidden: bool = False  # whether a person must act before it is reachable
     fault: Exception | None = None  # what a watch ends with
     tells: bool = True  # whether changes are told to who watches
-    slow: asyncio.Event | None = None  # until when answers to reads are on their way
+    queued: asyncio.Event | None = None  # until when reads are on their way
+    slow: asyncio.Event | None = None  # until when answers to reads are
     watchers: list[asyncio.Queue[None]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
 
@@ -47,12 +48,15 @@ class MemoryEngine:
         self._now = now
         self.name = "the test's memory"
         self.cut_off = False  # whether this replica alone can't reach it
+        self.unheard = False  # whether it does what it is asked to, and its answers are lost
 
     def __repr__(self) -> str:
         return f"<MemoryEngine version {self._record.version}>"
 
     async def read(self) -> Kept:
         await self._called("read")
+        if self._record.queued is not None:
+            await self._record.queued.wait()
         kept = Kept(self._record.content, str(self._record.version))
         if self._record.slow is not None:
             await self._record.slow.wait()
@@ -73,6 +77,8 @@ class MemoryEngine:
         if record.holder not in {None, holder} and self._now() < record.until:
             return False
         record.holder, record.until = holder, self._now() + seconds
+        if self.unheard:
+            raise StoreUnreachable(f"{self.name} does not answer.")
         return True
 
     async def give_back(self, holder: str) -> None:

@@ -80,6 +80,7 @@ class GrantKeeper:
         Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant. Tells
         whether the store was read.
         """
+        before = self.ledger.grant
         try:
             kept = self._without_given_up(await (self._store.peek(anew=anew) if peek else self._store.load()))
         except StoreError as fault:
@@ -91,7 +92,8 @@ class GrantKeeper:
         if ours.intent == self._seen_intent:  # it was the store's, and is over if it is not there any more
             ours = replace(ours, intent=None)
         self.ledger, self._seen_intent = ledger.merged(ours, kept), kept.intent
-        if self.ledger.grant != kept.grant and not self._unstored:
+        overtaken = ours.grant != before  # by what was stored since it was read
+        if self.ledger.grant != kept.grant and not (self._unstored or overtaken):
             text = "credential %s: the store has lost generation %d; it is written there again"
             log.error(text, self._name, self.ledger.generation)
             await self._store_now()

@@ -26,7 +26,7 @@ from proxy.credential.credential import Credential, Freshness
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.latch import Latch
-from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant
+from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Lineage
 from proxy.credential.policy import Policy
 from proxy.credential.store import Lease, StoreError, StoreUnreachable
 from proxy.credential.token_endpoint import Client
@@ -54,7 +54,7 @@ QUICK_TURNS: Final = 3
 
 SECOND_LOOK: Final = 2.0
 """Seconds for which the store is looked at again after an invalid_grant that another process's redeem may have caused:
-it may be storing what it got, and callers are waiting."""
+it may be storing what it got, and callers are waiting. The last look may take a second or two more."""
 
 ADOPTED: Final = "adopted"
 NEEDLESS: Final = "needless"
@@ -111,7 +111,7 @@ class _Order:
 class _Doubt:
     """A refresh token that PandaDoc refuses, while another replica may still be storing what it was redeemed for."""
 
-    grant: Grant
+    lineage: Lineage
     since: float  # monotonic: clocks of replicas differ
     asked: Because | None  # why we had asked; None: another replica had, and wrote down what it was told
 
@@ -129,7 +129,8 @@ class Refresher:
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
     `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
     `_last`                           the last attempt that we know of, whoever's it was; `_heeds`, `_round`
-    `_doubt`                          a refusal that is not believed yet; `_heard`, `_refused`, `_outrun`
+    `_doubts`                         refusals, by the refresh token's fingerprint, that may not be believed yet;
+                                      `_doubt` and `_outrun`
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Refresher:
         self._result = ""
         self._lent: Grant | None = None
         self._held_back = False
-        self._doubt: _Doubt | None = None
+        self._doubts: dict[str, _Doubt] = {}
         self._latch = Latch()
         self._last: Attempt | None = None
 
@@ -346,7 +347,7 @@ class Refresher:
     async def _told(self, grant: Grant, client: Client, order: _Order) -> bool | None:
         """Take what another replica was told as if we had asked; tell whether that settles it. None: nothing new."""
         if self._heard(grant, order):
-            return await self._refused(Refused("invalid_grant"), grant, client, order)
+            return await self._refused(Refused("invalid_grant"), grant, client, order, self.keeper.ledger.grant)
         return True if self._heeds(order) else None
 
     def _listens(self, order: _Order) -> bool:
@@ -373,7 +374,7 @@ class Refresher:
         """Look at what is kept, and at the configuration; return the grant that a new seed begins."""
         await self.keeper.read_again(urgent=urgent, peek=True, anew=anew)
         seeded = await self.keeper.new_lineage()
-        self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
+        self.seed_waits = seeded is not None and await self._may_live(seeded)
         return seeded
 
     async def _with_lease(self, order: _Order, lease: Lease | None) -> bool:
@@ -393,7 +394,7 @@ class Refresher:
         if seeded is not None and seeded.access_token is not None:
             await self.keeper.keep(seeded, Attempt(self._clock.wall(), SEEDED))
             seeded = None
-        self.seed_waits = seeded is not None and not await self._is_dead_already(seeded)
+        self.seed_waits = seeded is not None and await self._may_live(seeded)
         if self._adopt() or self._needless(order):
             return True
         client = await self._secrets.client()
@@ -401,7 +402,9 @@ class Refresher:
         if (settled := await self._told(grant, client, order)) is not None:
             return settled
         self._stop_in_doubt(grant)
-        before = self.keeper.ledger.intent
+        if order.because is Because.BY_HAND:
+            self._recall(grant)
+        was, before = self.keeper.ledger.grant, self.keeper.ledger.intent
         if not await self.keeper.begin(grant, urgent=self._from_memory(order) and grant is not seeded):
             return False
         sent_at = self._clock.wall()
@@ -417,7 +420,7 @@ class Refresher:
         self._last = self.keeper.ledger.last
         self._count(order, outcome.cause)
         if isinstance(outcome, Refused):
-            return await self._refused(outcome, grant, client, order, alone=lease is not None)
+            return await self._refused(outcome, grant, client, order, was, alone=lease is not None)
         self._stop_in_doubt(grant)  # there is one now if its outcome is unknown, and that may have to stop us
         trouble = self._waiting_helps(f"The token endpoint failed: {outcome.detail}")
         self._fail(trouble, backoff.pause(self.failures + 1, self._jitter(), asked))
@@ -442,18 +445,21 @@ class Refresher:
         log.info("credential %s: generation %d taken from the store", self.name, generation)
         return True
 
-    async def _is_dead_already(self, seeded: Grant) -> bool:
-        return bool(self._latch) and self._latch.closed(await self._secrets.client(), seeded)
+    async def _may_live(self, seeded: Grant) -> bool:
+        if self._disbelieved(seeded):  # later, when it is known
+            return False
+        return not self._latch or not self._latch.closed(await self._secrets.client(), seeded)
 
     def _alive(self, client: Client, seeded: Grant | None) -> Grant:
         """Choose what to redeem: a new seed before the stored grant, and nothing that is known to be dead.
 
-        Raises OperatorError if there is no refresh token, or none that lives.
+        What was refused, and may have been spent by another replica, comes last. Raises OperatorError if there is no
+        refresh token, or none that lives.
         """
         grants = [grant for grant in (seeded, self.keeper.ledger.grant) if grant is not None]
         if not grants:
             raise OperatorError(self.advice.no_refresh_token())
-        for grant in grants:
+        for grant in sorted(grants, key=self._disbelieved):
             if not self._latch.closed(client, grant):
                 return grant
         raise OperatorError(self._latch.why(client, grants[-1]))
@@ -510,17 +516,15 @@ class Refresher:
     # Failure
 
     async def _refused(
-        self, outcome: Refused, grant: Grant, client: Client, order: _Order, *, alone: bool = True
+        self, outcome: Refused, grant: Grant, client: Client, order: _Order, was: Grant | None, *, alone: bool = True
     ) -> bool:
         """Latch a grant that PandaDoc refuses; tell whether that settles it, or there is another to try (law 6).
 
-        `alone`: no other process may be redeeming it.
+        `was`: what was kept before it was redeemed. `alone`: no other process may be redeeming it.
         """
         until = self._clock.monotonic() + (0.0 if alone else SECOND_LOOK)
         if outcome.error == "invalid_grant" and self.keeper.store.remote:
-            self._doubt = self._doubt_about(grant, order.because)
-            until = self._doubt.since + SECOND_LOOK
-        was = self.keeper.ledger.grant
+            until = self._doubt(grant, order.because, self._clock.monotonic()).since + SECOND_LOOK
         while True:
             heard = self.keeper.store.heard
             seen = await self.keeper.read_again(urgent=self._policy.alone)
@@ -531,14 +535,16 @@ class Refresher:
         if outcome.error == "invalid_grant" and self.keeper.store.remote and not seen:
             self._fail(self._waiting_helps(self.advice.out_of_sight()))
             return True
-        if outcome.error == "invalid_grant" and self._disbelieved():
+        stored = self.keeper.ledger.grant
+        if outcome.error == "invalid_grant" and self._disbelieved(grant):
+            self.seed_waits = False
             self._fail(self._waiting_helps(self.advice.may_be_on_its_way()))
-            return True
+            another = stored is not None and not (self._latch.closed(client, stored) or self._disbelieved(stored))
+            return not (another and self._urgent(order))
         doubt = self.keeper.ledger.doubt(grant.refresh_token)
         why = self.advice.dead(outcome.error, doubt)
         self._latch.close(client, grant, why)
         self.seed_waits = False
-        stored = self.keeper.ledger.grant
         if stored is not None and not self._latch.closed(client, stored):
             log.error("%s", self.advice.dead_seed(doubt) if outcome.error == "invalid_grant" else why)
             self.trouble = None
@@ -552,32 +558,40 @@ class Refresher:
         if not self._listens(order) or grant != self.keeper.ledger.grant:
             return False
         if last is not None and last.result == "invalid_grant" and self._age(last) < HEARD_FOR:
-            self._doubt = self._doubt_about(grant, None)
+            self._doubt(grant, None, self._clock.monotonic())
             return True
         return False
+
+    def _recall(self, grant: Grant) -> None:
+        """Take from the store since when a grant has been refused: a person's command has heard of nothing itself."""
+        last = self.keeper.ledger.last
+        if last is not None and last.result == "invalid_grant" and grant == self.keeper.ledger.grant:
+            self._doubt(grant, Because.BY_HAND, self._clock.monotonic() - max(self._clock.wall() - last.at, 0.0))
 
     def _age(self, attempt: Attempt) -> float:
         """Seconds since it ended. Another replica's clock may be ahead of ours."""
         return abs(self._clock.wall() - attempt.at)
 
-    def _disbelieved(self) -> bool:
-        """Tell whether a replica that has redeemed the refused token may still be storing what it got.
+    def _disbelieved(self, grant: Grant) -> bool:
+        """Tell whether it was refused, and a replica that has redeemed it may still be storing what it got.
 
         It may for as long as a redeem and a lease last, counted from when we first heard of the refusal.
         """
         longest = 2 * self._endpoint.redeem_timeout + LEASE_SLACK
-        return self._doubt is not None and self._clock.monotonic() < self._doubt.since + longest
+        doubt = self._doubts.get(grant.refresh_token.fingerprint())
+        return doubt is not None and self._clock.monotonic() < doubt.since + longest
 
-    def _doubt_about(self, grant: Grant, asked: Because | None) -> _Doubt:
-        if self._doubt is not None and self._doubt.grant == grant:
-            return self._doubt
-        return _Doubt(grant, self._clock.monotonic(), asked)
+    def _doubt(self, grant: Grant, asked: Because | None, since: float) -> _Doubt:
+        """Return the doubt about a refused grant; begin it if it is new."""
+        doubt = _Doubt(grant.lineage, since, asked)
+        return self._doubts.setdefault(grant.refresh_token.fingerprint(), doubt)
 
     def _outrun(self, newer: Grant) -> None:
         """Count a redeem of ours that was refused because another replica's had come before."""
-        doubt, self._doubt = self._doubt, None
-        if doubt is not None and doubt.asked is not None and doubt.grant.lineage == newer.lineage:
-            self.refreshes[doubt.asked, OUTRUN] += 1
+        over = [each for each, doubt in self._doubts.items() if doubt.lineage.fingerprint == newer.lineage.fingerprint]
+        for doubt in map(self._doubts.pop, over):
+            if doubt.asked is not None:
+                self.refreshes[doubt.asked, OUTRUN] += 1
 
     def _waiting_helps(self, cause: str) -> CredentialUnavailable:
         again = "It is tried again by itself." if self._policy.goes_on else "Try again."

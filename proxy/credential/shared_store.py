@@ -122,7 +122,12 @@ class SharedStore:
     async def lease(self, seconds: float) -> Lease | None:
         if self._returning is not None:  # it would end the next one, which has the same holder
             await asyncio.wait({self._returning})
-        return _Lease(self._give_back) if await self._engine.take(self._who, seconds) else None
+        try:
+            ours = await self._engine.take(self._who, seconds)
+        except StoreUnreachable:
+            self._give_back()  # it may be ours all the same
+            raise
+        return _Lease(self._give_back) if ours else None
 
     async def holder(self) -> str | None:
         return await self._engine.holder()

@@ -22,6 +22,9 @@ from proxy.kubernetes.objects import LeaseObject, LeaseSpec, Named
 
 GROUP: Final = "coordination.k8s.io"
 
+TRIES: Final = 5
+"""How often it is given back, where somebody else writes on it meanwhile: labels, annotations."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
@@ -54,9 +57,11 @@ class LeaseLock:
 
     async def give_back(self, holder: str) -> None:
         """Free it, if it is still `holder`'s. Raises KubernetesFault."""
-        lease = await self._read()
-        if lease.spec is not None and lease.spec.holder_identity == holder:
-            await self._write(lease, {"holderIdentity": None, "leaseDurationSeconds": 1, "renewTime": self._now()})
+        free = {"holderIdentity": None, "leaseDurationSeconds": 1, "renewTime": self._now()}
+        for _ in range(TRIES):
+            lease = await self._read()
+            if lease.spec is None or lease.spec.holder_identity != holder or await self._write(lease, free):
+                return
 
     async def holder(self) -> str | None:
         """Name the holder, for people; by the record's own times, for a person has not watched it. Raises as `take`."""

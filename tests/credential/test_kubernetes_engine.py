@@ -179,6 +179,17 @@ async def test_a_lease_that_is_given_back_is_free_at_once(replica: Maker, kubern
     assert await other.take("pod-b", 60)
 
 
+async def test_a_lease_is_given_back_though_somebody_else_writes_on_it(
+    replica: Maker, kubernetes: KubernetesApi
+) -> None:
+    """A person's annotation, or what keeps labels in order: else it would stand for its whole time."""
+    engine, other = replica(), replica()
+    assert await engine.take("pod-a", 60)
+    kubernetes.faults.meddled = 2
+    await engine.give_back("pod-a")
+    assert await other.take("pod-b", 60)
+
+
 async def test_a_lease_that_is_anothers_by_now_is_not_given_back(replica: Maker) -> None:
     engine, other = replica(), replica()
     assert await other.take("pod-b", 60)

@@ -17,6 +17,9 @@ from proxy.simulator import Fault, Simulator
 
 HOUR = 3600
 TOKEN_PATH = "/oauth2/access_token"
+LOOKED_AT = 30
+"""Seconds after which a look reads what is kept, though nothing was told."""
+
 BELIEVED_AFTER = 2 * REDEEM_TIMEOUT + 5 + 1
 """Seconds after which no replica can still be storing what it redeemed: a redeem, and a lease."""
 
@@ -140,6 +143,36 @@ async def test_callers_of_the_one_that_was_outrun_wait_for_the_pair_that_is_bein
     assert (one.outrun, two.outrun) == (0, 1)
 
 
+async def test_a_pair_that_a_look_has_brought_meanwhile_is_lent_to_callers_of_the_one_that_was_outrun(
+    fleet: Fleet,
+) -> None:
+    """It came while the redeem was on its way, and has been in memory since."""
+    one, two = fleet.join(2)
+    assert await fleet.load() == {200}
+    fleet.simulator.revoke_access_tokens()
+    first = hold(fleet)
+    asking = asyncio.create_task(fleet.ask(one))
+    await until(lambda: len(fleet.redeems) == 2)
+    fleet.clock.pass_(LOOKED_AT)
+    queued = fleet.record.queued = asyncio.Event()
+    reads = fleet.record.calls["read"]
+    looking = asyncio.create_task(two.refresher.look())
+    await until(lambda: fleet.record.calls["read"] > reads)
+    fleet.record.queued, fleet.record.holder = None, None
+    second = hold(fleet)
+    also_asking = asyncio.create_task(fleet.ask(two))
+    await until(lambda: len(fleet.redeems) == 3)
+    first.set()
+    assert await asking == 200
+    queued.set()
+    await looking
+    assert (await fleet.kept()).generation == 2
+    second.set()
+    assert await also_asking == 200
+    assert fleet.redeems == [200, 200, 400]
+    assert two.generation == 2
+
+
 async def test_of_two_that_redeem_one_token_the_one_that_succeeds_is_kept_when_it_saves_first(fleet: Fleet) -> None:
     one, two = fleet.join(2)
     assert await fleet.load() == {200}
@@ -179,6 +212,64 @@ async def test_a_refusal_is_believed_when_no_replica_can_still_be_storing_what_i
     fleet.join()
     assert await fleet.load() == {503}
     assert fleet.redeems == [200, 400, 400]  # whoever starts much later asks by itself, once for all
+
+
+async def test_a_configured_refresh_token_that_is_dead_is_believed_dead_in_its_time(fleet: Fleet) -> None:
+    """It has no grant in the store that would keep its minute."""
+    fleet.simulator.revoke_grants()
+    fleet.wait = 0.2
+    fleet.join(2)
+    await fleet.load(1)
+    await fleet.settle()
+    assert {each.credential.state for each in fleet.replicas} != {State.DEAD}
+    fleet.clock.pass_(BELIEVED_AFTER)
+    await fleet.load(1)
+    await fleet.settle()
+    assert {each.credential.state for each in fleet.replicas} == {State.DEAD}
+    asked = len(fleet.redeems)
+    assert asked <= 4
+    fleet.clock.pass_(pause(1, 0.5) + 60)
+    await fleet.load(1)
+    await fleet.settle()
+    assert len(fleet.redeems) == asked
+
+
+async def test_a_dead_refresh_token_that_is_rolled_out_costs_a_fleet_with_a_living_grant_no_answer(
+    fleet: Fleet,
+) -> None:
+    """While a sibling might still be storing what it brought, the living grant is what is refreshed."""
+    fleet.join(2)
+    assert await fleet.load(1) == {200}
+    fleet.environ["SEED"] = "spent-elsewhere-0123456789"
+    fleet.clock.pass_(HOUR + 1)
+    assert await fleet.load(1) == {200}
+    assert fleet.redeems.count(200) == 2
+    await fleet.look()
+    await fleet.settle()
+    refused = fleet.redeems.count(400)
+    await fleet.look()
+    await fleet.settle()
+    assert fleet.redeems.count(400) == refused <= 2
+    for _ in range(2):
+        fleet.clock.pass_(HOUR + 1)
+        assert await fleet.load(1) == {200}
+    assert fleet.redeems.count(200) == 4
+    assert fleet.redeems.count(400) <= 4
+    assert {each.credential.state for each in fleet.replicas} == {State.FRESH}
+
+
+async def test_a_person_who_refreshes_a_grant_that_is_dead_for_long_is_told_to_log_in(fleet: Fleet) -> None:
+    """Each command is a process that has heard of nothing; but the store knows since when it is refused."""
+    (one,) = fleet.join(1)
+    assert await fleet.ask(one) == 200
+    fleet.simulator.revoke_grants()
+    fleet.policy = Policy(alone=False, goes_on=False)
+    for words in ("may have spent it", "pandadoc-proxy login"):
+        (person,) = fleet.join(1)
+        said = await person.refresher.by_hand(str)
+        assert said is not None
+        assert words in said
+        fleet.clock.pass_(BELIEVED_AFTER)
 
 
 async def test_a_fleet_whose_grant_is_dead_asks_neither_pandadoc_nor_the_engine(fleet: Fleet) -> None:
@@ -292,6 +383,17 @@ async def test_a_path_that_is_refused_for_ever_costs_a_fleet_as_many_refreshes_a
     assert fleet.redeems.count(200) <= 3  # one more at most, where two met it before one could tell the other
 
 
+async def test_a_lease_of_which_nobody_heard_that_it_was_taken_keeps_nobody_waiting(fleet: Fleet) -> None:
+    one, two = fleet.join(2)
+    assert await fleet.load(1) == {200}
+    fleet.simulator.revoke_access_tokens()
+    one.engine.unheard = True
+    assert await fleet.ask(one) in {401, 503}
+    await fleet.settle()
+    assert await fleet.ask(two) == 200
+    assert fleet.redeems == [200, 200]
+
+
 async def test_whoever_waited_for_a_dead_holder_waits_for_the_next_one_too(fleet: Fleet) -> None:
     """Its redeem takes its time, and nobody sends another beside it: a lease ends by itself."""
     fleet.wait = 0.2
@@ -403,6 +505,25 @@ async def test_a_replica_may_be_told_to_refresh_without_the_engine_and_stores_it
     fleet.record.reachable = True
     await until(lambda: one.credential.stored)
     assert (await one.store.load()).generation == 2
+
+
+async def test_what_a_look_finds_that_a_refresh_has_overtaken_is_not_called_a_loss(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    (one,) = fleet.join(1)
+    assert await fleet.ask(one) == 200
+    fleet.clock.pass_(LOOKED_AT)
+    slow = fleet.record.slow = asyncio.Event()
+    reads = fleet.record.calls["read"]
+    looking = asyncio.create_task(one.refresher.look())
+    await until(lambda: fleet.record.calls["read"] > reads)
+    fleet.record.slow = None
+    fleet.simulator.revoke_access_tokens()
+    assert await fleet.ask(one) == 200
+    slow.set()
+    await looking
+    assert (await fleet.kept()).generation == 2
+    assert "has lost generation" not in caplog.text
 
 
 async def test_what_an_engine_has_lost_the_replicas_that_still_have_it_write_again(fleet: Fleet) -> None:
