@@ -372,6 +372,16 @@ async def test_a_reload_keeps_what_was_spent(api_key_house: HouseMaker) -> None:
     assert "RateLimit" not in (await house.get(LIST)).headers
 
 
+async def test_a_grant_that_a_reload_renames_keeps_its_budget(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(budget(rates={"list": "4/30s"}, max_wait="0s"))
+    assert (await house.get(LIST)).status == 200
+    named = {"renamed": house.settings["credentials"]["default"]}
+    listeners = [{**each, "credential": "renamed"} for each in house.settings["listeners"]]
+    house.settings = {**house.settings, "credentials": named, "listeners": listeners}
+    await house.proxy.reload(house.config())
+    assert [(await house.get(LIST)).status for _ in range(5)] == [200] * 3 + [429] * 2
+
+
 @pytest.mark.parametrize("numbers", [{"numbers": "none"}, {"credentials": {"default": "none"}}])
 async def test_whoever_waits_on_a_budget_that_is_switched_off_leaves(
     api_key_house: HouseMaker, numbers: dict[str, Any]
