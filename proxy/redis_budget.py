@@ -86,11 +86,11 @@ local granted = 0
 while granted < wanted and shut <= 0 and waiting == 0 and taken < limit and not (batch and due - now > slack) do
   granted = granted + 1
   taken = taken + 1
-  due = math.max(due, now) + window / limit
+  due = math.min(math.max(due, now) + window / limit, now + window)
   redis.call('ZADD', slots, now + window + answer, ARGV[6 + granted])
 end
 if granted > 0 then
-  redis.call('HSET', state, 'due', string.format('%.3f', due))
+  redis.call('HSET', state, 'due', string.format('%.3f', due), 'every', string.format('%.3f', window / limit))
   redis.call('PEXPIRE', slots, window + answer)
 end
 redis.call('PEXPIRE', state, {KEPT})
@@ -115,11 +115,20 @@ return {{granted, math.ceil(wait), math.max(0, limit - taken), limit, math.max(0
 
 TELL: Final = f"""
 {NOW}
+local slots, state, back = KEYS[1], KEYS[2], 0
 for i = 2, #ARGV, 2 do
   local left = tonumber(ARGV[i + 1])
-  if left > 0 then redis.call('ZADD', KEYS[1], now + left, ARGV[i]) else redis.call('ZREM', KEYS[1], ARGV[i]) end
+  if left > 0 then
+    redis.call('ZADD', slots, now + left, ARGV[i])
+  else
+    back = back + redis.call('ZREM', slots, ARGV[i])
+  end
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', slots, ARGV[1])
+local known = redis.call('HMGET', state, 'due', 'every')
+if back > 0 and known[1] then
+  redis.call('HSET', state, 'due', string.format('%.3f', known[1] - back * known[2]))
+end
 return 1
 """
 
@@ -202,7 +211,7 @@ class RedisLedger:
 
     async def tell(self, name: str, rate: Rate, slots: Mapping[str, float | None]) -> None:
         told = [word for slot, left in slots.items() for word in (slot, 0 if left is None else _ms(left))]
-        await self._run(TELL, (name,), ("slots",), _ms(rate.seconds + self._answer), *told)
+        await self._run(TELL, (name,), ("slots", "state"), _ms(rate.seconds + self._answer), *told)
 
     async def throttled(self, name: str, rate: Rate | None, wait: float) -> None:
         await self._run(THROTTLED, (name,), ("slots", "state"), *_numbers(rate), _ms(wait))

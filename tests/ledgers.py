@@ -26,6 +26,7 @@ class Kept:
     slots: dict[str, float] = field(default_factory=dict)  # until when each is taken
     line: dict[str, float] = field(default_factory=dict)  # until when each process is believed to wait
     pace: Pace = field(default_factory=Pace)
+    spread: tuple[float, int] = (0.0, 1)  # the window and its slots, when one was last taken
     quiet: float = 0.0
     paused: float = 0.0
     learned: int | None = None
@@ -78,7 +79,8 @@ class MemoryLedger:
             if taken + granted >= limit or (ask.batch and kept.pace.opens_in(now, rate.seconds)):
                 break
             kept.slots[slot] = now + rate.seconds + self._answer
-            kept.pace.went(now, rate.seconds / limit)
+            kept.spread = (rate.seconds, limit)
+            kept.pace.went(now, *kept.spread)
             granted += 1
         wait = 0.0
         if granted < len(ask.ids):
@@ -99,7 +101,8 @@ class MemoryLedger:
         kept, now = self._called("tell").of(name), time.monotonic()
         for slot, left in slots.items():
             if left is None:
-                kept.slots.pop(slot, None)
+                if kept.slots.pop(slot, None):
+                    kept.pace.came_back(*kept.spread)
             else:
                 kept.slots[slot] = now + left
 

@@ -66,6 +66,9 @@ class Bucket:
     def unused(self) -> None:
         """Give a slot back."""
         self._window.unused()
+        limit, rate = self._window.limit, self._window.rate
+        if limit is not None and rate is not None:
+            self._pace.came_back(rate.seconds, limit)
         self._serve()
 
     def throttled(self, wait: float) -> None:
@@ -104,7 +107,7 @@ class Bucket:
         self._window.take()
         limit, rate = self._window.limit, self._window.rate
         if limit is not None and rate is not None:
-            self._pace.went(now, rate.seconds / limit)
+            self._pace.went(now, rate.seconds, limit)
 
     def _ahead(self, priority: Priority) -> int:
         """Count those that wait and are served before a newcomer."""

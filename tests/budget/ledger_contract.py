@@ -104,6 +104,23 @@ async def batch_requests_are_spread_over_the_window_and_others_are_not_held(open
     assert (await take(ledger, "3", rate=rate, batch=True)).wait > 0.5, "it goes around the others"
 
 
+async def what_was_given_back_holds_no_batch_request(opened: Opened) -> None:
+    ledger = opened("here")
+    for _ in range(3):
+        await take(ledger, *"12345")
+        await ledger.tell("list", FIVE, dict.fromkeys("12345"))
+    assert (await take(ledger, "robot", batch=True)).granted == 1
+
+
+async def no_batch_request_is_due_later_than_in_a_window(opened: Opened) -> None:
+    ledger = opened("here")
+    for _ in range(3):
+        await take(ledger, *"12345")
+        await ledger.tell("list", FIVE, dict.fromkeys("12345", 0.001))
+        await asyncio.sleep(0.01)
+    assert 50 < (await take(ledger, "robot", batch=True)).wait <= FIVE.seconds
+
+
 async def a_429_pauses_all_and_teaches_all_how_much_there_is(opened: Opened) -> None:
     here, there, rate = opened("here"), opened("there"), Rate(5, 1.5)
     await take(here, "1", "2", "3", rate=rate)
@@ -158,6 +175,8 @@ CLAUSES: Final[tuple[Clause, ...]] = (
     slots_that_were_had_without_the_ledger_count_once_it_is_told,
     batch_requests_get_nothing_while_somebody_waits_in_another_process,
     batch_requests_are_spread_over_the_window_and_others_are_not_held,
+    what_was_given_back_holds_no_batch_request,
+    no_batch_request_is_due_later_than_in_a_window,
     a_429_pauses_all_and_teaches_all_how_much_there_is,
     who_looks_is_counted_and_sees_how_all_stands,
     a_ledger_that_knows_nothing_waits_for_those_who_do,

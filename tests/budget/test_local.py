@@ -202,6 +202,13 @@ async def test_hundreds_that_wait_are_served_at_the_rate_and_in_order() -> None:
     assert time.monotonic() - began >= 3.0
 
 
+async def test_what_was_given_back_holds_no_batch_request() -> None:
+    spent = budget(Rate(10, 60))
+    for _ in range(100):
+        (await take(spent)).unused()
+    (await take(spent, Priority.BATCH, wait=0)).answered()
+
+
 async def test_a_larger_rate_serves_those_who_wait_at_once() -> None:
     spent = budget(Rate(1, 60))
     held = await take(spent)
