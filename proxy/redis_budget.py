@@ -17,7 +17,7 @@ from typing import Any, Final
 from proxy.budget.ledger import Ask, LedgerUnreachable, Look, Reply, Seen
 from proxy.budget.pace import SLACK
 from proxy.budget.rates import Rate
-from proxy.budget.window import GROWTH
+from proxy.budget.window import ALONE, GROWTH, REPEATED
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import RedisClient, Way
 from proxy.credential.redis_faults import RAISED, not_here, translated
@@ -136,14 +136,18 @@ THROTTLED: Final = f"""
 {NOW}
 {LIMITS}
 local slots, state, most, window, wait = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local paused = math.max(now + wait, tonumber(redis.call('HGET', state, 'paused')) or 0)
-redis.call('HSET', state, 'paused', paused)
+local known = redis.call('HMGET', state, 'paused', 'floor')
+local paused, floor = tonumber(known[1]) or 0, tonumber(known[2]) or 1
+redis.call('HSET', state, 'paused', math.max(now + wait, paused))
 if most > 0 then
   local limit, taken = limit_of(state, most, window), taken_of(slots)
   local first = redis.call('ZRANGE', slots, 0, 0, 'WITHSCORES')
   if first[1] then redis.call('ZADD', slots, math.min(tonumber(first[2]), now + wait), first[1]) end
-  local learned = math.max(1, math.min(taken, limit))
-  redis.call('HSET', state, 'learned', learned, 'grows', now + math.max(wait, window))
+  if now >= paused then
+    floor = math.max(1, math.floor(limit / (now < paused + window and {REPEATED} or {ALONE})))
+  end
+  local learned = math.min(limit, math.max(floor, taken))
+  redis.call('HSET', state, 'learned', learned, 'floor', floor, 'grows', now + math.max(wait, window))
 end
 redis.call('PEXPIRE', state, {KEPT})
 return 1

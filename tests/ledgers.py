@@ -1,5 +1,6 @@
 """A ledger in this process's memory: what the script in Redis does, for replicas in one process."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Final
 from proxy.budget.ledger import Ask, LedgerUnreachable, Look, Reply, Seen
 from proxy.budget.pace import Pace
 from proxy.budget.rates import Rate
-from proxy.budget.window import GROWTH
+from proxy.budget.window import ALONE, GROWTH, REPEATED
 
 QUIET: Final = 1.0
 """Seconds without a slot after all was lost."""
@@ -30,6 +31,7 @@ class Kept:
     quiet: float = 0.0
     paused: float = 0.0
     learned: int | None = None
+    floor: int = 1
     grows: float = 0.0
 
     def limit(self, rate: Rate, now: float) -> int:
@@ -108,13 +110,15 @@ class MemoryLedger:
 
     async def throttled(self, name: str, rate: Rate | None, wait: float) -> None:
         kept, now = self._called("throttled").of(name), time.monotonic()
-        kept.paused = max(kept.paused, now + wait)
+        paused, kept.paused = kept.paused, max(kept.paused, now + wait)
         if rate is not None:
             limit, taken = kept.limit(rate, now), kept.taken(now)
             if kept.slots:
                 first = min(kept.slots, key=lambda slot: kept.slots[slot])
                 kept.slots[first] = min(kept.slots[first], now + wait)
-            kept.learned, kept.grows = max(1, min(taken, limit)), now + max(wait, rate.seconds)
+            if now >= paused:
+                kept.floor = max(1, limit // (REPEATED if now < paused + rate.seconds else ALONE))
+            kept.learned, kept.grows = min(limit, max(kept.floor, taken)), now + max(wait, rate.seconds)
 
     async def look(self, rates: Mapping[str, Rate | None]) -> Look:
         account, now = self._called("look"), time.monotonic()
@@ -125,7 +129,9 @@ class MemoryLedger:
             limit = 0 if rate is None else kept.limit(rate, now)
             seen[name] = Seen(max(0, limit - kept.taken(now)), limit, max(0.0, kept.paused - now))
         replicas = sum(until > now for until in account.replicas.values())
-        return Look(replicas, seen, {name: account.of(name).born for name in rates})
+        look = Look(replicas, seen, {name: account.of(name).born for name in rates})
+        await asyncio.sleep(0)  # as over a wire, others run meanwhile
+        return look
 
     async def close(self) -> None:
         """Nothing is open."""

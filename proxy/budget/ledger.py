@@ -62,7 +62,7 @@ class Ledger(Protocol):
         ...
 
     async def throttled(self, name: str, rate: Rate | None, wait: float) -> None:
-        """Note a 429: nobody takes a slot for so many seconds, and what was granted lately is what there is."""
+        """Note a 429: nobody takes a slot for so many seconds, and all learn from it as a Window does."""
         ...
 
     async def look(self, rates: Mapping[str, Rate | None]) -> Look:

@@ -152,18 +152,15 @@ class SharedBucket(Bucket):
     def fall_back(self, share: Fraction) -> None:
         """Go on with this part of the rate; of what was left for all, it has no more than that either."""
         self._shared = False
-        self.keep_to(share, None if self._seen is None else int(self._seen.left * share))
-
-    def keep_to(self, share: Fraction, left: int | None = None) -> None:
-        """Have no more than this part of the rate, but one at least; and `left` at this moment."""
-        rate = self._whole
-        if rate is not None:
-            limit = rate.most if self._seen is None else self._seen.limit
-            rate = Rate(max(1, int(limit * share)), rate.seconds)
-        self._window.resize(rate)
-        if left is not None:
-            self._window.hold_back(self._now(), left)
+        self._window.resize(self._part(share))
+        if self._seen is not None:
+            self._window.believe(self._now(), max(1, int(self._seen.limit * share)))
+            self._window.hold_back(self._now(), int(self._seen.left * share))
         self._serve()
+
+    def keep_to(self, share: Fraction) -> None:
+        """Have no more than this part of the rate from now on."""
+        super().resize(self._part(share))
 
     async def tell_all(self) -> None:
         """Tell the ledger what was sent without it. Raises LedgerUnreachable."""
@@ -179,6 +176,11 @@ class SharedBucket(Bucket):
         self._serve()
 
     # The line
+
+    def _part(self, share: Fraction) -> Rate | None:
+        """Return this part of the rate, but one slot at least."""
+        whole = self._whole
+        return None if whole is None else Rate(max(1, int(whole.most * share)), whole.seconds)
 
     def _take(self, now: float) -> None:
         if self._whole is not None:

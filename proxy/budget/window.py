@@ -95,8 +95,14 @@ class Window:
         """Let all but so many slots come back a window from now: others may have spent what is not known of."""
         self._expire(now)
         if self.rate is not None:
-            held = self.rate.most - self._in_flight - len(self._spent) - left
+            held = (self.limit or 0) - self._in_flight - len(self._spent) - left
             self._spent.extend([now + self.rate.seconds] * max(0, held))
+
+    def believe(self, now: float, limit: int) -> None:
+        """Have no more slots than a 429 has taught others; it is doubted as what was learned here."""
+        if self.rate is not None:
+            learned = limit < self.rate.most
+            self._learned, self._grows_at = (limit, now + self.rate.seconds) if learned else (None, inf)
 
     def opens_in(self, now: float, ahead: int = 0) -> float:
         """Return in how many seconds a slot can be had at the earliest, with so many waiting before.

@@ -136,6 +136,16 @@ async def a_429_pauses_all_and_teaches_all_how_much_there_is(opened: Opened) -> 
     assert (await take(there, "5", rate=rate)).seen.limit == 5, "doubted after a window"
 
 
+async def a_429_that_comes_alone_leaves_half_and_one_soon_after_it_an_eighth(opened: Opened) -> None:
+    here, there, rate = opened("here"), opened("there"), Rate(40, 60.0)
+    for _ in range(2):  # those that were under way together are one
+        await here.throttled("list", rate, 0.2)
+        assert (await there.look({"list": rate})).rates["list"].limit == 20
+    await asyncio.sleep(0.21)
+    await here.throttled("list", rate, 0.2)
+    assert (await there.look({"list": rate})).rates["list"].limit == 2
+
+
 async def who_looks_is_counted_and_sees_how_all_stands(opened: Opened) -> None:
     here, there = opened("here"), opened("there")
     born = (await take(here, "1", "2")).born
@@ -178,6 +188,7 @@ CLAUSES: Final[tuple[Clause, ...]] = (
     what_was_given_back_holds_no_batch_request,
     no_batch_request_is_due_later_than_in_a_window,
     a_429_pauses_all_and_teaches_all_how_much_there_is,
+    a_429_that_comes_alone_leaves_half_and_one_soon_after_it_an_eighth,
     who_looks_is_counted_and_sees_how_all_stands,
     a_ledger_that_knows_nothing_waits_for_those_who_do,
     a_new_ledger_waits_for_nobody_where_nobody_has_sent_a_thing,

@@ -195,7 +195,7 @@ async def test_a_429_pauses_every_replica(replicas: Replicas) -> None:
     began = time.monotonic()
     (await take(there)).answered()
     assert time.monotonic() - began > 0.2
-    assert there.standing("list").limit == 1
+    assert there.standing("list").limit == 5, "half of it stays, for it came alone"
 
 
 async def test_a_429_for_what_has_no_number_pauses_every_replica_that_has_looked(replicas: Replicas) -> None:
@@ -223,6 +223,28 @@ async def test_without_a_ledger_each_has_its_share_of_what_was_left_and_it_is_to
         "credential default: The test's memory does not answer. Each replica keeps to its share, here 1/2."
     ] * 2
     assert (here.shared, here.standing("list").shared, here.standing("list").rate) == (False, False, Rate(5, 60.0))
+
+
+async def test_what_a_429_has_taught_is_doubted_without_a_ledger_too(replicas: Replicas) -> None:
+    rate = Rate(40, 0.5)
+    here = await replicas(rate, Fraction(1, 2))
+    here.throttled("list", 0.01)
+    await until(lambda: replicas.account.calls["throttled"] == 1)
+    await here.look()
+    assert here.standing("list").limit == 20
+    replicas.account.reachable = False
+    await here.look()
+    assert (here.standing("list").rate, here.standing("list").limit) == (Rate(20, 0.5), 10)
+    await until(lambda: here.standing("list").limit == 20)
+
+
+async def test_a_look_that_a_reload_overtakes_is_not_believed(replicas: Replicas) -> None:
+    here = await replicas(None)
+    looking = asyncio.create_task(here.look())
+    await asyncio.sleep(0)  # so that the ledger is asked
+    here.reconfigure({"list": TEN, "other": None}, None)
+    await looking
+    assert here.standing("list").limit == 10
 
 
 async def test_who_waits_while_the_ledger_goes_away_is_served_by_the_share(replicas: Replicas) -> None:
