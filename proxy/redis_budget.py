@@ -61,6 +61,11 @@ local function taken_of(slots)
   redis.call('ZREMRANGEBYSCORE', slots, '-inf', now)
   return redis.call('ZCARD', slots)
 end
+local function opens_in(slots, taken, limit, window)
+  if taken == 0 then return window end
+  local place = math.max(0, taken - limit)
+  return math.min(window, redis.call('ZRANGE', slots, place, place, 'WITHSCORES')[2] - now)
+end
 """
 
 TAKE: Final = f"""
@@ -94,13 +99,9 @@ if granted > 0 then
   redis.call('PEXPIRE', slots, window + answer)
 end
 redis.call('PEXPIRE', state, {KEPT})
-local wait = 0
+local wait, opens = 0, opens_in(slots, taken, limit, window)
 if granted < wanted then
-  wait = math.max(1, shut)
-  if taken >= limit then
-    local first = redis.call('ZRANGE', slots, taken - limit, taken - limit, 'WITHSCORES')
-    wait = math.max(wait, math.min(window, tonumber(first[2]) - now))
-  end
+  wait = math.max(1, shut, taken >= limit and opens or 0)
   if batch then
     wait = math.max(wait, due - slack - now, waiting > 0 and 20 or 0)
   else
@@ -110,7 +111,7 @@ if granted < wanted then
 elseif not batch then
   redis.call('ZREM', line, ARGV[1])
 end
-return {{granted, math.ceil(wait), math.max(0, limit - taken), limit, math.max(0, paused - now), born}}
+return {{granted, math.ceil(wait), math.max(0, limit - taken), limit, math.max(0, paused - now), opens, born}}
 """
 
 TELL: Final = f"""
@@ -162,10 +163,12 @@ local told = {{taken_of(KEYS[1])}}
 for i = 2, #ARGV, 2 do
   local slots, state, most = KEYS[i], KEYS[i + 1], tonumber(ARGV[i])
   local paused = tonumber(redis.call('HGET', state, 'paused')) or 0
-  local limit = most > 0 and limit_of(state, most, tonumber(ARGV[i + 1])) or 0
-  table.insert(told, math.max(0, limit - taken_of(slots)))
+  local window = tonumber(ARGV[i + 1])
+  local limit, taken = most > 0 and limit_of(state, most, window) or 0, taken_of(slots)
+  table.insert(told, math.max(0, limit - taken))
   table.insert(told, limit)
   table.insert(told, math.max(0, paused - now))
+  table.insert(told, opens_in(slots, taken, limit, window))
   table.insert(told, redis.call('HGET', state, 'born') or '')
 end
 return told
@@ -208,10 +211,10 @@ class RedisLedger:
 
     async def take(self, name: str, rate: Rate, ask: Ask) -> Reply:
         numbers = (rate.most, _ms(rate.seconds), _ms(self._answer), int(ask.batch))
-        granted, wait, left, limit, paused, born = await self._run(
+        granted, wait, left, limit, paused, opens, born = await self._run(
             TAKE, (name,), ("slots", "state", "line"), self._process, *numbers, ask.born, *ask.ids
         )
-        return Reply(granted, wait / 1000, Seen(left, limit, paused / 1000), born.decode())
+        return Reply(granted, wait / 1000, Seen(left, limit, paused / 1000, opens / 1000), born.decode())
 
     async def tell(self, name: str, rate: Rate, slots: Mapping[str, float | None]) -> None:
         told = [word for slot, left in slots.items() for word in (slot, 0 if left is None else _ms(left))]
@@ -226,8 +229,8 @@ class RedisLedger:
         replicas, *told = await self._run(
             LOOK, tuple(rates), ("slots", "state"), self._process, *numbers, replicas=True
         )
-        each = list(zip(rates, told[::4], told[1::4], told[2::4], told[3::4], strict=True))
-        seen = {name: Seen(left, limit, paused / 1000) for name, left, limit, paused, _ in each}
+        each = list(zip(rates, *(told[place::5] for place in range(5)), strict=True))
+        seen = {name: Seen(left, limit, paused / 1000, opens / 1000) for name, left, limit, paused, opens, _ in each}
         return Look(replicas, seen, {name: born.decode() for name, *_, born in each})
 
     async def close(self) -> None:

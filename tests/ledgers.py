@@ -44,6 +44,13 @@ class Kept:
         self.slots = {slot: until for slot, until in self.slots.items() if until > now}
         return len(self.slots)
 
+    def seen(self, rate: Rate | None, now: float) -> Seen:
+        limit, taken = 0 if rate is None else self.limit(rate, now), self.taken(now)
+        opens = 0.0 if rate is None else rate.seconds
+        if taken:
+            opens = min(opens, sorted(self.slots.values())[max(0, taken - limit)] - now)
+        return Seen(max(0, limit - taken), limit, max(0.0, self.paused - now), opens)
+
 
 @dataclass
 class Account:
@@ -84,19 +91,15 @@ class MemoryLedger:
             kept.spread = (rate.seconds, limit)
             kept.pace.went(now, *kept.spread)
             granted += 1
-        wait = 0.0
+        wait, seen = 0.0, kept.seen(rate, now)
         if granted < len(ask.ids):
-            wait = max(0.001, shut)
-            if taken + granted >= limit:
-                first = sorted(kept.slots.values())[taken + granted - limit]
-                wait = max(wait, min(rate.seconds, first - now))
+            wait = max(0.001, shut, 0.0 if seen.left else seen.opens)
             if ask.batch:
                 wait = max(wait, kept.pace.opens_in(now, rate.seconds), 0.02 if kept.line else 0.0)
             else:
                 kept.line[self._process] = now + 1.5
         elif not ask.batch:
             kept.line.pop(self._process, None)
-        seen = Seen(max(0, limit - taken - granted), limit, max(0.0, kept.paused - now))
         return Reply(granted, wait, seen, kept.born)
 
     async def tell(self, name: str, rate: Rate, slots: Mapping[str, float | None]) -> None:  # noqa: ARG002 - it keeps no time but that of each slot
@@ -125,9 +128,7 @@ class MemoryLedger:
         account.replicas[self._process] = now + 10
         seen: dict[str, Seen] = {}
         for name, rate in rates.items():
-            kept = account.of(name)
-            limit = 0 if rate is None else kept.limit(rate, now)
-            seen[name] = Seen(max(0, limit - kept.taken(now)), limit, max(0.0, kept.paused - now))
+            seen[name] = account.of(name).seen(rate, now)
         replicas = sum(until > now for until in account.replicas.values())
         look = Look(replicas, seen, {name: account.of(name).born for name in rates})
         await asyncio.sleep(0)  # as over a wire, others run meanwhile

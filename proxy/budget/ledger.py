@@ -31,6 +31,7 @@ class Seen(NamedTuple):
     left: int  # slots
     limit: int  # slots there are now: fewer than the rate's, once a 429 has taught so
     paused: float  # seconds, after a 429
+    opens: float  # seconds until there is one more, if none is taken or given back
 
 
 class Reply(NamedTuple):

@@ -51,9 +51,9 @@ class SharedBucket(Bucket):
 
     What changes, besides what a Bucket has: `_shared`, false while there is no ledger; `_flying` and `_spent`, the
     slots that are taken, by id, and when the latter come back; `_unsaid` and `_pause`, what the ledger is still to
-    hear; `_born`, which ledger has heard the rest; `_seen`, how the rate stood when it was last asked, and `_opens`,
-    when there was to be more, for batch requests and others; `_refusals`, how often there was not enough; the tasks
-    that ask and tell. All by the verbs and the two tasks.
+    hear; `_born`, which ledger has heard the rest; `_seen`, how the rate stood when it was last asked, at `_seen_at`,
+    and `_opens`, when there was to be more, for batch requests and others; `_refusals`, how often there was not enough;
+    the tasks that ask and tell. All by the verbs and the two tasks.
     """
 
     def __init__(self, name: str, rate: Rate | None, now: Callable[[], float], way: Way) -> None:
@@ -67,6 +67,7 @@ class SharedBucket(Bucket):
         self._pause = 0.0
         self._born = ""
         self._seen: Seen | None = None
+        self._seen_at = -inf
         self._opens = {False: -inf, True: -inf}
         self._refusals = 0
         self._news = asyncio.Event()
@@ -135,16 +136,17 @@ class SharedBucket(Bucket):
         own = super().standing()._replace(shared=self._shared)
         if not self.counted or self._seen is None:
             return own
-        paused = max(self._seen.paused, own.paused_for)
-        left = 0 if paused else self._seen.left
-        opens = 0.0 if left else max(paused, self._told_in(Priority.INTERACTIVE))
-        return own._replace(rate=self._whole, left=left, limit=self._seen.limit, paused_for=paused, opens_in=opens)
+        seen, ago = self._seen, self._now() - self._seen_at
+        paused = max(0.0, seen.paused - ago, own.paused_for)
+        left = 0 if paused else seen.left
+        opens = max(0.0, seen.opens - ago, paused)
+        return own._replace(rate=self._whole, left=left, limit=seen.limit, paused_for=paused, opens_in=opens)
 
     # With the ledger, and without
 
     def seen(self, seen: Seen, born: str) -> None:
         """Note how the rate stands for all, without having asked for a slot."""
-        self._seen = seen
+        self._seen, self._seen_at = seen, self._now()
         self._know(born)
         if self._whole is None and seen.paused:
             self._window.throttled(self._now(), seen.paused)
@@ -252,8 +254,8 @@ class SharedBucket(Bucket):
             waiter.set_result(True)
 
     def _note(self, reply: Reply, *, batch: bool) -> None:
-        self._seen = reply.seen
-        self._opens[batch] = self._now() + reply.wait
+        self._seen, self._seen_at = reply.seen, self._now()
+        self._opens[batch] = self._seen_at + reply.wait
         self._know(reply.born)
 
     def _know(self, born: str) -> None:

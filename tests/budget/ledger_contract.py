@@ -153,10 +153,21 @@ async def who_looks_is_counted_and_sees_how_all_stands(opened: Opened) -> None:
     assert (await here.look({"list": FIVE})).replicas == 1
     look = await there.look({"list": FIVE, "other": None})
     assert look.replicas == 2
-    assert look.rates["list"] == (3, 5, 0.0)
+    assert look.rates["list"][:3] == (3, 5, 0.0)
     assert 6 < look.rates["other"].paused <= 7
     assert look.born == {"list": born, "other": ""}
     assert (await here.look({"list": FIVE})).replicas == 2
+
+
+async def all_see_when_there_is_one_more(opened: Opened) -> None:
+    here, there = opened("here"), opened("there")
+    assert (await there.look({"list": FIVE})).rates["list"].opens == 60, "one that is taken now is back by then"
+    assert (await take(here, *"1234")).seen.opens == 60, "were it answered this moment"
+    await here.tell("list", FIVE, {"1": 20.0, "2": 30.0})
+    assert 19 < (await there.look({"list": FIVE})).rates["list"].opens <= 20
+    assert 19 < (await take(there, "5")).seen.opens <= 20
+    await here.tell("list", FIVE, {"6": 10.0})
+    assert 19 < (await take(there, "7")).seen.opens <= 20, "the first of six leaves five"
 
 
 async def a_ledger_that_knows_nothing_waits_for_those_who_do(opened: Opened) -> None:
@@ -190,6 +201,7 @@ CLAUSES: Final[tuple[Clause, ...]] = (
     a_429_pauses_all_and_teaches_all_how_much_there_is,
     a_429_that_comes_alone_leaves_half_and_one_soon_after_it_an_eighth,
     who_looks_is_counted_and_sees_how_all_stands,
+    all_see_when_there_is_one_more,
     a_ledger_that_knows_nothing_waits_for_those_who_do,
     a_new_ledger_waits_for_nobody_where_nobody_has_sent_a_thing,
 )

@@ -82,6 +82,18 @@ async def test_replicas_have_one_rate_together(replicas: Replicas) -> None:
     assert (here.standing("list").left, here.standing("list").rate, here.shared) == (0, TEN, True)
 
 
+async def test_each_tells_when_there_is_one_more(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    await spend(here, 3)
+    await there.look()
+    for each in (here, there):
+        assert 50 < each.standing("list").opens_in <= 60
+    assert await spend(there, 7) == 7
+    assert 50 < there.standing("list").opens_in <= 60
+    await asyncio.sleep(0.1)
+    assert 50 < there.standing("list").opens_in <= 59.9, "it comes nearer"
+
+
 async def test_a_slot_given_back_serves_who_waits_in_this_process_at_once_and_elsewhere_soon(
     replicas: Replicas,
 ) -> None:
