@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final
 
@@ -80,6 +80,14 @@ class Bucket:
         """Go on with another rate."""
         self._window.resize(rate)
         self._serve()
+
+    def sent(self) -> list[float]:
+        """Return when what still counts was answered, with now for what is in flight."""
+        return self._window.sent(self._now())
+
+    def count_in(self, sent: Sequence[float]) -> None:
+        """Count what was sent from others, too; it is in order. For a bucket that is new."""
+        self._window.count_in(sent)
 
     def end(self, seconds: float) -> None:
         """Let nobody wait longer than so many seconds from now."""

@@ -6,7 +6,7 @@ window of its share, too: when the ledger can't be reached, the line goes on by 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -131,6 +131,13 @@ class SharedBucket(Bucket):
         self._news.set()
         if self._shared:  # else by `keep_to`, which knows the share
             super().resize(rate)
+
+    def count_in(self, sent: Sequence[float]) -> None:
+        super().count_in(sent)
+        if self._whole is not None:
+            self._spent.extend((self._id(), each + self._whole.seconds) for each in sent)
+            self._unsaid |= dict(self._spent)
+            self._tell()
 
     def standing(self) -> Standing:
         own = super().standing()._replace(shared=self._shared)

@@ -14,7 +14,7 @@ from rig import until
 
 from proxy.budget.budget import BudgetSpent, Priority
 from proxy.budget.local import LocalSlot
-from proxy.budget.rates import Rate
+from proxy.budget.rates import ALL, Rate
 from proxy.budget.shared import SharedBudget
 from proxy.tasks import Tasks
 
@@ -332,6 +332,27 @@ async def test_another_rate_goes_on_with_what_was_sent(replicas: Replicas) -> No
     assert await spend(here, 10) == 10
     here.reconfigure({"list": Rate(12, 60.0), "other": None}, None)
     assert await spend(here, 10) == 2
+
+
+async def test_what_was_sent_under_a_name_that_is_gone_counts_for_all(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    assert await spend(here, 4) == 4
+    flying = await take(here)
+    for each in (here, there):
+        each.reconfigure({ALL: TEN}, None)
+    flying.answered()
+    await until(lambda: replicas.account.of(ALL).taken(time.monotonic()) == 5)
+    assert await spend(there, 10) == 5
+
+
+async def test_whoever_waits_under_a_name_that_is_gone_is_let_go(replicas: Replicas) -> None:
+    here = await replicas()
+    await spend(here, 10)
+    waits = asyncio.create_task(take(here, wait=60))
+    await until(lambda: waiting(here) == 1)
+    here.reconfigure({ALL: TEN}, None)
+    async with asyncio.timeout(5):
+        await waits
 
 
 async def test_another_share_counts_at_once_where_there_is_no_ledger_and_the_rate_is_none_ones_own(
