@@ -551,6 +551,19 @@ async def test_a_compressed_not_ready_is_understood(api_key_house: HouseMaker) -
     assert (await waiting_for(house, path)).status == 200
 
 
+@pytest.mark.parametrize(("accepts", "told"), [("gzip, deflate, br, zstd", b"gzip, deflate"), ("br", b"identity")])
+async def test_who_prefers_to_wait_is_answered_in_what_can_be_read(
+    api_key_house: HouseMaker, accepts: str, told: bytes
+) -> None:
+    """A 409 in br would be relayed after one question, as if its caller had not preferred to wait."""
+    house = await api_key_house(budget(), {"draft_after_polls": 1})
+    path = f"{LIST}/{await created(house)}/details"
+    assert (await house.get(path, headers={"Prefer": "wait=20", "Accept-Encoding": accepts})).status == 200
+    assert [call.header(b"accept-encoding") for call in house.simulator.api_calls()] == [told] * 2
+    await house.get(path, headers={"Accept-Encoding": accepts})
+    assert house.simulator.api_calls()[-1].header(b"accept-encoding") == accepts.encode()
+
+
 async def test_a_429_among_the_polls_is_waited_for_too(api_key_house: HouseMaker) -> None:
     house = await api_key_house(budget(), {"draft_after_polls": 1})
     path = f"{LIST}/{await created(house)}/details"
