@@ -36,7 +36,7 @@ WAITS: Final = 1500
 """Milliseconds for which a process is believed to have somebody waiting (shared_bucket.ASK_AGAIN)."""
 
 KEPT: Final = 3_600_000
-"""Milliseconds for which a rate that nobody asks for is remembered."""
+"""Milliseconds for which a rate is remembered that nobody asks for, nor looks at."""
 
 NOW: Final = """
 local time = redis.call('TIME')
@@ -170,6 +170,7 @@ for i = 2, #ARGV, 2 do
   table.insert(told, math.max(0, paused - now))
   table.insert(told, opens_in(slots, taken, limit, window))
   table.insert(told, redis.call('HGET', state, 'born') or '')
+  redis.call('PEXPIRE', state, {KEPT})
 end
 return told
 """

@@ -22,7 +22,7 @@ class Ask:
 
     ids: tuple[str, ...]  # of the slots, one for each request that waits
     batch: bool
-    born: str  # which ledger has the slots that this process has told of; "": it has none to tell
+    born: str  # which ledger this process has told of its slots; "": none yet
 
 
 class Seen(NamedTuple):

@@ -51,9 +51,10 @@ class SharedBucket(Bucket):
 
     What changes, besides what a Bucket has: `_shared`, false while there is no ledger; `_flying` and `_spent`, the
     slots that are taken, by id, and when the latter come back; `_unsaid` and `_pause`, what the ledger is still to
-    hear; `_born`, which ledger has heard the rest; `_seen`, how the rate stood when it was last asked, at `_seen_at`,
-    and `_opens`, when there was to be more, for batch requests and others; `_refusals`, how often there was not enough;
-    the tasks that ask and tell. All by the verbs and the two tasks.
+    hear; `_heard`, what was in flight when it was last there; `_born`, which ledger has heard the rest; `_seen`, how
+    the rate stood when it was last asked, at `_seen_at`, and `_opens`, when there was to be more, for batch requests
+    and others; `_refusals`, how often there was not enough; the tasks that ask and tell. All by the verbs and the two
+    tasks.
     """
 
     def __init__(self, name: str, rate: Rate | None, now: Callable[[], float], way: Way) -> None:
@@ -65,6 +66,7 @@ class SharedBucket(Bucket):
         self._spent: deque[tuple[str, float]] = deque()
         self._unsaid: dict[str, float | None] = {}
         self._pause = 0.0
+        self._heard: tuple[str, ...] = ()
         self._born = ""
         self._seen: Seen | None = None
         self._seen_at = -inf
@@ -161,6 +163,7 @@ class SharedBucket(Bucket):
     def fall_back(self, share: Fraction) -> None:
         """Go on with this part of the rate; of what was left for all, it has no more than that either."""
         self._shared = False
+        self._heard = tuple(self._flying)
         self._window.resize(self._part(share))
         if self._seen is not None:
             self._window.believe(self._now(), max(1, int(self._seen.limit * share)))
@@ -173,14 +176,15 @@ class SharedBucket(Bucket):
 
     async def tell_all(self) -> None:
         """Tell the ledger what was sent without it. Raises LedgerUnreachable."""
-        self._unsaid |= self._all_taken()
+        self._unsaid |= self._all_said()
+        self._heard = tuple(self._flying)
         self._pause = 0.0  # it would teach by what few have told so far
         await self._hear_out()
 
     def share_again(self) -> None:
         """Go on with the ledger."""
         self._shared = True
-        self._unsaid |= self._all_taken()  # with what was sent since it was told
+        self._unsaid |= self._all_said()  # with what was sent since it was told
         self._tell()
         self._serve()
 
@@ -238,9 +242,8 @@ class SharedBucket(Bucket):
         batch = not first
         wanted = min(AT_ONCE, len(first) or len(self._lines[Priority.BATCH]))
         ids = tuple(self._id() for _ in range(wanted))
-        knows = self._born if self._flying or self._spent else ""
         try:
-            reply = await self._way.ledger.take(self.name, self._whole, Ask(ids, batch, knows))
+            reply = await self._way.ledger.take(self.name, self._whole, Ask(ids, batch, self._born))
         except LedgerUnreachable:
             self._unsaid |= dict.fromkeys(ids)  # it may have been done
             raise
@@ -313,6 +316,10 @@ class SharedBucket(Bucket):
         self._forget()
         window = 0.0 if self._whole is None else self._whole.seconds
         return dict.fromkeys(self._flying, self._now() + self._way.answer + window) | dict(self._spent)
+
+    def _all_said(self) -> dict[str, float | None]:
+        """Return the same, and that whatever else it has heard of was given back, or has come back by itself."""
+        return dict.fromkeys(self._heard) | self._all_taken()
 
     def _forget(self) -> None:
         now = self._now()

@@ -327,6 +327,30 @@ async def test_a_ledger_that_has_lost_all_is_told_by_those_who_ask_for_nothing(r
     assert await spend(here, 10) == 2
 
 
+async def test_a_ledger_that_has_lost_all_grants_nothing_to_who_comes_first_and_has_nothing_to_tell(
+    replicas: Replicas,
+) -> None:
+    here, there = await replicas(), await replicas()
+    assert await spend(here, 10) == 10
+    await there.look()
+    replicas.account.lose()
+    assert await spend(there, 10) == 0
+
+
+async def test_what_is_given_back_without_the_ledger_is_told_when_it_is_back(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    slots = [await take(here) for _ in range(5)]
+    replicas.account.reachable = False
+    await here.look()
+    slots.pop().unused()
+    replicas.account.reachable = True
+    await here.look()
+    assert replicas.account.of("list").taken(time.monotonic()) == 4, "it is heard, if not yet shared by"
+    slots.pop().unused()
+    await until(lambda: here.shared and there.shared, 20)
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 3)
+
+
 async def test_another_rate_goes_on_with_what_was_sent(replicas: Replicas) -> None:
     here = await replicas()
     assert await spend(here, 10) == 10

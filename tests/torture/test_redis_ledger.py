@@ -120,6 +120,16 @@ async def test_every_key_is_of_the_user_and_is_forgotten_in_the_end(tmp_path: Pa
         assert all([await server.ask("PTTL", key.decode()) > 0 for key in keys])
 
 
+async def test_a_rate_that_nobody_asks_for_is_known_for_as_long_as_somebody_looks(tmp_path: Path) -> None:
+    """Else whoever asks first after an hour would be taken for the first after a loss, and wait."""
+    async with RedisServer(tmp_path / "redis") as server, ledgers(server.url) as opened:
+        ledger, key = opened("here"), "pandadoc-proxy:{0123456789abcdef}:rates:list:state"
+        await take(ledger, "1")
+        await server.ask("PEXPIRE", key, "60000")
+        await ledger.look({"list": FIVE})
+        assert await server.ask("PTTL", key) > 3_000_000
+
+
 async def test_what_goes_wrong_is_said_in_time_and_without_the_password(tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "redis", {"requirepass": PASSWORD}, password=PASSWORD)
     async with server, ledgers(server.url_with(PASSWORD)) as opened:
