@@ -14,7 +14,8 @@ from proxy.budget.window import Window
 TICK: Final = 0.001
 """Seconds. Timers may come this much early."""
 
-Line = OrderedDict[asyncio.Future[bool], None]
+Line = OrderedDict[asyncio.Future[bool], float]
+"""Who waits, and until when."""
 
 
 class Bucket:
@@ -135,8 +136,8 @@ class Bucket:
     async def _stand(self, priority: Priority, wait: float) -> bool:
         """Stand in line; tell whether a slot was had. Whoever goes away leaves it."""
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._lines[priority][waiter] = None
         began = self._now()
+        self._lines[priority][waiter] = began + wait
         self._serve()
         try:
             await asyncio.wait((waiter,), timeout=wait)

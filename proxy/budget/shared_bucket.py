@@ -14,7 +14,7 @@ from itertools import count
 from math import inf
 from typing import Final
 
-from proxy.budget.bucket import Bucket
+from proxy.budget.bucket import Bucket, Line
 from proxy.budget.budget import BudgetSpent, Priority, Standing
 from proxy.budget.ledger import Ask, Ledger, LedgerUnreachable, Reply, Seen
 from proxy.budget.rates import Rate
@@ -99,10 +99,10 @@ class SharedBucket(Bucket):
             return await super().take(priority, wait)
         wait = min(max(wait, FIRST_WORD), self._ends_at - self._now())
         refusals = self._refusals
+        if (self._told_in(priority) if self._ahead(priority) else self._paused_for()) > wait:
+            return self._refuse(priority)
         if not self._ahead(priority):
             self._news.set()  # it is the head of the line
-        elif self._told_in(priority) > wait:
-            return self._refuse(priority)
         if not await self._stand(priority, wait):
             return self._refuse(priority)
         self.waits += self._refusals != refusals
@@ -145,10 +145,9 @@ class SharedBucket(Bucket):
         own = super().standing()._replace(shared=self._shared)
         if not self.counted or self._seen is None:
             return own
-        seen, ago = self._seen, self._now() - self._seen_at
-        paused = max(0.0, seen.paused - ago, own.paused_for)
+        seen, paused = self._seen, self._paused_for()
         left = 0 if paused else seen.left
-        opens = max(0.0, seen.opens - ago, paused)
+        opens = max(paused, self._seen_at + seen.opens - self._now())
         return own._replace(rate=self._whole, left=left, limit=seen.limit, paused_for=paused, opens_in=opens)
 
     # With the ledger, and without
@@ -215,7 +214,12 @@ class SharedBucket(Bucket):
         now, turns = self._now(), 0.0
         if self._whole is not None and self._seen is not None:
             turns = self._ahead(priority) // self._seen.limit * self._whole.seconds
-        return turns + max(0.0, self._opens[priority is Priority.BATCH] - now, self._window.paused_for(now))
+        return turns + max(self._opens[priority is Priority.BATCH] - now, self._paused_for())
+
+    def _paused_for(self) -> float:
+        """Return how many seconds are left of a pause that was noted here, or that the ledger has told of."""
+        now, seen = self._now(), 0.0 if self._seen is None else self._seen.paused
+        return max(0.0, self._window.paused_for(now), self._seen_at + seen - now)
 
     async def _ask(self) -> None:
         """Ask for those who wait, for the first of them first, until nobody does."""
@@ -249,12 +253,24 @@ class SharedBucket(Bucket):
             raise
         self._hand_out(ids[: reply.granted], batch=batch)
         self._note(reply, batch=batch)
-        return 0.0 if reply.granted == wanted else min(reply.wait, ASK_AGAIN)
+        if reply.granted == wanted:
+            return 0.0
+        self._send_away_who_hopes_in_vain(batch=batch)
+        return min(reply.wait, ASK_AGAIN)
+
+    def _lines_of(self, *, batch: bool) -> list[Line]:
+        return [self._lines[each] for each in Priority if (each is Priority.BATCH) is batch]
+
+    def _send_away_who_hopes_in_vain(self, *, batch: bool) -> None:
+        """Let nobody wait for what the ledger says can't come in time."""
+        for line in self._lines_of(batch=batch):
+            for waiter in [waiter for waiter, until in line.items() if until + FIRST_WORD < self._opens[batch]]:
+                del line[waiter]
+                waiter.set_result(False)
 
     def _hand_out(self, slots: tuple[str, ...], *, batch: bool) -> None:
-        priorities = (Priority.BATCH,) if batch else (Priority.AGAIN, Priority.INTERACTIVE)
         for slot in slots:
-            line = next((self._lines[each] for each in priorities if self._lines[each]), None)
+            line = next(filter(None, self._lines_of(batch=batch)), None)
             if line is None:  # they went away while the ledger was asked
                 self._say(slot, None)
                 continue

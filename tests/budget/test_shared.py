@@ -90,8 +90,7 @@ async def test_each_tells_when_there_is_one_more(replicas: Replicas) -> None:
         assert 50 < each.standing("list").opens_in <= 60
     assert await spend(there, 7) == 7
     assert 50 < there.standing("list").opens_in <= 60
-    await asyncio.sleep(0.1)
-    assert 50 < there.standing("list").opens_in <= 59.9, "it comes nearer"
+    await until(lambda: there.standing("list").opens_in < 59.9)
 
 
 async def test_a_slot_given_back_serves_who_waits_in_this_process_at_once_and_elsewhere_soon(
@@ -180,6 +179,31 @@ async def test_who_cant_be_served_in_time_is_refused_and_told_when(replicas: Rep
         await take(here, wait=10)
     assert time.monotonic() - began < 1, "at once, for another is before him"
     waits.cancel()
+
+
+@pytest.mark.parametrize("priority", [Priority.AGAIN, Priority.INTERACTIVE, Priority.BATCH])
+async def test_the_head_of_the_line_hopes_for_nothing_that_can_not_come_in_time(
+    replicas: Replicas, priority: Priority
+) -> None:
+    here, there = await replicas(), await replicas()
+    assert await spend(here, 10) == 10
+    async with asyncio.timeout(2):
+        with pytest.raises(BudgetSpent) as caught:
+            await take(there, priority, 20)
+    assert caught.value.opens_in > 50
+
+
+async def test_nobody_waits_out_a_pause_that_is_longer_than_he_would_wait(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    here.throttled("list", 30.0)
+    await until(lambda: replicas.account.calls["throttled"] == 1)
+    await there.look()
+    for each in (here, there):
+        replicas.account.calls.clear()
+        with pytest.raises(BudgetSpent) as caught:
+            await take(each, wait=20)
+        assert 25 < caught.value.opens_in <= 30
+        assert replicas.account.calls["take"] == 0, "at once"
 
 
 async def test_who_may_not_wait_waits_for_the_ledgers_word(replicas: Replicas) -> None:
@@ -306,12 +330,9 @@ async def test_a_ledger_that_has_lost_all_is_told_all_again(replicas: Replicas) 
     assert (await spend(here, 4), await spend(there, 3)) == (4, 3)
     await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 7)
     replicas.account.lose()
-    last = [asyncio.create_task(take(each, wait=3)) for each in (here, there, here, there)]
-    done, late = await asyncio.wait(last, timeout=2)
-    assert len(done) == 3
+    last = await asyncio.gather(*(take(each, wait=3) for each in (here, there, here, there)), return_exceptions=True)
+    assert sorted(type(each).__name__ for each in last) == ["BudgetSpent"] + ["LocalSlot"] * 3
     assert replicas.account.of("list").taken(time.monotonic()) == 10
-    for each in late:
-        each.cancel()
 
 
 async def test_a_ledger_that_has_lost_all_is_told_by_those_who_ask_for_nothing(replicas: Replicas) -> None:
