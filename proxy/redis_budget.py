@@ -6,7 +6,8 @@
     PREFIX:{USER}:rates:NAME:state    a hash: the pause after a 429 and what it has taught, when batch requests are due
 
 The braces keep all of a user's in one slot of a cluster. Time is Redis's own, in milliseconds, so clocks need not
-agree. USER is a hash, never the key that it is made of. EVAL and not EVALSHA, as for the record (redis_engine).
+agree; where that steps back, what lies further ahead than it ever may is pulled back. USER is a hash, never the key
+that it is made of. EVAL and not EVALSHA, as for the record (redis_engine).
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Any, Final
 from proxy.budget.ledger import Ask, LedgerUnreachable, Look, Reply, Seen
 from proxy.budget.pace import SLACK
 from proxy.budget.rates import Rate
+from proxy.budget.throttled import LONGEST
 from proxy.budget.window import ALONE, GROWTH, REPEATED
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import RedisClient, Way
@@ -35,6 +37,9 @@ QUIET: Final = 3000
 WAITS: Final = 1500
 """Milliseconds for which a process is believed to have somebody waiting (shared_bucket.ASK_AGAIN)."""
 
+PAUSE: Final = round(LONGEST * 1000)
+"""Milliseconds that no pause is longer than."""
+
 KEPT: Final = 3_600_000
 """Milliseconds for which a rate is remembered that nobody asks for, nor looks at."""
 
@@ -44,11 +49,19 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
 LIMITS: Final = f"""
+local function until_of(state, field, known, most)
+  local moment = tonumber(known) or 0
+  if moment > now + most then
+    moment = now + most
+    redis.call('HSET', state, field, string.format('%.3f', moment))
+  end
+  return moment
+end
 local function limit_of(state, most, window)
   local known = redis.call('HMGET', state, 'learned', 'grows')
   local learned = tonumber(known[1])
   if not learned then return most end
-  if now < tonumber(known[2]) then return math.min(learned, most) end
+  if now < until_of(state, 'grows', known[2], math.max({PAUSE}, window)) then return math.min(learned, most) end
   learned = math.floor(learned * {GROWTH}) + 1
   if learned >= most then
     redis.call('HDEL', state, 'learned', 'grows')
@@ -57,8 +70,13 @@ local function limit_of(state, most, window)
   redis.call('HSET', state, 'learned', learned, 'grows', now + window)
   return learned
 end
-local function taken_of(slots)
+local function taken_of(slots, most)
   redis.call('ZREMRANGEBYSCORE', slots, '-inf', now)
+  local last = most and redis.call('ZRANGE', slots, -1, -1, 'WITHSCORES') or {{}}
+  while last[1] and tonumber(last[2]) > now + most do
+    redis.call('ZADD', slots, now + most, last[1])
+    last = redis.call('ZRANGE', slots, -1, -1, 'WITHSCORES')
+  end
   return redis.call('ZCARD', slots)
 end
 local function opens_in(slots, taken, limit, window)
@@ -75,18 +93,16 @@ local slots, state, line = KEYS[1], KEYS[2], KEYS[3]
 local most, window, answer = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local batch, wanted = ARGV[5] == '1', #ARGV - 6
 local known = redis.call('HMGET', state, 'born', 'quiet', 'paused', 'due')
-local born, quiet, paused, due = known[1], tonumber(known[2]) or 0, tonumber(known[3]) or 0, tonumber(known[4]) or 0
+local born, quiet = known[1], until_of(state, 'quiet', known[2], {QUIET})
+local paused, due = until_of(state, 'paused', known[3], {PAUSE}), until_of(state, 'due', known[4], window)
 if not born then
   born = time[1] .. '.' .. time[2]
   if ARGV[6] ~= '' then quiet = now + {QUIET} end
   redis.call('HSET', state, 'born', born, 'quiet', quiet)
 end
-local limit, taken = limit_of(state, most, window), taken_of(slots)
+local limit, taken = limit_of(state, most, window), taken_of(slots, window + answer)
 local shut, slack, waiting = math.max(quiet, paused) - now, window / {SLACK}, 0
-if batch then
-  redis.call('ZREMRANGEBYSCORE', line, '-inf', now)
-  waiting = redis.call('ZCARD', line)
-end
+if batch then waiting = taken_of(line, {WAITS}) end
 local granted = 0
 while granted < wanted and shut <= 0 and waiting == 0 and taken < limit and not (batch and due - now > slack) do
   granted = granted + 1
@@ -138,7 +154,7 @@ THROTTLED: Final = f"""
 {LIMITS}
 local slots, state, most, window, wait = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local known = redis.call('HMGET', state, 'paused', 'floor')
-local paused, floor = tonumber(known[1]) or 0, tonumber(known[2]) or 1
+local paused, floor = until_of(state, 'paused', known[1], {PAUSE}), tonumber(known[2]) or 1
 redis.call('HSET', state, 'paused', math.max(now + wait, paused))
 if most > 0 then
   local limit, taken = limit_of(state, most, window), taken_of(slots)
@@ -159,10 +175,10 @@ LOOK: Final = f"""
 {LIMITS}
 redis.call('ZADD', KEYS[1], now + {FORGOTTEN * 1000}, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], {FORGOTTEN * 1000})
-local told = {{taken_of(KEYS[1])}}
+local told = {{taken_of(KEYS[1], {FORGOTTEN * 1000})}}
 for i = 2, #ARGV, 2 do
   local slots, state, most = KEYS[i], KEYS[i + 1], tonumber(ARGV[i])
-  local paused = tonumber(redis.call('HGET', state, 'paused')) or 0
+  local paused = until_of(state, 'paused', redis.call('HGET', state, 'paused'), {PAUSE})
   local window = tonumber(ARGV[i + 1])
   local limit, taken = most > 0 and limit_of(state, most, window) or 0, taken_of(slots)
   table.insert(told, math.max(0, limit - taken))
