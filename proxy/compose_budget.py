@@ -52,8 +52,9 @@ class BudgetParts:
             if rates:
                 budgets[name] = known.get(_same(name, self.config)) or self._budget(name)
                 changes.append(partial(self._reconfigure, budgets[name], rates))
+        kept = set(budgets.values())  # with a grant's that goes on under another name
         for name, budget in ({} if earlier is None else earlier.budgets).items():
-            if name not in budgets:
+            if name not in budgets and budget not in kept:
                 freed = dict.fromkeys(each.name for each in budget.standings())
                 changes.append(partial(self._reconfigure, budget, freed))
         return budgets, tuple(changes)

@@ -6,7 +6,8 @@
     PREFIX:{USER}:rates:NAME:state    a hash: the pause after a 429 and what it has taught, when batch requests are due
 
 The braces keep all of a user's in one slot of a cluster. Time is Redis's own, in milliseconds, so clocks need not
-agree. USER is a hash, never the key that it is made of. EVAL and not EVALSHA, as for the record (redis_engine).
+agree; where that steps back, what lies further ahead than it ever may is pulled back. USER is a hash, never the key
+that it is made of. EVAL and not EVALSHA, as for the record (redis_engine).
 """
 
 import asyncio
@@ -17,7 +18,8 @@ from typing import Any, Final
 from proxy.budget.ledger import Ask, LedgerUnreachable, Look, Reply, Seen
 from proxy.budget.pace import SLACK
 from proxy.budget.rates import Rate
-from proxy.budget.window import GROWTH
+from proxy.budget.throttled import LONGEST
+from proxy.budget.window import ALONE, GROWTH, REPEATED
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import RedisClient, Way
 from proxy.credential.redis_faults import RAISED, not_here, translated
@@ -35,8 +37,11 @@ QUIET: Final = 3000
 WAITS: Final = 1500
 """Milliseconds for which a process is believed to have somebody waiting (shared_bucket.ASK_AGAIN)."""
 
+PAUSE: Final = round(LONGEST * 1000)
+"""Milliseconds that no pause is longer than."""
+
 KEPT: Final = 3_600_000
-"""Milliseconds for which a rate that nobody asks for is remembered."""
+"""Milliseconds for which a rate is remembered that nobody asks for, nor looks at."""
 
 NOW: Final = """
 local time = redis.call('TIME')
@@ -44,11 +49,19 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
 LIMITS: Final = f"""
+local function until_of(state, field, known, most)
+  local moment = tonumber(known) or 0
+  if moment > now + most then
+    moment = now + most
+    redis.call('HSET', state, field, string.format('%.3f', moment))
+  end
+  return moment
+end
 local function limit_of(state, most, window)
   local known = redis.call('HMGET', state, 'learned', 'grows')
   local learned = tonumber(known[1])
   if not learned then return most end
-  if now < tonumber(known[2]) then return math.min(learned, most) end
+  if now < until_of(state, 'grows', known[2], math.max({PAUSE}, window)) then return math.min(learned, most) end
   learned = math.floor(learned * {GROWTH}) + 1
   if learned >= most then
     redis.call('HDEL', state, 'learned', 'grows')
@@ -57,9 +70,19 @@ local function limit_of(state, most, window)
   redis.call('HSET', state, 'learned', learned, 'grows', now + window)
   return learned
 end
-local function taken_of(slots)
+local function taken_of(slots, most)
   redis.call('ZREMRANGEBYSCORE', slots, '-inf', now)
+  local last = most and redis.call('ZRANGE', slots, -1, -1, 'WITHSCORES') or {{}}
+  while last[1] and tonumber(last[2]) > now + most do
+    redis.call('ZADD', slots, now + most, last[1])
+    last = redis.call('ZRANGE', slots, -1, -1, 'WITHSCORES')
+  end
   return redis.call('ZCARD', slots)
+end
+local function opens_in(slots, taken, limit, window)
+  if taken == 0 then return window end
+  local place = math.max(0, taken - limit)
+  return math.min(window, redis.call('ZRANGE', slots, place, place, 'WITHSCORES')[2] - now)
 end
 """
 
@@ -70,37 +93,31 @@ local slots, state, line = KEYS[1], KEYS[2], KEYS[3]
 local most, window, answer = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local batch, wanted = ARGV[5] == '1', #ARGV - 6
 local known = redis.call('HMGET', state, 'born', 'quiet', 'paused', 'due')
-local born, quiet, paused, due = known[1], tonumber(known[2]) or 0, tonumber(known[3]) or 0, tonumber(known[4]) or 0
+local born, quiet = known[1], until_of(state, 'quiet', known[2], {QUIET})
+local paused, due = until_of(state, 'paused', known[3], {PAUSE}), until_of(state, 'due', known[4], window)
 if not born then
   born = time[1] .. '.' .. time[2]
   if ARGV[6] ~= '' then quiet = now + {QUIET} end
   redis.call('HSET', state, 'born', born, 'quiet', quiet)
 end
-local limit, taken = limit_of(state, most, window), taken_of(slots)
+local limit, taken = limit_of(state, most, window), taken_of(slots, window + answer)
 local shut, slack, waiting = math.max(quiet, paused) - now, window / {SLACK}, 0
-if batch then
-  redis.call('ZREMRANGEBYSCORE', line, '-inf', now)
-  waiting = redis.call('ZCARD', line)
-end
+if batch then waiting = taken_of(line, {WAITS}) end
 local granted = 0
 while granted < wanted and shut <= 0 and waiting == 0 and taken < limit and not (batch and due - now > slack) do
   granted = granted + 1
   taken = taken + 1
-  due = math.max(due, now) + window / limit
+  due = math.min(math.max(due, now) + window / limit, now + window)
   redis.call('ZADD', slots, now + window + answer, ARGV[6 + granted])
 end
 if granted > 0 then
-  redis.call('HSET', state, 'due', string.format('%.3f', due))
+  redis.call('HSET', state, 'due', string.format('%.3f', due), 'every', string.format('%.3f', window / limit))
   redis.call('PEXPIRE', slots, window + answer)
 end
 redis.call('PEXPIRE', state, {KEPT})
-local wait = 0
+local wait, opens = 0, opens_in(slots, taken, limit, window)
 if granted < wanted then
-  wait = math.max(1, shut)
-  if taken >= limit then
-    local first = redis.call('ZRANGE', slots, taken - limit, taken - limit, 'WITHSCORES')
-    wait = math.max(wait, math.min(window, tonumber(first[2]) - now))
-  end
+  wait = math.max(1, shut, taken >= limit and opens or 0)
   if batch then
     wait = math.max(wait, due - slack - now, waiting > 0 and 20 or 0)
   else
@@ -110,16 +127,25 @@ if granted < wanted then
 elseif not batch then
   redis.call('ZREM', line, ARGV[1])
 end
-return {{granted, math.ceil(wait), math.max(0, limit - taken), limit, math.max(0, paused - now), born}}
+return {{granted, math.ceil(wait), math.max(0, limit - taken), limit, math.max(0, paused - now), opens, born}}
 """
 
 TELL: Final = f"""
 {NOW}
+local slots, state, back = KEYS[1], KEYS[2], 0
 for i = 2, #ARGV, 2 do
   local left = tonumber(ARGV[i + 1])
-  if left > 0 then redis.call('ZADD', KEYS[1], now + left, ARGV[i]) else redis.call('ZREM', KEYS[1], ARGV[i]) end
+  if left > 0 then
+    redis.call('ZADD', slots, now + left, ARGV[i])
+  else
+    back = back + redis.call('ZREM', slots, ARGV[i])
+  end
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', slots, ARGV[1])
+local known = redis.call('HMGET', state, 'due', 'every')
+if back > 0 and known[1] then
+  redis.call('HSET', state, 'due', string.format('%.3f', known[1] - back * known[2]))
+end
 return 1
 """
 
@@ -127,14 +153,18 @@ THROTTLED: Final = f"""
 {NOW}
 {LIMITS}
 local slots, state, most, window, wait = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local paused = math.max(now + wait, tonumber(redis.call('HGET', state, 'paused')) or 0)
-redis.call('HSET', state, 'paused', paused)
+local known = redis.call('HMGET', state, 'paused', 'floor')
+local paused, floor = until_of(state, 'paused', known[1], {PAUSE}), tonumber(known[2]) or 1
+redis.call('HSET', state, 'paused', math.max(now + wait, paused))
 if most > 0 then
   local limit, taken = limit_of(state, most, window), taken_of(slots)
   local first = redis.call('ZRANGE', slots, 0, 0, 'WITHSCORES')
   if first[1] then redis.call('ZADD', slots, math.min(tonumber(first[2]), now + wait), first[1]) end
-  local learned = math.max(1, math.min(taken, limit))
-  redis.call('HSET', state, 'learned', learned, 'grows', now + math.max(wait, window))
+  if now >= paused then
+    floor = math.max(1, math.floor(limit / (now < paused + window and {REPEATED} or {ALONE})))
+  end
+  local learned = math.min(limit, math.max(floor, taken))
+  redis.call('HSET', state, 'learned', learned, 'floor', floor, 'grows', now + math.max(wait, window))
 end
 redis.call('PEXPIRE', state, {KEPT})
 return 1
@@ -145,15 +175,18 @@ LOOK: Final = f"""
 {LIMITS}
 redis.call('ZADD', KEYS[1], now + {FORGOTTEN * 1000}, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], {FORGOTTEN * 1000})
-local told = {{taken_of(KEYS[1])}}
+local told = {{taken_of(KEYS[1], {FORGOTTEN * 1000})}}
 for i = 2, #ARGV, 2 do
   local slots, state, most = KEYS[i], KEYS[i + 1], tonumber(ARGV[i])
-  local paused = tonumber(redis.call('HGET', state, 'paused')) or 0
-  local limit = most > 0 and limit_of(state, most, tonumber(ARGV[i + 1])) or 0
-  table.insert(told, math.max(0, limit - taken_of(slots)))
+  local paused = until_of(state, 'paused', redis.call('HGET', state, 'paused'), {PAUSE})
+  local window = tonumber(ARGV[i + 1])
+  local limit, taken = most > 0 and limit_of(state, most, window) or 0, taken_of(slots)
+  table.insert(told, math.max(0, limit - taken))
   table.insert(told, limit)
   table.insert(told, math.max(0, paused - now))
+  table.insert(told, opens_in(slots, taken, limit, window))
   table.insert(told, redis.call('HGET', state, 'born') or '')
+  redis.call('PEXPIRE', state, {KEPT})
 end
 return told
 """
@@ -195,14 +228,14 @@ class RedisLedger:
 
     async def take(self, name: str, rate: Rate, ask: Ask) -> Reply:
         numbers = (rate.most, _ms(rate.seconds), _ms(self._answer), int(ask.batch))
-        granted, wait, left, limit, paused, born = await self._run(
+        granted, wait, left, limit, paused, opens, born = await self._run(
             TAKE, (name,), ("slots", "state", "line"), self._process, *numbers, ask.born, *ask.ids
         )
-        return Reply(granted, wait / 1000, Seen(left, limit, paused / 1000), born.decode())
+        return Reply(granted, wait / 1000, Seen(left, limit, paused / 1000, opens / 1000), born.decode())
 
     async def tell(self, name: str, rate: Rate, slots: Mapping[str, float | None]) -> None:
         told = [word for slot, left in slots.items() for word in (slot, 0 if left is None else _ms(left))]
-        await self._run(TELL, (name,), ("slots",), _ms(rate.seconds + self._answer), *told)
+        await self._run(TELL, (name,), ("slots", "state"), _ms(rate.seconds + self._answer), *told)
 
     async def throttled(self, name: str, rate: Rate | None, wait: float) -> None:
         await self._run(THROTTLED, (name,), ("slots", "state"), *_numbers(rate), _ms(wait))
@@ -213,8 +246,8 @@ class RedisLedger:
         replicas, *told = await self._run(
             LOOK, tuple(rates), ("slots", "state"), self._process, *numbers, replicas=True
         )
-        each = list(zip(rates, told[::4], told[1::4], told[2::4], told[3::4], strict=True))
-        seen = {name: Seen(left, limit, paused / 1000) for name, left, limit, paused, _ in each}
+        each = list(zip(rates, *(told[place::5] for place in range(5)), strict=True))
+        seen = {name: Seen(left, limit, paused / 1000, opens / 1000) for name, left, limit, paused, opens, _ in each}
         return Look(replicas, seen, {name: born.decode() for name, *_, born in each})
 
     async def close(self) -> None:

@@ -1,5 +1,6 @@
 """A ledger in this process's memory: what the script in Redis does, for replicas in one process."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Final
 from proxy.budget.ledger import Ask, LedgerUnreachable, Look, Reply, Seen
 from proxy.budget.pace import Pace
 from proxy.budget.rates import Rate
-from proxy.budget.window import GROWTH
+from proxy.budget.window import ALONE, GROWTH, REPEATED
 
 QUIET: Final = 1.0
 """Seconds without a slot after all was lost."""
@@ -26,9 +27,11 @@ class Kept:
     slots: dict[str, float] = field(default_factory=dict)  # until when each is taken
     line: dict[str, float] = field(default_factory=dict)  # until when each process is believed to wait
     pace: Pace = field(default_factory=Pace)
+    spread: tuple[float, int] = (0.0, 1)  # the window and its slots, when one was last taken
     quiet: float = 0.0
     paused: float = 0.0
     learned: int | None = None
+    floor: int = 1
     grows: float = 0.0
 
     def limit(self, rate: Rate, now: float) -> int:
@@ -40,6 +43,13 @@ class Kept:
     def taken(self, now: float) -> int:
         self.slots = {slot: until for slot, until in self.slots.items() if until > now}
         return len(self.slots)
+
+    def seen(self, rate: Rate | None, now: float) -> Seen:
+        limit, taken = 0 if rate is None else self.limit(rate, now), self.taken(now)
+        opens = 0.0 if rate is None else rate.seconds
+        if taken:
+            opens = min(opens, sorted(self.slots.values())[max(0, taken - limit)] - now)
+        return Seen(max(0, limit - taken), limit, max(0.0, self.paused - now), opens)
 
 
 @dataclass
@@ -78,51 +88,51 @@ class MemoryLedger:
             if taken + granted >= limit or (ask.batch and kept.pace.opens_in(now, rate.seconds)):
                 break
             kept.slots[slot] = now + rate.seconds + self._answer
-            kept.pace.went(now, rate.seconds / limit)
+            kept.spread = (rate.seconds, limit)
+            kept.pace.went(now, *kept.spread)
             granted += 1
-        wait = 0.0
+        wait, seen = 0.0, kept.seen(rate, now)
         if granted < len(ask.ids):
-            wait = max(0.001, shut)
-            if taken + granted >= limit:
-                first = sorted(kept.slots.values())[taken + granted - limit]
-                wait = max(wait, min(rate.seconds, first - now))
+            wait = max(0.001, shut, 0.0 if seen.left else seen.opens)
             if ask.batch:
                 wait = max(wait, kept.pace.opens_in(now, rate.seconds), 0.02 if kept.line else 0.0)
             else:
                 kept.line[self._process] = now + 1.5
         elif not ask.batch:
             kept.line.pop(self._process, None)
-        seen = Seen(max(0, limit - taken - granted), limit, max(0.0, kept.paused - now))
         return Reply(granted, wait, seen, kept.born)
 
     async def tell(self, name: str, rate: Rate, slots: Mapping[str, float | None]) -> None:  # noqa: ARG002 - it keeps no time but that of each slot
         kept, now = self._called("tell").of(name), time.monotonic()
         for slot, left in slots.items():
             if left is None:
-                kept.slots.pop(slot, None)
+                if kept.slots.pop(slot, None):
+                    kept.pace.came_back(*kept.spread)
             else:
                 kept.slots[slot] = now + left
 
     async def throttled(self, name: str, rate: Rate | None, wait: float) -> None:
         kept, now = self._called("throttled").of(name), time.monotonic()
-        kept.paused = max(kept.paused, now + wait)
+        paused, kept.paused = kept.paused, max(kept.paused, now + wait)
         if rate is not None:
             limit, taken = kept.limit(rate, now), kept.taken(now)
             if kept.slots:
                 first = min(kept.slots, key=lambda slot: kept.slots[slot])
                 kept.slots[first] = min(kept.slots[first], now + wait)
-            kept.learned, kept.grows = max(1, min(taken, limit)), now + max(wait, rate.seconds)
+            if now >= paused:
+                kept.floor = max(1, limit // (REPEATED if now < paused + rate.seconds else ALONE))
+            kept.learned, kept.grows = min(limit, max(kept.floor, taken)), now + max(wait, rate.seconds)
 
     async def look(self, rates: Mapping[str, Rate | None]) -> Look:
         account, now = self._called("look"), time.monotonic()
         account.replicas[self._process] = now + 10
         seen: dict[str, Seen] = {}
         for name, rate in rates.items():
-            kept = account.of(name)
-            limit = 0 if rate is None else kept.limit(rate, now)
-            seen[name] = Seen(max(0, limit - kept.taken(now)), limit, max(0.0, kept.paused - now))
+            seen[name] = account.of(name).seen(rate, now)
         replicas = sum(until > now for until in account.replicas.values())
-        return Look(replicas, seen, {name: account.of(name).born for name in rates})
+        look = Look(replicas, seen, {name: account.of(name).born for name in rates})
+        await asyncio.sleep(0)  # as over a wire, others run meanwhile
+        return look
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final
 
@@ -14,7 +14,8 @@ from proxy.budget.window import Window
 TICK: Final = 0.001
 """Seconds. Timers may come this much early."""
 
-Line = OrderedDict[asyncio.Future[bool], None]
+Line = OrderedDict[asyncio.Future[bool], float]
+"""Who waits, and until when."""
 
 
 class Bucket:
@@ -66,6 +67,9 @@ class Bucket:
     def unused(self) -> None:
         """Give a slot back."""
         self._window.unused()
+        limit, rate = self._window.limit, self._window.rate
+        if limit is not None and rate is not None:
+            self._pace.came_back(rate.seconds, limit)
         self._serve()
 
     def throttled(self, wait: float) -> None:
@@ -77,6 +81,14 @@ class Bucket:
         """Go on with another rate."""
         self._window.resize(rate)
         self._serve()
+
+    def sent(self) -> list[float]:
+        """Return when what still counts was answered, with now for what is in flight."""
+        return self._window.sent(self._now())
+
+    def count_in(self, sent: Sequence[float]) -> None:
+        """Count what was sent from others, too; it is in order. For a bucket that is new."""
+        self._window.count_in(sent)
 
     def end(self, seconds: float) -> None:
         """Let nobody wait longer than so many seconds from now."""
@@ -104,7 +116,7 @@ class Bucket:
         self._window.take()
         limit, rate = self._window.limit, self._window.rate
         if limit is not None and rate is not None:
-            self._pace.went(now, rate.seconds / limit)
+            self._pace.went(now, rate.seconds, limit)
 
     def _ahead(self, priority: Priority) -> int:
         """Count those that wait and are served before a newcomer."""
@@ -124,8 +136,8 @@ class Bucket:
     async def _stand(self, priority: Priority, wait: float) -> bool:
         """Stand in line; tell whether a slot was had. Whoever goes away leaves it."""
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._lines[priority][waiter] = None
         began = self._now()
+        self._lines[priority][waiter] = began + wait
         self._serve()
         try:
             await asyncio.wait((waiter,), timeout=wait)

@@ -22,7 +22,7 @@ class Ask:
 
     ids: tuple[str, ...]  # of the slots, one for each request that waits
     batch: bool
-    born: str  # which ledger has the slots that this process has told of; "": it has none to tell
+    born: str  # which ledger this process has told of its slots; "": none yet
 
 
 class Seen(NamedTuple):
@@ -31,6 +31,7 @@ class Seen(NamedTuple):
     left: int  # slots
     limit: int  # slots there are now: fewer than the rate's, once a 429 has taught so
     paused: float  # seconds, after a 429
+    opens: float  # seconds until there is one more, if none is taken or given back
 
 
 class Reply(NamedTuple):
@@ -62,7 +63,7 @@ class Ledger(Protocol):
         ...
 
     async def throttled(self, name: str, rate: Rate | None, wait: float) -> None:
-        """Note a 429: nobody takes a slot for so many seconds, and what was granted lately is what there is."""
+        """Note a 429: nobody takes a slot for so many seconds, and all learn from it as a Window does."""
         ...
 
     async def look(self, rates: Mapping[str, Rate | None]) -> Look:

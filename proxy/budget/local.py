@@ -72,11 +72,21 @@ class LocalBudget:
         return self._ending.is_set()
 
     def resize(self, rates: Mapping[str, Rate | None]) -> None:
-        """Go on with other rates: what was sent under a name still counts under it."""
+        """Go on with other rates: what was sent under a name that is gone counts under all new ones.
+
+        Whoever waits under one that is gone is let go.
+        """
         known = self._buckets
+        gone = [bucket for name, bucket in known.items() if name not in rates]
+        sent = sorted(moment for bucket in gone for moment in bucket.sent())
         self._buckets = {name: known.get(name) or self._new(name, rate) for name, rate in rates.items()}
-        for name, rate in rates.items():
-            self._buckets[name].resize(rate)
+        for name, bucket in self._buckets.items():
+            if name in known:
+                bucket.resize(rates[name])
+            else:
+                bucket.count_in(sent)
+        for bucket in gone:
+            bucket.resize(None)
 
     def end(self, seconds: float) -> None:
         """Let whoever waits be gone in so many seconds, for the process is about to end."""

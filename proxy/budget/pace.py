@@ -15,7 +15,7 @@ SLACK: Final = 60
 
 
 class Pace:
-    """Knows when the next batch request is due. `_due` is changed by `went` alone."""
+    """Knows when the next batch request is due. `_due` is changed by `went` and `came_back` alone."""
 
     def __init__(self) -> None:
         self._due = -inf
@@ -23,9 +23,13 @@ class Pace:
     def __repr__(self) -> str:
         return f"<Pace due={self._due:.3f}>"
 
-    def went(self, now: float, every: float) -> None:
-        """Note that a request leaves, of whatever priority; `every`: seconds of a window, for each of its slots."""
-        self._due = max(self._due, now) + every
+    def went(self, now: float, window: float, slots: int) -> None:
+        """Note that a request leaves, of whatever priority; `window` in seconds, which has so many slots."""
+        self._due = min(max(self._due, now) + window / slots, now + window)
+
+    def came_back(self, window: float, slots: int) -> None:
+        """Note that a slot was given back: nothing has left."""
+        self._due -= window / slots
 
     def opens_in(self, now: float, window: float) -> float:
         """Return in how many seconds the next batch request may leave; `window` in seconds."""

@@ -89,10 +89,12 @@ class SharedBudget(LocalBudget):
         """Ask how all stands; where the ledger is back, go on with it."""
         buckets = {name: each for name, each in self._shared.items() if name in self._buckets}
         try:
-            look = await self._ledger.look({name: each.whole for name, each in buckets.items()})
+            asked = {name: each.whole for name, each in buckets.items()}
+            look = await self._ledger.look(asked)
             self._replicas = max(1, look.replicas)
             for name, seen in look.rates.items():
-                buckets[name].seen(seen, look.born[name])
+                if buckets[name].whole == asked[name]:  # else a reload has overtaken it
+                    buckets[name].seen(seen, look.born[name])
             if not self._up:
                 await self._come_back(buckets.values())
         except LedgerUnreachable as fault:

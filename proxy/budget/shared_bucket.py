@@ -6,7 +6,7 @@ window of its share, too: when the ledger can't be reached, the line goes on by 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,7 +14,7 @@ from itertools import count
 from math import inf
 from typing import Final
 
-from proxy.budget.bucket import Bucket
+from proxy.budget.bucket import Bucket, Line
 from proxy.budget.budget import BudgetSpent, Priority, Standing
 from proxy.budget.ledger import Ask, Ledger, LedgerUnreachable, Reply, Seen
 from proxy.budget.rates import Rate
@@ -51,9 +51,10 @@ class SharedBucket(Bucket):
 
     What changes, besides what a Bucket has: `_shared`, false while there is no ledger; `_flying` and `_spent`, the
     slots that are taken, by id, and when the latter come back; `_unsaid` and `_pause`, what the ledger is still to
-    hear; `_born`, which ledger has heard the rest; `_seen`, how the rate stood when it was last asked, and `_opens`,
-    when there was to be more, for batch requests and others; `_refusals`, how often there was not enough; the tasks
-    that ask and tell. All by the verbs and the two tasks.
+    hear; `_heard`, what was in flight when it was last there; `_born`, which ledger has heard the rest; `_seen`, how
+    the rate stood when it was last asked, at `_seen_at`, and `_opens`, when there was to be more, for batch requests
+    and others; `_refusals`, how often there was not enough; the tasks that ask and tell. All by the verbs and the two
+    tasks.
     """
 
     def __init__(self, name: str, rate: Rate | None, now: Callable[[], float], way: Way) -> None:
@@ -65,8 +66,10 @@ class SharedBucket(Bucket):
         self._spent: deque[tuple[str, float]] = deque()
         self._unsaid: dict[str, float | None] = {}
         self._pause = 0.0
+        self._heard: tuple[str, ...] = ()
         self._born = ""
         self._seen: Seen | None = None
+        self._seen_at = -inf
         self._opens = {False: -inf, True: -inf}
         self._refusals = 0
         self._news = asyncio.Event()
@@ -96,10 +99,10 @@ class SharedBucket(Bucket):
             return await super().take(priority, wait)
         wait = min(max(wait, FIRST_WORD), self._ends_at - self._now())
         refusals = self._refusals
+        if (self._told_in(priority) if self._ahead(priority) else self._paused_for()) > wait:
+            return self._refuse(priority)
         if not self._ahead(priority):
             self._news.set()  # it is the head of the line
-        elif self._told_in(priority) > wait:
-            return self._refuse(priority)
         if not await self._stand(priority, wait):
             return self._refuse(priority)
         self.waits += self._refusals != refusals
@@ -131,20 +134,27 @@ class SharedBucket(Bucket):
         if self._shared:  # else by `keep_to`, which knows the share
             super().resize(rate)
 
+    def count_in(self, sent: Sequence[float]) -> None:
+        super().count_in(sent)
+        if self._whole is not None:
+            self._spent.extend((self._id(), each + self._whole.seconds) for each in sent)
+            self._unsaid |= dict(self._spent)
+            self._tell()
+
     def standing(self) -> Standing:
         own = super().standing()._replace(shared=self._shared)
         if not self.counted or self._seen is None:
             return own
-        paused = max(self._seen.paused, own.paused_for)
-        left = 0 if paused else self._seen.left
-        opens = 0.0 if left else max(paused, self._told_in(Priority.INTERACTIVE))
-        return own._replace(rate=self._whole, left=left, limit=self._seen.limit, paused_for=paused, opens_in=opens)
+        seen, paused = self._seen, self._paused_for()
+        left = 0 if paused else seen.left
+        opens = max(paused, self._seen_at + seen.opens - self._now())
+        return own._replace(rate=self._whole, left=left, limit=seen.limit, paused_for=paused, opens_in=opens)
 
     # With the ledger, and without
 
     def seen(self, seen: Seen, born: str) -> None:
         """Note how the rate stands for all, without having asked for a slot."""
-        self._seen = seen
+        self._seen, self._seen_at = seen, self._now()
         self._know(born)
         if self._whole is None and seen.paused:
             self._window.throttled(self._now(), seen.paused)
@@ -152,33 +162,37 @@ class SharedBucket(Bucket):
     def fall_back(self, share: Fraction) -> None:
         """Go on with this part of the rate; of what was left for all, it has no more than that either."""
         self._shared = False
-        self.keep_to(share, None if self._seen is None else int(self._seen.left * share))
-
-    def keep_to(self, share: Fraction, left: int | None = None) -> None:
-        """Have no more than this part of the rate, but one at least; and `left` at this moment."""
-        rate = self._whole
-        if rate is not None:
-            limit = rate.most if self._seen is None else self._seen.limit
-            rate = Rate(max(1, int(limit * share)), rate.seconds)
-        self._window.resize(rate)
-        if left is not None:
-            self._window.hold_back(self._now(), left)
+        self._heard = tuple(self._flying)
+        self._window.resize(self._part(share))
+        if self._seen is not None:
+            self._window.believe(self._now(), max(1, int(self._seen.limit * share)))
+            self._window.hold_back(self._now(), int(self._seen.left * share))
         self._serve()
+
+    def keep_to(self, share: Fraction) -> None:
+        """Have no more than this part of the rate from now on."""
+        super().resize(self._part(share))
 
     async def tell_all(self) -> None:
         """Tell the ledger what was sent without it. Raises LedgerUnreachable."""
-        self._unsaid |= self._all_taken()
+        self._unsaid |= self._all_said()
+        self._heard = tuple(self._flying)
         self._pause = 0.0  # it would teach by what few have told so far
         await self._hear_out()
 
     def share_again(self) -> None:
         """Go on with the ledger."""
         self._shared = True
-        self._unsaid |= self._all_taken()  # with what was sent since it was told
+        self._unsaid |= self._all_said()  # with what was sent since it was told
         self._tell()
         self._serve()
 
     # The line
+
+    def _part(self, share: Fraction) -> Rate | None:
+        """Return this part of the rate, but one slot at least."""
+        whole = self._whole
+        return None if whole is None else Rate(max(1, int(whole.most * share)), whole.seconds)
 
     def _take(self, now: float) -> None:
         if self._whole is not None:
@@ -200,7 +214,12 @@ class SharedBucket(Bucket):
         now, turns = self._now(), 0.0
         if self._whole is not None and self._seen is not None:
             turns = self._ahead(priority) // self._seen.limit * self._whole.seconds
-        return turns + max(0.0, self._opens[priority is Priority.BATCH] - now, self._window.paused_for(now))
+        return turns + max(self._opens[priority is Priority.BATCH] - now, self._paused_for())
+
+    def _paused_for(self) -> float:
+        """Return how many seconds are left of a pause that was noted here, or that the ledger has told of."""
+        now, seen = self._now(), 0.0 if self._seen is None else self._seen.paused
+        return max(0.0, self._window.paused_for(now), self._seen_at + seen - now)
 
     async def _ask(self) -> None:
         """Ask for those who wait, for the first of them first, until nobody does."""
@@ -227,20 +246,31 @@ class SharedBucket(Bucket):
         batch = not first
         wanted = min(AT_ONCE, len(first) or len(self._lines[Priority.BATCH]))
         ids = tuple(self._id() for _ in range(wanted))
-        knows = self._born if self._flying or self._spent else ""
         try:
-            reply = await self._way.ledger.take(self.name, self._whole, Ask(ids, batch, knows))
+            reply = await self._way.ledger.take(self.name, self._whole, Ask(ids, batch, self._born))
         except LedgerUnreachable:
             self._unsaid |= dict.fromkeys(ids)  # it may have been done
             raise
         self._hand_out(ids[: reply.granted], batch=batch)
         self._note(reply, batch=batch)
-        return 0.0 if reply.granted == wanted else min(reply.wait, ASK_AGAIN)
+        if reply.granted == wanted:
+            return 0.0
+        self._send_away_who_hopes_in_vain(batch=batch)
+        return min(reply.wait, ASK_AGAIN)
+
+    def _lines_of(self, *, batch: bool) -> list[Line]:
+        return [self._lines[each] for each in Priority if (each is Priority.BATCH) is batch]
+
+    def _send_away_who_hopes_in_vain(self, *, batch: bool) -> None:
+        """Let nobody wait for what the ledger says can't come in time."""
+        for line in self._lines_of(batch=batch):
+            for waiter in [waiter for waiter, until in line.items() if until + FIRST_WORD < self._opens[batch]]:
+                del line[waiter]
+                waiter.set_result(False)
 
     def _hand_out(self, slots: tuple[str, ...], *, batch: bool) -> None:
-        priorities = (Priority.BATCH,) if batch else (Priority.AGAIN, Priority.INTERACTIVE)
         for slot in slots:
-            line = next((self._lines[each] for each in priorities if self._lines[each]), None)
+            line = next(filter(None, self._lines_of(batch=batch)), None)
             if line is None:  # they went away while the ledger was asked
                 self._say(slot, None)
                 continue
@@ -250,8 +280,8 @@ class SharedBucket(Bucket):
             waiter.set_result(True)
 
     def _note(self, reply: Reply, *, batch: bool) -> None:
-        self._seen = reply.seen
-        self._opens[batch] = self._now() + reply.wait
+        self._seen, self._seen_at = reply.seen, self._now()
+        self._opens[batch] = self._seen_at + reply.wait
         self._know(reply.born)
 
     def _know(self, born: str) -> None:
@@ -302,6 +332,10 @@ class SharedBucket(Bucket):
         self._forget()
         window = 0.0 if self._whole is None else self._whole.seconds
         return dict.fromkeys(self._flying, self._now() + self._way.answer + window) | dict(self._spent)
+
+    def _all_said(self) -> dict[str, float | None]:
+        """Return the same, and that whatever else it has heard of was given back, or has come back by itself."""
+        return dict.fromkeys(self._heard) | self._all_taken()
 
     def _forget(self) -> None:
         now = self._now()

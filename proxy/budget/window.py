@@ -13,6 +13,7 @@ there may be half as many more, until there are all of them again.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from math import inf
 from typing import Final
 
@@ -95,8 +96,14 @@ class Window:
         """Let all but so many slots come back a window from now: others may have spent what is not known of."""
         self._expire(now)
         if self.rate is not None:
-            held = self.rate.most - self._in_flight - len(self._spent) - left
+            held = (self.limit or 0) - self._in_flight - len(self._spent) - left
             self._spent.extend([now + self.rate.seconds] * max(0, held))
+
+    def believe(self, now: float, limit: int) -> None:
+        """Have no more slots than a 429 has taught others; it is doubted as what was learned here."""
+        if self.rate is not None:
+            learned = limit < self.rate.most
+            self._learned, self._grows_at = (limit, now + self.rate.seconds) if learned else (None, inf)
 
     def opens_in(self, now: float, ahead: int = 0) -> float:
         """Return in how many seconds a slot can be had at the earliest, with so many waiting before.
@@ -128,6 +135,17 @@ class Window:
         shift = 0.0 if rate is None or self.rate is None else rate.seconds - self.rate.seconds
         self._spent = deque(each + shift for each in self._spent) if rate is not None else deque()
         self.rate, self._learned, self._grows_at = rate, None, inf
+
+    def sent(self, now: float) -> list[float]:
+        """Return when what still counts was answered, with now for what is in flight."""
+        self._expire(now)
+        seconds = 0.0 if self.rate is None else self.rate.seconds
+        return [each - seconds for each in self._spent] + [now] * self._in_flight
+
+    def count_in(self, sent: Iterable[float]) -> None:
+        """Count what was sent under other rates, too; it is in order. For a window that is new."""
+        if self.rate is not None:
+            self._spent.extend(each + self.rate.seconds for each in sent)
 
     def _learn(self, now: float, limit: int, seconds: float) -> None:
         """Have as many slots as were granted lately, within reason; what was under way together is one 429."""

@@ -200,7 +200,8 @@ class Turn:
             self._prefers = None
             return errand
         head = errand.head
-        return errand._replace(head=Head(head.method, head.target, head.version, preference.without_wait(head.fields)))
+        fields = preference.with_what_can_be_read(preference.without_wait(head.fields))
+        return errand._replace(head=Head(head.method, head.target, head.version, fields))
 
     async def _judged(self, answer: Answer) -> tuple[Answer, float | None]:
         """Return an answer and in how many seconds to ask again: None where it is the last word."""
@@ -277,7 +278,7 @@ def _readable(answer: HeldAnswer) -> bytes:
     """Return the body of an answer that was read ahead, for judging it; it is relayed as it came."""
     body = answer.whole or b""
     coding = (_first(answer.fields, b"content-encoding") or b"").strip().lower()
-    if coding in {b"gzip", b"x-gzip", b"deflate"}:
+    if coding in preference.COMPRESSED:
         with suppress(zlib.error):
             return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, HELD)  # either format, by its head
     return body

@@ -7,6 +7,9 @@ from proxy.forward.headers import Fields, values
 
 PREFER: Final = b"prefer"
 
+COMPRESSED: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})
+"""Codings that can be read here."""
+
 PREFERENCE: Final = re.compile(rb"""(?:[^,"]|"(?:[^"\\]|\\.)*+"?)+""")
 """One of the preferences in a field; a comma in a quoted string parts nothing (RFC 7240 §2). A string without an end
 takes the rest: it matches all the same, and nothing is ever looked at twice."""
@@ -28,6 +31,16 @@ def without_wait(fields: Fields) -> Fields:
     """Take `wait` out of what a caller prefers: it is done here. What else it prefers stays as it was."""
     kept = ((name, _without(value) if name.lower() == PREFER else value) for name, value in fields)
     return tuple((name, value) for name, value in kept if value or name.lower() != PREFER)
+
+
+def with_what_can_be_read(fields: Fields) -> Fields:
+    """Accept no coding that can't be read here (RFC 9110 §12.5.3): such an answer would be taken for the last word."""
+    return tuple((name, _read(value) if name.lower() == b"accept-encoding" else value) for name, value in fields)
+
+
+def _read(value: bytes) -> bytes:
+    kept = [each for each in value.split(b",") if each.partition(b";")[0].strip().lower() in {*COMPRESSED, b"identity"}]
+    return b",".join(kept).strip() or b"identity"
 
 
 def _without(value: bytes) -> bytes:

@@ -202,6 +202,13 @@ async def test_hundreds_that_wait_are_served_at_the_rate_and_in_order() -> None:
     assert time.monotonic() - began >= 3.0
 
 
+async def test_what_was_given_back_holds_no_batch_request() -> None:
+    spent = budget(Rate(10, 60))
+    for _ in range(100):
+        (await take(spent)).unused()
+    (await take(spent, Priority.BATCH, wait=0)).answered()
+
+
 async def test_a_larger_rate_serves_those_who_wait_at_once() -> None:
     spent = budget(Rate(1, 60))
     held = await take(spent)
@@ -215,10 +222,28 @@ async def test_a_larger_rate_serves_those_who_wait_at_once() -> None:
     assert spent.standing("list").left == 1
 
 
-async def test_names_that_a_reload_no_longer_tells_apart_are_gone() -> None:
-    spent = LocalBudget({"list": Rate(5, 60), "other": None}, time.monotonic)
+async def test_names_that_a_reload_no_longer_tells_apart_are_gone_and_what_was_sent_is_not() -> None:
+    spent = LocalBudget({"list": Rate(5, 60), "send": Rate(5, 30), "other": None}, time.monotonic)
     (await spent.take("list", Priority.BATCH, 1)).answered()
+    for rate in ("send", "other"):
+        (await spent.take(rate, Priority.INTERACTIVE, 1)).answered()
+    flying = await spent.take("send", Priority.INTERACTIVE, 1)
+    spent.resize({ALL: Rate(9, 60)})
+    flying.answered()
+    assert spent.standing("list").left == 6, "for what had no number nothing was counted"
+    assert spent.standing("list").opens_in > 55
+    spent.resize({"list": Rate(5, 60), "send": Rate(9, 60), "other": None})
+    assert [each.left for each in spent.standings()] == [2, 6, None], "they may all have been lists, or all sent"
+
+
+async def test_whoever_waits_under_a_name_that_is_gone_is_let_go() -> None:
+    spent = LocalBudget({"list": Rate(1, 60)}, time.monotonic)
+    (await take(spent)).answered()
+    waiter = asyncio.create_task(take(spent, wait=100))
+    await until(lambda: waiting(spent) == 1)
     spent.resize({ALL: Rate(3, 60)})
+    async with asyncio.timeout(5):
+        (await waiter).answered()
     assert [each.name for each in spent.standings()] == [ALL]
     assert "all" in repr(spent)
     assert "0 waiting" in repr(spent)

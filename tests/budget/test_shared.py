@@ -14,7 +14,7 @@ from rig import until
 
 from proxy.budget.budget import BudgetSpent, Priority
 from proxy.budget.local import LocalSlot
-from proxy.budget.rates import Rate
+from proxy.budget.rates import ALL, Rate
 from proxy.budget.shared import SharedBudget
 from proxy.tasks import Tasks
 
@@ -80,6 +80,17 @@ async def test_replicas_have_one_rate_together(replicas: Replicas) -> None:
     assert await spend(there, 7) == 3
     assert await spend(here, 7) == 0
     assert (here.standing("list").left, here.standing("list").rate, here.shared) == (0, TEN, True)
+
+
+async def test_each_tells_when_there_is_one_more(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    await spend(here, 3)
+    await there.look()
+    for each in (here, there):
+        assert 50 < each.standing("list").opens_in <= 60
+    assert await spend(there, 7) == 7
+    assert 50 < there.standing("list").opens_in <= 60
+    await until(lambda: there.standing("list").opens_in < 59.9)
 
 
 async def test_a_slot_given_back_serves_who_waits_in_this_process_at_once_and_elsewhere_soon(
@@ -170,6 +181,31 @@ async def test_who_cant_be_served_in_time_is_refused_and_told_when(replicas: Rep
     waits.cancel()
 
 
+@pytest.mark.parametrize("priority", [Priority.AGAIN, Priority.INTERACTIVE, Priority.BATCH])
+async def test_the_head_of_the_line_hopes_for_nothing_that_can_not_come_in_time(
+    replicas: Replicas, priority: Priority
+) -> None:
+    here, there = await replicas(), await replicas()
+    assert await spend(here, 10) == 10
+    async with asyncio.timeout(2):
+        with pytest.raises(BudgetSpent) as caught:
+            await take(there, priority, 20)
+    assert caught.value.opens_in > 50
+
+
+async def test_nobody_waits_out_a_pause_that_is_longer_than_he_would_wait(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    here.throttled("list", 30.0)
+    await until(lambda: replicas.account.calls["throttled"] == 1)
+    await there.look()
+    for each in (here, there):
+        replicas.account.calls.clear()
+        with pytest.raises(BudgetSpent) as caught:
+            await take(each, wait=20)
+        assert 25 < caught.value.opens_in <= 30
+        assert replicas.account.calls["take"] == 0, "at once"
+
+
 async def test_who_may_not_wait_waits_for_the_ledgers_word(replicas: Replicas) -> None:
     here = await replicas()
     slots = [await take(here, wait=0.0) for _ in range(10)]
@@ -195,7 +231,7 @@ async def test_a_429_pauses_every_replica(replicas: Replicas) -> None:
     began = time.monotonic()
     (await take(there)).answered()
     assert time.monotonic() - began > 0.2
-    assert there.standing("list").limit == 1
+    assert there.standing("list").limit == 5, "half of it stays, for it came alone"
 
 
 async def test_a_429_for_what_has_no_number_pauses_every_replica_that_has_looked(replicas: Replicas) -> None:
@@ -223,6 +259,28 @@ async def test_without_a_ledger_each_has_its_share_of_what_was_left_and_it_is_to
         "credential default: The test's memory does not answer. Each replica keeps to its share, here 1/2."
     ] * 2
     assert (here.shared, here.standing("list").shared, here.standing("list").rate) == (False, False, Rate(5, 60.0))
+
+
+async def test_what_a_429_has_taught_is_doubted_without_a_ledger_too(replicas: Replicas) -> None:
+    rate = Rate(40, 0.5)
+    here = await replicas(rate, Fraction(1, 2))
+    here.throttled("list", 0.01)
+    await until(lambda: replicas.account.calls["throttled"] == 1)
+    await here.look()
+    assert here.standing("list").limit == 20
+    replicas.account.reachable = False
+    await here.look()
+    assert (here.standing("list").rate, here.standing("list").limit) == (Rate(20, 0.5), 10)
+    await until(lambda: here.standing("list").limit == 20)
+
+
+async def test_a_look_that_a_reload_overtakes_is_not_believed(replicas: Replicas) -> None:
+    here = await replicas(None)
+    looking = asyncio.create_task(here.look())
+    await asyncio.sleep(0)  # so that the ledger is asked
+    here.reconfigure({"list": TEN, "other": None}, None)
+    await looking
+    assert here.standing("list").limit == 10
 
 
 async def test_who_waits_while_the_ledger_goes_away_is_served_by_the_share(replicas: Replicas) -> None:
@@ -272,12 +330,9 @@ async def test_a_ledger_that_has_lost_all_is_told_all_again(replicas: Replicas) 
     assert (await spend(here, 4), await spend(there, 3)) == (4, 3)
     await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 7)
     replicas.account.lose()
-    last = [asyncio.create_task(take(each, wait=3)) for each in (here, there, here, there)]
-    done, late = await asyncio.wait(last, timeout=2)
-    assert len(done) == 3
+    last = await asyncio.gather(*(take(each, wait=3) for each in (here, there, here, there)), return_exceptions=True)
+    assert sorted(type(each).__name__ for each in last) == ["BudgetSpent"] + ["LocalSlot"] * 3
     assert replicas.account.of("list").taken(time.monotonic()) == 10
-    for each in late:
-        each.cancel()
 
 
 async def test_a_ledger_that_has_lost_all_is_told_by_those_who_ask_for_nothing(replicas: Replicas) -> None:
@@ -293,11 +348,56 @@ async def test_a_ledger_that_has_lost_all_is_told_by_those_who_ask_for_nothing(r
     assert await spend(here, 10) == 2
 
 
+async def test_a_ledger_that_has_lost_all_grants_nothing_to_who_comes_first_and_has_nothing_to_tell(
+    replicas: Replicas,
+) -> None:
+    here, there = await replicas(), await replicas()
+    assert await spend(here, 10) == 10
+    await there.look()
+    replicas.account.lose()
+    assert await spend(there, 10) == 0
+
+
+async def test_what_is_given_back_without_the_ledger_is_told_when_it_is_back(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    slots = [await take(here) for _ in range(5)]
+    replicas.account.reachable = False
+    await here.look()
+    slots.pop().unused()
+    replicas.account.reachable = True
+    await here.look()
+    assert replicas.account.of("list").taken(time.monotonic()) == 4, "it is heard, if not yet shared by"
+    slots.pop().unused()
+    await until(lambda: here.shared and there.shared, 20)
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 3)
+
+
 async def test_another_rate_goes_on_with_what_was_sent(replicas: Replicas) -> None:
     here = await replicas()
     assert await spend(here, 10) == 10
     here.reconfigure({"list": Rate(12, 60.0), "other": None}, None)
     assert await spend(here, 10) == 2
+
+
+async def test_what_was_sent_under_a_name_that_is_gone_counts_for_all(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    assert await spend(here, 4) == 4
+    flying = await take(here)
+    for each in (here, there):
+        each.reconfigure({ALL: TEN}, None)
+    flying.answered()
+    await until(lambda: replicas.account.of(ALL).taken(time.monotonic()) == 5)
+    assert await spend(there, 10) == 5
+
+
+async def test_whoever_waits_under_a_name_that_is_gone_is_let_go(replicas: Replicas) -> None:
+    here = await replicas()
+    await spend(here, 10)
+    waits = asyncio.create_task(take(here, wait=60))
+    await until(lambda: waiting(here) == 1)
+    here.reconfigure({ALL: TEN}, None)
+    async with asyncio.timeout(5):
+        await waits
 
 
 async def test_another_share_counts_at_once_where_there_is_no_ledger_and_the_rate_is_none_ones_own(

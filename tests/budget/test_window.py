@@ -229,7 +229,20 @@ def test_what_others_may_have_spent_comes_back_a_window_later() -> None:
     assert window.left(90.0) == 9, "there is not more than there is"
 
 
+def test_what_others_have_learned_is_believed_and_doubted() -> None:
+    window = Window(TEN)
+    window.believe(0.0, 4)
+    window.take()
+    window.hold_back(0.0, 2)
+    assert (window.limit, window.left(0.0)) == (4, 2), "of what there is now"
+    assert (window.left(60.0), window.left(120.0)) == (6, 9)
+    window.believe(120.0, 4)
+    window.believe(121.0, 10)
+    assert window.limit == 10, "nothing was learned"
+
+
 def test_what_is_not_counted_holds_nothing_back() -> None:
     window = Window(None)
+    window.believe(0.0, 4)
     window.hold_back(0.0, 0)
     assert window.left(0.0) is None

@@ -372,6 +372,16 @@ async def test_a_reload_keeps_what_was_spent(api_key_house: HouseMaker) -> None:
     assert "RateLimit" not in (await house.get(LIST)).headers
 
 
+async def test_a_grant_that_a_reload_renames_keeps_its_budget(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(budget(rates={"list": "4/30s"}, max_wait="0s"))
+    assert (await house.get(LIST)).status == 200
+    named = {"renamed": house.settings["credentials"]["default"]}
+    listeners = [{**each, "credential": "renamed"} for each in house.settings["listeners"]]
+    house.settings = {**house.settings, "credentials": named, "listeners": listeners}
+    await house.proxy.reload(house.config())
+    assert [(await house.get(LIST)).status for _ in range(5)] == [200] * 3 + [429] * 2
+
+
 @pytest.mark.parametrize("numbers", [{"numbers": "none"}, {"credentials": {"default": "none"}}])
 async def test_whoever_waits_on_a_budget_that_is_switched_off_leaves(
     api_key_house: HouseMaker, numbers: dict[str, Any]
@@ -539,6 +549,19 @@ async def test_a_compressed_not_ready_is_understood(api_key_house: HouseMaker) -
     fault = Fault(path=path, status=409, body=packed, headers=(("Content-Encoding", "gzip"),), times=1)
     house.simulator.faults.add(fault)
     assert (await waiting_for(house, path)).status == 200
+
+
+@pytest.mark.parametrize(("accepts", "told"), [("gzip, deflate, br, zstd", b"gzip, deflate"), ("br", b"identity")])
+async def test_who_prefers_to_wait_is_answered_in_what_can_be_read(
+    api_key_house: HouseMaker, accepts: str, told: bytes
+) -> None:
+    """A 409 in br would be relayed after one question, as if its caller had not preferred to wait."""
+    house = await api_key_house(budget(), {"draft_after_polls": 1})
+    path = f"{LIST}/{await created(house)}/details"
+    assert (await house.get(path, headers={"Prefer": "wait=20", "Accept-Encoding": accepts})).status == 200
+    assert [call.header(b"accept-encoding") for call in house.simulator.api_calls()] == [told] * 2
+    await house.get(path, headers={"Accept-Encoding": accepts})
+    assert house.simulator.api_calls()[-1].header(b"accept-encoding") == accepts.encode()
 
 
 async def test_a_429_among_the_polls_is_waited_for_too(api_key_house: HouseMaker) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.forward.headers import Fields
-from proxy.forward.preference import wait, without_wait
+from proxy.forward.preference import wait, with_what_can_be_read, without_wait
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,18 @@ def test_a_string_without_an_end_costs_no_more_than_its_length() -> None:
     value = b'"' + b'\\"' * 500_000
     assert wait(((b"Prefer", value),)) is None
     assert without_wait(((b"Prefer", value),)) == ((b"Prefer", value),)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (b"gzip", b"gzip"),
+        (b"br;q=1.0, X-GZIP ; q=0.5,*;q=0.1", b"X-GZIP ; q=0.5"),
+        (b"zstd, *", b"identity"),
+        (b"identity;q=0, gzip", b"identity;q=0, gzip"),
+        (b"", b"identity"),
+    ],
+)
+def test_no_coding_is_accepted_that_can_not_be_read(value: bytes, told: bytes) -> None:
+    fields = ((b"Accept", b"*/*"), (b"Accept-Encoding", value))
+    assert with_what_can_be_read(fields) == ((b"Accept", b"*/*"), (b"Accept-Encoding", told))

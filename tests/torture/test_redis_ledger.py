@@ -1,5 +1,6 @@
 """The script in real Redis servers: that of the shared rate budget, by each way to one, and what it may cost."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -118,6 +119,40 @@ async def test_every_key_is_of_the_user_and_is_forgotten_in_the_end(tmp_path: Pa
         assert len(keys) == 5
         assert all(key.startswith(b"pandadoc-proxy:{0123456789abcdef}:rates:") for key in keys)
         assert all([await server.ask("PTTL", key.decode()) > 0 for key in keys])
+
+
+async def test_a_rate_that_nobody_asks_for_is_known_for_as_long_as_somebody_looks(tmp_path: Path) -> None:
+    """Else whoever asks first after an hour would be taken for the first after a loss, and wait."""
+    async with RedisServer(tmp_path / "redis") as server, ledgers(server.url) as opened:
+        ledger, key = opened("here"), "pandadoc-proxy:{0123456789abcdef}:rates:list:state"
+        await take(ledger, "1")
+        await server.ask("PEXPIRE", key, "60000")
+        await ledger.look({"list": FIVE})
+        assert await server.ask("PTTL", key) > 3_000_000
+
+
+async def test_a_clock_that_has_stepped_back_holds_nobody_for_so_long(tmp_path: Path) -> None:
+    """All that was written before lies an hour ahead then."""
+    async with RedisServer(tmp_path / "redis") as server, ledgers(server.url) as opened:
+        ledger, key, rate = opened("here"), "pandadoc-proxy:{0123456789abcdef}:rates", Rate(40, 1.0)
+        born = (await take(ledger, "1", rate=rate)).born
+        await ledger.throttled("list", rate, 0.1)
+        ahead = str(round((time.time() + 3600) * 1000))  # it is the same machine's
+        for slot in map(str, range(20)):
+            await server.ask("ZADD", f"{key}:list:slots", ahead, slot)
+        await server.ask("ZADD", f"{key}:list:line", ahead, "another")
+        await server.ask("ZADD", f"{key}:replicas", ahead, "another")
+        await server.ask("HSET", f"{key}:list:state", "quiet", ahead, "due", ahead, "grows", ahead)
+        assert (await take(ledger, "robot", rate=rate, batch=True)).wait <= 3.1
+        await server.ask("HSET", f"{key}:list:state", "paused", ahead)
+        assert 299 < (await ledger.look({"list": rate})).rates["list"].paused <= 300
+        assert (await ledger.look({"list": rate})).replicas == 2
+        await server.ask("HSET", f"{key}:list:state", "paused", "0")
+        await asyncio.sleep(1 + ANSWER + 0.1)
+        robot = await take(ledger, "robot", rate=rate, batch=True, born=born)
+        assert (robot.granted, robot.seen.limit, robot.seen.left) == (1, 20, 19)
+        grows = float(await server.ask("HGET", f"{key}:list:state", "grows"))
+        assert grows <= (time.time() + 300) * 1000
 
 
 async def test_what_goes_wrong_is_said_in_time_and_without_the_password(tmp_path: Path) -> None:
