@@ -38,6 +38,20 @@ def test_a_slot_that_was_not_used_is_free_at_once() -> None:
     assert window.free(0.0)
 
 
+@pytest.mark.parametrize("rate", [None, Rate(3, 20)])
+def test_what_was_sent_counts_in_another_window_too(rate: Rate | None) -> None:
+    """What is in flight counts as answered now: it may be at any moment."""
+    window, other = Window(TEN), Window(rate)
+    spent(window, 2, 0.0)
+    spent(window, 1, 50.0)
+    window.take()
+    assert window.sent(61.0) == [50.0, 61.0]
+    other.count_in(window.sent(61.0))
+    assert other.left(61.0) == (None if rate is None else 1)
+    assert other.left(70.0) == (None if rate is None else 2)
+    assert other.sent(61.0) == ([] if rate is None else [61.0])
+
+
 @settings(deadline=None)  # other tests run beside it
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 8), st.floats(0, 8)), max_size=80), st.integers(1, 5))
 def test_the_upstream_never_finds_more_in_its_window_than_there_are_slots(
