@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +24,22 @@ HouseMaker = Callable[..., Awaitable[House]]
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every test on the loop that the proxy runs on."""
     return {"loop": event_loop.factory()}
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """Find a port that nobody listens at, below those that the kernel gives to whoever asks for any.
+
+    It stays free: a test beside this one that binds to port 0 gets another.
+    """
+    while True:
+        port = random.randint(22_000, 32_000)  # noqa: S311 - no secret
+        with socket.socket() as trial:
+            try:
+                trial.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 @pytest.fixture
