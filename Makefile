@@ -66,7 +66,7 @@ race: $(READY) ## every test of something that races, twenty times over (TURNS=3
 	for turn in $$(seq $(or $(TURNS),20)); do PANDADOC_PROXY_EVENT_LOOP=$$([ $$((turn % 2)) = 0 ] && echo asyncio || echo uvloop) $(BIN)/python -m pytest -x --numprocesses $(WORKERS) --dist worksteal --ignore=tests/laws/test_attacks.py --ignore=tests/laws/test_policy_agrees.py $(RACING) || exit 1; done
 
 .PHONY: torture
-torture: $(READY) $(BROWSING) $(RENDERING) ## the laws at full size, as root, with chromium, nginx, php and redis-server (BOUNDED=1: as much as CI has time for; SEED=… replays)
+torture: $(READY) $(BROWSING) $(RENDERING) ## the laws at full size, as root, with chromium, nginx, php and redis-server (BOUNDED=1: as much as CI has time for; SEED=… replays; ENGINE=valkey for redis)
 	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/torture --ignore tests/torture/test_image.py --ignore tests/torture/test_floods.py $(if $(BOUNDED),--ignore tests/torture/test_rate_budget.py)
 	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest tests/torture/test_floods.py
 	EXAMPLES=$(if $(BOUNDED),2000,20000) $(BIN)/python -m pytest --timeout 900 tests/laws/test_policy_agrees.py

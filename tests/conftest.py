@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import random
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import pytest
 from rig import House, TurnedClock, ground, oauth
+from wire import free_port
 
 from proxy import event_loop
 from proxy.simulator import Simulator
@@ -28,18 +27,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest.fixture
 def unused_tcp_port() -> int:
-    """Find a port that nobody listens at, below those that the kernel gives to whoever asks for any.
-
-    It stays free: a test beside this one that binds to port 0 gets another.
-    """
-    while True:
-        port = random.randint(22_000, 32_000)  # noqa: S311 - no secret
-        with socket.socket() as trial:
-            try:
-                trial.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+    return free_port()
 
 
 @pytest.fixture

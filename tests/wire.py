@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import socket
 import ssl
 import struct
@@ -16,6 +17,22 @@ RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: closing sends RST (socket(7))."""
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok"
+
+
+def free_port() -> int:
+    """Find a port that nobody listens at, and nobody 10000 above it either, where the bus of a Redis cluster is.
+
+    Both are below those that the kernel gives to whoever asks for any, a test beside this one perhaps.
+    """
+    while True:
+        port = random.randint(10_000, 22_000)  # noqa: S311 - no secret
+        with socket.socket() as server, socket.socket() as bus:
+            try:
+                server.bind(("127.0.0.1", port))
+                bus.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+        return port
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from fleet import REDEEM_TIMEOUT, Fleet
+from fleet import REDEEM_TIMEOUT, Fleet, Replica
 from rig import TurnedClock, assert_silent, until
 
 from proxy.credential.backoff import pause
@@ -100,10 +100,7 @@ async def test_of_two_that_redeem_one_token_the_one_that_succeeds_is_kept_though
     """It could not save, and the lease was lost; the other one's refusal is written before, and is not believed."""
     one, two = fleet.join(2)
     assert await fleet.load() == {200}
-    fleet.simulator.revoke_access_tokens()
-    gate = hold(fleet)
-    asking = asyncio.create_task(fleet.ask(one))
-    await until(lambda: len(fleet.redeems) == 2)
+    gate, asking = await redeeming(fleet, one)
     one.engine.cut_off = True
     gate.set()
     assert await asking == 200  # the pair is lent from memory
@@ -127,10 +124,7 @@ async def test_callers_of_the_one_that_was_outrun_wait_for_the_pair_that_is_bein
     one, two = fleet.join(2)
     await fleet.look()
     assert await fleet.load() == {200}
-    fleet.simulator.revoke_access_tokens()
-    gate = hold(fleet)
-    asking = asyncio.create_task(fleet.ask(one))
-    await until(lambda: len(fleet.redeems) == 2)
+    gate, asking = await redeeming(fleet, one)
     one.engine.cut_off = True
     gate.set()
     assert await asking == 200
@@ -149,10 +143,7 @@ async def test_a_pair_that_a_look_has_brought_meanwhile_is_lent_to_callers_of_th
     """It came while the redeem was on its way, and has been in memory since."""
     one, two = fleet.join(2)
     assert await fleet.load() == {200}
-    fleet.simulator.revoke_access_tokens()
-    first = hold(fleet)
-    asking = asyncio.create_task(fleet.ask(one))
-    await until(lambda: len(fleet.redeems) == 2)
+    first, asking = await redeeming(fleet, one)
     fleet.clock.pass_(LOOKED_AT)
     queued = fleet.record.queued = asyncio.Event()
     reads = fleet.record.calls["read"]
@@ -176,10 +167,7 @@ async def test_a_pair_that_a_look_has_brought_meanwhile_is_lent_to_callers_of_th
 async def test_of_two_that_redeem_one_token_the_one_that_succeeds_is_kept_when_it_saves_first(fleet: Fleet) -> None:
     one, two = fleet.join(2)
     assert await fleet.load() == {200}
-    fleet.simulator.revoke_access_tokens()
-    gate = hold(fleet)
-    asking = asyncio.create_task(fleet.ask(one))
-    await until(lambda: len(fleet.redeems) == 2)
+    gate, asking = await redeeming(fleet, one)
     fleet.record.holder = None  # evicted, or its time is over while the request is on its way
     assert await fleet.ask(two) == 200
     gate.set()
@@ -561,10 +549,7 @@ async def test_a_pair_that_could_not_be_stored_is_not_lost_while_its_replica_liv
     """Its siblings get 401s meanwhile, and go on with it as soon as it is stored."""
     fleet.join(3)
     assert await fleet.load() == {200}
-    fleet.simulator.revoke_access_tokens()
-    gate = hold(fleet)
-    asking = asyncio.create_task(fleet.ask(fleet.replicas[0]))
-    await until(lambda: len(fleet.redeems) == 2)
+    gate, asking = await redeeming(fleet, fleet.replicas[0])
     fleet.record.reachable = False
     gate.set()
     assert await asking == 200
@@ -574,6 +559,15 @@ async def test_a_pair_that_could_not_be_stored_is_not_lost_while_its_replica_liv
     fleet.clock.pass_(10)
     assert await fleet.load() == {200}
     assert fleet.redeems == [200, 200]
+
+
+async def redeeming(fleet: Fleet, replica: Replica) -> tuple[asyncio.Event, "asyncio.Task[int]"]:
+    """Have a replica's request wait for a redeem, the fleet's second, which is held until the event is set."""
+    fleet.simulator.revoke_access_tokens()
+    gate = hold(fleet)
+    asking = asyncio.create_task(fleet.ask(replica))
+    await until(lambda: len(fleet.redeems) == 2)
+    return gate, asking
 
 
 def hold(fleet: Fleet) -> asyncio.Event:

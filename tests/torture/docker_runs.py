@@ -5,7 +5,6 @@ own loopback.
 """
 
 import re
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Final
 
 from commands.process import Ended, Machine, Process, poll
 from torture.containers import Engine, loopback
+from wire import free_port
 
 NAME: Final = "pandadoc-proxy"
 PANDADOC_PORT: Final = 9000
@@ -57,7 +57,7 @@ class Docker:
     @asynccontextmanager
     async def run(self, line: list[str], env: dict[str, str], *options: str) -> AsyncIterator[Running]:
         """Run a line of the README until the block ends or something stops it."""
-        port = _free_port()
+        port = free_port()
         published = [word.replace("127.0.0.1:8080:", f"127.0.0.1:{port}:") for word in line[1:-1]]
         upstream = f"PANDADOC_PROXY__UPSTREAM__URL=http://127.0.0.1:{PANDADOC_PORT}"
         # Docker's --read-only makes /tmp and /run read-only as well; podman's does with this.
@@ -78,9 +78,3 @@ class Docker:
 
         await poll(known)
         return pid
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port

@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import random
 import signal
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,28 +13,13 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from wire import free_port
 
 ENGINE: Final = os.environ.get("ENGINE", "redis")
 """`ENGINE=valkey` has valkey-server and valkey-cli run instead."""
 
 PATIENCE: Final = 20.0
 """Seconds until a server answers, or has ended."""
-
-
-def free_port() -> int:
-    """Find a port that nobody listens at, and a cluster's bus, 10000 above it, neither.
-
-    Both are below those that the kernel gives to connections, one of which might come in between.
-    """
-    while True:
-        port = random.randint(10_000, 22_000)  # noqa: S311 - no secret
-        with socket.socket() as server, socket.socket() as bus:
-            try:
-                server.bind(("127.0.0.1", port))
-                bus.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-        return port
 
 
 @dataclass

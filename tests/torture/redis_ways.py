@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from tls import CertificateFolder
-from torture.redis_server import RedisServer, cluster, free_port, sentinel_pair
+from torture.redis_server import RedisServer, cluster, sentinel_pair
+from wire import free_port
 
 from proxy.credential.redis_client import Way
 from proxy.credential.redis_engine import RedisEngine

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from credential.engine_contract import CLAUSES, LONG, Clause
-from torture.redis_server import RedisServer, StableName, cluster, free_port, sentinel_pair
+from torture.redis_server import RedisServer, StableName, cluster, sentinel_pair
 from torture.redis_ways import ENCODED, OWNER, PASSWORD, WAYS, Replicas, replicas
+from wire import free_port
 
 from proxy.credential.engine import Kept
 from proxy.credential.redis_client import LIMIT, Way

@@ -7,8 +7,9 @@ from typing import Final
 import pytest
 from rig import assert_silent
 from tls import CertificateFolder
-from torture.redis_server import RedisServer, cluster, free_port, sentinel_pair
+from torture.redis_server import RedisServer, cluster, sentinel_pair
 from torture.redis_ways import ENCODED, OWNER, PASSWORD, replicas
+from wire import free_port
 
 from proxy.credential.redis_client import Way
 from proxy.credential.redis_engine import RedisEngine

@@ -11,7 +11,8 @@ from typing import Final
 
 import pytest
 from budget.ledger_contract import ANSWER, CLAUSES, FIVE, Clause, take
-from torture.redis_server import RedisServer, cluster, free_port, sentinel_pair
+from torture.redis_server import RedisServer, cluster, sentinel_pair
+from wire import free_port
 
 from proxy.budget.ledger import LedgerUnreachable
 from proxy.budget.rates import Rate
