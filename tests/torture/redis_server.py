@@ -79,19 +79,20 @@ class RedisServer:
             raise
 
     async def _listens(self) -> None:
+        socket = self.settings.get("unixsocket")  # it listens there last
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:
-                    doors = [await asyncio.open_connection("127.0.0.1", self.port)]
-                    if "unixsocket" in self.settings:  # it listens there a little later
-                        doors.append(await asyncio.open_unix_connection(self.settings["unixsocket"]))
+                    if socket is None:
+                        _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    else:
+                        _, writer = await asyncio.open_unix_connection(socket)
                 except OSError:
                     assert self.process is not None
                     assert self.process.returncode is None, (self.folder / "server.log").read_text()
                     await asyncio.sleep(0.02)
                 else:
-                    for _, writer in doors:
-                        writer.close()
+                    writer.close()
                     return
 
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
