@@ -54,11 +54,12 @@ class Kept:
 
 @dataclass
 class Account:
-    """What replicas share. A test changes `reachable`, and calls `lose`."""
+    """What replicas share. A test changes `reachable` and who is `away`, and calls `lose`."""
 
     rates: dict[str, Kept] = field(default_factory=dict)
     replicas: dict[str, float] = field(default_factory=dict)
     reachable: bool = True
+    away: set[str] = field(default_factory=set)  # processes that alone can't reach it
     calls: Counter[str] = field(default_factory=Counter)
 
     def lose(self) -> None:
@@ -139,6 +140,6 @@ class MemoryLedger:
 
     def _called(self, what: str) -> Account:
         self._account.calls[what] += 1
-        if not self._account.reachable:
+        if not self._account.reachable or self._process in self._account.away:
             raise LedgerUnreachable("The test's memory does not answer.")
         return self._account

@@ -5,7 +5,7 @@ then one of as many parts as there were replicas.
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import inf
 from typing import Final
@@ -96,18 +96,18 @@ class SharedBudget(LocalBudget):
                 if buckets[name].whole == asked[name]:  # else a reload has overtaken it
                     buckets[name].seen(seen, look.born[name])
             if not self._up:
-                await self._come_back(buckets.values())
+                self._come_back()
         except LedgerUnreachable as fault:
             self._lost(fault)
 
-    async def _come_back(self, buckets: Collection[SharedBucket]) -> None:
-        """Tell what was sent; once all others have had the time to do so, share again. Raises LedgerUnreachable."""
-        for bucket in buckets:
-            await bucket.tell_all()
+    def _come_back(self) -> None:
+        """Go on with the ledger; only once all others have had the time to do so, with more than the share."""
+        for bucket in self._shared.values():
+            bucket.come_back()
         self._heard_since = min(self._heard_since, self._now())
         if self._now() - self._heard_since >= SETTLED:
             self._up = True
-            for bucket in buckets:
+            for bucket in self._shared.values():
                 bucket.share_again()
             log.info("credential %s: the rate budget is shared again", self._credential)
 
@@ -134,5 +134,4 @@ class SharedBudget(LocalBudget):
             )
         self._up, self._heard_since = False, inf
         for bucket in self._shared.values():
-            if bucket.shared:
-                bucket.fall_back(self.share)
+            bucket.fall_back(self.share)

@@ -1,7 +1,13 @@
 """One rate that replicas share: the line is this process's own, its head asks the ledger for what there is.
 
 So the ledger is asked as often as slots come free, however many wait. What this process sends is counted in the
-window of its share, too: when the ledger can't be reached, the line goes on by that within the same second.
+window of its share, too: when the ledger can't be reached, the line goes on by that within the same second. When it is
+back, a slot is had where both have one, until every replica has told what it sent meanwhile:
+
+    shared ──fall_back──► alone, within its share ──come_back──► within its share, of what the ledger has
+       ▲                            ▲                              │  │
+       │                            └──────────fall_back───────────┘  │
+       └─────────────────────────share_again──────────────────────────┘
 """
 
 import asyncio
@@ -49,19 +55,20 @@ class Way:
 class SharedBucket(Bucket):
     """Hands slots out that the ledger has granted, or those of its share while there is no ledger.
 
-    What changes, besides what a Bucket has: `_shared`, false while there is no ledger; `_flying` and `_spent`, the
-    slots that are taken, by id, and when the latter come back; `_unsaid` and `_pause`, what the ledger is still to
-    hear; `_heard`, what was in flight when it was last there; `_born`, which ledger has heard the rest; `_seen`, how
-    the rate stood when it was last asked, at `_seen_at`, and `_opens`, when there was to be more, for batch requests
-    and others; `_refusals`, how often there was not enough; the tasks that ask and tell. All by the verbs and the two
-    tasks.
+    What changes, besides what a Bucket has: `_linked`, whether the ledger is asked and told, and `_bounded`, whether
+    there are no more slots than those of the share; `_flying` and `_spent`, the slots that are taken, by id, and when
+    the latter come back; `_unsaid` and `_pause`, what the ledger is still to hear; `_heard`, what was in flight when it
+    was last there; `_born`, which ledger has heard the rest; `_seen`, how the rate stood when it was last asked, at
+    `_seen_at`, and `_opens`, when there was to be more, for batch requests and others; `_refusals`, how often there was
+    not enough; the tasks that ask and tell. All by the verbs and the two tasks.
     """
 
     def __init__(self, name: str, rate: Rate | None, now: Callable[[], float], way: Way) -> None:
         super().__init__(name, rate, now)
         self._whole = rate
         self._way = way
-        self._shared = True
+        self._linked = True
+        self._bounded = False
         self._flying: deque[str] = deque()
         self._spent: deque[tuple[str, float]] = deque()
         self._unsaid: dict[str, float | None] = {}
@@ -77,7 +84,7 @@ class SharedBucket(Bucket):
         self._telling: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<SharedBucket shared={self._shared} seen={self._seen} {super().__repr__()}>"
+        return f"<SharedBucket linked={self._linked} bounded={self._bounded} seen={self._seen} {super().__repr__()}>"
 
     @property
     def whole(self) -> Rate | None:
@@ -86,12 +93,13 @@ class SharedBucket(Bucket):
 
     @property
     def shared(self) -> bool:
-        return self._shared
+        """Whether there are as many slots as the ledger has."""
+        return self._linked and not self._bounded
 
     @property
     def counted(self) -> bool:
         """Whether slots are had from the ledger; what has no number only pauses with the others."""
-        return self._shared and self._whole is not None
+        return self._linked and self._whole is not None
 
     async def take(self, priority: Priority, wait: float) -> None:
         """Take a slot. Raises BudgetSpent."""
@@ -124,14 +132,15 @@ class SharedBucket(Bucket):
 
     def throttled(self, wait: float) -> None:
         super().throttled(wait)
-        self._pause = max(self._pause, wait)
-        self._tell()
+        if self.shared:  # else it would teach by what few have told
+            self._pause = max(self._pause, wait)
+            self._tell()
 
     def resize(self, rate: Rate | None) -> None:
         if rate != self._whole:
             self._whole, self._seen = rate, None
         self._news.set()
-        if self._shared:  # else by `keep_to`, which knows the share
+        if self.shared:  # else by `keep_to`, which knows the share
             super().resize(rate)
 
     def count_in(self, sent: Sequence[float]) -> None:
@@ -142,8 +151,8 @@ class SharedBucket(Bucket):
             self._tell()
 
     def standing(self) -> Standing:
-        own = super().standing()._replace(shared=self._shared)
-        if not self.counted or self._seen is None:
+        own = super().standing()._replace(shared=self.shared)
+        if self._bounded or not self.counted or self._seen is None:
             return own
         seen, paused = self._seen, self._paused_for()
         left = 0 if paused else seen.left
@@ -160,32 +169,33 @@ class SharedBucket(Bucket):
             self._window.throttled(self._now(), seen.paused)
 
     def fall_back(self, share: Fraction) -> None:
-        """Go on with this part of the rate; of what was left for all, it has no more than that either."""
-        self._shared = False
-        self._heard = tuple(self._flying)
-        self._window.resize(self._part(share))
-        if self._seen is not None:
-            self._window.believe(self._now(), max(1, int(self._seen.limit * share)))
-            self._window.hold_back(self._now(), int(self._seen.left * share))
-        self._serve()
+        """Go on without the ledger, with this part of the rate; of what was left for all, it has no more either."""
+        if self.shared:
+            self._window.resize(self._part(share))
+            if self._seen is not None:
+                self._window.believe(self._now(), max(1, int(self._seen.limit * share)))
+                self._window.hold_back(self._now(), int(self._seen.left * share))
+        if self._linked:
+            self._linked, self._bounded = False, True
+            self._heard = tuple(self._flying)
+            self._serve()
 
     def keep_to(self, share: Fraction) -> None:
         """Have no more than this part of the rate from now on."""
         super().resize(self._part(share))
 
-    async def tell_all(self) -> None:
-        """Tell the ledger what was sent without it. Raises LedgerUnreachable."""
-        self._unsaid |= self._all_said()
-        self._heard = tuple(self._flying)
-        self._pause = 0.0  # it would teach by what few have told so far
-        await self._hear_out()
+    def come_back(self) -> None:
+        """Tell the ledger what was sent without it, and ask it from now on for each slot of the share."""
+        if not self._linked:
+            self._linked, self._pause = True, 0.0
+            self._unsaid |= self._all_said()
+            self._tell()
+            self._serve()
 
     def share_again(self) -> None:
-        """Go on with the ledger."""
-        self._shared = True
-        self._unsaid |= self._all_said()  # with what was sent since it was told
-        self._tell()
-        self._serve()
+        """Have as many slots as the ledger has."""
+        self._bounded = False
+        self._news.set()
 
     # The line
 
@@ -226,8 +236,8 @@ class SharedBucket(Bucket):
         try:
             while self.waiting and self.counted:
                 self._news.clear()
-                paused = self._window.paused_for(self._now())
-                wait = min(paused, ASK_AGAIN) if paused else await self._asked()
+                shut = self._shut_for()
+                wait = min(shut, ASK_AGAIN) if shut else await self._asked()
                 if wait:
                     self._refusals += 1
                     with suppress(TimeoutError):
@@ -239,12 +249,19 @@ class SharedBucket(Bucket):
             self._asking = None
         self._serve()
 
+    def _shut_for(self) -> float:
+        """Return in how many seconds there is sense in asking."""
+        now = self._now()
+        return self._window.opens_in(now) if self._bounded else self._window.paused_for(now)
+
     async def _asked(self) -> float:
         """Ask once; return in how many seconds to ask again, 0 for at once. Raises LedgerUnreachable."""
         assert self._whole is not None  # noqa: S101 - `counted`
         first = [*self._lines[Priority.AGAIN], *self._lines[Priority.INTERACTIVE]]
         batch = not first
         wanted = min(AT_ONCE, len(first) or len(self._lines[Priority.BATCH]))
+        if self._bounded:
+            wanted = min(wanted, self._window.left(self._now()) or 0)
         ids = tuple(self._id() for _ in range(wanted))
         try:
             reply = await self._way.ledger.take(self.name, self._whole, Ask(ids, batch, self._born))
@@ -294,12 +311,12 @@ class SharedBucket(Bucket):
     # What the ledger is told, behind the requests
 
     def _say(self, slot: str, until: float | None) -> None:
-        if self._shared:  # else all is told when it is back
+        if self._linked:  # else all is told when it is back
             self._unsaid[slot] = until
             self._tell()
 
     def _tell(self) -> None:
-        if self._shared and self._telling is None:
+        if self._linked and self._telling is None:
             self._telling = self._way.tasks.start(self._hear(), f"tell of {self.name}", finish=True)
 
     async def _hear(self) -> None:
