@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
-from math import inf
+from math import ceil, inf
 from typing import Final, Protocol
 
 from proxy.clock import Clock
@@ -538,7 +538,7 @@ class Refresher:
         stored = self.keeper.ledger.grant
         if outcome.error == "invalid_grant" and self._disbelieved(grant):
             self.seed_waits = False
-            self._fail(self._waiting_helps(self.advice.may_be_on_its_way()))
+            self._fail(self._waiting_helps(self.advice.may_be_on_its_way(), self._believed_in(grant)))
             another = stored is not None and not (self._latch.closed(client, stored) or self._disbelieved(stored))
             return not (another and self._urgent(order))
         doubt = self.keeper.ledger.doubt(grant.refresh_token)
@@ -573,13 +573,17 @@ class Refresher:
         return abs(self._clock.wall() - attempt.at)
 
     def _disbelieved(self, grant: Grant) -> bool:
-        """Tell whether it was refused, and a replica that has redeemed it may still be storing what it got.
+        """Tell whether it was refused, and a replica that has redeemed it may still be storing what it got."""
+        return self._believed_in(grant) > 0.0
 
-        It may for as long as a redeem and a lease last, counted from when we first heard of the refusal.
+    def _believed_in(self, grant: Grant) -> float:
+        """Return in how many seconds a refusal is believed; 0 where there was none, or it is.
+
+        As long as a redeem and a lease last, from when we first heard of it.
         """
         longest = 2 * self._endpoint.redeem_timeout + LEASE_SLACK
         doubt = self._doubts.get(grant.refresh_token.fingerprint())
-        return doubt is not None and self._clock.monotonic() < doubt.since + longest
+        return 0.0 if doubt is None else max(0.0, doubt.since + longest - self._clock.monotonic())
 
     def _doubt(self, grant: Grant, asked: Because | None, since: float) -> _Doubt:
         """Return the doubt about a refused grant; begin it if it is new."""
@@ -593,8 +597,10 @@ class Refresher:
             if doubt.asked is not None:
                 self.refreshes[doubt.asked, OUTRUN] += 1
 
-    def _waiting_helps(self, cause: str) -> CredentialUnavailable:
-        again = "It is tried again by itself." if self._policy.goes_on else "Try again."
+    def _waiting_helps(self, cause: str, seconds: float = 0.0) -> CredentialUnavailable:
+        """`seconds`: how long a person has to wait for another word, where that is known."""
+        by_hand = f"Try again in {ceil(seconds)} s." if seconds else "Try again."
+        again = "It is tried again by itself." if self._policy.goes_on else by_hand
         return CredentialUnavailable(f"Credential {self.name} can't be refreshed yet. {cause}. {again}")
 
     def _fail(self, trouble: ProxyError, pause: float | None = None) -> bool:
