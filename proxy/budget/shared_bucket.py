@@ -166,15 +166,18 @@ class SharedBucket(Bucket):
         self._seen, self._seen_at = seen, self._now()
         self._know(born)
         if self._whole is None and seen.paused:
-            self._window.throttled(self._now(), seen.paused)
+            self._window.pause(self._now(), seen.paused)
 
     def fall_back(self, share: Fraction) -> None:
         """Go on without the ledger, with this part of the rate; of what was left for all, it has no more either."""
         if self.shared:
+            now, seen, paused = self._now(), self._seen, self._paused_for()
             self._window.resize(self._part(share))
-            if self._seen is not None:
-                self._window.believe(self._now(), max(1, int(self._seen.limit * share)))
-                self._window.hold_back(self._now(), int(self._seen.left * share))
+            if seen is not None:
+                self._window.believe(now, max(1, int(seen.limit * share)))
+                self._window.hold_back(now, int(seen.left * share))
+            if paused:
+                self._window.pause(now, paused)
         if self._linked:
             self._linked, self._bounded = False, True
             self._heard = tuple(self._flying)

@@ -90,6 +90,10 @@ class Window:
                 self._spent[0] = min(self._spent[0], now + wait)
             self._learn(now, self.rate.most if self._learned is None else self._learned, self.rate.seconds)
             self._grows_at = now + max(wait, self.rate.seconds)
+        self.pause(now, wait)
+
+    def pause(self, now: float, wait: float) -> None:
+        """Have nothing for so long: others have met a 429."""
         self._paused_until = max(self._paused_until, now + wait)
 
     def hold_back(self, now: float, left: int) -> None:

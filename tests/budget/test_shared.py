@@ -261,6 +261,18 @@ async def test_without_a_ledger_each_has_its_share_of_what_was_left_and_it_is_to
     assert (here.shared, here.standing("list").shared, here.standing("list").rate) == (False, False, Rate(5, 60.0))
 
 
+async def test_a_pause_that_another_replica_has_told_of_is_kept_without_a_ledger_too(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    here.throttled("list", 30.0)
+    await until(lambda: replicas.account.calls["throttled"] == 1)
+    await there.look()
+    replicas.account.reachable = False
+    await there.look()
+    with pytest.raises(BudgetSpent) as caught:
+        await take(there, wait=1)
+    assert 25 < caught.value.opens_in <= 30
+
+
 async def test_what_a_429_has_taught_is_doubted_without_a_ledger_too(replicas: Replicas) -> None:
     rate = Rate(40, 0.5)
     here = await replicas(rate, Fraction(1, 2))
