@@ -8,13 +8,13 @@ can't squeeze newcomers into so few places that none lives long enough to send i
 """
 
 from collections import OrderedDict
-from enum import Enum
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class Waits(Enum):
+class Waits(StrEnum):
     """Why a connection owes no answer. Where two kinds are as numerous, the one named first gives way."""
 
     LEAVING = "it has its last answer, and we only wait for it to go"

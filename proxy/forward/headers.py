@@ -63,6 +63,9 @@ COUNT: Final = re.compile(rb"[0-9]{1,9}")
 
 NOTHING: Final[frozenset[bytes]] = frozenset()
 
+REMEMBERED: Final = 64
+"""Names of fields; nearly all requests have the same ones. With limits.max_head each, they cost 8 MiB at worst."""
+
 SHORTEST_SECRET: Final = 16
 """Bytes. A shorter credential may stand in a field by chance; PandaDoc's have forty."""
 
@@ -100,6 +103,7 @@ class Head:
         return values(self.fields, name) if name in self.names else []
 
 
+@lru_cache(REMEMBERED)
 def canonical(name: bytes) -> bytes:
     """Fold a field name as the laxest reader might: case and underscores say nothing (CGI reads `_` as `-`)."""
     return name.lower().replace(b"_", b"-")
@@ -141,6 +145,7 @@ def to_upstream(head: Head, authorization: str, via: bytes, *, cookies: bool = T
     return (*fields, (b"Via", via), (b"Authorization", authorization.encode("ascii")))
 
 
+@lru_cache(REMEMBERED)
 def _may_cross(name: bytes) -> bool:
     """Tell whether a caller's field may go up at all."""
     folded = canonical(name)
