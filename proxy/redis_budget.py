@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from math import ceil
 from typing import Any, Final
 
-from proxy.budget.ledger import Ask, LedgerUnreachable, Look, Reply, Seen
+from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen
 from proxy.budget.pace import SLACK
 from proxy.budget.rates import Rate
 from proxy.budget.throttled import LONGEST
@@ -27,9 +27,6 @@ from proxy.secrets import Secret, SecretUnavailable
 
 LIMIT: Final = 1.0
 """Seconds for one call: so long a request waits at most before its process goes on by itself."""
-
-FORGOTTEN: Final = 10
-"""Seconds after which a replica that has not looked is none any more (shared.LOOK_EVERY)."""
 
 QUIET: Final = 3000
 """Milliseconds without a slot after all data was lost, until all have told what they sent (shared.LOOK_EVERY)."""
@@ -80,7 +77,7 @@ local function taken_of(slots, most)
   return redis.call('ZCARD', slots)
 end
 local function opens_in(slots, taken, limit, window)
-  if taken == 0 then return window end
+  if taken == 0 or limit == 0 then return window end
   local place = math.max(0, taken - limit)
   return math.min(window, redis.call('ZRANGE', slots, place, place, 'WITHSCORES')[2] - now)
 end
@@ -91,24 +88,24 @@ TAKE: Final = f"""
 {LIMITS}
 local slots, state, line = KEYS[1], KEYS[2], KEYS[3]
 local most, window, answer = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local batch, wanted = ARGV[5] == '1', #ARGV - 6
+local batch, bounded, wanted = ARGV[5] == '1', ARGV[6] == '1', #ARGV - 7
 local known = redis.call('HMGET', state, 'born', 'quiet', 'paused', 'due')
 local born, quiet = known[1], until_of(state, 'quiet', known[2], {QUIET})
 local paused, due = until_of(state, 'paused', known[3], {PAUSE}), until_of(state, 'due', known[4], window)
 if not born then
   born = time[1] .. '.' .. time[2]
-  if ARGV[6] ~= '' then quiet = now + {QUIET} end
+  if ARGV[7] ~= '' then quiet = now + {QUIET} end
   redis.call('HSET', state, 'born', born, 'quiet', quiet)
 end
 local limit, taken = limit_of(state, most, window), taken_of(slots, window + answer)
-local shut, slack, waiting = math.max(quiet, paused) - now, window / {SLACK}, 0
+local shut, slack, waiting = math.max(bounded and 0 or quiet, paused) - now, window / {SLACK}, 0
 if batch then waiting = taken_of(line, {WAITS}) end
 local granted = 0
 while granted < wanted and shut <= 0 and waiting == 0 and taken < limit and not (batch and due - now > slack) do
   granted = granted + 1
   taken = taken + 1
   due = math.min(math.max(due, now) + window / limit, now + window)
-  redis.call('ZADD', slots, now + window + answer, ARGV[6 + granted])
+  redis.call('ZADD', slots, now + window + answer, ARGV[7 + granted])
 end
 if granted > 0 then
   redis.call('HSET', state, 'due', string.format('%.3f', due), 'every', string.format('%.3f', window / limit))
@@ -227,7 +224,7 @@ class RedisLedger:
         return f"<RedisLedger {self.name} prefix {self._prefix}>"
 
     async def take(self, name: str, rate: Rate, ask: Ask) -> Reply:
-        numbers = (rate.most, _ms(rate.seconds), _ms(self._answer), int(ask.batch))
+        numbers = (rate.most, _ms(rate.seconds), _ms(self._answer), int(ask.batch), int(ask.bounded))
         granted, wait, left, limit, paused, opens, born = await self._run(
             TAKE, (name,), ("slots", "state", "line"), self._process, *numbers, ask.born, *ask.ids
         )

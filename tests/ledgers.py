@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
-from proxy.budget.ledger import Ask, LedgerUnreachable, Look, Reply, Seen
+from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen
 from proxy.budget.pace import Pace
 from proxy.budget.rates import Rate
 from proxy.budget.window import ALONE, GROWTH, REPEATED
@@ -47,20 +47,24 @@ class Kept:
     def seen(self, rate: Rate | None, now: float) -> Seen:
         limit, taken = 0 if rate is None else self.limit(rate, now), self.taken(now)
         opens = 0.0 if rate is None else rate.seconds
-        if taken:
+        if taken and limit:
             opens = min(opens, sorted(self.slots.values())[max(0, taken - limit)] - now)
         return Seen(max(0, limit - taken), limit, max(0.0, self.paused - now), opens)
 
 
 @dataclass
 class Account:
-    """What replicas share. A test changes `reachable` and who is `away`, and calls `lose`."""
+    """What replicas share. A test changes `reachable`, `answers` and who is `away`, and calls `lose`."""
 
     rates: dict[str, Kept] = field(default_factory=dict)
     replicas: dict[str, float] = field(default_factory=dict)
     reachable: bool = True
     away: set[str] = field(default_factory=set)  # processes that alone can't reach it
+    answers: asyncio.Event = field(default_factory=asyncio.Event)  # whether who has asked for a slot is answered yet
     calls: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     def lose(self) -> None:
         self.rates.clear()
@@ -84,7 +88,7 @@ class MemoryLedger:
             kept.born, kept.quiet = str(next(GENERATIONS)), now + QUIET if ask.born else 0.0
         kept.line = {process: until for process, until in kept.line.items() if until > now}
         limit, taken, granted = kept.limit(rate, now), kept.taken(now), 0
-        shut = max(kept.quiet, kept.paused) - now
+        shut = max(0.0 if ask.bounded else kept.quiet, kept.paused) - now
         for slot in ask.ids if shut <= 0 and not (ask.batch and kept.line) else ():
             if taken + granted >= limit or (ask.batch and kept.pace.opens_in(now, rate.seconds)):
                 break
@@ -101,6 +105,7 @@ class MemoryLedger:
                 kept.line[self._process] = now + 1.5
         elif not ask.batch:
             kept.line.pop(self._process, None)
+        await self._account.answers.wait()
         return Reply(granted, wait, seen, kept.born)
 
     async def tell(self, name: str, rate: Rate, slots: Mapping[str, float | None]) -> None:  # noqa: ARG002 - it keeps no time but that of each slot
@@ -126,7 +131,7 @@ class MemoryLedger:
 
     async def look(self, rates: Mapping[str, Rate | None]) -> Look:
         account, now = self._called("look"), time.monotonic()
-        account.replicas[self._process] = now + 10
+        account.replicas[self._process] = now + FORGOTTEN
         seen: dict[str, Seen] = {}
         for name, rate in rates.items():
             seen[name] = account.of(name).seen(rate, now)

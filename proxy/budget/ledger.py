@@ -7,9 +7,12 @@ process, and for whom (shared_bucket).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from proxy.budget.rates import Rate
+
+FORGOTTEN: Final = 10
+"""Seconds after which a replica that has not looked is none any more (shared.LOOK_EVERY)."""
 
 
 class LedgerUnreachable(Exception):
@@ -23,6 +26,7 @@ class Ask:
     ids: tuple[str, ...]  # of the slots, one for each request that waits
     batch: bool
     born: str  # which ledger this process has told of its slots; "": none yet
+    bounded: bool  # whether it has no more than its share: then it need not wait until others have told
 
 
 class Seen(NamedTuple):

@@ -11,7 +11,7 @@ from math import inf
 from typing import Final
 
 from proxy.budget.bucket import Bucket
-from proxy.budget.ledger import Ledger, LedgerUnreachable
+from proxy.budget.ledger import FORGOTTEN, Ledger, LedgerUnreachable
 from proxy.budget.local import LocalBudget
 from proxy.budget.rates import Rate
 from proxy.budget.shared_bucket import SharedBucket, Way
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 class SharedBudget(LocalBudget):
     """The shared buckets of one credential.
 
-    What changes: `_share`, by `reconfigure`; `_up`, whether the ledger is shared by, `_replicas`, how many there were
-    when it last answered, and `_heard_since`, when it began to answer again, by `look` and `_lost`; `_watched`, once
-    somebody looks; `_closed`.
+    What changes: `_share`, by `reconfigure`; `_up`, whether the ledger is shared by, `_replicas`, how many there are as
+    far as is known, `_fewer_since`, when it began to count fewer, and `_heard_since`, when it began to answer again, by
+    `look` and `_lost`; `_watched`, once somebody looks; `_closed`.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class SharedBudget(LocalBudget):
         self._way = Way(ledger, tasks, jitter, process, self._lost, answer)
         self._share: Fraction | None = None
         self._replicas = 1
+        self._fewer_since = inf
         self._up = True
         self._heard_since = inf
         self._watched = False
@@ -91,7 +92,7 @@ class SharedBudget(LocalBudget):
         try:
             asked = {name: each.whole for name, each in buckets.items()}
             look = await self._ledger.look(asked)
-            self._replicas = max(1, look.replicas)
+            self._count(look.replicas)
             for name, seen in look.rates.items():
                 if buckets[name].whole == asked[name]:  # else a reload has overtaken it
                     buckets[name].seen(seen, look.born[name])
@@ -99,6 +100,13 @@ class SharedBudget(LocalBudget):
                 self._come_back()
         except LedgerUnreachable as fault:
             self._lost(fault)
+
+    def _count(self, replicas: int) -> None:
+        """Note how many there are; fewer only once nobody can be missing: the ledger may have lost all."""
+        now = self._now()
+        self._fewer_since = min(self._fewer_since, now) if replicas < self._replicas else inf
+        if replicas > self._replicas or now - self._fewer_since >= FORGOTTEN:
+            self._replicas, self._fewer_since = replicas, inf
 
     def _come_back(self) -> None:
         """Go on with the ledger; only once all others have had the time to do so, with more than the share."""
@@ -116,8 +124,12 @@ class SharedBudget(LocalBudget):
         await self._ledger.close()
 
     def _new(self, name: str, rate: Rate | None) -> Bucket:
-        self._shared[name] = SharedBucket(name, rate, self._now, self._way)
-        return self._shared[name]
+        bucket = self._shared[name] = SharedBucket(name, rate, self._now, self._way)
+        if not self._up:
+            bucket.fall_back(self.share)
+            if self._heard_since < inf:
+                bucket.come_back()
+        return bucket
 
     async def _watch(self) -> None:
         while not self._closed:
@@ -132,6 +144,6 @@ class SharedBudget(LocalBudget):
             log.warning(
                 "credential %s: %s Each replica keeps to its share, here %s.", self._credential, fault, self.share
             )
-        self._up, self._heard_since = False, inf
+        self._up, self._heard_since, self._fewer_since = False, inf, inf
         for bucket in self._shared.values():
             bucket.fall_back(self.share)

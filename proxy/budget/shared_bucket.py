@@ -117,8 +117,9 @@ class SharedBucket(Bucket):
         return None
 
     def answered(self) -> None:
-        if self._whole is not None and self._flying:
-            slot, until = self._flying.popleft(), self._now() + self._whole.seconds
+        slot = self._flying.popleft() if self._flying else None
+        if self._whole is not None and slot is not None:
+            until = self._now() + self._whole.seconds
             self._spent.append((slot, until))
             self._say(slot, until)
         self._forget()
@@ -266,13 +267,15 @@ class SharedBucket(Bucket):
         if self._bounded:
             wanted = min(wanted, self._window.left(self._now()) or 0)
         ids = tuple(self._id() for _ in range(wanted))
+        rate = self._whole
         try:
-            reply = await self._way.ledger.take(self.name, self._whole, Ask(ids, batch, self._born))
+            reply = await self._way.ledger.take(self.name, rate, Ask(ids, batch, self._born, self._bounded))
         except LedgerUnreachable:
             self._unsaid |= dict.fromkeys(ids)  # it may have been done
             raise
         self._hand_out(ids[: reply.granted], batch=batch)
-        self._note(reply, batch=batch)
+        if rate == self._whole:  # else a reload has overtaken it
+            self._note(reply, batch=batch)
         if reply.granted == wanted:
             return 0.0
         self._send_away_who_hopes_in_vain(batch=batch)
@@ -291,8 +294,10 @@ class SharedBucket(Bucket):
     def _hand_out(self, slots: tuple[str, ...], *, batch: bool) -> None:
         for slot in slots:
             line = next(filter(None, self._lines_of(batch=batch)), None)
-            if line is None:  # they went away while the ledger was asked
-                self._say(slot, None)
+            spent = self._bounded and not self._window.left(self._now())
+            if line is None or spent:  # they went away while the ledger was asked, or it seemed to
+                self._unsaid[slot] = None
+                self._tell()
                 continue
             waiter, _ = line.popitem(last=False)
             self._window.take()

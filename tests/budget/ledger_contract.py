@@ -25,9 +25,15 @@ Clause = Callable[[Opened], Awaitable[None]]
 
 
 async def take(
-    of: Ledger, *ids: str, rate: Rate = FIVE, name: str = "list", batch: bool = False, born: str = ""
+    of: Ledger,
+    *ids: str,
+    rate: Rate = FIVE,
+    name: str = "list",
+    batch: bool = False,
+    born: str = "",
+    bounded: bool = False,
 ) -> Reply:
-    return await of.take(name, rate, Ask(ids, batch, born))
+    return await of.take(name, rate, Ask(ids, batch, born, bounded))
 
 
 async def replicas_have_the_slots_of_a_rate_together(opened: Opened) -> None:
@@ -159,6 +165,13 @@ async def who_looks_is_counted_and_sees_how_all_stands(opened: Opened) -> None:
     assert (await here.look({"list": FIVE})).replicas == 2
 
 
+async def who_has_no_number_sees_nothing_of_what_others_have_taken(opened: Opened) -> None:
+    here, there = opened("here"), opened("there")
+    await take(here, "1", "2")
+    assert (await there.look({"list": None})).rates["list"] == (0, 0, 0.0, 0.0)
+    assert (await here.look({"list": FIVE})).rates["list"].left == 3
+
+
 async def all_see_when_there_is_one_more(opened: Opened) -> None:
     here, there = opened("here"), opened("there")
     assert (await there.look({"list": FIVE})).rates["list"].opens == 60, "one that is taken now is back by then"
@@ -181,6 +194,15 @@ async def a_ledger_that_knows_nothing_waits_for_those_who_do(opened: Opened) -> 
     assert (await take(here, "1", born=lost.born)).granted == 1
 
 
+async def who_keeps_to_a_share_waits_for_nobody(opened: Opened) -> None:
+    here, there = opened("here"), opened("there")
+    assert (await take(here, "1", born="another", bounded=True)).granted == 1
+    assert (await take(there, "2", born="another")).granted == 0
+    assert (await take(here, "3", bounded=True)).granted == 1
+    await there.throttled("list", FIVE, 5.0)
+    assert (await take(here, "4", bounded=True)).granted == 0, "but for PandaDoc"
+
+
 async def a_new_ledger_waits_for_nobody_where_nobody_has_sent_a_thing(opened: Opened) -> None:
     reply = await take(opened("here"), "1")
     assert reply.granted == 1
@@ -201,7 +223,9 @@ CLAUSES: Final[tuple[Clause, ...]] = (
     a_429_pauses_all_and_teaches_all_how_much_there_is,
     a_429_that_comes_alone_leaves_half_and_one_soon_after_it_an_eighth,
     who_looks_is_counted_and_sees_how_all_stands,
+    who_has_no_number_sees_nothing_of_what_others_have_taken,
     all_see_when_there_is_one_more,
     a_ledger_that_knows_nothing_waits_for_those_who_do,
+    who_keeps_to_a_share_waits_for_nobody,
     a_new_ledger_waits_for_nobody_where_nobody_has_sent_a_thing,
 )

@@ -13,6 +13,7 @@ from ledgers import Account, MemoryLedger
 from rig import until
 
 from proxy.budget.budget import BudgetSpent, Priority
+from proxy.budget.ledger import FORGOTTEN
 from proxy.budget.local import LocalSlot
 from proxy.budget.rates import ALL, Rate
 from proxy.budget.shared import SharedBudget
@@ -29,13 +30,14 @@ class Replicas:
     account: Account = field(default_factory=Account)
     tasks: Tasks = field(default_factory=Tasks)
     made: list[SharedBudget] = field(default_factory=list)
+    passed: float = 0.0  # seconds that a test lets pass for all budgets
 
     async def __call__(self, rate: Rate | None = TEN, share: Fraction | None = None) -> SharedBudget:
         process = f"replica-{len(self.made)}"
         budget = SharedBudget(
             "default",
             {"list": rate, "other": None},
-            time.monotonic,
+            lambda: time.monotonic() + self.passed,
             ledger=MemoryLedger(self.account, process, ANSWER),
             tasks=self.tasks,
             jitter=lambda: 0.0,
@@ -352,6 +354,94 @@ async def test_what_is_sent_until_all_have_told_counts_at_once_for_who_shares_al
     assert await spend(here, 10) == 5
     await until(lambda: there.shared, 20)
     assert await spend(there, 10) == 0
+
+
+async def test_what_the_ledger_grants_to_who_has_fallen_back_meanwhile_is_within_the_share_and_given_back(
+    replicas: Replicas,
+) -> None:
+    here, there = await replicas(), await replicas()
+    account = replicas.account
+    account.answers.clear()
+    crowd = [asyncio.create_task(take(here, wait=60)) for _ in range(10)]
+    await until(lambda: account.of("list").taken(time.monotonic()) == 10)
+    account.reachable = False
+    await here.look()
+    await until(lambda: waiting(here) == 5)
+    account.answers.set()
+    account.reachable = True
+    await until(lambda: here.shared and there.shared, 20)
+    await until(lambda: waiting(here) == 0)
+    assert account.of("list").taken(time.monotonic()) == 10
+    assert await spend(there, 10) == 0
+    for each in crowd:
+        each.result().unused()
+    await until(lambda: account.of("list").taken(time.monotonic()) == 0)
+
+
+async def test_a_ledger_that_comes_back_empty_stops_nobody_who_keeps_to_his_share(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    assert (await spend(here, 1), await spend(there, 1)) == (1, 1)
+    replicas.account.reachable = False
+    await asyncio.gather(here.look(), there.look())
+    replicas.account.lose()
+    replicas.account.reachable = True
+    await asyncio.gather(here.look(), there.look())
+    assert not here.shared
+    assert (await spend(here, 10), await spend(there, 10)) == (4, 4)
+
+
+async def test_fewer_replicas_are_believed_only_when_nobody_could_be_forgotten_by_mistake(replicas: Replicas) -> None:
+    """A ledger that was emptied counts anew; if it goes away again, who looked first knows of himself alone."""
+    here, there = await replicas(), await replicas()
+    replicas.account.lose()
+    await here.look()
+    replicas.account.reachable = False
+    await asyncio.gather(here.look(), there.look())
+    assert here.share == there.share == Fraction(1, 2)
+    assert (await spend(here, 10), await spend(there, 10)) == (5, 5)
+
+
+async def test_a_replica_that_stays_away_leaves_its_part_to_the_others(replicas: Replicas) -> None:
+    here, _ = await replicas(), await replicas()
+    replicas.account.away = {"replica-1"}
+    del replicas.account.replicas["replica-1"]
+    await here.look()
+    assert here.share == Fraction(1, 2)
+    replicas.passed = FORGOTTEN
+    await here.look()
+    assert here.share == 1
+
+
+async def test_a_rate_that_is_new_while_the_ledger_comes_back_keeps_to_the_share_like_the_others(
+    replicas: Replicas,
+) -> None:
+    here, there = await replicas(), await replicas()
+    replicas.account.reachable = False
+    await asyncio.gather(here.look(), there.look())
+    replicas.account.reachable = True
+    await here.look()
+    here.reconfigure({"list": TEN, "other": None, "send": TEN}, None)
+    assert not here.standing("send").shared
+    slots = await asyncio.gather(
+        *(here.take("send", Priority.INTERACTIVE, 0.05) for _ in range(10)), return_exceptions=True
+    )
+    assert sum(isinstance(slot, LocalSlot) for slot in slots) == 5
+    await until(lambda: here.standing("send").shared is True, 20)
+
+
+async def test_what_was_in_flight_while_there_was_no_number_is_not_told_of_for_ever(replicas: Replicas) -> None:
+    here = await replicas()
+    slots = [await take(here) for _ in range(3)]
+    here.reconfigure({"list": None, "other": None}, None)
+    for slot in slots:
+        slot.answered()
+    here.reconfigure({"list": TEN, "other": None}, None)
+    await here.look()
+    replicas.account.lose()
+    await spend(here, 1)
+    await until(lambda: replicas.account.of("list").born != "")
+    await asyncio.sleep(0.05)  # so that all is told that would be
+    assert replicas.account.of("list").taken(time.monotonic()) <= 1
 
 
 async def test_a_ledger_that_goes_away_again_before_all_have_told_is_told_all_when_it_is_back(
