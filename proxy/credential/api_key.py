@@ -1,6 +1,7 @@
 """The source that lends a PandaDoc API key: the one that its secret holds now."""
 
 import logging
+from contextlib import suppress
 
 from proxy.credential.credential import Credential
 from proxy.credential.status import Status, api_key_status, lent_key_status
@@ -18,7 +19,7 @@ class ApiKey:
     `_credential` is None until the key could be read once (a secret's file may arrive after us). It is read
     again on a 401, and every few seconds where it is a file, for keys are rotated while we run. `_read_now` alone
     sets it.
-    `_doubted` asks the next request to do so; `_warned_of` is the key whose refusal was logged; `_refused` whether
+    `_doubted` asks the next request to do so once; `_warned_of` is the key whose refusal was logged; `_refused` whether
     the last that PandaDoc said of it was 401; `_flaw` why the last reading failed.
     """
 
@@ -37,8 +38,12 @@ class ApiKey:
         return f"<ApiKey {self.name} from {self._key.describe()} {self._credential}>"
 
     async def current(self) -> Credential:
-        if self._credential is None or self._doubted:
+        if self._credential is None:
             return await self._read()
+        if self._doubted:
+            with suppress(OperatorError):  # `_flaw` tells it; a file that is away is no reason to lend nothing
+                await self._read()
+            self._doubted = False
         return self._credential
 
     async def proven(self) -> Credential:
@@ -111,7 +116,6 @@ class ApiKey:
                 f"Credential {self.name}: {self._key.describe()} has a space in it."
                 " Give the key alone, without 'API-Key' before it."
             )
-        self._doubted = False
         authorization = f"API-Key {key.reveal()}"
         if self._credential is None or self._credential.authorization != authorization:
             generation = self._credential.generation if self._credential else 0
