@@ -267,7 +267,7 @@ async def test_a_key_written_with_its_scheme_is_told_and_healed_by_the_next_requ
     key.write_text(f"API-Key {house.environ['KEY']}")
     seen = await house.get()
     assert seen.status == 503
-    assert "Give the key alone" in seen.json["detail"]
+    assert "give the key alone" in seen.json["detail"]
     key.write_text(house.environ["KEY"])
     assert (await house.get()).status == 200
 

@@ -8,7 +8,7 @@ from proxy.credential.status import Status, api_key_status, lent_key_status
 from proxy.errors import OperatorError
 from proxy.notice import Notice
 from proxy.secret_reader import SecretReader
-from proxy.secrets import SecretReference, SecretUnavailable
+from proxy.secrets import SecretReference, SecretUnavailable, flaw_of_api_key
 
 log = logging.getLogger(__name__)
 
@@ -111,11 +111,8 @@ class ApiKey:
             key = await self._reader.read(self._key)
         except SecretUnavailable as fault:
             raise OperatorError(f"The API key of credential {self.name} can't be read: {fault}") from fault
-        if " " in key.reveal():
-            raise OperatorError(
-                f"Credential {self.name}: {self._key.describe()} has a space in it."
-                " Give the key alone, without 'API-Key' before it."
-            )
+        if flaw := flaw_of_api_key(key):
+            raise OperatorError(f"Credential {self.name}: {self._key.describe()} {flaw}.")
         authorization = f"API-Key {key.reveal()}"
         if self._credential is None or self._credential.authorization != authorization:
             generation = self._credential.generation if self._credential else 0

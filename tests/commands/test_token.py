@@ -62,6 +62,9 @@ async def test_status_of_every_credential_is_told_and_one_that_is_ill_shows_in_t
     assert "default: healthy" in seen.out
     assert "key: dead" in seen.out
     assert "create or mount it" in seen.out
+    (tmp_path / "key").write_text(f"API-Key {'k' * 40}")
+    seen = await machine.run("token", "status", "--credential", "key", env=env)
+    assert (seen.code, "give the key alone" in seen.out) == (1, True)
     (tmp_path / "key").write_text("k" * 40)
     assert (await machine.run("token", "status", "--credential", "key", env=env)).code == 0
     assert (await machine.run("token", "status", "--credential", "third", env=env)).code == 2
