@@ -128,6 +128,20 @@ async def test_a_refused_refresh_says_which_command_heals_it(machine: Machine) -
     assert "Run `pandadoc-proxy login`" in status.out
 
 
+async def test_a_refresh_with_another_secret_kills_no_grant(machine: Machine) -> None:
+    """A shell that has the wrong one proves nothing against the proxy beside it, which has the right one."""
+    env = await seeded(machine)
+    await machine.run("token", "refresh", env=env)
+    ended = await machine.run("token", "refresh", env=env | {"PANDADOC_CLIENT_SECRET": "wrong-secret"})
+    assert (ended.code, "invalid_client" in ended.err) == (1, True)
+    status = await machine.run("token", "status", env=env)
+    assert status.code == 1
+    assert "default: failing\n" in status.out
+    assert "(invalid_client)" in status.out
+    assert (await machine.run("token", "refresh", env=env)).code == 0
+    assert (await machine.run("token", "status", env=env)).code == 0
+
+
 async def test_by_hand_a_token_in_doubt_is_tried_though_the_proxy_stops(machine: Machine) -> None:
     """`unknown_outcome: stop` waits for a person; this is one."""
     env = await seeded(machine, unknown_outcome="stop")
