@@ -73,6 +73,11 @@ class Secret:
         raise TypeError("a Secret is never pickled or copied")
 
 
+def flaw_of_api_key(key: Secret) -> str | None:
+    """Tell what is wrong with a secret that is lent as an API key; None: nothing that shows."""
+    return "has a space in it: give the key alone, without 'API-Key' before it" if " " in key.reveal() else None
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class SecretReference:
     """Where a secret is to be read. Made by `env`, `file` or `literal`."""

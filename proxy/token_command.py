@@ -28,7 +28,7 @@ from proxy.credential.status import (
 )
 from proxy.credential.store import StoreError
 from proxy.credential.token_reply import NotRedeemed, Refused, Unknown
-from proxy.secrets import Secret, SecretUnavailable
+from proxy.secrets import Secret, SecretReference, SecretUnavailable, flaw_of_api_key
 
 IN_MEMORY: Final = (
     "Credential {} keeps its grant in the running proxy's memory, where nothing else can see it."
@@ -51,12 +51,7 @@ async def show_status(config: Config, state_home: Path, names: list[str], *, as_
 async def _status(parts: CredentialParts, name: str) -> Status:
     credential = parts.config.credentials[name]
     if isinstance(credential, ApiKeyCredential):
-        flaw = None
-        try:
-            await parts.reader.read(credential.api_key)
-        except SecretUnavailable as fault:
-            flaw = str(fault)
-        return api_key_status(name, credential.api_key.describe(), flaw)
+        return await _api_key_status(parts, name, credential.api_key)
     store = parts.store_text(credential)
     if isinstance(credential.store, MemoryStore):
         return unknown_status(name, IN_MEMORY.format(name), store)
@@ -77,6 +72,15 @@ async def _status(parts: CredentialParts, name: str) -> Status:
         lease_holder=holder,
     )
     return grant_status(refresher.keeper.ledger, around, refresher.advice)
+
+
+async def _api_key_status(parts: CredentialParts, name: str, key: SecretReference) -> Status:
+    where = key.describe()
+    try:
+        flaw = flaw_of_api_key(await parts.reader.read(key))
+    except SecretUnavailable as fault:
+        return api_key_status(name, where, str(fault))
+    return api_key_status(name, where, f"{where} {flaw}" if flaw else None)
 
 
 async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:

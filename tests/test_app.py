@@ -163,6 +163,25 @@ async def test_a_key_refused_under_an_upload_that_was_not_kept_is_read_again_by_
     assert (await house.ask("POST", "/public/v1/nowhere", data=b"x" * 5000)).status == 404
 
 
+async def test_a_key_refused_under_such_an_upload_is_lent_on_while_its_file_is_away(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    """One operation that a key may not call must not cost all the others, because files are swapped just now."""
+    key = tmp_path / "key"
+    small = {"replay": {"max_body": "1KiB"}}
+    house = await api_key_house({"credentials": {"default": {"api_key": {"file": str(key)}}}, **small})
+    key.write_text(house.environ["KEY"])
+    await house.get()
+    key.unlink()
+    house.simulator.faults.add(Fault(path="/public/v1/documents", status=401, times=1))
+    assert (await house.ask("POST", "/public/v1/documents", data=b"x" * 5000)).status == 401
+    assert [(await house.get()).status for _ in range(2)] == [200, 200]
+    async with house.client.get(f"{house.proxy.admin_url}/status") as answer:
+        (told,) = (await answer.json())["credentials"]
+    assert told["health"] == "failing"
+    assert "does not exist" in told["advice"]
+
+
 async def test_draining_does_not_wait_for_a_store_that_stays_unwritable(
     oauth_house: HouseMaker, tmp_path: Path
 ) -> None:
@@ -248,7 +267,7 @@ async def test_a_key_written_with_its_scheme_is_told_and_healed_by_the_next_requ
     key.write_text(f"API-Key {house.environ['KEY']}")
     seen = await house.get()
     assert seen.status == 503
-    assert "Give the key alone" in seen.json["detail"]
+    assert "give the key alone" in seen.json["detail"]
     key.write_text(house.environ["KEY"])
     assert (await house.get()).status == 200
 

@@ -154,10 +154,11 @@ async def test_whoever_goes_in_the_middle_of_a_reading_leaves_others_to_read_aga
     reader = SecretReader()
     keyring = Keyring({"app": ClientKey(SecretReference.file(key_file), OVERLAP)}, reader, clock.monotonic)
     first, second = threading.Event(), threading.Event()
-    reader._disk.soon(first.wait)  # noqa: SLF001 - the disk is held, so that a test can say what happens when
+    disk = reader._disks[key_file.parent]  # noqa: SLF001 - it is held, so that a test can say what happens when
+    disk.soon(first.wait)
     earlier = asyncio.ensure_future(keyring.look())
     await some_turns()
-    reader._disk.soon(second.wait)  # noqa: SLF001 - the same, behind the first reading
+    disk.soon(second.wait)  # behind the first reading
     stranger = asyncio.ensure_future(holder(keyring, "nobody-0123456789abcdef"))
     app = asyncio.ensure_future(holder(keyring, NEW))
     await some_turns()

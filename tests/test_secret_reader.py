@@ -41,20 +41,28 @@ async def test_a_secret_that_is_not_there_is_told_as_by_the_reference_itself(tmp
         await reader.read(SecretReference.env("NAME", {}))
 
 
-async def test_a_file_that_hangs_is_unavailable_and_stalls_no_secret_of_another_kind(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("from-a-file\n")
+async def test_a_file_that_hangs_is_unavailable_and_stalls_no_secret_elsewhere(tmp_path: Path) -> None:
+    """A folder is where a network disk is mounted; one file there must not cost all the others."""
+    for folder in ("dead", "good"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "secret").write_text(f"from-a-{folder}-disk\n")
     reader, released = SecretReader(), threading.Event()
-    reader._disk = Disk(0.02)  # noqa: SLF001 - as little as a hanging disk is enough
-    reader._disk.soon(lambda: released.wait(30))  # noqa: SLF001 - nothing at hand hangs like a dead network disk
-    reading = asyncio.create_task(reader.read(SecretReference.file(tmp_path / "secret")))
+    dead = reader._disks[tmp_path / "dead"] = Disk(0.02)  # noqa: SLF001 - as little as a hanging disk is enough
+    dead.soon(lambda: released.wait(30))  # nothing at hand hangs like a dead network disk
+    reading = asyncio.create_task(reader.read(SecretReference.file(tmp_path / "dead" / "secret")))
     try:
         literal = await reader.read(SecretReference.literal("at-once", "config.yaml:1"))
         assert literal.reveal() == "at-once"
-        with pytest.raises(SecretUnavailable, match="secret can't be read: no answer within"):
+        with pytest.raises(SecretUnavailable, match="dead/secret can't be read: no answer within"):
             await reading
+        other = await reader.read(SecretReference.file(tmp_path / "good" / "secret"))
+        assert other.reveal() == "from-a-good-disk"
     finally:
         released.set()
 
 
-def test_a_reader_shows_no_secret() -> None:
-    assert repr(SecretReader()) == "<SecretReader <Disk 0 waiting>>"
+async def test_a_reader_shows_its_folders_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from-a-file\n")
+    reader = SecretReader()
+    await reader.read(SecretReference.file(tmp_path / "secret"))
+    assert repr(reader) == f"<SecretReader {tmp_path}: <Disk 0 waiting>>"

@@ -15,7 +15,7 @@ from proxy.config.faults import join
 from proxy.config.nodes import Place
 from proxy.config.rules import Finding, clients
 from proxy.config.sections import ApiKeyCredential
-from proxy.secrets import SHORTEST_CLIENT_KEY, SecretUnavailable
+from proxy.secrets import SHORTEST_CLIENT_KEY, SecretUnavailable, flaw_of_api_key
 from proxy.unix_socket import owner_ids
 
 if TYPE_CHECKING:
@@ -83,7 +83,19 @@ def warnings(config: Config) -> Iterator[Finding]:
                 yield Finding(f"listeners.{index}.tls.cert", text)
     for path, secret in secrets(config):
         yield from _unreadable(path, secret, "its credential can't be lent")
+    yield from _unlendable_keys(config)
     yield from _useless_keys(config)
+
+
+def _unlendable_keys(config: Config) -> Iterator[Finding]:
+    for name, item in config.credentials.items():
+        if isinstance(item, ApiKeyCredential) and item.api_key.kind == "file":
+            with suppress(SecretUnavailable):
+                if flaw := flaw_of_api_key(item.api_key.read()):
+                    yield Finding(
+                        f"{join('credentials', name)}.api_key",
+                        f"{item.api_key.describe()} {flaw}; until then its credential can't be lent",
+                    )
 
 
 def _useless_keys(config: Config) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from proxy.config.addresses import TcpBind
 from proxy.config.faults import join, shown, suggestion
 from proxy.config.sections import (
     CREDENTIAL_OPERATIONS,
+    ApiKeyCredential,
     Client,
     FileStore,
     KubernetesStore,
@@ -26,7 +27,7 @@ from proxy.config.sections import (
 )
 from proxy.hosts import is_wildcard
 from proxy.policy.pattern import Pattern
-from proxy.secrets import SHORTEST_CLIENT_KEY
+from proxy.secrets import SHORTEST_CLIENT_KEY, flaw_of_api_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -90,6 +91,15 @@ def _keys_of_their_own(config: Config) -> Iterator[Finding]:
                 yield Finding(where, f"a client's key has {SHORTEST_CLIENT_KEY} characters at least, {advice}")
             elif holders.setdefault(key, name) != name:
                 yield Finding(where, f"is the key of client {shown(holders[key])} too: give each its own")
+
+
+def _api_keys_alone(config: Config) -> Iterator[Finding]:
+    """Find API keys that can't be lent. Files are judged when they are read."""
+    for name, item in config.credentials.items():
+        if isinstance(item, ApiKeyCredential) and item.api_key.kind != "file":
+            flaw = flaw_of_api_key(item.api_key.read())
+            if flaw:
+                yield Finding(f"{join('credentials', name)}.api_key", f"{item.api_key.describe()} {flaw}")
 
 
 def _budgets_of_known_credentials(config: Config) -> Iterator[Finding]:
@@ -277,6 +287,7 @@ _FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _known_credentials,
     _one_socket_each,
     _keys_of_their_own,
+    _api_keys_alone,
     _budgets_of_known_credentials,
     _shares_that_leave_something,
     _loopback_or_anyone,

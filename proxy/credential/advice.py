@@ -66,10 +66,10 @@ class Advice:
         return f"{lost_reply(doubt).strip()} A running proxy tries it again when a token is needed."
 
     def failing(self, result: str) -> str:
-        """Say that the last refresh failed for a reason that may pass."""
+        """Say that the last refresh failed for a reason that may pass, or that is not the grant's."""
         return (
-            f"The last refresh failed ({result}). A running proxy tries again; to see why it fails, run"
-            f" `pandadoc-proxy token refresh --dry-run{self._option()}`."
+            f"The last refresh failed ({result}). A running proxy tries again where that may help; to see why it fails,"
+            f" run `pandadoc-proxy token refresh --dry-run{self._option()}`."
         )
 
     def expired(self) -> str:

@@ -1,13 +1,14 @@
 """The source that lends a PandaDoc API key: the one that its secret holds now."""
 
 import logging
+from contextlib import suppress
 
 from proxy.credential.credential import Credential
 from proxy.credential.status import Status, api_key_status, lent_key_status
 from proxy.errors import OperatorError
 from proxy.notice import Notice
 from proxy.secret_reader import SecretReader
-from proxy.secrets import SecretReference, SecretUnavailable
+from proxy.secrets import SecretReference, SecretUnavailable, flaw_of_api_key
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ class ApiKey:
     `_credential` is None until the key could be read once (a secret's file may arrive after us). It is read
     again on a 401, and every few seconds where it is a file, for keys are rotated while we run. `_read_now` alone
     sets it.
-    `_doubted` asks the next request to do so; `_warned_of` is the key whose refusal was logged; `_refused` whether
+    `_doubted` asks the next request to do so once; `_warned_of` is the key whose refusal was logged; `_refused` whether
     the last that PandaDoc said of it was 401; `_flaw` why the last reading failed.
     """
 
@@ -37,8 +38,12 @@ class ApiKey:
         return f"<ApiKey {self.name} from {self._key.describe()} {self._credential}>"
 
     async def current(self) -> Credential:
-        if self._credential is None or self._doubted:
+        if self._credential is None:
             return await self._read()
+        if self._doubted:
+            with suppress(OperatorError):  # `_flaw` tells it; a file that is away is no reason to lend nothing
+                await self._read()
+            self._doubted = False
         return self._credential
 
     async def proven(self) -> Credential:
@@ -106,12 +111,8 @@ class ApiKey:
             key = await self._reader.read(self._key)
         except SecretUnavailable as fault:
             raise OperatorError(f"The API key of credential {self.name} can't be read: {fault}") from fault
-        if " " in key.reveal():
-            raise OperatorError(
-                f"Credential {self.name}: {self._key.describe()} has a space in it."
-                " Give the key alone, without 'API-Key' before it."
-            )
-        self._doubted = False
+        if flaw := flaw_of_api_key(key):
+            raise OperatorError(f"Credential {self.name}: {self._key.describe()} {flaw}.")
         authorization = f"API-Key {key.reveal()}"
         if self._credential is None or self._credential.authorization != authorization:
             generation = self._credential.generation if self._credential else 0

@@ -7,23 +7,25 @@ lock when its holder dies. Nothing here waits.
 import errno
 import fcntl
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 NO_LOCKS_HERE: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 """What file systems answer that have no locks."""
 
+READ_AND_WRITE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 class FileLock:
     """One opened lock file, tried at once. `held` and `unsupported` are set by `take`, `_handle` by `free`."""
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`, or make it. Raises OSError."""
+    def __init__(self, path: Path, kin: Iterable[Path]) -> None:
+        """Open `path`, or make it for the owner of its `kin`. Raises OSError."""
         self.held = False
         self.unsupported = False
-        self._handle: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._handle: int | None = open_or_make(path, kin)
         try:
-            give_to(self._handle, path.parent)
             self.take()
         except OSError:
             self.free()
@@ -54,8 +56,28 @@ class FileLock:
             os.close(handle)
 
 
-def give_to(handle: int, folder: Path) -> None:
-    """Let a file that root makes (sudo, docker exec) belong to the folder's owner: the proxy must read it."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(handle, owner.st_uid, owner.st_gid)
+def open_or_make(path: Path, kin: Iterable[Path]) -> int:
+    """Open a file, whoever owns it; or make it. Raises OSError.
+
+    One that root makes (sudo, docker exec) is given to the owner of the first of `kin` that stands, else of the
+    folder: the proxy must read it. (On a volume with fsGroup the folder is root's, and its files are the proxy's.)
+    """
+    try:
+        return os.open(path, READ_AND_WRITE)
+    except FileNotFoundError:
+        return _made(path, kin)
+
+
+def _made(path: Path, kin: Iterable[Path]) -> int:
+    try:
+        handle = os.open(path, READ_AND_WRITE | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:  # another process was faster
+        return os.open(path, READ_AND_WRITE)
+    try:
+        if os.geteuid() == 0:
+            owner = next((each for each in kin if each != path and each.exists()), path.parent).stat()
+            os.fchown(handle, owner.st_uid, owner.st_gid)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle

@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 from proxy.credential.file_lock import FileLock
 from proxy.credential.ledger import Ledger
 from proxy.credential.record import Unreadable
-from proxy.credential.slots import Slots, beside, make_folder
+from proxy.credential.slots import Slots, beside, kin, make_folder
 from proxy.credential.store import Lease, Quiet, StoreError
 from proxy.disk import Disk
 from proxy.secrets import Secret
@@ -173,7 +173,7 @@ class FileStore(Quiet):
 
     def _lock(self, kind: str) -> FileLock:
         make_folder(self.path.parent)
-        lock = FileLock(beside(self.path, kind))
+        lock = FileLock(beside(self.path, kind), kin(self.path))
         if lock.unsupported:
             self._say(f"there are no locks on the file system of {self.path}: run one process on it")
         return lock

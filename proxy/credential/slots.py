@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from proxy.credential.file_lock import give_to
+from proxy.credential.file_lock import open_or_make
 from proxy.credential.ledger import Ledger
 from proxy.credential.record import Unreadable, decode, encode
 from proxy.credential.store import StoreError
@@ -134,10 +134,9 @@ class Slots:
 
     @contextmanager
     def _open_second(self) -> Iterator[int]:
-        handle = os.open(self._second, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = open_or_make(self._second, kin(self._path))
         try:
             os.fchmod(handle, 0o600)
-            give_to(handle, self._path.parent)
             yield handle
         finally:
             os.close(handle)
@@ -150,6 +149,11 @@ class Slots:
 def beside(path: Path, kind: str) -> Path:
     """Name a hidden file that belongs to the store at `path`."""
     return path.with_name(f".{path.name}.{kind}")
+
+
+def kin(path: Path) -> tuple[Path, ...]:
+    """Name the files that tell whose the store at `path` is."""
+    return (path, beside(path, "lock"), beside(path, "lease"))
 
 
 def make_folder(folder: Path) -> None:

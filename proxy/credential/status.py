@@ -22,6 +22,11 @@ UNSTORED: Final = (
 MINTS_SHOWN: Final = 3
 """Generations whose makers people are shown."""
 
+LENT: Final = frozenset({Freshness.FRESH.value, Freshness.STALE.value})
+
+WORRYING: Final = PERMANENT | {Cause.NO_ACCESS_TOKEN}
+"""Ends of a refresh that are told though the token is fresh: it was killed, or its client was refused."""
+
 Health = Literal["healthy", "failing", "dead", "unknown"]
 
 
@@ -160,7 +165,8 @@ def _judged(ledger: Ledger, around: Circumstances, advice: Advice) -> tuple[Heal
         return "dead", "dead", advice.no_refresh_token()
     state = "none" if grant is None else _freshness(around)
     doubt = ledger.doubt(grant.refresh_token) if grant is not None else ledger.intent
-    if failed in PERMANENT:
+    # invalid_grant alone is the grant's: what else was refused may be a client that only the last to try had.
+    if failed == "invalid_grant" or (failed in PERMANENT and state not in LENT):
         return "dead", "dead", advice.dead(failed, doubt)
     if doubt is not None and around.now - doubt.at > around.redeem_time:
         return (
@@ -168,7 +174,7 @@ def _judged(ledger: Ledger, around: Circumstances, advice: Advice) -> tuple[Heal
             if around.may_retry
             else ("dead", "dead", advice.stopped(doubt))
         )
-    if state == Freshness.FRESH.value and failed != Cause.NO_ACCESS_TOKEN:  # else the redeem has killed the token
+    if state == Freshness.FRESH.value and failed not in WORRYING:
         return "healthy", state, ""
     if failed is not None:
         return "failing", state, advice.failing(failed)

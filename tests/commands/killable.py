@@ -98,14 +98,14 @@ class Steps:
         return counted
 
     def _opening(self, call: Callable[..., int]) -> Callable[..., int]:
-        def opening(path: Any, *rest: Any, **options: Any) -> int:
+        def opening(path: Any, flags: int, *rest: Any, **options: Any) -> int:
             part = part_of(path)
             if part == "lease":
                 self._order = read_order(self._path)
                 self._seen.clear()
             if part is not None:
-                self._step(f"open {part}")
-            handle = call(path, *rest, **options)
+                self._step(f"{'make' if flags & os.O_EXCL else 'open'} {part}")
+            handle = call(path, flags, *rest, **options)
             self._parts.pop(handle, None)
             if part is not None:
                 self._parts[handle] = part

@@ -62,6 +62,9 @@ async def test_status_of_every_credential_is_told_and_one_that_is_ill_shows_in_t
     assert "default: healthy" in seen.out
     assert "key: dead" in seen.out
     assert "create or mount it" in seen.out
+    (tmp_path / "key").write_text(f"API-Key {'k' * 40}")
+    seen = await machine.run("token", "status", "--credential", "key", env=env)
+    assert (seen.code, "give the key alone" in seen.out) == (1, True)
     (tmp_path / "key").write_text("k" * 40)
     assert (await machine.run("token", "status", "--credential", "key", env=env)).code == 0
     assert (await machine.run("token", "status", "--credential", "third", env=env)).code == 2
@@ -123,6 +126,20 @@ async def test_a_refused_refresh_says_which_command_heals_it(machine: Machine) -
     assert status.code == 1
     assert "default: dead" in status.out
     assert "Run `pandadoc-proxy login`" in status.out
+
+
+async def test_a_refresh_with_another_secret_kills_no_grant(machine: Machine) -> None:
+    """A shell that has the wrong one proves nothing against the proxy beside it, which has the right one."""
+    env = await seeded(machine)
+    await machine.run("token", "refresh", env=env)
+    ended = await machine.run("token", "refresh", env=env | {"PANDADOC_CLIENT_SECRET": "wrong-secret"})
+    assert (ended.code, "invalid_client" in ended.err) == (1, True)
+    status = await machine.run("token", "status", env=env)
+    assert status.code == 1
+    assert "default: failing\n" in status.out
+    assert "(invalid_client)" in status.out
+    assert (await machine.run("token", "refresh", env=env)).code == 0
+    assert (await machine.run("token", "status", env=env)).code == 0
 
 
 async def test_by_hand_a_token_in_doubt_is_tried_though_the_proxy_stops(machine: Machine) -> None:

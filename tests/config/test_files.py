@@ -40,6 +40,15 @@ def test_a_secret_file_is_tried_at_the_start_and_its_flaw_is_a_warning(folder: P
     )
 
 
+def test_an_api_key_that_its_file_holds_with_its_scheme_is_a_warning(folder: Path, loaded: Loaded) -> None:
+    (folder / "key").write_text("API-Key abc\n", encoding="utf-8")
+    [warning] = loaded("credentials:\n  default: {api_key: {file: ./key}}", {}).warnings
+    assert warning == (
+        "config.yaml:2: credentials.default.api_key: file key has a space in it: give the key alone, without"
+        " 'API-Key' before it; until then its credential can't be lent"
+    )
+
+
 def test_every_secret_is_found_with_its_path(loaded: Loaded) -> None:
     text = """\
 credentials:

@@ -178,8 +178,8 @@ def test_an_override_finds_a_name_that_shells_cant_spell(loaded: Loaded) -> None
 
 
 def test_an_override_of_a_secret_needs_no_quotes(loaded: Loaded) -> None:
-    config = loaded("", {P + "CREDENTIALS__DEFAULT__API_KEY": "*a: b#c &d"})
-    assert _only(config).api_key.read().reveal() == "*a: b#c &d"
+    config = loaded(_oauth(""), {P + "CREDENTIALS__DEFAULT__OAUTH2__CLIENT_SECRET": "*a: b#c &d"})
+    assert _only(config).client_secret.read().reveal() == "*a: b#c &d"
 
 
 def test_a_files_credentials_leave_the_environments_aside(loaded: Loaded) -> None:

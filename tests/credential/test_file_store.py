@@ -156,6 +156,31 @@ async def test_files_belong_to_whom_the_folder_belongs(path: Path) -> None:
     }
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("stands", ["*", "grant.json", ".grant.json.lock", ".grant.json.lease"])
+async def test_what_root_makes_belongs_to_whom_the_store_belongs(path: Path, stands: str) -> None:
+    """On a volume with fsGroup the folder is root's, and its files are the proxy's."""
+    os.chown(path.parent, 0, 65532)
+    store = store_at(path)
+    await store.update(to(kept(7)), room=True)
+    await leased_once(store)
+    for file in path.parent.iterdir():
+        if file.match(stands):
+            os.chown(file, 65532, 65532)
+        else:
+            file.unlink()
+    await leased_once(store)
+    await store.update(to(kept(8)), room=True)
+    assert len(names(path.parent)) == 4
+    assert {(file.stat().st_uid, file.stat().st_gid) for file in path.parent.iterdir()} == {(65532, 65532)}
+
+
+async def leased_once(store: FileStore) -> None:
+    lease = await store.lease(60)
+    assert lease is not None
+    lease.release()
+
+
 async def test_the_place_is_asked_for_until_it_has_answered_once(path: Path) -> None:
     """It follows from the client's id, whose secret file may arrive after us."""
     asked: list[str] = []

@@ -66,6 +66,7 @@ STALE = Credential("Bearer x", 7, stale_at=NOW - 1, expires_at=NOW + DAY)
 EXPIRED = Credential("Bearer x", 7, stale_at=NOW - DAY, expires_at=NOW - 1)
 FAILED = replace(LEDGER, last=Attempt(NOW - 60, "server_error"))
 DEAD = replace(LEDGER, last=Attempt(NOW - 60, "invalid_grant"))
+UNKNOWN_CLIENT = replace(LEDGER, last=Attempt(NOW - 60, "invalid_client"))
 IN_DOUBT = replace(LEDGER, intent=Intent(REFRESH.fingerprint(), NOW - 600))
 
 CASES = {
@@ -82,7 +83,16 @@ CASES = {
     "expired, and a refresh has failed": (FAILED, {"lent": EXPIRED}, "failing", "expired", "token refresh --dry-run"),
     "expired, and nobody has tried": (LEDGER, {"lent": EXPIRED}, "failing", "expired", "token refresh"),
     "dead, though its token is good": (DEAD, {}, "dead", "dead", "pandadoc-proxy login --credential acme"),
-    "a client nobody knows": (replace(DEAD, last=Attempt(NOW, "invalid_client")), {}, "dead", "dead", "($SECRET)"),
+    "a client nobody knows": (UNKNOWN_CLIENT, {"lent": EXPIRED}, "dead", "dead", "($SECRET)"),
+    "a client nobody knows, perhaps another's": (UNKNOWN_CLIENT, {}, "failing", "fresh", "token refresh --dry-run"),
+    "the same, and a refresh is due": (UNKNOWN_CLIENT, {"lent": STALE}, "failing", "stale", "(invalid_client)"),
+    "a client nobody knows, with a seed": (
+        Ledger(last=Attempt(NOW, "invalid_client")),
+        {"lent": None, "seed_waits": True},
+        "dead",
+        "dead",
+        "($SECRET)",
+    ),
     "an old doubt": (IN_DOUBT, {}, "failing", "fresh", "began at 2026-09-21 14:03 UTC"),
     "an old doubt that stops": (IN_DOUBT, {"may_retry": False}, "dead", "dead", "unknown_outcome: stop"),
     "a redeem that may be running": (IN_DOUBT, {"redeem_time": 601.0}, "healthy", "fresh", ""),
