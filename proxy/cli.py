@@ -57,7 +57,7 @@ def run(config_path: Path | None) -> None:
     config = _composable(config_path)
     logs.set_up(config.log)
     open_files.make_room(config)
-    _finish(serve(config, _state_home(), lambda: _read(config_path)))
+    _finish(serve(config, _state_home(), lambda earlier: _read(config_path, earlier)))
 
 
 @main.command()
@@ -261,13 +261,13 @@ def _composable(path: Path | None) -> "Config":
         _refuse(bad)
 
 
-def _read(path: Path | None) -> "Config":
+def _read(path: Path | None, earlier: "Config | None" = None) -> "Config":
     """Read the configuration and look at what only shows when the parts are put together. Raises BadConfig."""
     from proxy.compose_credentials import refuse_shared_stores
     from proxy.compose_engine import refuse_unusable_engines
     from proxy.config import load
 
-    config = load(path, environ=os.environ)
+    config = load(path, environ=os.environ, earlier=earlier)
     refuse_unusable_engines(config)
     refuse_shared_stores(config, _state_home())
     return config

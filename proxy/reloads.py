@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 class Reloads:
     """Reloads one proxy. `_seen`, the file's content that was judged last, is changed by `_changed` alone."""
 
-    def __init__(self, proxy: Proxy, load: Callable[[], Config]) -> None:
-        """`load` reads the configuration anew; it raises BadConfig."""
+    def __init__(self, proxy: Proxy, load: Callable[[Config], Config]) -> None:
+        """`load` reads the configuration anew, given the one that is served; it raises BadConfig."""
         self._proxy = proxy
         self._load = load
         self._disk = Disk()
@@ -31,7 +31,8 @@ class Reloads:
     async def until_the_end(self, signals: Signals) -> None:
         """Serve, and reload, until a signal asks for the end."""
         self._seen = await self._content()
-        await self.reload(asked=False)  # it may have changed since it was read
+        if self._seen is not None:
+            await self.reload(asked=False)  # it may have changed since it was read
         while not await signals.end_within(LOOK_EVERY):
             asked = signals.asked_again()
             if await self._changed() or asked:
@@ -44,7 +45,7 @@ class Reloads:
         """Read the configuration and take it, or say why not: what was served is served on then."""
         earlier = self._proxy.config
         try:
-            config = await self._disk.do(self._load)
+            config = await self._disk.do(lambda: self._load(earlier))
             if replace(config, warnings=earlier.warnings) == earlier:  # those are about files, which others look at
                 log.log(logging.INFO if asked else logging.DEBUG, "the configuration is what it was")
                 return
@@ -68,7 +69,7 @@ class Reloads:
         return changed
 
     async def _content(self) -> bytes | None:
-        """Return what the file holds; None where there is no file, or it can't be read now."""
+        """Return what the file holds; None where it can't be read now, or only once, as a pipe."""
         source = self._proxy.config.source
         if source is None:
             return None
@@ -78,5 +79,5 @@ class Reloads:
             return None
 
 
-def _read(path: Path) -> bytes:
-    return path.read_bytes()
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

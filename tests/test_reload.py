@@ -162,7 +162,7 @@ async def test_a_key_that_was_replaced_stays_good_for_its_overlap_through_a_relo
 
 
 async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
-    def load() -> Config:
+    def load(_earlier: Config) -> Config:
         raise RuntimeError("a bug in the loader")
 
     await Reloads(house.proxy, load).reload(asked=True)

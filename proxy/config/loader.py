@@ -27,14 +27,22 @@ DEFAULT_SEARCH = (Path("config.yaml"), Path("/etc/pandadoc-proxy/config.yaml"))
 FILE_VARIABLE = "PANDADOC_PROXY_CONFIG"
 
 
-def load(path: Path | None = None, *, environ: Mapping[str, str], search: Sequence[Path] = DEFAULT_SEARCH) -> Config:
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str],
+    search: Sequence[Path] = DEFAULT_SEARCH,
+    earlier: Config | None = None,
+) -> Config:
     """Read the named file, else the one that PANDADOC_PROXY_CONFIG names, else the first found, else none.
 
+    `earlier` is what is served: its file is read again, and must be there and have keys if it had any, for
+    without it the defaults would allow what it forbids.
     Raises BadConfig with everything that is wrong. Does blocking file I/O.
     """
     try:
-        source, text = _found(path, environ, search)
-        return _config(text, source, environ)
+        source, text = _found((earlier and earlier.source) or path, environ, search)
+        return _config(text, source, environ, keyed=earlier is not None and earlier.keyed)
     except Unreadable as flaw:
         raise BadConfig(Fault(str(flaw.place), "", flaw.message)) from None
 
@@ -59,21 +67,24 @@ def _named(path: Path, place: Place) -> str:
     return text
 
 
-def _config(text: str, source: Path | None, environ: Mapping[str, str]) -> Config:
+def _config(text: str, source: Path | None, environ: Mapping[str, str], *, keyed: bool) -> Config:
     faults = Findings()
-    root = _root(text, source, environ, faults)
+    written = MapNode(environment.PLACE, {}) if source is None else document(text, str(source), faults)
+    if keyed and not written.entries:
+        raise Unreadable(Place(str(source)), "the file has no keys any more: to go back to the defaults, start anew")
+    root = _root(written, environ, faults)
     reader = Reader(environ, source.parent if source else Path(), faults)
     config = completed(reader.section(root, Config, ""), environ, faults)
     _add(faults, (*rules.faults(config), *files.faults(config)), root, unless=faults)
     if faults:
         raise BadConfig(*faults.ordered())
     _add(reader.warnings, (*rules.warnings(config), *files.warnings(config)), root, unless=faults)
-    return replace(config, source=source, warnings=tuple(map(str, reader.warnings.ordered())))
+    warnings = tuple(map(str, reader.warnings.ordered()))
+    return replace(config, source=source, keyed=bool(written.entries), warnings=warnings)
 
 
-def _root(text: str, source: Path | None, environ: Mapping[str, str], faults: Findings) -> MapNode:
+def _root(root: MapNode, environ: Mapping[str, str], faults: Findings) -> MapNode:
     """Lay the environment over the file; one without credentials leaves those to the environment."""
-    root = MapNode(environment.PLACE, {}) if source is None else document(text, str(source), faults)
     if _lacks_credentials(root):
         given = environment.credentials(environ, faults) or MapNode(environment.PLACE, {})
         root = root.with_entry("credentials", given)

@@ -327,6 +327,7 @@ class Config(Section, frozen=True, kw_only=True):
     """The whole tree."""
 
     source: Annotated[Path | None, NotAKey()] = None  # the file it was read from, if there was one
+    keyed: Annotated[bool, NotAKey()] = False  # whether that had any key
     warnings: Annotated[tuple[str, ...], NotAKey()] = ()  # worth a log line at every start
     listeners: tuple[Listener, ...] = (Listener(),)
     admin: Admin | None = Admin()
