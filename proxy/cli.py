@@ -19,7 +19,7 @@ from proxy import __version__
 
 if TYPE_CHECKING:
     from proxy.compose_credentials import CredentialParts
-    from proxy.config import Config, OAuth2Credential
+    from proxy.config import Config, OAuth2Credential, Ports
 
 config_option = click.option(
     "--config",
@@ -107,7 +107,7 @@ def healthcheck(config_path: Path | None) -> None:
     from proxy.healthcheck import Unhealthy, ask
 
     try:
-        ask(_configured(config_path))
+        ask(_ports(config_path))
     except Unhealthy as fault:
         click.echo(f"unhealthy: {fault}", err=True)
         sys.exit(1)
@@ -131,7 +131,7 @@ def wait(config_path: Path | None, timeout: float) -> None:
     from proxy.healthcheck import wait as wait_for
 
     try:
-        wait_for(_configured(config_path), timeout)
+        wait_for(_ports(config_path), timeout)
     except Unhealthy as fault:
         click.echo(f"not ready after {timeout:g} s: {fault}", err=True)
         sys.exit(1)
@@ -243,11 +243,11 @@ def demo(*, once: bool) -> None:
     _finish(tell(once=once, until=_signalled))
 
 
-def _configured(path: Path | None) -> "Config":
-    from proxy.config import BadConfig, load
+def _ports(path: Path | None) -> "Ports":
+    from proxy.config import BadConfig, ports
 
     try:
-        return load(path, environ=os.environ)
+        return ports(path, environ=os.environ)
     except BadConfig as bad:
         _refuse(bad)
 

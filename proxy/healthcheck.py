@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 from typing import Final
 
-from proxy.config import Config, TcpBind, UnixBind
+from proxy.config import Ports, TcpBind, UnixBind
 from proxy.hosts import is_wildcard
 
 TIMEOUT: Final = 3.0
@@ -25,9 +25,9 @@ class Unhealthy(Exception):
     """It does not take requests; says what was asked and what came back."""
 
 
-def ask(config: Config) -> None:
+def ask(ports: Ports) -> None:
     """Ask the first listener that answers us a health path, else the admin port. Raises Unhealthy."""
-    bind, path, tls = _whom(config)
+    bind, path, tls = _whom(ports)
     try:
         with closing(_connection(bind, tls=tls)) as connection:
             connection.request("GET", path, headers={"Host": "localhost"})
@@ -38,24 +38,24 @@ def ask(config: Config) -> None:
         raise Unhealthy(f"{bind} answers {path} with {status}")
 
 
-def wait(config: Config, seconds: float) -> None:
+def wait(ports: Ports, seconds: float) -> None:
     """Ask until it takes requests, for so many seconds at most. Raises Unhealthy with the last answer."""
     end = time.monotonic() + seconds
     while True:
         try:
-            return ask(config)
+            return ask(ports)
         except Unhealthy:
             if time.monotonic() + PAUSE > end:
                 raise
             time.sleep(PAUSE)
 
 
-def _whom(config: Config) -> tuple[TcpBind | UnixBind, str, bool]:
-    for listener in config.listeners:
+def _whom(ports: Ports) -> tuple[TcpBind | UnixBind, str, bool]:
+    for listener in ports.listeners:
         if listener.health is not None and not (listener.tls and listener.tls.client_ca):
             return listener.bind, listener.health, listener.tls is not None
-    if config.admin is not None:
-        return config.admin.bind, "/readyz", False
+    if ports.admin is not None:
+        return ports.admin.bind, "/readyz", False
     raise Unhealthy(
         "there is nothing to ask: every listener has `health: null` or asks for client certificates, and admin is null"
     )

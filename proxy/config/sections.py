@@ -323,14 +323,19 @@ class Log(Section, frozen=True, kw_only=True):
     access: bool = True
 
 
-class Config(Section, frozen=True, kw_only=True):
+class Ports(Section, frozen=True, kw_only=True):
+    """Where the proxy answers."""
+
+    listeners: tuple[Listener, ...] = (Listener(),)
+    admin: Admin | None = Admin()
+
+
+class Config(Ports, frozen=True, kw_only=True):
     """The whole tree."""
 
     source: Annotated[Path | None, NotAKey()] = None  # the file it was read from, if there was one
     keyed: Annotated[bool, NotAKey()] = False  # whether that had any key
     warnings: Annotated[tuple[str, ...], NotAKey()] = ()  # worth a log line at every start
-    listeners: tuple[Listener, ...] = (Listener(),)
-    admin: Admin | None = Admin()
     upstream: Upstream = Upstream()
     credentials: Mapping[str, Credential]
     policy: WholePolicy = WholePolicy()
