@@ -25,11 +25,14 @@ class Unhealthy(Exception):
     """It does not take requests; says what was asked and what came back."""
 
 
-def ask(ports: Ports) -> None:
-    """Ask the first listener that answers us a health path, else the admin port. Raises Unhealthy."""
+def ask(ports: Ports, timeout: float = TIMEOUT) -> None:
+    """Ask the first listener that answers us a health path, else the admin port. Raises Unhealthy.
+
+    `timeout`: seconds, for the connection and for each piece of the answer.
+    """
     bind, path, tls = _whom(ports)
     try:
-        with closing(_connection(bind, tls=tls)) as connection:
+        with closing(_connection(bind, timeout, tls=tls)) as connection:
             connection.request("GET", path, headers={"Host": "localhost"})
             status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as fault:
@@ -43,7 +46,7 @@ def wait(ports: Ports, seconds: float) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
-            return ask(ports)
+            return ask(ports, min(TIMEOUT, max(PAUSE, end - time.monotonic())))
         except Unhealthy:
             if time.monotonic() + PAUSE > end:
                 raise
@@ -61,16 +64,16 @@ def _whom(ports: Ports) -> tuple[TcpBind | UnixBind, str, bool]:
     )
 
 
-def _connection(bind: TcpBind | UnixBind, *, tls: bool) -> http.client.HTTPConnection:
+def _connection(bind: TcpBind | UnixBind, timeout: float, *, tls: bool) -> http.client.HTTPConnection:
     if isinstance(bind, TcpBind):
         ours = "::1" if ":" in bind.host else "127.0.0.1"
         host = ours if is_wildcard(bind.host) else bind.host
         if tls:
-            return http.client.HTTPSConnection(host, bind.port, timeout=TIMEOUT, context=_trusting())
-        return http.client.HTTPConnection(host, bind.port, timeout=TIMEOUT)
-    connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT)
+            return http.client.HTTPSConnection(host, bind.port, timeout=timeout, context=_trusting())
+        return http.client.HTTPConnection(host, bind.port, timeout=timeout)
+    connection = http.client.HTTPConnection("localhost", timeout=timeout)
     connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.sock.settimeout(TIMEOUT)
+    connection.sock.settimeout(timeout)
     connection.sock.connect(str(bind.path))
     return connection
 

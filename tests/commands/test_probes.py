@@ -1,10 +1,14 @@
 """What pods, images and entrypoints ask: probes on the admin port, health on the listener, `healthcheck`."""
 
 import socket
+import time
 
+import pytest
 from aiohttp import ClientSession
 from commands.process import Machine, status_of
 
+from proxy.config import Listener, Ports, TcpBind
+from proxy.healthcheck import TIMEOUT, Unhealthy, wait
 from proxy.simulator import Fault
 
 HEALTH = "PANDADOC_PROXY__LISTENERS__0__HEALTH"
@@ -107,6 +111,16 @@ async def test_wait_ends_when_the_proxy_takes_requests(machine: Machine, unused_
     assert await waiting.ended() == 0
     assert (waiting.out, waiting.err) == ([], [])
     await process.url()
+
+
+def test_who_waits_is_told_in_time_where_somebody_says_nothing() -> None:
+    """As a process does that has stopped, whose kernel takes connections all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = Ports(listeners=(Listener(bind=TcpBind("127.0.0.1", silent.getsockname()[1])),))
+        began = time.monotonic()
+        with pytest.raises(Unhealthy, match="timed out"):
+            wait(ports, 0.3)
+        assert time.monotonic() - began < TIMEOUT
 
 
 async def test_wait_ends_in_time_where_nobody_comes(machine: Machine, unused_tcp_port: int) -> None:
