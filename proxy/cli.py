@@ -195,7 +195,7 @@ def refresh(config_path: Path | None, name: str | None, *, dry_run: bool) -> Non
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", default=8090, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="0 takes a free one.")
 @click.option(
     "--expires-in",
     type=click.IntRange(min=1),
