@@ -82,10 +82,13 @@ def check(config_path: Path | None, request: str | None, client: str | None, *, 
         click.echo(describe(config))
         return
     from proxy.explain import explain
+    from proxy.methods import is_parsed
 
     method, _, target = request.strip().partition(" ")
     if not target or not method.isupper():
         raise click.UsageError("--request takes a method in capitals and a path, as in 'POST /public/v1/documents'")
+    if not is_parsed(method):
+        raise click.UsageError(f"{method} is no method that is taken: it is answered with 400, whoever asks")
     explained = explain(config, method, target.strip(), client)
     click.echo("\n".join(explained.lines))
     sys.exit(0 if explained.passes else 1)

@@ -103,6 +103,7 @@ async def test_check_explains_a_request_and_its_exit_code_tells_scripts(
     ("argv", "said"),
     [
         (("--request", "/public/v1/documents"), "a method in capitals and a path"),
+        (("--request", "FOO /public/v1/documents"), "FOO is no method that is taken: it is answered with 400"),
         (("--client", "app"), "goes with --request"),
         (("--request", "GET /x", "--client", "other"), "names one of: app"),
     ],
