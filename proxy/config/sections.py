@@ -36,7 +36,7 @@ class NotAKey(msgspec.Struct, frozen=True):
 
 def _absolute_path(text: str) -> str:
     if not text.startswith("/"):
-        raise ValueError('must begin with "/"')
+        raise ValueError('must begin with "/", or be null for none')
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise ValueError("must have printable ASCII characters without spaces")
     return text
@@ -87,7 +87,7 @@ def _share(text: str) -> Fraction:
 
 Bind: TypeAlias = Annotated[TcpBind | UnixBind, Reads(addresses.bind)]
 HostName: TypeAlias = Annotated[str, Reads(addresses.allowed_host)]
-UrlPath: TypeAlias = Annotated[str, Reads(_absolute_path)]
+UrlPath: TypeAlias = Annotated[str, Reads(_absolute_path)]  # wherever there is one, there may be none
 ApiUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url)]
 TokenUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url, null_is_default=True)]
 ProxyUrl: TypeAlias = Annotated[URL, Reads(addresses.proxy_url)]
