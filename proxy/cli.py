@@ -19,7 +19,7 @@ from proxy import __version__
 
 if TYPE_CHECKING:
     from proxy.compose_credentials import CredentialParts
-    from proxy.config import Config, OAuth2Credential
+    from proxy.config import Config, OAuth2Credential, Ports
 
 config_option = click.option(
     "--config",
@@ -57,7 +57,7 @@ def run(config_path: Path | None) -> None:
     config = _composable(config_path)
     logs.set_up(config.log)
     open_files.make_room(config)
-    _finish(serve(config, _state_home(), lambda: _read(config_path)))
+    _finish(serve(config, _state_home(), lambda earlier: _read(config_path, earlier)))
 
 
 @main.command()
@@ -82,10 +82,13 @@ def check(config_path: Path | None, request: str | None, client: str | None, *, 
         click.echo(describe(config))
         return
     from proxy.explain import explain
+    from proxy.methods import is_parsed
 
     method, _, target = request.strip().partition(" ")
     if not target or not method.isupper():
         raise click.UsageError("--request takes a method in capitals and a path, as in 'POST /public/v1/documents'")
+    if not is_parsed(method):
+        raise click.UsageError(f"{method} is no method that is taken: it is answered with 400, whoever asks")
     explained = explain(config, method, target.strip(), client)
     click.echo("\n".join(explained.lines))
     sys.exit(0 if explained.passes else 1)
@@ -107,7 +110,7 @@ def healthcheck(config_path: Path | None) -> None:
     from proxy.healthcheck import Unhealthy, ask
 
     try:
-        ask(_configured(config_path))
+        ask(_ports(config_path))
     except Unhealthy as fault:
         click.echo(f"unhealthy: {fault}", err=True)
         sys.exit(1)
@@ -131,7 +134,7 @@ def wait(config_path: Path | None, timeout: float) -> None:
     from proxy.healthcheck import wait as wait_for
 
     try:
-        wait_for(_configured(config_path), timeout)
+        wait_for(_ports(config_path), timeout)
     except Unhealthy as fault:
         click.echo(f"not ready after {timeout:g} s: {fault}", err=True)
         sys.exit(1)
@@ -195,7 +198,7 @@ def refresh(config_path: Path | None, name: str | None, *, dry_run: bool) -> Non
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", default=8090, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="0 takes a free one.")
 @click.option(
     "--expires-in",
     type=click.IntRange(min=1),
@@ -243,11 +246,11 @@ def demo(*, once: bool) -> None:
     _finish(tell(once=once, until=_signalled))
 
 
-def _configured(path: Path | None) -> "Config":
-    from proxy.config import BadConfig, load
+def _ports(path: Path | None) -> "Ports":
+    from proxy.config import BadConfig, ports
 
     try:
-        return load(path, environ=os.environ)
+        return ports(path, environ=os.environ)
     except BadConfig as bad:
         _refuse(bad)
 
@@ -261,13 +264,13 @@ def _composable(path: Path | None) -> "Config":
         _refuse(bad)
 
 
-def _read(path: Path | None) -> "Config":
+def _read(path: Path | None, earlier: "Config | None" = None) -> "Config":
     """Read the configuration and look at what only shows when the parts are put together. Raises BadConfig."""
     from proxy.compose_credentials import refuse_shared_stores
     from proxy.compose_engine import refuse_unusable_engines
     from proxy.config import load
 
-    config = load(path, environ=os.environ)
+    config = load(path, environ=os.environ, earlier=earlier)
     refuse_unusable_engines(config)
     refuse_shared_stores(config, _state_home())
     return config

@@ -14,7 +14,10 @@ from proxy.credential.redis_address import BadAddress, parse
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretUnavailable
 
-NO_REDIS = "redis-py is not installed: install pandadoc-proxy[redis], or use an image of REQUIREMENTS=redis or otel"
+NO_REDIS = (
+    "redis-py is not installed: run pip install '.[redis]' in the checkout,"
+    " or use an image of REQUIREMENTS=redis or otel"
+)
 
 
 def engine(store: SharedStore, owner: Callable[[], Awaitable[str]], reader: SecretReader) -> Engine:

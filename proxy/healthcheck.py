@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 from typing import Final
 
-from proxy.config import Config, TcpBind, UnixBind
+from proxy.config import Ports, TcpBind, UnixBind
 from proxy.hosts import is_wildcard
 
 TIMEOUT: Final = 3.0
@@ -25,11 +25,14 @@ class Unhealthy(Exception):
     """It does not take requests; says what was asked and what came back."""
 
 
-def ask(config: Config) -> None:
-    """Ask the first listener that answers us a health path, else the admin port. Raises Unhealthy."""
-    bind, path, tls = _whom(config)
+def ask(ports: Ports, timeout: float = TIMEOUT) -> None:
+    """Ask the first listener that answers us a health path, else the admin port. Raises Unhealthy.
+
+    `timeout`: seconds, for the connection and for each piece of the answer.
+    """
+    bind, path, tls = _whom(ports)
     try:
-        with closing(_connection(bind, tls=tls)) as connection:
+        with closing(_connection(bind, timeout, tls=tls)) as connection:
             connection.request("GET", path, headers={"Host": "localhost"})
             status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as fault:
@@ -38,39 +41,39 @@ def ask(config: Config) -> None:
         raise Unhealthy(f"{bind} answers {path} with {status}")
 
 
-def wait(config: Config, seconds: float) -> None:
+def wait(ports: Ports, seconds: float) -> None:
     """Ask until it takes requests, for so many seconds at most. Raises Unhealthy with the last answer."""
     end = time.monotonic() + seconds
     while True:
         try:
-            return ask(config)
+            return ask(ports, min(TIMEOUT, max(PAUSE, end - time.monotonic())))
         except Unhealthy:
             if time.monotonic() + PAUSE > end:
                 raise
             time.sleep(PAUSE)
 
 
-def _whom(config: Config) -> tuple[TcpBind | UnixBind, str, bool]:
-    for listener in config.listeners:
+def _whom(ports: Ports) -> tuple[TcpBind | UnixBind, str, bool]:
+    for listener in ports.listeners:
         if listener.health is not None and not (listener.tls and listener.tls.client_ca):
             return listener.bind, listener.health, listener.tls is not None
-    if config.admin is not None:
-        return config.admin.bind, "/readyz", False
+    if ports.admin is not None:
+        return ports.admin.bind, "/readyz", False
     raise Unhealthy(
         "there is nothing to ask: every listener has `health: null` or asks for client certificates, and admin is null"
     )
 
 
-def _connection(bind: TcpBind | UnixBind, *, tls: bool) -> http.client.HTTPConnection:
+def _connection(bind: TcpBind | UnixBind, timeout: float, *, tls: bool) -> http.client.HTTPConnection:
     if isinstance(bind, TcpBind):
         ours = "::1" if ":" in bind.host else "127.0.0.1"
         host = ours if is_wildcard(bind.host) else bind.host
         if tls:
-            return http.client.HTTPSConnection(host, bind.port, timeout=TIMEOUT, context=_trusting())
-        return http.client.HTTPConnection(host, bind.port, timeout=TIMEOUT)
-    connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT)
+            return http.client.HTTPSConnection(host, bind.port, timeout=timeout, context=_trusting())
+        return http.client.HTTPConnection(host, bind.port, timeout=timeout)
+    connection = http.client.HTTPConnection("localhost", timeout=timeout)
     connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.sock.settimeout(TIMEOUT)
+    connection.sock.settimeout(timeout)
     connection.sock.connect(str(bind.path))
     return connection
 

@@ -26,7 +26,7 @@ class Lines(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self.dropped = 0
-        self._stream = stream
+        self.stream = stream
         self._waiting: deque[str] = deque()
         self._there = threading.Event()
         self._closing = False
@@ -62,7 +62,7 @@ class Lines(logging.Handler):
             self._there.clear()  # before they are taken: one that comes now sets it again
             lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
             try:
-                self._stream.write("".join(f"{line}\n" for line in lines))
-                self._stream.flush()
+                self.stream.write("".join(f"{line}\n" for line in lines))
+                self.stream.flush()
             except OSError:  # the stream is gone, and there is no other to say so to
                 self.dropped += len(lines)

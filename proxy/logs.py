@@ -75,18 +75,22 @@ IN_THE_MESSAGE: Final = frozenset({"method", "path", "status"})
 
 
 def set_up(settings: Log, stream: TextIO | None = None) -> Lines:
-    """Send every log line of the process to `stream` (standard error if None) in the configured form."""
+    """Send every log line of the process to `stream` (standard error if None) in the configured form.
+
+    Lines that go there already go on: to let those that wait leave would wait for whoever reads them.
+    """
     stream = sys.stderr if stream is None else stream
     text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
-    handler = Lines(stream)
+    root = logging.getLogger()
+    earlier = [each for each in root.handlers if isinstance(each, Lines)]
+    handler = next((each for each in earlier if each.stream is stream), None) or Lines(stream)
     handler.setFormatter(TextFormatter() if text else JsonFormatter())
     # What no line shows is not looked up for each (see "Optimization" in the logging HOWTO).
     logging._srcfile = None  # noqa: SLF001 - documented there
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    root = logging.getLogger()
-    for earlier in root.handlers:
-        if isinstance(earlier, Lines):
-            earlier.close()
+    for each in earlier:
+        if each is not handler:
+            each.close()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries: their warnings only, for they log what they hold
     logging.getLogger("proxy").setLevel(LEVELS[settings.level])

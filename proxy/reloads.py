@@ -3,38 +3,48 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from msgspec.structs import replace
 
 from proxy import logs, service_manager
-from proxy.app import LOOK_EVERY, Proxy
+from proxy.app import Proxy
 from proxy.config import BadConfig, Config
 from proxy.disk import Disk
 from proxy.signals import Signals
 
 log = logging.getLogger(__name__)
 
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the file. Two must agree, so that a change is taken within twice of it."""
+
 
 class Reloads:
-    """Reloads one proxy. `_seen`, the file's content that was judged last, is changed by `_changed` alone."""
+    """Reloads one proxy.
 
-    def __init__(self, proxy: Proxy, load: Callable[[], Config]) -> None:
-        """`load` reads the configuration anew; it raises BadConfig."""
+    `_seen` is the file's content at the last look, `_judged` the last that was read as a configuration; `_due` alone
+    changes them once they are known.
+    """
+
+    def __init__(self, proxy: Proxy, load: Callable[[Config], Config]) -> None:
+        """`load` reads the configuration anew, given the one that is served; it raises BadConfig."""
         self._proxy = proxy
         self._load = load
         self._disk = Disk()
         self._seen: bytes | None = None
+        self._judged: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<Reloads of {self._proxy}>"
 
     async def until_the_end(self, signals: Signals) -> None:
         """Serve, and reload, until a signal asks for the end."""
-        self._seen = await self._content()
-        await self.reload(asked=False)  # it may have changed since it was read
+        self._seen = self._judged = await self._content()
+        if self._judged is not None:
+            await self.reload(asked=False)  # it may have changed since it was read
         while not await signals.end_within(LOOK_EVERY):
             asked = signals.asked_again()
-            if await self._changed() or asked:
+            if await self._due(asked=asked):
                 service_manager.tell(service_manager.reloading())
                 await self.reload(asked=asked)
                 service_manager.tell(service_manager.READY)
@@ -44,7 +54,7 @@ class Reloads:
         """Read the configuration and take it, or say why not: what was served is served on then."""
         earlier = self._proxy.config
         try:
-            config = await self._disk.do(self._load)
+            config = await self._disk.do(lambda: self._load(earlier))
             if replace(config, warnings=earlier.warnings) == earlier:  # those are about files, which others look at
                 log.log(logging.INFO if asked else logging.DEBUG, "the configuration is what it was")
                 return
@@ -60,15 +70,19 @@ class Reloads:
             if config.log != earlier.log:
                 logs.set_up(config.log)
 
-    async def _changed(self) -> bool:
-        """Tell whether the file has changed since the last time, in its content: Kubernetes swaps links."""
-        content = await self._content()
-        changed = content is not None and content != self._seen
-        self._seen = content if content is not None else self._seen
-        return changed
+    async def _due(self, *, asked: bool) -> bool:
+        """Tell whether to read the configuration: somebody asks, or the file has changed and is not being written.
+
+        It is its content that changes: Kubernetes swaps links.
+        """
+        before, self._seen = self._seen, await self._content()
+        changed = (asked or self._seen == before) and self._seen not in (None, self._judged)
+        if changed:
+            self._judged = self._seen
+        return changed or asked
 
     async def _content(self) -> bytes | None:
-        """Return what the file holds; None where there is no file, or it can't be read now."""
+        """Return what the file holds; None where it can't be read now, or only once, as a pipe."""
         source = self._proxy.config.source
         if source is None:
             return None
@@ -78,5 +92,5 @@ class Reloads:
             return None
 
 
-def _read(path: Path) -> bytes:
-    return path.read_bytes()
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

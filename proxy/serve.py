@@ -11,10 +11,10 @@ from proxy.reloads import Reloads
 from proxy.signals import Signals
 
 
-async def serve(config: Config, state_home: Path, load: Callable[[], Config]) -> int:
+async def serve(config: Config, state_home: Path, load: Callable[[Config], Config]) -> int:
     """Run a proxy until it is told to end; return the exit code. Raises OSError if an address can't be had.
 
-    `load` reads the configuration anew; it raises BadConfig.
+    `load` reads the configuration anew, given the one that is served; it raises BadConfig.
     """
     signals = Signals()
     signals.reload_on_hangup()

@@ -20,8 +20,9 @@ RATIOS: Final = frozenset({"traceidratio", "parentbased_traceidratio"})
 SAMPLERS: Final = RATIOS | {"always_on", "always_off", "parentbased_always_on", "parentbased_always_off"}
 
 NOT_INSTALLED: Final = (
-    "no traces: the environment asks for them, and OpenTelemetry is not installed (%s). Install pandadoc-proxy[otel],"
-    " or build the image with --build-arg REQUIREMENTS=otel; OTEL_SDK_DISABLED=true asks for none"
+    "no traces: the environment asks for them, and OpenTelemetry is not installed (%s)."
+    " Run pip install '.[otel]' in the checkout, or build the image with --build-arg REQUIREMENTS=otel;"
+    " OTEL_SDK_DISABLED=true asks for none"
 )
 
 

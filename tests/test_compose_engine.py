@@ -33,7 +33,7 @@ def test_a_store_whose_client_is_not_installed_is_told_with_what_to_install(
         "credentials.c1.oauth2.store.redis",
         "credentials.c2.oauth2.store.redis",
     ]
-    assert "pandadoc-proxy[redis]" in bad.value.faults[0].message
+    assert "pip install '.[redis]'" in bad.value.faults[0].message
     refuse_unusable_engines(configured(tmp_path, own))
 
 

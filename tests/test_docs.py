@@ -49,6 +49,12 @@ def test_the_readme_leads_to_every_page() -> None:
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name})" not in readme] == []
 
 
+def test_nothing_is_installed_by_a_name_that_is_on_no_index() -> None:
+    """Somebody else may take it one day."""
+    text = "\n".join((said(), *(page.read_text(encoding="utf-8") for page in PAGES)))
+    assert re.findall(r"pip install \S*pandadoc-proxy|pandadoc-proxy\[", text) == []
+
+
 LIFE: Final = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("## Life in a pod")[2]
 FAULTS: Final = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
 SHOWING: Final = LIFE.partition("\n## ")[0] + FAULTS

@@ -3,12 +3,15 @@
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
+from test_log_lines import Held
 
+from proxy import log_lines
 from proxy.config import Log
-from proxy.logs import redact, set_up
+from proxy.logs import dropped, redact, set_up
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +57,30 @@ def test_the_format_can_be_chosen() -> None:
 def test_access_lines_can_be_switched_off() -> None:
     assert not said(Log(access=False), io.StringIO(), LINE)
     assert said(Log(access=True), io.StringIO(), LINE)
+
+
+def test_other_settings_wait_for_no_line_and_forget_none_that_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload comes while requests are served, and the log's reader may be stuck."""
+    monkeypatch.setattr(log_lines, "MOST_WAITING", 1)
+    stream = Held()
+    set_up(Log(), stream)
+    log = logging.getLogger("proxy")
+    log.info("with the stream")
+    stream.asked.wait(5)
+    for text in ("waiting", "dropped"):
+        log.info(text)
+    began = time.monotonic()
+    handler = set_up(Log(level="warning", format="text"), stream)
+    assert time.monotonic() - began < log_lines.PATIENCE / 2
+    assert dropped() == 1
+    monkeypatch.undo()
+    log.info("not shown")
+    log.warning("in the new form")
+    stream.let_go.set()
+    handler.close()
+    first, second, third = stream.getvalue().splitlines()
+    assert [json.loads(line)["message"] for line in (first, second)] == ["with the stream", "waiting"]
+    assert third.endswith("warning  in the new form")
 
 
 def test_levels_apply_to_us_and_libraries_only_warn() -> None:

@@ -3,10 +3,13 @@
 import asyncio
 import copy
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from commands.process import until_closed
 from conftest import HouseMaker
 from kubernetes_api import SECRET, KubernetesApi
@@ -14,8 +17,9 @@ from rig import House, until
 from tls import CertificateFolder, trusting
 from wire import OK, answering, caller, on_cue, upstream
 
-from proxy.config import Config
+from proxy.config import Config, load
 from proxy.reloads import Reloads
+from proxy.signals import Signals
 
 GET = b"GET /public/v1/members/current HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -162,12 +166,46 @@ async def test_a_key_that_was_replaced_stays_good_for_its_overlap_through_a_relo
 
 
 async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
-    def load() -> Config:
+    def load(_earlier: Config) -> Config:
         raise RuntimeError("a bug in the loader")
 
     await Reloads(house.proxy, load).reload(asked=True)
     assert house.ear.heard("the new configuration is not taken")
     assert (await house.get()).status == 200
+
+
+class Looks(Signals):
+    """What happens before each look at the file; `_steps` is used up by `end_within`, and then the end comes."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self._steps = list(steps)
+
+    async def end_within(self, _seconds: float) -> bool:
+        if self._steps:
+            self._steps.pop(0)()
+            return False
+        return True
+
+    def asked_again(self) -> bool:
+        return False
+
+
+async def test_a_file_that_is_being_written_is_taken_when_it_is_whole(house: House) -> None:
+    """Half of it may well be a configuration too, with a part of the policy or with none."""
+    path = house.folder / "config.yaml"
+    before, half = path.read_text(), yaml.safe_dump({**house.settings, "upstream": {"url": "http://127.0.0.1:1"}})
+    whole = half + "policy: {profiles: [read-only]}\n"
+    taken: list[Config] = []
+
+    def write(text: str) -> None:
+        path.write_text(text)
+        taken.append(house.proxy.config)
+
+    looks = Looks(*(partial(write, text) for text in (half, before, half, whole, whole, whole)))
+    await Reloads(house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier)).until_the_end(looks)
+    assert [config.upstream.url.port == 1 for config in taken] == [False] * 5 + [True]
+    assert house.proxy.config.policy.profiles == ("read-only",)
+    assert sum("the configuration is reloaded" in line for line in house.ear.lines) == 1
 
 
 async def test_another_way_to_the_store_is_taken_by_the_grant_that_lends(

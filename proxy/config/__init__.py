@@ -19,7 +19,7 @@ from __future__ import annotations
 from proxy.config.addresses import TcpBind, UnixBind
 from proxy.config.describe import describe
 from proxy.config.faults import BadConfig, Fault
-from proxy.config.loader import DEFAULT_SEARCH, load
+from proxy.config.loader import DEFAULT_SEARCH, load, ports
 from proxy.config.sections import (
     MEMBER,
     Admin,
@@ -35,6 +35,7 @@ from proxy.config.sections import (
     MemoryStore,
     OAuth2Credential,
     Policy,
+    Ports,
     RateBudget,
     Redis,
     RedisStore,
@@ -64,6 +65,7 @@ __all__ = [
     "MemoryStore",
     "OAuth2Credential",
     "Policy",
+    "Ports",
     "RateBudget",
     "Redis",
     "RedisStore",
@@ -77,4 +79,5 @@ __all__ = [
     "WholePolicy",
     "describe",
     "load",
+    "ports",
 ]

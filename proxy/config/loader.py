@@ -6,7 +6,7 @@ Never here: what a key means, and what makes a value wrong.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -14,9 +14,9 @@ from proxy.config import environment, files, rules
 from proxy.config.completion import completed
 from proxy.config.document import Unreadable, document
 from proxy.config.faults import BadConfig, Fault, Findings
-from proxy.config.nodes import MapNode, Place, is_nothing, locate
+from proxy.config.nodes import ListNode, MapNode, Node, Place, is_nothing, locate
 from proxy.config.reader import Reader
-from proxy.config.sections import Config
+from proxy.config.sections import Config, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,17 +26,57 @@ if TYPE_CHECKING:
 DEFAULT_SEARCH = (Path("config.yaml"), Path("/etc/pandadoc-proxy/config.yaml"))
 FILE_VARIABLE = "PANDADOC_PROXY_CONFIG"
 
+_ASKED: Final[Mapping[str, Any]] = {"listeners": {"bind": {}, "health": {}, "tls": {}}, "admin": {"bind": {}}}
+"""The keys by which a running proxy is found, and what is below them."""
 
-def load(path: Path | None = None, *, environ: Mapping[str, str], search: Sequence[Path] = DEFAULT_SEARCH) -> Config:
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str],
+    search: Sequence[Path] = DEFAULT_SEARCH,
+    earlier: Config | None = None,
+) -> Config:
     """Read the named file, else the one that PANDADOC_PROXY_CONFIG names, else the first found, else none.
 
+    `earlier` is what is served: its file is read again, and must be there and have keys if it had any, for
+    without it the defaults would allow what it forbids.
     Raises BadConfig with everything that is wrong. Does blocking file I/O.
     """
     try:
-        source, text = _found(path, environ, search)
-        return _config(text, source, environ)
+        source, text = _found((earlier and earlier.source) or path, environ, search)
+        return _config(text, source, environ, keyed=earlier is not None and earlier.keyed)
     except Unreadable as flaw:
         raise BadConfig(Fault(str(flaw.place), "", flaw.message)) from None
+
+
+def ports(path: Path | None = None, *, environ: Mapping[str, str], search: Sequence[Path] = DEFAULT_SEARCH) -> Ports:
+    """Read what somebody needs who asks a running proxy how it is, and judge no more.
+
+    It may serve on while the file has faults elsewhere, and who asks need not have its secrets.
+    Raises BadConfig. Does blocking file I/O.
+    """
+    unminded = Findings()
+    try:
+        source, text = _found(path, environ, search)
+        root = environment.overlay(_written(text, source, unminded), environ, unminded)
+    except Unreadable as flaw:
+        raise BadConfig(Fault(str(flaw.place), "", flaw.message)) from None
+    reader = Reader(environ, source.parent if source else Path(), Findings())
+    found: Ports = reader.section(_only(_ASKED, root), Ports, "")
+    if reader.faults:
+        raise BadConfig(*reader.faults.ordered())
+    return found
+
+
+def _only(keys: Mapping[str, Any], node: Node) -> Node:
+    """Leave out of a tree what is not among the keys; an empty mapping of them stands for all that is below."""
+    if isinstance(node, MapNode) and keys:
+        kept = {key: _only(keys[key], below) for key, below in node.entries.items() if key in keys}
+        return MapNode(node.place, kept)
+    if isinstance(node, ListNode):
+        return ListNode(node.place, tuple(_only(keys, item) for item in node.items))
+    return node
 
 
 def _found(path: Path | None, environ: Mapping[str, str], search: Sequence[Path]) -> tuple[Path | None, str]:
@@ -59,21 +99,28 @@ def _named(path: Path, place: Place) -> str:
     return text
 
 
-def _config(text: str, source: Path | None, environ: Mapping[str, str]) -> Config:
+def _config(text: str, source: Path | None, environ: Mapping[str, str], *, keyed: bool) -> Config:
     faults = Findings()
-    root = _root(text, source, environ, faults)
+    written = _written(text, source, faults)
+    if keyed and not written.entries:
+        raise Unreadable(Place(str(source)), "the file has no keys any more: to go back to the defaults, start anew")
+    root = _root(written, environ, faults)
     reader = Reader(environ, source.parent if source else Path(), faults)
     config = completed(reader.section(root, Config, ""), environ, faults)
     _add(faults, (*rules.faults(config), *files.faults(config)), root, unless=faults)
     if faults:
         raise BadConfig(*faults.ordered())
     _add(reader.warnings, (*rules.warnings(config), *files.warnings(config)), root, unless=faults)
-    return replace(config, source=source, warnings=tuple(map(str, reader.warnings.ordered())))
+    warnings = tuple(map(str, reader.warnings.ordered()))
+    return replace(config, source=source, keyed=bool(written.entries), warnings=warnings)
 
 
-def _root(text: str, source: Path | None, environ: Mapping[str, str], faults: Findings) -> MapNode:
+def _written(text: str, source: Path | None, faults: Findings) -> MapNode:
+    return MapNode(environment.PLACE, {}) if source is None else document(text, str(source), faults)
+
+
+def _root(root: MapNode, environ: Mapping[str, str], faults: Findings) -> MapNode:
     """Lay the environment over the file; one without credentials leaves those to the environment."""
-    root = MapNode(environment.PLACE, {}) if source is None else document(text, str(source), faults)
     if _lacks_credentials(root):
         given = environment.credentials(environ, faults) or MapNode(environment.PLACE, {})
         root = root.with_entry("credentials", given)

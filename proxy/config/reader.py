@@ -65,9 +65,9 @@ class Reader:
             Rule: self._rule,
         }
 
-    def section(self, node: Node, cls: type[msgspec.Struct], path: str) -> Any:
+    def section(self, node: Node, cls: type[msgspec.Struct], path: str, wanted: str = "keys,") -> Any:
         """Read a mapping as a struct; FAULTY only if a key without a default is missing or faulty."""
-        entries = self._entries(node, path)
+        entries = self._entries(node, path, wanted)
         keys = _keys_of(cls)
         self._refuse_unknown(entries, keys, path)
         values = {
@@ -98,8 +98,14 @@ class Reader:
         if origin is Mapping:
             return self._named(node, args[1], path)
         if origin in (Union, UnionType):  # X | None: the other unions are in the table
-            return None if is_nothing(node) else self.read(node, args[0], path)
+            return None if is_nothing(node) else self._some(node, args[0], path)
         return self._many(node, origin, args[0], path)
+
+    def _some(self, node: Node, kind: Any, path: str) -> Any:
+        """Read what may be null, and say so where a section is switched off by another word."""
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return self.section(node, kind, path, "keys, or null for none;")
+        return self.read(node, kind, path)
 
     def _leaf(self, node: Node, path: str, read: Callable[[Node], Any]) -> Any:
         try:
@@ -111,12 +117,12 @@ class Reader:
     def _file(self, node: Node) -> Path:
         return self._folder / scalars.path(node)
 
-    def _entries(self, node: Node, path: str) -> dict[str, Node]:
+    def _entries(self, node: Node, path: str, wanted: str = "keys,") -> dict[str, Node]:
         node = spelled_out(node, path)
         if isinstance(node, MapNode):
             return node.entries
         if not is_nothing(node):
-            self.faults.add(node.place, path, f"expected keys, found {node.found}")
+            self.faults.add(node.place, path, f"expected {wanted} found {node.found}")
         return {}
 
     def _refuse_unknown(self, entries: Mapping[str, Node], known: Collection[str], path: str) -> None:

@@ -36,7 +36,7 @@ class NotAKey(msgspec.Struct, frozen=True):
 
 def _absolute_path(text: str) -> str:
     if not text.startswith("/"):
-        raise ValueError('must begin with "/"')
+        raise ValueError('must begin with "/", or be null for none')
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise ValueError("must have printable ASCII characters without spaces")
     return text
@@ -87,7 +87,7 @@ def _share(text: str) -> Fraction:
 
 Bind: TypeAlias = Annotated[TcpBind | UnixBind, Reads(addresses.bind)]
 HostName: TypeAlias = Annotated[str, Reads(addresses.allowed_host)]
-UrlPath: TypeAlias = Annotated[str, Reads(_absolute_path)]
+UrlPath: TypeAlias = Annotated[str, Reads(_absolute_path)]  # wherever there is one, there may be none
 ApiUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url)]
 TokenUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url, null_is_default=True)]
 ProxyUrl: TypeAlias = Annotated[URL, Reads(addresses.proxy_url)]
@@ -323,13 +323,19 @@ class Log(Section, frozen=True, kw_only=True):
     access: bool = True
 
 
-class Config(Section, frozen=True, kw_only=True):
+class Ports(Section, frozen=True, kw_only=True):
+    """Where the proxy answers."""
+
+    listeners: tuple[Listener, ...] = (Listener(),)
+    admin: Admin | None = Admin()
+
+
+class Config(Ports, frozen=True, kw_only=True):
     """The whole tree."""
 
     source: Annotated[Path | None, NotAKey()] = None  # the file it was read from, if there was one
+    keyed: Annotated[bool, NotAKey()] = False  # whether that had any key
     warnings: Annotated[tuple[str, ...], NotAKey()] = ()  # worth a log line at every start
-    listeners: tuple[Listener, ...] = (Listener(),)
-    admin: Admin | None = Admin()
     upstream: Upstream = Upstream()
     credentials: Mapping[str, Credential]
     policy: WholePolicy = WholePolicy()

@@ -64,7 +64,16 @@ async def test_help_names_every_command_and_is_there_for_each(machine: Machine) 
         assert command in ended.out
 
 
-@pytest.mark.parametrize("argv", [("--colour",), ("run", "--port", "1"), ("walk",)])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--colour",),
+        ("run", "--port", "1"),
+        ("walk",),
+        ("simulator", "--port", "65536"),
+        ("simulator", "--port", "-1"),
+    ],
+)
 async def test_usage_that_is_none_is_exit_2(machine: Machine, argv: tuple[str, ...]) -> None:
     """Whatever the environment: an entrypoint with a typo must not look like a proxy that failed."""
     ended = await machine.run(*argv, env=machine.with_api_key())
@@ -94,6 +103,7 @@ async def test_check_explains_a_request_and_its_exit_code_tells_scripts(
     ("argv", "said"),
     [
         (("--request", "/public/v1/documents"), "a method in capitals and a path"),
+        (("--request", "FOO /public/v1/documents"), "FOO is no method that is taken: it is answered with 400"),
         (("--client", "app"), "goes with --request"),
         (("--request", "GET /x", "--client", "other"), "names one of: app"),
     ],

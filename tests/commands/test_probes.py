@@ -1,10 +1,14 @@
 """What pods, images and entrypoints ask: probes on the admin port, health on the listener, `healthcheck`."""
 
 import socket
+import time
 
+import pytest
 from aiohttp import ClientSession
 from commands.process import Machine, status_of
 
+from proxy.config import Listener, Ports, TcpBind
+from proxy.healthcheck import TIMEOUT, Unhealthy, wait
 from proxy.simulator import Fault
 
 HEALTH = "PANDADOC_PROXY__LISTENERS__0__HEALTH"
@@ -64,9 +68,39 @@ async def test_healthcheck_is_1_where_nobody_listens(machine: Machine) -> None:
     assert line.startswith("unhealthy: ")
 
 
-async def test_healthcheck_with_a_bad_configuration_is_2(machine: Machine) -> None:
+async def test_a_bad_edit_leaves_a_proxy_that_serves_on_healthy(machine: Machine) -> None:
+    """Whatever restarts an unhealthy container would end one that serves, and start one that can't."""
+    config, env = machine.home / "config.yaml", machine.with_api_key()
+    config.write_text("{}")
+    process = await machine.start("run", "--config", str(config), env=env)
+    env |= {BIND: address(await process.url()), ADMIN_BIND: address(await process.admin_url())}
+    config.write_text(
+        "log: {levle: info}\nlimits: 7\nlimits: {}\nlisteners: [{cookies: eat}]\nadmin: {quit: perhaps}\n"
+    )
+    await process.said("not taken", "log.levle: unknown key")
+    ended = await machine.run("healthcheck", "--config", str(config), env=env)
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+async def test_an_app_without_a_credential_may_ask_and_wait(machine: Machine) -> None:
+    """Its entrypoint has the configuration, and none of the secrets that it names."""
+    config, env = machine.home / "config.yaml", machine.serving()
+    config.write_text(
+        "credentials: {default: {api_key: {env: PANDADOC_API_KEY}}}\nupstream: {ca_file: /not/here.pem}\n"
+    )
+    process = await machine.start(env=machine.with_api_key())
+    env |= {BIND: address(await process.url()), ADMIN_BIND: address(await process.admin_url())}
+    for command in ("healthcheck", "wait"):
+        assert (await machine.run(command, env=env)).code == 0
+        assert (await machine.run(command, "--config", str(config), env=env)).code == 0
+
+
+async def test_healthcheck_is_2_where_the_configuration_does_not_tell_whom_to_ask(machine: Machine) -> None:
     """It is the configuration that must be mended, not the process."""
-    assert (await machine.run("healthcheck", env={})).code == 2
+    ended = await machine.run("healthcheck", env={BIND: "127.0.0.1:http"})
+    assert ended.code == 2
+    assert ended.err.startswith(f"{BIND}: listeners.0.bind: ")
+    assert (await machine.run("wait", "--config", "/not/here.yaml")).code == 2
 
 
 async def test_wait_ends_when_the_proxy_takes_requests(machine: Machine, unused_tcp_port: int) -> None:
@@ -77,6 +111,16 @@ async def test_wait_ends_when_the_proxy_takes_requests(machine: Machine, unused_
     assert await waiting.ended() == 0
     assert (waiting.out, waiting.err) == ([], [])
     await process.url()
+
+
+def test_who_waits_is_told_in_time_where_somebody_says_nothing() -> None:
+    """As a process does that has stopped, whose kernel takes connections all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = Ports(listeners=(Listener(bind=TcpBind("127.0.0.1", silent.getsockname()[1])),))
+        began = time.monotonic()
+        with pytest.raises(Unhealthy, match="timed out"):
+            wait(ports, 0.3)
+        assert time.monotonic() - began < TIMEOUT
 
 
 async def test_wait_ends_in_time_where_nobody_comes(machine: Machine, unused_tcp_port: int) -> None:

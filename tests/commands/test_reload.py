@@ -1,6 +1,7 @@
 """SIGHUP and a changed file: a running process takes a new configuration, or tells why it does not."""
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,62 @@ async def test_a_bad_configuration_is_told_with_every_fault_and_the_old_one_serv
     write(config, policy=DENYING)
     await process.said("the configuration is reloaded")
     assert await status_of(app, url + MEMBER) == 403
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_file_that_is_gone_takes_no_policy_with_it(
+    machine: Machine, app: ClientSession, *, named: bool
+) -> None:
+    """Nothing but the defaults would be left, which allow more; and when it is back, it is what is looked at."""
+    config = machine.folder / "config.yaml"
+    write(config, policy=DENYING)
+    env = machine.with_api_key()
+    process = await (machine.start("run", "--config", str(config), env=env) if named else machine.start(env=env))
+    url = await process.url()
+    config.unlink()
+    process.signal(signal.SIGHUP)
+    await process.said("not taken", "there is no file", "config.yaml")
+    assert await status_of(app, url + MEMBER) == 403
+    write(config, log={"level": "info"})
+    await process.said("the configuration is reloaded")
+    assert await status_of(app, url + MEMBER) == 200
+
+
+async def test_a_file_that_has_become_empty_takes_no_policy_with_it(
+    machine: Machine, app: ClientSession, config: Path
+) -> None:
+    """As a copy leaves it on a disk that is full. It is told, though nothing else would be wrong with it."""
+    write(config, policy=DENYING)
+    process = await started(machine, config)
+    url = await process.url()
+    config.write_text("# nothing but this\n")
+    await process.said("not taken", "config.yaml: the file has no keys any more")
+    assert await status_of(app, url + MEMBER) == 403
+
+
+async def test_a_file_that_never_had_a_key_may_go_on_without(machine: Machine, config: Path) -> None:
+    config.write_text("")
+    process = await started(machine, config)
+    await process.url()
+    process.signal(signal.SIGHUP)
+    await process.said("the configuration is what it was")
+
+
+async def test_a_pipe_is_read_once(machine: Machine, app: ClientSession) -> None:
+    """`--config <(…)` of a shell: a second reading would find nothing."""
+    read, write = os.pipe()
+    os.write(write, yaml.safe_dump({"policy": DENYING}).encode())
+    os.close(write)
+    process = await machine.start("run", "--config", "/dev/stdin", env=machine.with_api_key(), stdin=read)
+    os.close(read)
+    url = await process.url()
+    assert await status_of(app, url + MEMBER) == 403
+    process.signal(signal.SIGHUP)
+    await process.said("not taken", "/dev/stdin: the file has no keys any more")
+    assert await status_of(app, url + MEMBER) == 403
+    process.signal(signal.SIGTERM)
+    assert await process.ended() == 0
+    assert sum("not taken" in line for line in process.err) == 1
 
 
 async def test_sighup_without_a_change_changes_nothing(machine: Machine, app: ClientSession, config: Path) -> None:

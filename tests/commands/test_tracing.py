@@ -427,7 +427,7 @@ async def test_without_the_extra_one_line_says_what_to_install(
     assert await status_of(app, await process.url() + MEMBER) == 200
     await ended(process)
     (line,) = [record["message"] for record in process.records if "traces" in record["message"]]
-    assert "pandadoc-proxy[otel]" in line
+    assert "pip install '.[otel]'" in line
     assert "--build-arg REQUIREMENTS=otel" in line
     assert collector.bodies == []
 

@@ -1,0 +1,21 @@
+"""What `check` says of a method is what a listener does with it."""
+
+from conftest import HouseMaker
+from wire import caller
+
+from proxy.methods import is_parsed
+
+METHODS = ("GET", "QUERY", "M-SEARCH", "TRACE", "CONNECT", "FOO", "get", "GETX", "DESCRIBE", "PRI", "G,T", "Ü")
+
+
+async def test_a_method_that_is_not_parsed_is_a_400_to_everybody(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    answered = set()
+    for method in METHODS:
+        async with caller(house.port) as line:
+            await line.send(f"{method} /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            if (await line.answer(bodiless=True)).start == b"HTTP/1.1 400 Bad Request":
+                answered.add(method)
+    assert answered == {method for method in METHODS if not is_parsed(method)}
+    assert is_parsed("GET")
+    assert not is_parsed("FOO")
