@@ -412,6 +412,35 @@ async def test_an_early_answer_reaches_a_caller_in_the_middle_of_its_upload(
             up.cue.clear()
 
 
+@pytest.mark.parametrize("status", [401, 413])
+async def test_an_early_answer_that_closes_reaches_a_caller_that_sends_flat_out(
+    oauth_house: HouseMaker, status: int
+) -> None:
+    """The upstream reads on, as nginx does; a 401 is known by then, and the token is renewed behind it."""
+
+    async def script(stage: Stage) -> None:
+        await stage.head()
+        await stage.reader.readexactly(300_000)
+        await stage.say(b"HTTP/1.1 %d Early\r\nConnection: close\r\nContent-Length: 5\r\n\r\npanda" % status)
+        while await stage.reader.read(65536):
+            pass
+
+    house = await oauth_house({"replay": {"max_body": "1KiB"}}, seed_life=3600, probe=None)
+    async with upstream(script) as up:
+        await house.forward_to(up.url)
+        assert not house.redeemed()
+        for _ in range(4 * TIMES):
+            async with asyncio.timeout(BOUND), caller(house.port) as line:
+                sending = asyncio.create_task(pour(line, 20 * MIB))
+                seen = await line.answer()
+                assert (seen.start, seen.body) == (b"HTTP/1.1 %d Early" % status, b"panda")
+                assert seen.values(b"connection") == [b"close"]
+                sending.cancel()
+                await asyncio.wait({sending})
+        await house.settle()
+    assert bool(house.redeemed()) == (status == 401)
+
+
 async def pour(line: Caller, size: int) -> None:
     """Send an upload until it is whole or nobody takes it."""
     with suppress(ConnectionError):
