@@ -75,6 +75,11 @@ class Open:
         if self.certificate is not None and await self.certificate.look():
             self.binding.server.retire()
 
+    def admits_whom(self, former: "Open") -> bool:
+        """Tell whether it lets in whom a former one did: by no TLS, or in the eyes of the same authorities."""
+        mine, other = self.certificate, former.certificate
+        return mine is None or (other is not None and mine.authorities == other.authorities)
+
 
 class Proxy:
     """The running proxy.
@@ -252,11 +257,14 @@ class Proxy:
         gone = [each.binding for name, each in self._open.items() if name not in opened]
         gone += [self._admin] if self._admin is not None and self._admin is not admin else []
         snapshot.commit()
+        former = self._open
         self._open, self._admin, self._snapshot, self._coming = opened, admin, snapshot, None
-        for each in opened.values():
+        for name, each in opened.items():
             each.binding.server.reconfigure(
                 _limits(config), None if each.certificate is None else each.certificate.context
             )
+            if name in former and not each.admits_whom(former[name]):
+                each.binding.server.retire()
         if earlier is not None:
             self._retired.append(earlier)
             self._tasks.start(self._retire(earlier, gone), "retire the configuration before")
