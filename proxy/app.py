@@ -6,14 +6,14 @@ Never here: what the parts are made of (compose).
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from proxy import __version__, pulse
+from proxy import __version__, outbound, pulse
 from proxy.admin import Admin
 from proxy.binding import CUT_OFF, Binding
 from proxy.certificates import ServerCertificate
@@ -24,7 +24,6 @@ from proxy.condition import condition
 from proxy.config import Config, Listener, TcpBind, UnixBind
 from proxy.config.sockets import PRIVATE, Owner
 from proxy.credential.oauth2 import RefreshingCredential
-from proxy.credential.source import CredentialSource
 from proxy.disk import Disk
 from proxy.errors import NAME
 from proxy.forward.connection import ConnectionLimits
@@ -32,8 +31,9 @@ from proxy.forward.exchange import Exchange
 from proxy.forward.handler import Handler, Lane
 from proxy.forward.server import Server
 from proxy.gauges import Gauges
-from proxy.keyring import Keyring
 from proxy.metrics import Metrics
+from proxy.notice import Notice
+from proxy.outbound import Trust
 from proxy.page.document import html
 from proxy.page.recent import Recent
 from proxy.page.view import view
@@ -86,7 +86,7 @@ class Proxy:
 
     What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; `_snapshot`, `_open` and `_admin` by
     `_take`, and `_coming`, what it is about to set; `_retired`, snapshots whose last requests are not over, by
-    `_take` and `_retire`.
+    `_take` and `_retire`. `_taking` is held while one configuration takes another's place.
     """
 
     def __init__(
@@ -118,7 +118,9 @@ class Proxy:
         self._retired: list[Snapshot] = []
         self._open: dict[str, Open] = {}  # by address, in the configuration's order
         self._admin: Binding | None = None
-        self._disk = Disk()  # for certificates
+        self._disk = Disk()  # for certificates and authorities
+        self._notice = Notice(log)  # about `upstream.ca_file`
+        self._taking = asyncio.Lock()
         self._metrics = Metrics()
         self._recent = Recent(self._clock.monotonic)
         self._began = self._clock.monotonic()
@@ -157,7 +159,7 @@ class Proxy:
     async def start(self) -> None:
         """Bind and serve. Raises OSError if an address can't be had; nothing is left bound then."""
         try:
-            await self._take(self._first)
+            await self._take(self._first, await self._trust(self._first))
         except OSError:
             await self.stop()
             raise
@@ -175,16 +177,19 @@ class Proxy:
         A listener on the same address keeps its socket, and a credential its grant. Raises OSError if an address
         can't be had; then nothing has changed.
         """
-        await self._take(config)
+        async with self._taking:
+            await self._take(config, await self._trust(config))
         self._announce()
         log.info("the configuration is reloaded")
 
     async def look(self) -> None:
         """Look behind the traffic, once: what was stored or changed by others, and what is due."""
         snapshot = self._now
-        looks = [_look(f"credential {name}", source) for name, source in snapshot.sources.items()]
-        looks += [_look("the clients' keys", keyring) for keyring in snapshot.keyrings.values()]
-        looks += [_look(f"the certificate of {name}", each) for name, each in self._open.items()]
+        looks = [_look(f"credential {name}", source.look) for name, source in snapshot.sources.items()]
+        looks += [_look("the clients' keys", keyring.look) for keyring in snapshot.keyrings.values()]
+        looks += [_look(f"the certificate of {name}", each.look) for name, each in self._open.items()]
+        if self.config.upstream.ca_file is not None:
+            looks.append(_look("upstream.ca_file", self._look_at_authorities))
         await asyncio.gather(*looks)
 
     async def drain(self) -> None:
@@ -239,15 +244,33 @@ class Proxy:
         while not await self._tasks.pause(LOOK_EVERY):
             await self.look()
 
-    async def _take(self, config: Config) -> None:
+    async def _look_at_authorities(self) -> None:
+        """Go on with what `upstream.ca_file` holds now, if that has changed: on new connections."""
+        async with self._taking:
+            try:
+                fresh = await self._trust(self.config)
+            except OSError as flaw:
+                self._notice.say(f"upstream.ca_file: {flaw}; until then what was read before is trusted")
+                return
+            self._notice.say("")
+            if fresh is not self._now.trust and not self._draining:
+                await self._take(self.config, fresh)
+                log.info("upstream.ca_file has changed: new connections trust what it holds now")
+
+    async def _trust(self, config: Config) -> Trust:
+        """Read whom a configuration trusts; the same as now if that has not changed. Raises OSError."""
+        known = None if self._snapshot is None else self._snapshot.trust
+        return await self._disk.do(partial(outbound.trust, config.upstream, known))
+
+    async def _take(self, config: Config, trust: Trust) -> None:
         """Put a configuration in the place of the one before, if there is one.
 
         Raises OSError if an address or a certificate can't be had; then nothing changes.
         """
         earlier = self._snapshot
-        self._coming = snapshot = build(config, self._around, earlier)
+        self._coming = snapshot = build(config, self._around, trust, earlier)
         for keyring in snapshot.keyrings.values():  # a key that is replaced in a moment must be known as the old one
-            await _look("the clients' keys", keyring)
+            await _look("the clients' keys", keyring.look)
         try:
             opened, admin = await self._opened(config)
         except OSError:
@@ -413,8 +436,8 @@ def _lent(listener: Listener) -> str:
     return f"to clients by their keys ({', '.join(pairs)})"
 
 
-async def _look(what: str, at: CredentialSource | Keyring | Open) -> None:
+async def _look(what: str, look: Callable[[], Awaitable[object]]) -> None:
     try:
-        await at.look()
+        await look()
     except Exception:  # the next look may do better, and the others go on
         log.exception("a fault of ours while looking after %s", what)
