@@ -1,8 +1,10 @@
 """An address that is listened at, and the server behind it."""
 
 import asyncio
+import errno
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Final
 
@@ -13,6 +15,9 @@ from proxy.config.sockets import PRIVATE, Owner
 from proxy.forward.server import Server
 from proxy.tasks import Tasks
 from proxy.unix_socket import UnixSocket
+
+ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""What bind(2) and socket(2) say of an address that this machine does not have: ::1, where IPv6 is off."""
 
 CUT_OFF: Final = 1.0
 """Seconds that answers get to leave when all is over."""
@@ -84,21 +89,38 @@ class Binding:
         return [self._socket.socket]
 
     async def _at_port(self, bind: TcpBind) -> list[socket.socket]:
-        """Bind to every address of a host; on "any free port", to the same one on each."""
         try:
             found = await asyncio.get_running_loop().getaddrinfo(
                 bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
-            with ExitStack() as bound:
-                sockets: list[socket.socket] = []
-                port = bind.port
-                for family, _, _, _, address in dict.fromkeys(found):
-                    one = socket.create_server((address[0], port), family=family)
-                    sockets.append(bound.enter_context(one))
-                    port = one.getsockname()[1]
-                bound.pop_all()
+            addresses = dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found)
+            sockets = sockets_at(addresses, bind.port)
         except OSError as fault:
             reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror or str(fault)
             raise OSError(f"{bind}: {reason}. Choose another address, or free this one.") from fault
-        self._where = TcpBind(bind.host, port)
+        self._where = TcpBind(bind.host, sockets[0].getsockname()[1])
         return sockets
+
+
+def sockets_at(addresses: Iterable[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+    """Bind to every address of a host that this machine has; on "any free port", to the same one on each.
+
+    Raises OSError if it has none of them, or one can't be had; nothing is bound then.
+    """
+    sockets: list[socket.socket] = []
+    absent = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    with ExitStack() as bound:
+        for family, address in addresses:
+            try:
+                one = socket.create_server((address, port), family=family)
+            except OSError as fault:
+                if fault.errno not in ABSENT:
+                    raise
+                absent = fault
+                continue
+            sockets.append(bound.enter_context(one))
+            port = one.getsockname()[1]
+        if not sockets:
+            raise absent
+        bound.pop_all()
+    return sockets
