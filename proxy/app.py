@@ -156,6 +156,10 @@ class Proxy:
     def _snapshots(self) -> list[Snapshot]:
         return [*self._retired, *([self._snapshot] if self._snapshot else [])]
 
+    @property
+    def _bindings(self) -> list[Binding]:
+        return [*(each.binding for each in self._open.values()), *([self._admin] if self._admin else [])]
+
     async def start(self) -> None:
         """Bind and serve. Raises OSError if an address can't be had; nothing is left bound then."""
         try:
@@ -218,10 +222,9 @@ class Proxy:
     async def stop(self) -> None:
         """End now: whatever is still in flight is cut off. Does nothing the second time."""
         self._serving = False
-        opened = [each.binding for each in self._open.values()]
-        for binding in opened:
-            binding.server.cut()
-        for binding in (*opened, *([self._admin] if self._admin else [])):
+        for each in self._open.values():
+            each.binding.server.cut()
+        for binding in self._bindings:
             await binding.stop()
         await self._tasks.drain(CUT_OFF)
         for snapshot in self._snapshots:
@@ -296,6 +299,7 @@ class Proxy:
         """Open what a configuration wants and is not open yet. Raises OSError; then nothing new is left open."""
         opened: dict[str, Open] = {}
         fresh: list[Binding] = []
+        present = self._bindings
         try:
             for name, listener in zip(addresses(config), config.listeners, strict=True):
                 certificate = await self._certificate(name, listener)
@@ -304,13 +308,13 @@ class Proxy:
                 else:
                     opened[name] = self._new(name, listener, certificate, config)
                     fresh.append(opened[name].binding)
-                    await fresh[-1].start()
+                    await fresh[-1].start(present)
             admin = self._admin
             if self._snapshot is None or _admin_bind(self._snapshot.config) != _admin_bind(config):
                 admin = self._admin_binding(config)
                 if admin is not None:
                     fresh.append(admin)
-                    await admin.start()
+                    await admin.start(present)
             for name, listener in zip(addresses(config), config.listeners, strict=True):
                 await opened[name].binding.hand_over(*_permissions(listener))
         except OSError:

@@ -26,7 +26,7 @@ CUT_OFF: Final = 1.0
 class Binding:
     """One address and its server.
 
-    `_acceptors`, `_socket`, of a unix one, and `_where` are set by `start`; `_mode` and `_owner` change by
+    `_acceptors`, `_socket`, of a unix one, and `where` are set by `start`; `_mode` and `_owner` change by
     `hand_over`.
     """
 
@@ -35,7 +35,7 @@ class Binding:
     ) -> None:
         self.server = server
         self._bind = bind
-        self._where = bind
+        self.where = bind
         self._tasks = tasks
         self._mode = mode
         self._owner = owner or Owner()
@@ -54,13 +54,18 @@ class Binding:
     @property
     def url(self) -> str:
         """Where it answers; for port 0, once it is started, with the port that was had."""
-        if isinstance(self._where, UnixBind):
-            return str(self._where)
-        return f"{'https' if self.server.is_tls else 'http'}://{self._where}"
+        if isinstance(self.where, UnixBind):
+            return str(self.where)
+        return f"{'https' if self.server.is_tls else 'http'}://{self.where}"
 
-    async def start(self) -> None:
-        """Listen. Raises OSError that names the address and says what to do; nothing is bound then."""
-        listening = self._at_path(self._bind) if isinstance(self._bind, UnixBind) else await self._at_port(self._bind)
+    async def start(self, beside: Iterable["Binding"] = ()) -> None:
+        """Listen. Raises OSError that names the address and says what to do; nothing is bound then.
+
+        `beside`: what this process listens at already, and may be in the way.
+        """
+        ours = [each.where for each in beside]
+        bind = self._bind
+        listening = self._at_path(bind) if isinstance(bind, UnixBind) else await self._at_port(bind, ours)
         self._acceptors = [Acceptor(each, self.server, self._tasks) for each in listening]
 
     async def hand_over(self, mode: int, owner: Owner | None) -> None:
@@ -88,7 +93,7 @@ class Binding:
         self._socket = unix_socket.listen(bind.path, self._mode, ids)
         return [self._socket.socket]
 
-    async def _at_port(self, bind: TcpBind) -> list[socket.socket]:
+    async def _at_port(self, bind: TcpBind, ours: Iterable[TcpBind | UnixBind]) -> list[socket.socket]:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(
                 bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -97,8 +102,12 @@ class Binding:
             sockets = sockets_at(addresses, bind.port)
         except OSError as fault:
             reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror or str(fault)
-            raise OSError(f"{bind}: {reason}. Choose another address, or free this one.") from fault
-        self._where = TcpBind(bind.host, sockets[0].getsockname()[1])
+            own = next((each for each in ours if isinstance(each, TcpBind) and each.port == bind.port), None)
+            cure = "Choose another address, or free this one."
+            if own is not None and fault.errno == errno.EADDRINUSE:  # it must go on until all of the new is there
+                cure = f"This proxy itself listens at {own}: restart it, or choose another port."
+            raise OSError(f"{bind}: {reason}. {cure}") from fault
+        self.where = TcpBind(bind.host, sockets[0].getsockname()[1])
         return sockets
 
 

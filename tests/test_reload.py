@@ -97,6 +97,15 @@ async def test_an_address_that_cant_be_had_changes_nothing(house: House) -> None
     assert (await house.get()).status == 200
 
 
+@pytest.mark.parametrize("section", ["listeners", "admin"])
+async def test_an_address_that_the_proxy_itself_is_in_the_way_of_takes_a_restart(house: House, section: str) -> None:
+    """Its own socket goes on until the new one is there: of the port at one address and at all, only one can be had."""
+    port = int((house.url if section == "listeners" else house.proxy.admin_url or "").rpartition(":")[2])
+    with pytest.raises(OSError, match=rf"^0\.0\.0\.0:{port}: .*127\.0\.0\.1:{port}.*[Rr]estart"):
+        await reload(house, listeners=[{"bind": f"0.0.0.0:{port}", "anyone": True}])
+    assert (await house.get()).status == 200
+
+
 async def test_a_grant_is_never_redeemed_twice_because_of_a_reload(oauth_house: HouseMaker) -> None:
     """The credential goes on as the same object, with its new settings."""
     house = await oauth_house()
