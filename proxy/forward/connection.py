@@ -35,7 +35,7 @@ READ_BUFFER: Final = 16 * 1024
 read of the loop (64 KiB), are what each upload costs that stands in line for a connection. Larger gains no speed."""
 
 SEND_BUFFER: Final = 128 * 1024
-"""Bytes in the kernel. Left to itself it grows to megabytes, and a slow but steady reader looks like a stalled one."""
+"""Bytes in the kernel. Left to itself it grows to megabytes, for each slow reader."""
 
 UNCOUNTED: Final = 1024
 """Bytes of a head that the guard does not count: method, version, blanks. A head that it would admit is never
