@@ -359,6 +359,23 @@ async def test_a_connection_does_not_outlive_the_authority_it_was_verified_with(
             assert await busy.closed() == b""
 
 
+async def test_a_connection_that_is_just_being_let_in_is_retired_too(
+    api_key_house: HouseMaker, callers: Callers
+) -> None:
+    """Its protocol is made already, by what held until now, and has not heard of the connection yet."""
+    house = await callers.house(api_key_house)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+    with ours, theirs:
+        loop = asyncio.get_running_loop()
+        coming = asyncio.create_task(loop.connect_accepted_socket(house.server, ours))
+        await asyncio.sleep(0)
+        house.server.retire()
+        await coming
+        async with asyncio.timeout(5):
+            assert await loop.sock_recv(theirs, 1) == b""
+
+
 def resumed(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bytes, bool, ssl.SSLSession]:
     """Ask with an earlier session; return the answer's beginning, whether the session was taken, and the new one."""
     with (
