@@ -6,14 +6,14 @@ Never here: what the parts are made of (compose).
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from proxy import __version__, pulse
+from proxy import __version__, outbound, pulse
 from proxy.admin import Admin
 from proxy.binding import CUT_OFF, Binding
 from proxy.certificates import ServerCertificate
@@ -24,7 +24,6 @@ from proxy.condition import condition
 from proxy.config import Config, Listener, TcpBind, UnixBind
 from proxy.config.sockets import PRIVATE, Owner
 from proxy.credential.oauth2 import RefreshingCredential
-from proxy.credential.source import CredentialSource
 from proxy.disk import Disk
 from proxy.errors import NAME
 from proxy.forward.connection import ConnectionLimits
@@ -32,8 +31,9 @@ from proxy.forward.exchange import Exchange
 from proxy.forward.handler import Handler, Lane
 from proxy.forward.server import Server
 from proxy.gauges import Gauges
-from proxy.keyring import Keyring
 from proxy.metrics import Metrics
+from proxy.notice import Notice
+from proxy.outbound import Trust
 from proxy.page.document import html
 from proxy.page.recent import Recent
 from proxy.page.view import view
@@ -75,13 +75,18 @@ class Open:
         if self.certificate is not None and await self.certificate.look():
             self.binding.server.retire()
 
+    def admits_whom(self, former: "Open") -> bool:
+        """Tell whether it lets in whom a former one did: by no TLS, or in the eyes of the same authorities."""
+        mine, other = self.certificate, former.certificate
+        return mine is None or (other is not None and mine.authorities == other.authorities)
+
 
 class Proxy:
     """The running proxy.
 
     What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; `_snapshot`, `_open` and `_admin` by
     `_take`, and `_coming`, what it is about to set; `_retired`, snapshots whose last requests are not over, by
-    `_take` and `_retire`.
+    `_take` and `_retire`. `_taking` is held while one configuration takes another's place.
     """
 
     def __init__(
@@ -113,7 +118,9 @@ class Proxy:
         self._retired: list[Snapshot] = []
         self._open: dict[str, Open] = {}  # by address, in the configuration's order
         self._admin: Binding | None = None
-        self._disk = Disk()  # for certificates
+        self._disk = Disk()  # for certificates and authorities
+        self._notice = Notice(log)  # about `upstream.ca_file`
+        self._taking = asyncio.Lock()
         self._metrics = Metrics()
         self._recent = Recent(self._clock.monotonic)
         self._began = self._clock.monotonic()
@@ -149,10 +156,14 @@ class Proxy:
     def _snapshots(self) -> list[Snapshot]:
         return [*self._retired, *([self._snapshot] if self._snapshot else [])]
 
+    @property
+    def _bindings(self) -> list[Binding]:
+        return [*(each.binding for each in self._open.values()), *([self._admin] if self._admin else [])]
+
     async def start(self) -> None:
         """Bind and serve. Raises OSError if an address can't be had; nothing is left bound then."""
         try:
-            await self._take(self._first)
+            await self._take(self._first, await self._trust(self._first))
         except OSError:
             await self.stop()
             raise
@@ -170,16 +181,19 @@ class Proxy:
         A listener on the same address keeps its socket, and a credential its grant. Raises OSError if an address
         can't be had; then nothing has changed.
         """
-        await self._take(config)
+        async with self._taking:
+            await self._take(config, await self._trust(config))
         self._announce()
         log.info("the configuration is reloaded")
 
     async def look(self) -> None:
         """Look behind the traffic, once: what was stored or changed by others, and what is due."""
         snapshot = self._now
-        looks = [_look(f"credential {name}", source) for name, source in snapshot.sources.items()]
-        looks += [_look("the clients' keys", keyring) for keyring in snapshot.keyrings.values()]
-        looks += [_look(f"the certificate of {name}", each) for name, each in self._open.items()]
+        looks = [_look(f"credential {name}", source.look) for name, source in snapshot.sources.items()]
+        looks += [_look("the clients' keys", keyring.look) for keyring in snapshot.keyrings.values()]
+        looks += [_look(f"the certificate of {name}", each.look) for name, each in self._open.items()]
+        if self.config.upstream.ca_file is not None:
+            looks.append(_look("upstream.ca_file", self._look_at_authorities))
         await asyncio.gather(*looks)
 
     async def drain(self) -> None:
@@ -208,10 +222,9 @@ class Proxy:
     async def stop(self) -> None:
         """End now: whatever is still in flight is cut off. Does nothing the second time."""
         self._serving = False
-        opened = [each.binding for each in self._open.values()]
-        for binding in opened:
-            binding.server.cut()
-        for binding in (*opened, *([self._admin] if self._admin else [])):
+        for each in self._open.values():
+            each.binding.server.cut()
+        for binding in self._bindings:
             await binding.stop()
         await self._tasks.drain(CUT_OFF)
         for snapshot in self._snapshots:
@@ -234,15 +247,33 @@ class Proxy:
         while not await self._tasks.pause(LOOK_EVERY):
             await self.look()
 
-    async def _take(self, config: Config) -> None:
+    async def _look_at_authorities(self) -> None:
+        """Go on with what `upstream.ca_file` holds now, if that has changed: on new connections."""
+        async with self._taking:
+            try:
+                fresh = await self._trust(self.config)
+            except OSError as flaw:
+                self._notice.say(f"upstream.ca_file: {flaw}; until then what was read before is trusted")
+                return
+            self._notice.say("")
+            if fresh is not self._now.trust and not self._draining:
+                await self._take(self.config, fresh)
+                log.info("upstream.ca_file has changed: new connections trust what it holds now")
+
+    async def _trust(self, config: Config) -> Trust:
+        """Read whom a configuration trusts; the same as now if that has not changed. Raises OSError."""
+        known = None if self._snapshot is None else self._snapshot.trust
+        return await self._disk.do(partial(outbound.trust, config.upstream, known))
+
+    async def _take(self, config: Config, trust: Trust) -> None:
         """Put a configuration in the place of the one before, if there is one.
 
         Raises OSError if an address or a certificate can't be had; then nothing changes.
         """
         earlier = self._snapshot
-        self._coming = snapshot = build(config, self._around, earlier)
+        self._coming = snapshot = build(config, self._around, trust, earlier)
         for keyring in snapshot.keyrings.values():  # a key that is replaced in a moment must be known as the old one
-            await _look("the clients' keys", keyring)
+            await _look("the clients' keys", keyring.look)
         try:
             opened, admin = await self._opened(config)
         except OSError:
@@ -252,11 +283,14 @@ class Proxy:
         gone = [each.binding for name, each in self._open.items() if name not in opened]
         gone += [self._admin] if self._admin is not None and self._admin is not admin else []
         snapshot.commit()
+        former = self._open
         self._open, self._admin, self._snapshot, self._coming = opened, admin, snapshot, None
-        for each in opened.values():
+        for name, each in opened.items():
             each.binding.server.reconfigure(
                 _limits(config), None if each.certificate is None else each.certificate.context
             )
+            if name in former and not each.admits_whom(former[name]):
+                each.binding.server.retire()
         if earlier is not None:
             self._retired.append(earlier)
             self._tasks.start(self._retire(earlier, gone), "retire the configuration before")
@@ -265,6 +299,7 @@ class Proxy:
         """Open what a configuration wants and is not open yet. Raises OSError; then nothing new is left open."""
         opened: dict[str, Open] = {}
         fresh: list[Binding] = []
+        present = self._bindings
         try:
             for name, listener in zip(addresses(config), config.listeners, strict=True):
                 certificate = await self._certificate(name, listener)
@@ -273,13 +308,13 @@ class Proxy:
                 else:
                     opened[name] = self._new(name, listener, certificate, config)
                     fresh.append(opened[name].binding)
-                    await fresh[-1].start()
+                    await fresh[-1].start(present)
             admin = self._admin
             if self._snapshot is None or _admin_bind(self._snapshot.config) != _admin_bind(config):
                 admin = self._admin_binding(config)
                 if admin is not None:
                     fresh.append(admin)
-                    await admin.start()
+                    await admin.start(present)
             for name, listener in zip(addresses(config), config.listeners, strict=True):
                 await opened[name].binding.hand_over(*_permissions(listener))
         except OSError:
@@ -405,8 +440,8 @@ def _lent(listener: Listener) -> str:
     return f"to clients by their keys ({', '.join(pairs)})"
 
 
-async def _look(what: str, at: CredentialSource | Keyring | Open) -> None:
+async def _look(what: str, look: Callable[[], Awaitable[object]]) -> None:
     try:
-        await at.look()
+        await look()
     except Exception:  # the next look may do better, and the others go on
         log.exception("a fault of ours while looking after %s", what)

@@ -1,8 +1,10 @@
 """An address that is listened at, and the server behind it."""
 
 import asyncio
+import errno
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Final
 
@@ -14,6 +16,9 @@ from proxy.forward.server import Server
 from proxy.tasks import Tasks
 from proxy.unix_socket import UnixSocket
 
+ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""What bind(2) and socket(2) say of an address that this machine does not have: ::1, where IPv6 is off."""
+
 CUT_OFF: Final = 1.0
 """Seconds that answers get to leave when all is over."""
 
@@ -21,7 +26,7 @@ CUT_OFF: Final = 1.0
 class Binding:
     """One address and its server.
 
-    `_acceptors`, `_socket`, of a unix one, and `_where` are set by `start`; `_mode` and `_owner` change by
+    `_acceptors`, `_socket`, of a unix one, and `where` are set by `start`; `_mode` and `_owner` change by
     `hand_over`.
     """
 
@@ -30,7 +35,7 @@ class Binding:
     ) -> None:
         self.server = server
         self._bind = bind
-        self._where = bind
+        self.where = bind
         self._tasks = tasks
         self._mode = mode
         self._owner = owner or Owner()
@@ -49,13 +54,18 @@ class Binding:
     @property
     def url(self) -> str:
         """Where it answers; for port 0, once it is started, with the port that was had."""
-        if isinstance(self._where, UnixBind):
-            return str(self._where)
-        return f"{'https' if self.server.is_tls else 'http'}://{self._where}"
+        if isinstance(self.where, UnixBind):
+            return str(self.where)
+        return f"{'https' if self.server.is_tls else 'http'}://{self.where}"
 
-    async def start(self) -> None:
-        """Listen. Raises OSError that names the address and says what to do; nothing is bound then."""
-        listening = self._at_path(self._bind) if isinstance(self._bind, UnixBind) else await self._at_port(self._bind)
+    async def start(self, beside: Iterable["Binding"] = ()) -> None:
+        """Listen. Raises OSError that names the address and says what to do; nothing is bound then.
+
+        `beside`: what this process listens at already, and may be in the way.
+        """
+        ours = [each.where for each in beside]
+        bind = self._bind
+        listening = self._at_path(bind) if isinstance(bind, UnixBind) else await self._at_port(bind, ours)
         self._acceptors = [Acceptor(each, self.server, self._tasks) for each in listening]
 
     async def hand_over(self, mode: int, owner: Owner | None) -> None:
@@ -83,22 +93,43 @@ class Binding:
         self._socket = unix_socket.listen(bind.path, self._mode, ids)
         return [self._socket.socket]
 
-    async def _at_port(self, bind: TcpBind) -> list[socket.socket]:
-        """Bind to every address of a host; on "any free port", to the same one on each."""
+    async def _at_port(self, bind: TcpBind, ours: Iterable[TcpBind | UnixBind]) -> list[socket.socket]:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(
                 bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
-            with ExitStack() as bound:
-                sockets: list[socket.socket] = []
-                port = bind.port
-                for family, _, _, _, address in dict.fromkeys(found):
-                    one = socket.create_server((address[0], port), family=family)
-                    sockets.append(bound.enter_context(one))
-                    port = one.getsockname()[1]
-                bound.pop_all()
+            addresses = dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found)
+            sockets = sockets_at(addresses, bind.port)
         except OSError as fault:
             reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror or str(fault)
-            raise OSError(f"{bind}: {reason}. Choose another address, or free this one.") from fault
-        self._where = TcpBind(bind.host, port)
+            own = next((each for each in ours if isinstance(each, TcpBind) and each.port == bind.port), None)
+            cure = "Choose another address, or free this one."
+            if own is not None and fault.errno == errno.EADDRINUSE:  # it must go on until all of the new is there
+                cure = f"This proxy itself listens at {own}: restart it, or choose another port."
+            raise OSError(f"{bind}: {reason}. {cure}") from fault
+        self.where = TcpBind(bind.host, sockets[0].getsockname()[1])
         return sockets
+
+
+def sockets_at(addresses: Iterable[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+    """Bind to every address of a host that this machine has; on "any free port", to the same one on each.
+
+    Raises OSError if it has none of them, or one can't be had; nothing is bound then.
+    """
+    sockets: list[socket.socket] = []
+    absent = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    with ExitStack() as bound:
+        for family, address in addresses:
+            try:
+                one = socket.create_server((address, port), family=family)
+            except OSError as fault:
+                if fault.errno not in ABSENT:
+                    raise
+                absent = fault
+                continue
+            sockets.append(bound.enter_context(one))
+            port = one.getsockname()[1]
+        if not sockets:
+            raise absent
+        bound.pop_all()
+    return sockets

@@ -86,6 +86,11 @@ class ServerCertificate:
     def __repr__(self) -> str:
         return f"<ServerCertificate {self.files.cert} of {self._where}>"
 
+    @property
+    def authorities(self) -> bytes:
+        """A fingerprint of those that vouch for callers; b"" where there are none."""
+        return self._read.authorities
+
     def context(self) -> ssl.SSLContext:
         """Return what the next handshake is made with."""
         assert self._context is not None  # noqa: S101 - `start` has set it

@@ -34,6 +34,7 @@ from proxy.forward.upstream import Upstream
 from proxy.forward.upstream_pool import UpstreamPool
 from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
+from proxy.outbound import Trust
 from proxy.policy.policy import Policy
 from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks
@@ -50,6 +51,7 @@ class Snapshot:
     lanes: Mapping[str, Lane]  # by address, as config.listeners
     sources: Mapping[str, CredentialSource]
     keyrings: Mapping[str, Keyring]  # by address, of the listeners that have clients
+    trust: Trust
     upstream: Upstream
     credential_session: aiohttp.ClientSession
     pool: UpstreamPool
@@ -102,17 +104,16 @@ def addresses(config: Config) -> list[str]:
     return names
 
 
-def build(config: Config, around: Surroundings, earlier: Snapshot | None = None) -> Snapshot:
+def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot | None = None) -> Snapshot:
     """Make the parts. Needs a running loop, for the sessions; connects to nothing.
 
     What an `earlier` snapshot has that must outlive a reload goes on: credentials, and the pool where it may.
     """
-    same_upstream = earlier is not None and earlier.config.upstream == config.upstream
-    if earlier is not None and same_upstream:
+    if earlier is not None and (earlier.config.upstream, earlier.trust) == (config.upstream, trust):
         upstream, pool, session = earlier.upstream, earlier.pool, earlier.credential_session
     else:
-        context = outbound.trust(config.upstream)
-        pool, session = outbound.forwarding_pool(config.upstream, context), outbound.credential_session(context)
+        pool = outbound.forwarding_pool(config.upstream, trust.context)
+        session = outbound.credential_session(trust.context)
         upstream = _upstream(config, pool)
         if around.spans is not None:
             upstream = around.spans.upstream(upstream, config.upstream.url.origin())
@@ -150,6 +151,7 @@ def build(config: Config, around: Surroundings, earlier: Snapshot | None = None)
         lanes,
         sources,
         keyrings,
+        trust,
         upstream,
         session,
         pool,

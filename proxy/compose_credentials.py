@@ -221,7 +221,7 @@ def identity(name: str, credential: Credential) -> tuple[object, ...]:
 async def for_a_person(config: Config, state_home: Path) -> AsyncIterator[CredentialParts]:
     """Make the parts for a command that ends; what it began, and must be finished, is finished."""
     tasks = Tasks()
-    session = outbound.credential_session(outbound.trust(config.upstream))
+    session = outbound.credential_session(outbound.trust(config.upstream).context)
     parts = CredentialParts(config, state_home, SystemClock(), tasks, session)
     try:
         yield parts

@@ -3,7 +3,9 @@
 They are two, so that a pool that is full of requests can never keep the credential from healing.
 """
 
+import hashlib
 import ssl
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -19,13 +21,34 @@ DNS_TTL: Final = 60
 CREDENTIAL_CONNECTIONS: Final = 8
 
 
-def trust(settings: Upstream) -> ssl.SSLContext:
-    """Make the TLS context: the system's authorities and `ca_file`, TLS 1.2 at least, names checked."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.ca_file is not None:
-        context.load_verify_locations(cafile=settings.ca_file)
-    return context
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose word we take for who the upstream is, and the token endpoint."""
+
+    context: ssl.SSLContext
+    ca_file: bytes  # a fingerprint of what was in it
+
+
+def trust(settings: Upstream, known: Trust | None = None) -> Trust:
+    """Make the TLS context: the system's authorities and `ca_file`, TLS 1.2 at least, names checked. Blocks.
+
+    Returns `known` if the file holds what it held then. Raises OSError that says what is wrong with it.
+    """
+    path = settings.ca_file
+    try:
+        content = b"" if path is None else path.read_bytes()
+        fingerprint = hashlib.sha256(content).digest()
+        if known is not None and known.ca_file == fingerprint:
+            return known
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if path is not None:
+            context.load_verify_locations(path)
+    except ssl.SSLError as fault:
+        raise OSError(f"{path} holds no certificate: name a PEM file") from fault
+    except OSError as fault:
+        raise OSError(f"{path} can't be read: {fault.strerror}") from fault
+    return Trust(context, fingerprint)
 
 
 def forwarding_pool(settings: Upstream, context: ssl.SSLContext) -> UpstreamPool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 from commands.process import until_closed
 from conftest import HouseMaker
@@ -100,6 +101,15 @@ async def test_an_address_that_cant_be_had_changes_nothing(house: House) -> None
     assert (await house.get()).status == 200
 
 
+@pytest.mark.parametrize("section", ["listeners", "admin"])
+async def test_an_address_that_the_proxy_itself_is_in_the_way_of_takes_a_restart(house: House, section: str) -> None:
+    """Its own socket goes on until the new one is there: of the port at one address and at all, only one can be had."""
+    port = int((house.url if section == "listeners" else house.proxy.admin_url or "").rpartition(":")[2])
+    with pytest.raises(OSError, match=rf"^0\.0\.0\.0:{port}: .*127\.0\.0\.1:{port}.*[Rr]estart"):
+        await reload(house, listeners=[{"bind": f"0.0.0.0:{port}", "anyone": True}])
+    assert (await house.get()).status == 200
+
+
 async def test_a_grant_is_never_redeemed_twice_because_of_a_reload(oauth_house: HouseMaker) -> None:
     """The credential goes on as the same object, with its new settings."""
     house = await oauth_house()
@@ -138,6 +148,38 @@ async def test_tls_can_be_switched_on_at_the_same_address(
     assert house.url.startswith("https://")
     async with house.client.get(f"{house.url}/public/v1/members/current", ssl=trusting(certificates.ca)) as answer:
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("before", ["no TLS", "no authority", "another authority"])
+async def test_no_connection_outlives_a_reload_to_a_listener_that_asks_its_callers_for_more(
+    api_key_house: HouseMaker, tmp_path_factory: pytest.TempPathFactory, before: str
+) -> None:
+    """The request that it has is answered. A reload that asks for the same leaves it alone."""
+    certificates, old, new = CertificateFolder(tmp_path_factory.mktemp("tls")), trustme.CA(), trustme.CA()
+    certificates.renew()
+    certificates.put(old=old.cert_pem.bytes(), new=new.cert_pem.bytes(), same=new.cert_pem.bytes())
+
+    def listeners(client_ca: str) -> list[dict[str, Any]]:
+        tls = certificates.files | ({"client_ca": str(certificates.path / client_ca)} if client_ca else {})
+        return [{"bind": "127.0.0.1:0", "tls": tls}]
+
+    plain = [{"bind": "127.0.0.1:0"}]
+    earlier = {"no TLS": plain, "no authority": listeners(""), "another authority": listeners("old")}
+    async with upstream(on_cue) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, "listeners": earlier[before]})
+        context = None if before == "no TLS" else trusting(certificates.ca, old.issue_cert("app@example.com"))
+        async with caller(house.port, context) as busy, caller(house.port, context) as idle:
+            await busy.send(GET)
+            await until(lambda: len(up.heard) == 1)
+            await reload(house, listeners=listeners("new"))
+            assert await idle.closed() == b""
+            up.cue.set()
+            assert (await busy.answer()).body == b"ok"
+            assert await busy.closed() == b""
+        async with caller(house.port, trusting(certificates.ca, new.issue_cert("app@example.com"))) as known:
+            await reload(house, listeners=listeners("same"))
+            await known.send(GET)
+            assert (await known.answer()).body == b"ok"
 
 
 async def test_the_admin_port_can_be_moved_and_closed(house: House) -> None:

@@ -180,7 +180,9 @@ async def on_cue(stage: Stage) -> None:
 
 
 @asynccontextmanager
-async def upstream(script: Script, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[ScriptedUpstream]:
+async def upstream(
+    script: Script, host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ScriptedUpstream]:
     """Run a scripted upstream, on a free loopback port if nothing else is said."""
     played = ScriptedUpstream(script)
     tasks: set[asyncio.Task[None]] = set()
@@ -190,8 +192,8 @@ async def upstream(script: Script, host: str = "127.0.0.1", port: int = 0) -> As
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, host, port, limit=2**20)
-    played.url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(connected, host, port, limit=2**20, ssl=tls)
+    played.url = f"{'http' if tls is None else 'https'}://{host}:{server.sockets[0].getsockname()[1]}"
     try:
         yield played
     finally:

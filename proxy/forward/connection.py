@@ -35,7 +35,7 @@ READ_BUFFER: Final = 16 * 1024
 read of the loop (64 KiB), are what each upload costs that stands in line for a connection. Larger gains no speed."""
 
 SEND_BUFFER: Final = 128 * 1024
-"""Bytes in the kernel. Left to itself it grows to megabytes, and a slow but steady reader looks like a stalled one."""
+"""Bytes in the kernel. Left to itself it grows to megabytes, for each slow reader."""
 
 UNCOUNTED: Final = 1024
 """Bytes of a head that the guard does not count: method, version, blanks. A head that it would admit is never
@@ -64,11 +64,25 @@ class Connection(RequestHandler):
     What changes, besides what aiohttp changes:
     `_heads`, how many heads were whole; `_head_size`, bytes of the one that comes now; `_body`, of the last
     whole head; `_unreadable`, once what came could not be parsed: nothing after it can. All by `data_received`
-    and what it calls. `_clock` runs while a head is incomplete, and once all is said. `_retired` is set by
-    `retire`. `_place`, the TCP connection, is set by `take_place`: before the handshake, where there is one.
+    and what it calls. `_begun`, whether a head has begun to come behind one that is answered yet, by the same.
+    `_clock` runs while a head is incomplete, and once all is said. `_retired` is set by `retire`. `_place`, the TCP
+    connection, is set by `take_place`: before the handshake, where there is one. `sealed`, whether part of a TLS
+    record has come and nothing of it can be read, is set by a TlsConnection and cleared here.
     """
 
-    __slots__ = ("_body", "_clock", "_door", "_head_size", "_heads", "_limits", "_place", "_retired", "_unreadable")
+    __slots__ = (
+        "_begun",
+        "_body",
+        "_clock",
+        "_door",
+        "_head_size",
+        "_heads",
+        "_limits",
+        "_place",
+        "_retired",
+        "_unreadable",
+        "sealed",
+    )
 
     def __init__(self, manager: "Server", *, door: Door, limits: ConnectionLimits, **settings: Any) -> None:
         super().__init__(manager, **settings)
@@ -80,7 +94,9 @@ class Connection(RequestHandler):
         self._head_size = 0
         self._body: StreamReader | None = None
         self._unreadable = False
+        self._begun = False
         self._retired = False
+        self.sealed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
@@ -100,12 +116,15 @@ class Connection(RequestHandler):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def data_received(self, data: bytes) -> None:
+        self.sealed = False
         if self._unreadable:
             return
         of_a_head = self._body is None or self._body.is_eof()
         super().data_received(data)
         if self._request_count != self._heads:
             self._head_came()
+            # A head without a body ends with a line; what stands behind it then is the next one's beginning.
+            self._begun = self._body is EMPTY_PAYLOAD and data[-1:] not in b"\n"
         elif of_a_head:
             self._piece_of_a_head_came(data)
 
@@ -204,7 +223,7 @@ class Connection(RequestHandler):
         """
         if self.transport is None or self._place is None or self.transport.is_closing():
             return False
-        if self._clock is not None:
+        if self._clock is not None or self.sealed:
             return True
         kernel = select.poll()
         kernel.register(self._place.get_extra_info("socket"), select.POLLIN)
@@ -227,8 +246,11 @@ class Connection(RequestHandler):
         self._head_size += len(data)
         if self._head_size > self._limits.max_head + UNCOUNTED:
             self._refuse_head()
-        elif self._clock is None and not (self._request_in_progress or self._messages) and data.strip(b"\r\n"):
-            self._clock = self._loop.call_later(self._limits.header_timeout, self._too_late)
+        elif self._clock is None and data.strip(b"\r\n"):
+            if self._request_in_progress or self._messages:
+                self._begun = True
+            else:
+                self._start_clock()
 
     def _refuse_head(self) -> None:
         """Queue what the parser would have queued, had it counted."""
@@ -250,6 +272,9 @@ class Connection(RequestHandler):
     def _answered(self, *, leaving: bool) -> None:
         if self._place is not None and (leaving or not self._messages):
             self._door.crowd.rest(self._place, Waits.LEAVING if leaving else Waits.IDLE)
+            if self._begun and not leaving:
+                self._begun = False
+                self._start_clock()
 
     async def _linger(self) -> None:
         """Wait for the caller to leave, while what it still sends is read away; aiohttp does so for whole heads."""
@@ -278,6 +303,9 @@ class Connection(RequestHandler):
             self._stop_clock()
             self._door.crowd.rest(self._place, Waits.LEAVING)
             self._clock = self._loop.call_later(LINGER, self._place.abort)
+
+    def _start_clock(self) -> None:
+        self._clock = self._loop.call_later(self._limits.header_timeout, self._too_late)
 
     def _stop_clock(self) -> None:
         if self._clock is not None:

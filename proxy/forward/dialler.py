@@ -16,8 +16,9 @@ from typing import Any, Final, TypeVar
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
-from proxy.errors import UpstreamError, UpstreamTimeout
+from proxy.errors import Overloaded, ProxyError, UpstreamError, UpstreamTimeout
 from proxy.forward.upstream_connection import UpstreamConnection
+from proxy.open_files import EXHAUSTED
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -33,7 +34,30 @@ AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 LARGEST_HEAD: Final = 16 * 1024
 """Bytes of an HTTP proxy's answer."""
 
+RETRY_AFTER: Final = 1
+"""Seconds: a file is free as soon as any connection ends."""
+
 UNROUTABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH})
+
+WORDS: Final = (
+    (socket.gaierror, "dns_error", "The upstream's name can't be resolved. Check upstream.url and the cluster's DNS."),
+    (
+        ssl.SSLCertVerificationError,
+        "tls_certificate_error",
+        "The upstream's certificate is not trusted. Set upstream.ca_file if a private CA signs it.",
+    ),
+    (
+        ssl.SSLError,
+        "tls_protocol_error",
+        "TLS with the upstream failed. Check that upstream.url speaks TLS 1.2 or later at that port.",
+    ),
+    (
+        ConnectionRefusedError,
+        "connection_refused",
+        "The upstream refused the connection. Check upstream.url and what lies between.",
+    ),
+)
+"""What is said of a kind of fault; the first that fits counts."""
 
 
 class Dialler:
@@ -52,12 +76,12 @@ class Dialler:
         return f"<Dialler {self._origin}>"
 
     async def __call__(self, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
-        """Make a connection. Raises UpstreamError."""
+        """Make a connection. Raises UpstreamError, or Overloaded."""
         try:
             async with asyncio.timeout(self._connect_timeout):
                 return await (self._direct(lost) if self._proxy is None else self._tunnel(self._proxy, lost))
         except (OSError, ssl.SSLError) as fault:  # a TimeoutError is an OSError
-            raise as_upstream_error(fault) from fault
+            raise as_proxy_error(fault) from fault
 
     async def _direct(self, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
         _, connection = await self._connected(lambda: UpstreamConnection(lost), self._origin, self._tls)
@@ -69,6 +93,8 @@ class Dialler:
         try:
             between, tunnel = await self._connected(_Tunnel, proxy, self._context if proxy.scheme == "https" else None)
         except (OSError, ssl.SSLError) as fault:
+            if _exhausted(fault):
+                raise
             raise _TunnelFailed from fault
         try:
             between.write(_connect(origin, proxy))
@@ -155,30 +181,31 @@ def _connect(origin: URL, proxy: URL) -> bytes:
     return "\r\n".join((*lines, "", "")).encode()
 
 
-def as_upstream_error(fault: Exception) -> UpstreamError:
+def as_proxy_error(fault: Exception) -> ProxyError:
     """Translate what kept a connection from being made."""
     if isinstance(fault, TimeoutError):
         return UpstreamTimeout(
             "No connection to the upstream within upstream.connect_timeout.", error="connection_timeout"
         )
-    if isinstance(fault, socket.gaierror):
-        return UpstreamError(
-            "The upstream's name can't be resolved. Check upstream.url and the cluster's DNS.", error="dns_error"
-        )
-    if isinstance(fault, ssl.SSLCertVerificationError):
-        return UpstreamError(
-            "The upstream's certificate is not trusted. Set upstream.ca_file if a private CA signs it.",
-            error="tls_certificate_error",
-        )
-    if isinstance(fault, ssl.SSLError):
-        return UpstreamError(
-            "TLS with the upstream failed. Check that upstream.url speaks TLS 1.2 or later at that port.",
-            error="tls_protocol_error",
+    if _exhausted(fault):
+        return Overloaded(
+            "The proxy has no room for another connection. Raise ulimit -n, or lower limits.max_connections.",
+            error="proxy_internal_error",
+            retry_after=RETRY_AFTER,
         )
     if isinstance(fault, OSError) and fault.errno in UNROUTABLE:
         return UpstreamError(
             "No way leads to the upstream's address. Check the machine's network.", error="destination_ip_unroutable"
         )
+    for kind, word, text in WORDS:
+        if isinstance(fault, kind):
+            return UpstreamError(text, error=word)
     return UpstreamError(
-        "The upstream refused the connection. Check upstream.url and what lies between.", error="connection_refused"
+        "No connection to the upstream came about. Check upstream.url and what lies between.",
+        error="destination_unavailable",
     )
+
+
+def _exhausted(fault: Exception) -> bool:
+    """Tell whether it is this machine that has no file or no memory left."""
+    return isinstance(fault, OSError) and fault.errno in EXHAUSTED

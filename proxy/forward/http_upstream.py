@@ -10,7 +10,7 @@ from typing import Final
 
 from yarl import URL
 
-from proxy.errors import AnswerBroken, ProxyError
+from proxy.errors import AnswerBroken, ProxyError, UpstreamError
 from proxy.forward.answer_reader import AnswerHead
 from proxy.forward.body import Body
 from proxy.forward.headers import written
@@ -132,8 +132,9 @@ class HttpUpstream:
             if sending.cancel():
                 connection.carry_no_more()
             await asyncio.wait({sending})
-            if not sending.cancelled():
-                sending.result()
+            fault = None if sending.cancelled() else sending.exception()
+            if fault is not None and not isinstance(fault, UpstreamError):  # of the connection `head` tells, if it must
+                raise fault
 
     async def _pour(self, body: Body, connection: UpstreamConnection) -> None:
         """Hand a body over chunk by chunk; time runs for the upstream only while it holds one."""

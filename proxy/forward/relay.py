@@ -5,10 +5,14 @@ never a second status line (law 13).
 """
 
 import asyncio
+import fcntl
 import re
 import socket
 import struct
+import sys
+import termios
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -84,14 +88,35 @@ class RelayedResponse(web.StreamResponse):
         return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self.chunked_here else chunk
 
     async def say(self, data: bytes, idle_timeout: float) -> None:
-        """Send bytes, and wait until they are with the kernel. Raises TimeoutError, ConnectionError."""
+        """Send bytes, and wait until they are with the kernel.
+
+        Raises TimeoutError where the caller takes nothing for so long, ConnectionError.
+        """
         request = self._request
         await request.writer.write(data, drain=False)  # type: ignore[call-arg]  # StreamWriter's own
         transport = request.transport
-        if transport is not None and transport.get_write_buffer_size() == 0:  # as nearly always
+        if transport is None or transport.get_write_buffer_size() == 0:  # as nearly always
             return
-        async with asyncio.timeout(idle_timeout):
-            await request.writer.drain()
+        left = _left(transport)
+        while True:
+            try:
+                async with asyncio.timeout(idle_timeout):
+                    await request.writer.drain()
+            except TimeoutError:
+                before, left = left, _left(transport)
+                if left >= before:
+                    raise
+                request.protocol._drain_waiter = None  # noqa: SLF001 - aiohttp waits for the cancelled one otherwise
+            else:
+                return
+
+
+def _left(transport: asyncio.Transport) -> int:
+    """Count the bytes that the caller has not taken: those before the kernel, and those in it, where it tells."""
+    queued = bytearray(4)
+    with suppress(OSError, ValueError):  # the latter where the socket is closed by now
+        fcntl.ioctl(transport.get_extra_info("socket"), termios.TIOCOUTQ, queued)  # SIOCOUTQ of tcp(7)
+    return transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
 
 async def relay(response: RelayedResponse, answer: Answer, exchange: Exchange, idle_timeout: float) -> None:

@@ -150,6 +150,10 @@ class Server(web.Server):
 
     def retire(self) -> None:
         """Have every caller come anew: no connection takes another request than the one it has."""
+        self._retire()
+        self._loop.call_soon(self._retire)  # those whose protocol is made, and told of its connection in a moment
+
+    def _retire(self) -> None:
         for connection in self.connections:
             if isinstance(connection, Connection):
                 connection.retire()

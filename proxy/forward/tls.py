@@ -53,6 +53,12 @@ class TlsConnection(SSLProtocol):
         self._connection.take_place(transport)
         super().connection_made(transport)
 
+    def buffer_updated(self, nbytes: int) -> None:
+        """Note that something has come; what can be read of it clears that. (A handshake is nothing yet.)"""
+        self._connection.sealed = self._connection.connected
+        inner: Any = super()
+        inner.buffer_updated(nbytes)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         if self._tcp is not None:

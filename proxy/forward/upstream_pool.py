@@ -10,7 +10,7 @@ from proxy.errors import Overloaded
 from proxy.forward.upstream_connection import UpstreamConnection
 
 Dial = Callable[[Callable[[UpstreamConnection], None]], Awaitable[UpstreamConnection]]
-"""Make a connection that will tell of its end. Raises UpstreamError."""
+"""Make a connection that will tell of its end. Raises UpstreamError, or Overloaded."""
 
 RETRY_AFTER = 1
 """Seconds: a connection is free as soon as any answer ends."""

@@ -41,8 +41,9 @@ async def test_without_a_file_left_it_says_so_once_and_accepts_again_when_there_
     process = await machine.start(env=machine.with_api_key(), program=with_limits(60, 60))
     url = URL(await process.url())
     async with AsyncExitStack() as crowd:
-        for _ in range(150):
-            await crowd.enter_async_context(caller(url.port or 0))
+        line, *_ = [await crowd.enter_async_context(caller(url.port or 0)) for _ in range(150)]
         await process.said("connections wait to be accepted", "Too many open files", "ulimit -n")
+        await line.send(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"ulimit -n" in (await line.answer()).body
     assert await status_of(app, f"{url}/healthz") == 200
     assert len([line for line in process.err if "wait to be accepted" in line]) == 1

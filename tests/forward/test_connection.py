@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from conftest import HouseMaker
 from rig import House, until
-from wire import OK, Caller, Stage, answering, caller, converse, upstream
+from wire import OK, Caller, Stage, answering, caller, converse, on_cue, upstream
 
+from proxy.app import LAST_WORD
 from proxy.forward import connection
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -37,6 +38,45 @@ async def test_a_second_request_on_a_connection_has_the_same_time_limit(api_key_
             assert (await line.answer()).body == b"ok"
             await line.send(b"GET /")
             assert (await line.answer()).start == b"HTTP/1.1 408 Request Timeout"
+
+
+BEGUN = [b"POST /", b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Len"]
+
+
+@pytest.mark.parametrize("begun", BEGUN)
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_a_head_that_begins_behind_a_request_has_the_same_time_limit(
+    api_key_house: HouseMaker, begun: bytes, pieces: int
+) -> None:
+    """In one segment with it, or while it is answered. The time runs from the answer on."""
+    async with upstream(on_cue) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, "limits": {"header_timeout": "200ms"}})
+        async with caller(house.port) as line:
+            await line.send(GET + begun if pieces == 1 else GET)
+            await until(lambda: len(up.heard) == 1)
+            if pieces == 2:
+                await line.send(begun)
+            await asyncio.sleep(0.4)
+            up.cue.set()
+            assert (await line.answer()).body == b"ok"
+            assert (await line.answer()).start == b"HTTP/1.1 408 Request Timeout"
+
+
+@pytest.mark.parametrize("begun", BEGUN)
+async def test_a_head_that_has_begun_behind_a_request_is_waited_for_in_a_drain(
+    api_key_house: HouseMaker, begun: bytes
+) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(GET + begun)
+            assert (await line.answer()).body == b"ok"
+            draining = asyncio.create_task(house.proxy.drain())
+            await asyncio.sleep(2 * LAST_WORD)
+            whole = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+            await line.send(whole.removeprefix(begun))
+            assert (await line.answer()).body == b"ok"
+            await draining
 
 
 async def test_a_slow_body_or_a_slow_answer_is_not_a_slow_head(api_key_house: HouseMaker) -> None:

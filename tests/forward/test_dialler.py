@@ -2,11 +2,12 @@
 
 import asyncio
 import errno
+import resource
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 import trustme
 from conftest import HouseMaker
 from wire import OK, Stage, answering, upstream
+from yarl import URL
 
-from proxy.errors import UpstreamError, UpstreamTimeout
-from proxy.forward.dialler import as_upstream_error
+from proxy.errors import Overloaded, UpstreamError, UpstreamTimeout
+from proxy.forward.dialler import Dialler, as_proxy_error
 
 
 @pytest.fixture(scope="module")
@@ -142,15 +144,37 @@ FAULTS = [
     (ssl.SSLError("x"), 502, "tls_protocol_error"),
     (OSError(errno.ENETUNREACH, "x"), 502, "destination_ip_unroutable"),
     (ConnectionRefusedError(), 502, "connection_refused"),
+    (ConnectionResetError(), 502, "destination_unavailable"),
+    (OSError("Multiple exceptions: "), 502, "destination_unavailable"),
+    (OSError(errno.EMFILE, "x"), 503, "proxy_internal_error"),
 ]
 
 
 @pytest.mark.parametrize(("fault", "status", "error"), FAULTS, ids=lambda each: type(each).__name__)
 def test_each_fault_has_its_word(fault: Exception, status: int, error: str) -> None:
     """RFC 9209 §2.3."""
-    told = as_upstream_error(fault)
+    told = as_proxy_error(fault)
     assert (told.status, told.error) == (status, error)
-    assert isinstance(told, UpstreamTimeout if status == 504 else UpstreamError)
+    assert isinstance(told, {502: UpstreamError, 503: Overloaded, 504: UpstreamTimeout}[status])
+
+
+@pytest.mark.parametrize("proxy", [None, URL("http://127.0.0.1:1")], ids=["direct", "through a proxy"])
+async def test_where_no_file_is_left_nobody_else_is_blamed(proxy: URL | None) -> None:
+    dial = Dialler(URL("https://127.0.0.1:1"), ssl.create_default_context(), connect_timeout=5, proxy=proxy)
+    with no_file_left(), pytest.raises(Overloaded, match="ulimit -n"):
+        await dial(lambda _: None)
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path("/dev/null").open("rb") as file:
+        free = file.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_cookies_are_not_kept(api_key_house: HouseMaker) -> None:

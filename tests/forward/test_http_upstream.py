@@ -360,6 +360,32 @@ async def test_an_early_answer_reaches_a_sender_that_is_held_back() -> None:
         await answer.close()
 
 
+@pytest.mark.parametrize("ends_wrongly", [False, True])
+async def test_an_early_answer_that_closes_outweighs_the_piece_that_can_not_be_sent_any_more(
+    *, ends_wrongly: bool
+) -> None:
+    """They come in the same moment. A body that is framed wrongly is the caller's fault all the same."""
+
+    async def script(stage: Stage) -> None:
+        await stage.head()
+        await stage.upstream.cue.wait()
+
+    async with sender(script) as line:
+        sent = Sent(100_000).comes(b"panda")
+        asked = asyncio.create_task(line.send("POST", sent.body))
+        await until(lambda: len(line.up.heard) == 1)
+        (connection,) = line.pool._lent  # noqa: SLF001 - nothing else puts two arrivals into one turn of the loop
+        if ends_wrongly:
+            sent.content.set_exception(web.RequestPayloadError("no chunk"))
+        sent.comes(b"panda")
+        connection.data_received(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
+        if ends_wrongly:
+            with pytest.raises(CallerError):
+                await asked
+        else:
+            assert await whole(await asked) == b"no"
+
+
 async def test_an_upstream_that_takes_no_more_of_a_body_is_given_up() -> None:
     async def script(stage: Stage) -> None:
         await stage.head()

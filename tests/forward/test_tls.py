@@ -15,7 +15,9 @@ import trustme
 from conftest import HouseMaker
 from rig import House, until
 from tls import CertificateFolder, client_hello, trusting
-from wire import OK, Stage, answering, caller, converse, upstream
+from wire import OK, Caller, Stage, answering, caller, converse, upstream
+
+from proxy.app import LAST_WORD
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 REFUSED = (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)
@@ -141,6 +143,40 @@ async def test_draining_closes_idle_connections_and_unfinished_handshakes(
             await house.proxy.drain()
         assert await idle.closed() == b""
         assert await silent.closed() == b""
+
+
+async def test_draining_waits_for_the_rest_of_a_record_that_has_begun_to_come(
+    api_key_house: HouseMaker, certificates: CertificateFolder, context: ssl.SSLContext
+) -> None:
+    """What has been read of it is a request's beginning, though nobody can read it yet."""
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    secret = context.wrap_bio(came, goes, server_hostname="localhost")
+
+    async def answered(line: Caller, step: Callable[[], bytes | None]) -> bytes | None:
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                await line.send(goes.read())
+                came.write(await line.reader.read(65536))
+            finally:
+                await line.send(goes.read())
+
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, **at_tls(certificates)})
+        async with caller(house.port) as line, asyncio.timeout(10):
+            await answered(line, secret.do_handshake)
+            secret.write(GET)
+            assert (await answered(line, lambda: secret.read(1000)) or b"").endswith(b"ok")
+            secret.write(GET)
+            record = goes.read()
+            await line.send(record[:30])
+            await asyncio.sleep(LAST_WORD / 2)  # until it is read
+            draining = asyncio.create_task(house.proxy.drain())
+            await asyncio.sleep(2 * LAST_WORD)
+            await line.send(record[30:])
+            assert (await answered(line, lambda: secret.read(1000)) or b"").endswith(b"ok")
+            await draining
 
 
 async def test_an_answer_that_breaks_off_shows_it(
@@ -321,6 +357,23 @@ async def test_a_connection_does_not_outlive_the_authority_it_was_verified_with(
             up.cue.set()
             assert (await busy.answer()).body == b"ok"
             assert await busy.closed() == b""
+
+
+async def test_a_connection_that_is_just_being_let_in_is_retired_too(
+    api_key_house: HouseMaker, callers: Callers
+) -> None:
+    """Its protocol is made already, by what held until now, and has not heard of the connection yet."""
+    house = await callers.house(api_key_house)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+    with ours, theirs:
+        loop = asyncio.get_running_loop()
+        coming = asyncio.create_task(loop.connect_accepted_socket(house.server, ours))
+        await asyncio.sleep(0)
+        house.server.retire()
+        await coming
+        async with asyncio.timeout(5):
+            assert await loop.sock_recv(theirs, 1) == b""
 
 
 def resumed(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bytes, bool, ssl.SSLSession]:

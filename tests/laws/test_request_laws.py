@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -276,6 +277,23 @@ async def test_a_caller_that_stops_reading_is_let_go_of(api_key_house: HouseMake
             await until(lambda: house.ear.heard("the caller stopped reading"))
             await until(lambda: not house.server.connections)
             assert len(await line.closed()) < 50_000_000
+
+
+async def test_a_caller_that_reads_slowly_but_steadily_gets_all_of_it(api_key_house: HouseMaker) -> None:
+    """What lies in the kernel for it takes longer than the idle timeout; some of it goes in each."""
+    size = 600_000
+    with socket.socket() as small:
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        async with upstream(answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))) as up:
+            house = await api_key_house({"upstream": {"url": up.url, "idle_timeout": "200ms"}})
+            small.connect(("127.0.0.1", house.port))
+            reader, writer = await asyncio.open_connection(sock=small, limit=4096)
+            writer.write(GET)
+            await reader.readuntil(b"\r\n\r\n")
+            while size:
+                size -= len(await reader.readexactly(min(size, 6000)))
+                await asyncio.sleep(0.02)
+            writer.close()
 
 
 # Law 14

@@ -46,7 +46,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 async def exchange(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Exchange]:
     environ = {"ID": simulator.client_id, "SECRET": simulator.client_secret}
     clock = TurnedClock()
-    session = outbound.credential_session(outbound.trust(Upstream()))
+    session = outbound.credential_session(outbound.trust(Upstream()).context)
     yield Exchange(
         name="default",
         secrets=GrantSecrets(
