@@ -1,11 +1,13 @@
 """Replies of the token endpoint that are odd and bring a pair: its refresh token is never lost (laws 4, 7 and 8)."""
 
 import gzip
+import json
 import zlib
 
 import pytest
 from conftest import HouseMaker
 from rig import House
+from wire import Stage, upstream
 
 from proxy.credential.oauth2 import State
 from proxy.simulator import Fault
@@ -97,6 +99,30 @@ async def test_a_reply_that_comes_compressed_unasked_is_read(oauth_house: HouseM
     successor = await played(house, b'"expires_in": 7200', coding=coding)
     assert (await house.get()).status == 200
     assert await kept(house) == successor
+
+
+FRAMINGS = {
+    "a connection closed before the last chunk": (b"Transfer-Encoding: chunked\r\n\r\n%x\r\n", b"\r\n"),
+    "a length that is too large": (b"Content-Length: 1%03d\r\n\r\n", b""),
+}
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+async def test_a_pair_is_kept_though_its_framing_breaks_behind_it(oauth_house: HouseMaker, name: str) -> None:
+    before, behind = FRAMINGS[name]
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(b"HTTP/1.1 200 OK\r\n" + before % len(pair) + pair + behind)
+
+    async with upstream(script) as endpoint:
+        house = await oauth_house(token_url=f"{endpoint.url}/token")
+        access, successor = house.simulator.issue_access_token(), house.simulator.issue_refresh_token()
+        pair = json.dumps({"access_token": access, "refresh_token": successor, "expires_in": HOUR}).encode()
+        assert (await house.get()).status == 200
+        assert await kept(house) == successor
+        assert house.refresher.results == {"refreshed": 1}
+        assert len(endpoint.heard) == 1
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/json; charset=utf-8", "text/plain", ""])
