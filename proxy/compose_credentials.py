@@ -31,7 +31,7 @@ from proxy.config import (
 from proxy.config.describe import store_text
 from proxy.credential.api_key import ApiKey
 from proxy.credential.file_store import FileStore as GrantFile
-from proxy.credential.file_store import Place, default_path, owner_of
+from proxy.credential.file_store import Place, default_path
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.oauth2 import RefreshingCredential
@@ -41,7 +41,7 @@ from proxy.credential.refresh import Refresher, Trace
 from proxy.credential.shared_store import SharedStore as SharedGrant
 from proxy.credential.source import CredentialSource
 from proxy.credential.store import MemoryStore, Store
-from proxy.credential.token_endpoint import TokenEndpoint
+from proxy.credential.token_endpoint import TokenEndpoint, owner_of
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
@@ -86,7 +86,7 @@ class CredentialParts:
         store = grant.refresher.keeper.store
         moved = isinstance(before, OAuth2Credential) and before.store != credential.store
         if moved and isinstance(store, SharedGrant) and isinstance(credential.store, SharedStore):
-            store.move(engine(credential.store, partial(self.owner, credential), self.reader))
+            store.move(engine(credential.store, store.owner, self.reader))
         secrets, endpoint = self.secrets(credential), self.endpoint(credential)
         policy = self.policy(credential, by_hand=False)
         grant.refresher.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
@@ -183,15 +183,19 @@ class CredentialParts:
             return GrantFile(lambda: place(credential, self.state_home))
         if not isinstance(credential.store, SharedStore):
             return MemoryStore()
-        owner = partial(self.owner, credential)
-        return SharedGrant(
+
+        async def owner() -> str:
+            return await shared.owner()
+
+        shared = SharedGrant(
             engine(credential.store, owner, self.reader),
-            owner,
+            partial(self.owner, credential),
             who=self.replica(credential),
             clock=self.clock,
             jitter=random.random,
             tasks=self.tasks,
         )
+        return shared
 
     async def owner(self, credential: OAuth2Credential) -> str:
         """Name whose grant it is. Raises SecretUnavailable."""

@@ -81,6 +81,10 @@ class Redeemer(Protocol):
         """Seconds that a redeem takes at most."""
         ...
 
+    def owner(self, client: Client) -> str:
+        """Name whose grants it refreshes with `client`'s credentials."""
+        ...
+
     async def redeem(self, refresh_token: Secret, client: Client) -> Outcome:
         """Redeem `refresh_token` once; never raises for what the network or the endpoint does."""
         ...
@@ -266,7 +270,7 @@ class Refresher:
         """Forget what was in the way while nothing is due: the store is back, or a secret was corrected."""
         grant = self.keeper.ledger.grant
         if isinstance(self.trouble, OperatorError) and self._due() is None and grant is not None:
-            if self._latch.closed(await self._secrets.client(), grant):
+            if self._latch.closed(await self._client(), grant):
                 return
             with suppress(OperatorError):
                 self._stop_in_doubt(grant)
@@ -341,7 +345,7 @@ class Refresher:
         seeded = await self._seeded(urgent=self._from_memory(order))
         if self._adopt() or self._needless(order):
             return True
-        client = await self._secrets.client()
+        client = await self._client()
         return bool(await self._told(self._alive(client, seeded), client, order))
 
     async def _told(self, grant: Grant, client: Client, order: _Order) -> bool | None:
@@ -397,7 +401,7 @@ class Refresher:
         self.seed_waits = seeded is not None and await self._may_live(seeded)
         if self._adopt() or self._needless(order):
             return True
-        client = await self._secrets.client()
+        client = await self._client()
         grant = self._alive(client, seeded)
         if (settled := await self._told(grant, client, order)) is not None:
             return settled
@@ -448,7 +452,14 @@ class Refresher:
     async def _may_live(self, seeded: Grant) -> bool:
         if self._disbelieved(seeded):  # later, when it is known
             return False
-        return not self._latch or not self._latch.closed(await self._secrets.client(), seeded)
+        return not self._latch or not self._latch.closed(await self._client(), seeded)
+
+    async def _client(self) -> Client:
+        """Read the client's credentials. Raises SecretUnavailable, also where they are not the stored grant's."""
+        client = await self._secrets.client()
+        if self.keeper.store.whose not in {"", self._endpoint.owner(client)}:
+            raise SecretUnavailable(self.advice.another_client())
+        return client
 
     def _alive(self, client: Client, seeded: Grant | None) -> Grant:
         """Choose what to redeem: a new seed before the stored grant, and nothing that is known to be dead.

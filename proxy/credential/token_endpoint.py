@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 import aiohttp
@@ -33,6 +34,11 @@ class Client:
     client_secret: Secret
 
 
+def owner_of(token_url: str, client_id: Secret) -> str:
+    """Name whose grant it is: refresh tokens are good for one client at one token endpoint."""
+    return sha256(f"{token_url}\n{client_id.reveal()}".encode()).hexdigest()[:16]
+
+
 class TokenEndpoint:
     """Redeems refresh tokens, one call each. Holds nothing that changes."""
 
@@ -54,6 +60,10 @@ class TokenEndpoint:
         self._scope = scope
         self._proxy = proxy
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)  # the whole has its own limit
+
+    def owner(self, client: Client) -> str:
+        """Name whose grants it refreshes with `client`'s credentials."""
+        return owner_of(str(self.url), client.client_id)
 
     async def redeem(self, refresh_token: Secret, client: Client) -> Outcome:
         """Redeem `refresh_token` once; never raises for what the network or the endpoint does (RFC 6749 §6)."""
