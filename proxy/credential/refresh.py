@@ -229,7 +229,7 @@ class Refresher:
             await self._seeded(urgent=False, anew=False)
             if self.in_flight is None:  # else what is in memory by now may not be stored, and is that refresh's to lend
                 self._adopt()
-                await self._forget_trouble()
+                self._forget_trouble(await self._client())  # read each time, so that one that is gone is told
         finally:
             because = self._due()
             if because is not None and (self.seed_waits or not self._short_lived()):
@@ -266,11 +266,11 @@ class Refresher:
             return Because.SEED if self.seed_waits else None
         return Because.STALE if freshness is Freshness.STALE else Because.EXPIRED
 
-    async def _forget_trouble(self) -> None:
+    def _forget_trouble(self, client: Client) -> None:
         """Forget what was in the way while nothing is due: the store is back, or a secret was corrected."""
         grant = self.keeper.ledger.grant
         if isinstance(self.trouble, OperatorError) and self._due() is None and grant is not None:
-            if self._latch.closed(await self._client(), grant):
+            if self._latch.closed(client, grant):
                 return
             with suppress(OperatorError):
                 self._stop_in_doubt(grant)

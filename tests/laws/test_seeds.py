@@ -135,6 +135,33 @@ async def test_a_clients_id_that_is_corrected_while_we_run_takes_a_restart_and_c
     assert [call.status for call in house.simulator.token_calls()] == [400, 200]
 
 
+@pytest.mark.parametrize("content", [None, ""], ids=["gone", "empty"])
+async def test_a_clients_secret_that_can_not_be_read_is_told_long_before_a_refresh_needs_it(
+    oauth_house: HouseMaker, tmp_path: Path, content: str | None
+) -> None:
+    house = await oauth_house()
+    path = tmp_path / "secret"
+    house.settings["credentials"]["default"]["oauth2"]["client_secret"] = {"file": str(path)}
+    path.write_text(house.simulator.client_secret)
+    await house.restart()
+    assert (await house.get()).status == 200
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    seen = [house.credential.blind]
+    await house.look()
+    seen.append(house.credential.blind)
+    assert house.ear.heard("WARNING", f"{path}", "does not exist" if content is None else "is empty")
+    assert (await house.get()).status == 200
+    await house.log_in()  # what others store is taken all the same
+    await house.look()
+    assert house.refresher.keeper.ledger.generation == 2
+    path.write_text(house.simulator.client_secret)
+    await house.look()
+    assert [*seen, house.credential.blind] == [False, True, False]
+    assert house.credential.status().health == "healthy"
+
+
 async def test_a_login_of_a_client_whose_id_was_corrected_is_found_by_the_restart_that_we_ask_for(
     oauth_house: HouseMaker, tmp_path: Path
 ) -> None:
