@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
@@ -26,7 +26,7 @@ from proxy.credential.credential import Credential, Freshness
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.latch import Latch
-from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Lineage
+from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Intent, Lineage
 from proxy.credential.policy import Policy
 from proxy.credential.store import Lease, StoreError, StoreUnreachable
 from proxy.credential.token_endpoint import Client
@@ -127,9 +127,12 @@ class Refresher:
     `credential`, `_lent`             what is lent, and the grant it is from; `_publish`
     `seed_waits`                      whether a new seed waits to be redeemed; `_seeded`, `_round`, `_keep`, `_refused`
     `in_flight`                       the one refresh; `start`
-    `trouble`, `try_at`, `failures`   why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`
+    `trouble`, `try_at`, `failures`   why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`,
+                                      `_forget_trouble`
     `failed_at`                       when the last refresh failed, by the wall; `_fail`
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
+    `_disproved`                      the generation for whose 401 the last refresh was begun, until it is accepted
+                                      again; `_renew`, `accepted`
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
     `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
     `_last`                           the last attempt that we know of, whoever's it was; `_heeds`, `_round`
@@ -167,6 +170,7 @@ class Refresher:
         self._result = ""
         self._lent: Grant | None = None
         self._held_back = False
+        self._disproved: int | None = None
         self._doubts: dict[str, _Doubt] = {}
         self._latch = Latch()
         self._last: Attempt | None = None
@@ -266,15 +270,26 @@ class Refresher:
             return Because.SEED if self.seed_waits else None
         return Because.STALE if freshness is Freshness.STALE else Because.EXPIRED
 
+    def accepted(self, generation: int) -> None:
+        """Learn that PandaDoc takes a generation, whatever a 401 has said of it."""
+        if generation == self._disproved:
+            self._disproved = None
+
     def _forget_trouble(self, client: Client) -> None:
-        """Forget what was in the way while nothing is due: the store is back, or a secret was corrected."""
+        """Forget what was in the way, where it is not any more and nothing is due: the next success may be far off."""
         grant = self.keeper.ledger.grant
-        if isinstance(self.trouble, OperatorError) and self._due() is None and grant is not None:
-            if self._latch.closed(client, grant):
-                return
-            with suppress(OperatorError):
-                self._stop_in_doubt(grant)
-                self.trouble = None
+        if grant is not None and self._due() is None and self._is_over(client, grant):
+            self.trouble, self.failures = None, 0
+
+    def _is_over(self, client: Client, grant: Grant) -> bool:
+        """Tell whether the store is back, a secret was corrected, or nobody has needed a new token for a while.
+
+        A token that was refused is still needed, until PandaDoc accepts it; and a while, so that one which is taken
+        here and refused there does not end the backoff.
+        """
+        if isinstance(self.trouble, OperatorError):
+            return not self._latch.closed(client, grant) and self._stopping_doubt(grant) is None
+        return self._disproved is None and self._clock.monotonic() >= self.try_at + backoff.LONGEST
 
     def _short_lived(self) -> bool:
         grant = self.keeper.ledger.grant
@@ -301,7 +316,7 @@ class Refresher:
             tell(self._result or ("unavailable" if self.failures > failures else NEEDLESS))
 
     async def _renew(self, order: _Order) -> None:
-        self._held_back = False
+        self._held_back, self._disproved = False, order.refused
         try:
             await self._take_turns(order)
         except ProxyError as trouble:
@@ -477,9 +492,11 @@ class Refresher:
 
     def _stop_in_doubt(self, grant: Grant) -> None:
         """Raise OperatorError if nobody knows the end of a redeem of this token, and that is to stop us."""
-        doubt = self.keeper.ledger.doubt(grant.refresh_token)
-        if doubt is not None and not self._policy.retry_unknown:
+        if (doubt := self._stopping_doubt(grant)) is not None:
             raise OperatorError(self.advice.stopped(doubt))
+
+    def _stopping_doubt(self, grant: Grant) -> Intent | None:
+        return None if self._policy.retry_unknown else self.keeper.ledger.doubt(grant.refresh_token)
 
     async def _keep(self, grant: Grant, reply: Redeemed, sent_at: float, order: _Order) -> None:
         """Store the new pair, then lend it (law 4). Its life counts from before the request was sent (law 7)."""
