@@ -521,6 +521,7 @@ class Refresher:
                 self._count(order, OUTRUN)
             self._adopt()  # somebody has logged in meanwhile, or another replica's redeem was the first to be stored
             return
+        failures = self.failures
         generation = self._publish(kept, lent)
         if order.refused is not None:
             self.keeper.keep_refusals(self.keeper.refusals.minted(generation))
@@ -532,6 +533,9 @@ class Refresher:
             reply.lifetime,
             " (expires_in was missing or odd)" if reply.lifetime_guessed else "",
         )
+        if lent.freshness(self._clock.wall()) is Freshness.EXPIRED:  # each request would redeem the next
+            self.failures = failures
+            self._fail(self._waiting_helps("The new access token had expired when it came"))
 
     def _publish(self, grant: Grant, credential: Credential) -> int:
         """Lend it; return its generation: the stored one, or the next, where a login has followed unstored pairs."""

@@ -161,3 +161,27 @@ async def test_a_refresh_token_without_an_access_token_is_kept_and_tried_in_its_
     await house.settle()
     assert house.simulator.token_calls()[-1].form["refresh_token"] == successor
     assert house.refresher.results == {"no_access_token": 1, "refreshed": 1}
+
+
+async def test_tokens_that_have_expired_when_they_come_are_kept_and_asked_for_with_growing_pauses(
+    oauth_house: HouseMaker,
+) -> None:
+    """Each request would redeem one, and rotate; the pair must be kept, for the one before it is spent."""
+    house = await oauth_house(simulator={"expires_in": 1})
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", delay=1.1))
+    asked = []
+    for second in range(20):
+        before = len(house.redeemed())
+        seen = await house.get()
+        assert seen.status == 503
+        assert "The new access token had expired when it came" in seen.json["detail"]
+        assert "Retry-After" in seen.headers
+        if len(house.redeemed()) > before:
+            asked.append(second)
+            assert (await house.store().load()).generation == len(asked)
+        house.clock.pass_(1)
+    assert 3 <= len(asked) <= 5
+    house.simulator.faults.clear()
+    house.simulator.expires_in = HOUR
+    house.clock.pass_(HOUR)
+    assert (await house.get()).status == 200
