@@ -1,13 +1,14 @@
 """The composition of credentials: the server lends them, the commands `login` and `token` look after them."""
 
+import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from yarl import URL
@@ -200,6 +201,16 @@ class CredentialParts:
     async def owner(self, credential: OAuth2Credential) -> str:
         """Name whose grant it is. Raises SecretUnavailable."""
         return owner_of(str(credential.token_url), await self.reader.read(credential.client_id))
+
+    async def finish(self, work: Coroutine[Any, Any, int], name: str, say: Callable[[str], object]) -> int:
+        """Do for a person what must not be cut off, and return its exit code; one who leaves meanwhile is told so."""
+        begun = self.tasks.start(work, name, finish=True)
+        try:
+            await asyncio.wait({begun})
+        except asyncio.CancelledError:
+            say("Interrupted: what was begun is finished first. Once more, and it is lost.")
+            raise
+        return begun.result()
 
     def replica(self, credential: OAuth2Credential) -> str:
         """Name this process to those who share the grant, if there may be any."""
