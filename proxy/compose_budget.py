@@ -15,7 +15,7 @@ from proxy.clock import Clock
 from proxy.compose_credentials import REPLICA, identity
 from proxy.compose_engine import ledger
 from proxy.config import ApiKeyCredential, Client, Config, Credential, RateBudget, Redis
-from proxy.credential.file_store import owner_of
+from proxy.credential.token_endpoint import owner_of
 from proxy.forward.metered import Meter
 from proxy.secret_reader import SecretReader
 from proxy.tasks import Tasks

@@ -1,13 +1,14 @@
 """The composition of credentials: the server lends them, the commands `login` and `token` look after them."""
 
+import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from yarl import URL
@@ -31,7 +32,7 @@ from proxy.config import (
 from proxy.config.describe import store_text
 from proxy.credential.api_key import ApiKey
 from proxy.credential.file_store import FileStore as GrantFile
-from proxy.credential.file_store import Place, default_path, owner_of
+from proxy.credential.file_store import Place, default_path
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.oauth2 import RefreshingCredential
@@ -41,7 +42,7 @@ from proxy.credential.refresh import Refresher, Trace
 from proxy.credential.shared_store import SharedStore as SharedGrant
 from proxy.credential.source import CredentialSource
 from proxy.credential.store import MemoryStore, Store
-from proxy.credential.token_endpoint import TokenEndpoint
+from proxy.credential.token_endpoint import TokenEndpoint, owner_of
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
@@ -86,7 +87,7 @@ class CredentialParts:
         store = grant.refresher.keeper.store
         moved = isinstance(before, OAuth2Credential) and before.store != credential.store
         if moved and isinstance(store, SharedGrant) and isinstance(credential.store, SharedStore):
-            store.move(engine(credential.store, partial(self.owner, credential), self.reader))
+            store.move(engine(credential.store, store.owner, self.reader))
         secrets, endpoint = self.secrets(credential), self.endpoint(credential)
         policy = self.policy(credential, by_hand=False)
         grant.refresher.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
@@ -183,19 +184,33 @@ class CredentialParts:
             return GrantFile(lambda: place(credential, self.state_home))
         if not isinstance(credential.store, SharedStore):
             return MemoryStore()
-        owner = partial(self.owner, credential)
-        return SharedGrant(
+
+        async def owner() -> str:
+            return await shared.owner()
+
+        shared = SharedGrant(
             engine(credential.store, owner, self.reader),
-            owner,
+            partial(self.owner, credential),
             who=self.replica(credential),
             clock=self.clock,
             jitter=random.random,
             tasks=self.tasks,
         )
+        return shared
 
     async def owner(self, credential: OAuth2Credential) -> str:
         """Name whose grant it is. Raises SecretUnavailable."""
         return owner_of(str(credential.token_url), await self.reader.read(credential.client_id))
+
+    async def finish(self, work: Coroutine[Any, Any, int], name: str, say: Callable[[str], object]) -> int:
+        """Do for a person what must not be cut off, and return its exit code; one who leaves meanwhile is told so."""
+        begun = self.tasks.start(work, name, finish=True)
+        try:
+            await asyncio.wait({begun})
+        except asyncio.CancelledError:
+            say("Interrupted: what was begun is finished first. Once more, and it is lost.")
+            raise
+        return begun.result()
 
     def replica(self, credential: OAuth2Credential) -> str:
         """Name this process to those who share the grant, if there may be any."""

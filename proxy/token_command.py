@@ -84,13 +84,24 @@ async def _api_key_status(parts: CredentialParts, name: str, key: SecretReferenc
 
 
 async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
-    """Refresh the grant once, whatever is left of its token; return 0 if that brought one."""
+    """Refresh the grant once, whatever is left of its token; return 0 if that brought one.
+
+    A person who leaves meanwhile changes nothing: a refresh token that was sent is spent.
+    """
     if isinstance(credential.store, MemoryStore):
         click.echo(IN_MEMORY.format(name), err=True)
         return 1
+    return await parts.finish(_refresh(parts, name, credential), "refresh by hand", _say_to_operator)
+
+
+def _say_to_operator(text: str) -> None:
+    click.echo(text, err=True)
+
+
+async def _refresh(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
     refresher = parts.refresher(name, credential, by_hand=True)
     try:
-        trouble = await refresher.by_hand(lambda text: click.echo(text, err=True))
+        trouble = await refresher.by_hand(_say_to_operator)
     except (StoreError, SecretUnavailable) as fault:
         trouble = str(fault)
     if trouble is not None:

@@ -88,10 +88,19 @@ class Fleet:
     def _replica(self, name: str) -> Replica:
         references = {each: SecretReference.env(each, self.environ) for each in ("ID", "SECRET", "SEED")}
         secrets = GrantSecrets(SecretReader(), references["ID"], references["SECRET"], references["SEED"])
+        endpoint = TokenEndpoint(
+            self.session,
+            URL(self.simulator.url) / "oauth2/access_token",
+            clock=self.clock,
+            scope=None,
+            redeem_timeout=REDEEM_TIMEOUT,
+            connect_timeout=5,
+            proxy=None,
+        )
         tasks = Tasks()
 
         async def owner() -> str:
-            return "0123456789abcdef"
+            return endpoint.owner(await secrets.client())
 
         engine = MemoryEngine(self.record, self.clock.monotonic)
         store = SharedStore(
@@ -108,15 +117,7 @@ class Fleet:
         refresher = Refresher(
             "default",
             secrets=secrets,
-            endpoint=TokenEndpoint(
-                self.session,
-                URL(self.simulator.url) / "oauth2/access_token",
-                clock=self.clock,
-                scope=None,
-                redeem_timeout=REDEEM_TIMEOUT,
-                connect_timeout=5,
-                proxy=None,
-            ),
+            endpoint=endpoint,
             keeper=keeper,
             policy=self.policy,
             clock=self.clock,

@@ -4,11 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from proxy.clock import SystemClock
+from proxy.compose_credentials import CredentialParts
 from proxy.compose_engine import engine, refuse_unusable_engines
 from proxy.config import BadConfig, Config, KubernetesStore, OAuth2Credential, RedisStore, load
+from proxy.credential.redis_engine import RedisEngine
+from proxy.credential.shared_store import SharedStore
 from proxy.secret_reader import SecretReader
+from proxy.tasks import Tasks
 
 ENVIRON = {"ID": "one-client", "SECRET": "its-secret", "REDIS_URL": "redis://:tr0ub4dor@cache"}
 
@@ -101,6 +107,28 @@ async def test_what_is_configured_for_kubernetes_reaches_its_engine(tmp_path: Pa
         made = engine(credential.store, owner, SecretReader())
         assert made.name == f"the Kubernetes Secret {name}"
         await made.close()
+
+
+async def test_a_store_and_its_engine_are_one_clients_though_its_id_is_corrected(tmp_path: Path) -> None:
+    """Else the pair would lie under the keys of one, and be read as the other's."""
+    (tmp_path / "id").write_text("mistyped")
+    (tmp_path / "config.yaml").write_text(
+        "credentials: {default: {oauth2: {client_id: {file: ./id}, client_secret: {env: SECRET},"
+        " store: {redis: {url: {env: REDIS_URL}}}}}}"
+    )
+    config = load(tmp_path / "config.yaml", environ=ENVIRON)
+    credential = config.credentials["default"]
+    assert isinstance(credential, OAuth2Credential)
+    async with aiohttp.ClientSession() as session:
+        parts = CredentialParts(config, tmp_path, SystemClock(), Tasks(), session)
+        store = parts.store(credential)
+        assert isinstance(store, SharedStore)
+        whose = await store.owner()
+        (tmp_path / "id").write_text("corrected")
+        made = store._engine  # noqa: SLF001 - it shows its keys to Redis alone
+        assert isinstance(made, RedisEngine)
+        assert await made._key("grant") == f"pandadoc-proxy:{{{whose}}}:grant"  # noqa: SLF001 - the same
+        await store.close()
 
 
 def test_redis_py_is_loaded_only_where_it_is_configured() -> None:

@@ -10,8 +10,8 @@ from bench.fleet.calls import Calls
 from bench.fleet.engines import Ground, Profile
 from bench.fleet.fate import Doom, Step
 from bench.fleet.figures import Figures
-from bench.fleet.panda_doc import Pair, PandaDoc
-from bench.fleet.replica import LOOK_EVERY, OWNER, SKEW, Broken, Replica
+from bench.fleet.panda_doc import OWNER, Pair, PandaDoc
+from bench.fleet.replica import LOOK_EVERY, SKEW, Broken, Replica
 from bench.fleet.virtual import EPOCH, VirtualLoop
 from bench.fleet.witness import Span, Witness, listening
 from proxy.credential.credential import YEAR, stale_lead

@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.fleet.engines import Ground, Profile
 from bench.fleet.fate import Doom, Fate
-from bench.fleet.panda_doc import Endpoint, PandaDoc
+from bench.fleet.panda_doc import OWNER, Endpoint, PandaDoc
 from bench.fleet.virtual import VirtualClock
 from proxy.credential.credential import Credential
 from proxy.credential.grant_keeper import GrantKeeper
@@ -29,9 +29,6 @@ SKEW: Final = 1.0
 
 WAIT: Final = 10.0
 """Seconds that a request waits for a refresh: the default."""
-
-OWNER: Final = "0123456789abcdef"
-"""Whose grant it is: that of the only client there is."""
 
 CLIENT: Final = SecretReference.literal("the simulation's client", "bench/fleet")
 READER: Final = SecretReader()

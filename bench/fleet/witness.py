@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from bench.fleet.engines import Ground
 from bench.fleet.figures import Figures
-from bench.fleet.panda_doc import Pair, PandaDoc
-from bench.fleet.replica import OWNER, Answered, Broken, Replica
+from bench.fleet.panda_doc import OWNER, Pair, PandaDoc
+from bench.fleet.replica import Answered, Broken, Replica
 from proxy.credential.record import decode
 
 SAMPLE: Final = 0.05

@@ -35,6 +35,13 @@ class Advice:
             " its scope above all."
         )
 
+    def another_client(self) -> str:
+        """Say that a pair would be kept under another client's id than it is redeemed with: no start would find it."""
+        return (
+            f"the client's id ({self.client_id}) has changed since this proxy began, which keeps the grant under the"
+            " earlier one: restart the proxy"
+        )
+
     def may_be_on_its_way(self) -> str:
         """Say that a refusal is not believed yet: another replica may be storing what it has redeemed (law 6)."""
         return "PandaDoc refuses its refresh token; another replica may have spent it, and be storing the new pair"

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -26,7 +25,6 @@ from proxy.credential.record import Unreadable
 from proxy.credential.slots import Slots, beside, kin, make_folder
 from proxy.credential.store import Lease, Quiet, StoreError
 from proxy.disk import Disk
-from proxy.secrets import Secret
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -50,11 +48,6 @@ CURES: Final = {
 }
 
 
-def owner_of(token_url: str, client_id: Secret) -> str:
-    """Name whose grant it is: refresh tokens are good for one client at one token endpoint."""
-    return sha256(f"{token_url}\n{client_id.reveal()}".encode()).hexdigest()[:16]
-
-
 def default_path(state_home: Path, owner: str) -> Path:
     """Name the file after whose it is: another client or region is another file."""
     return state_home / "pandadoc-proxy" / f"grant-{owner}.json"
@@ -72,7 +65,8 @@ class FileStore(Quiet):
     """Keeps the ledger in a file. Its place is worked out at the first use.
 
     (The default name follows from the client's id, and that secret's file may arrive after us.)
-    `_said` are the oddities that were told already; the disk's thread adds to them.
+    `_place` and `whose` are set by that, in the disk's thread; `_said` are the oddities that were told already, to
+    which it adds.
     """
 
     def __init__(self, locate: Callable[[], Place], *, disk: Disk | None = None) -> None:
@@ -89,6 +83,7 @@ class FileStore(Quiet):
     def place(self) -> Place:
         if self._place is None:
             self._place = self._locate()
+            self.whose = self._place.owner
         return self._place
 
     @property

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Final
 
 from proxy.clock import Clock
 from proxy.credential import backoff, ledger
@@ -20,6 +21,10 @@ from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
+
+LAST_TRIES: Final = 10
+LAST_PAUSE: Final = 1.0
+"""How often, and after how many seconds, storing a pair is tried again when the process ends."""
 
 
 class GrantKeeper:
@@ -242,27 +247,33 @@ class GrantKeeper:
         self._unstored = self.ledger.grant != kept.grant  # a later one may have come meanwhile
 
     async def _keep_later(self) -> None:
-        """Try until it is stored; once more when the process ends."""
-        failures, ending = 0, False
-        while self._unstored and not ending:
-            failures += 1
-            ending = await self._tasks.pause(backoff.pause(failures, self._jitter()))
-            try:
-                await self._save()
-            except StoreError as fault:
-                level = logging.CRITICAL if ending else logging.ERROR
-                text = "credential %s: generation %d is still not stored. %s"
-                log.log(level, text, self._name, self.ledger.generation, fault)
-            else:
-                self._store_is_well()
-                log.info("credential %s: generation %d is stored now", self._name, self.ledger.generation)
-        if self._unstored:
-            log.critical(
-                "credential %s: generation %d was NEVER stored and ends with this process. The stored refresh token"
-                " is spent; a new login will be needed.",
-                self._name,
-                self.ledger.generation,
-            )
+        """Try until it is stored; when the process ends, LAST_TRIES times more, or until a drain cuts it off."""
+        failures = last_tries = 0
+        try:
+            while self._unstored and last_tries < LAST_TRIES:
+                failures += 1
+                if await self._tasks.pause(backoff.pause(failures, self._jitter())):
+                    await asyncio.sleep(LAST_PAUSE if last_tries else 0.0)
+                    last_tries += 1
+                await self._save_late()
+        finally:
+            if self._unstored:
+                log.critical(
+                    "credential %s: generation %d was NEVER stored and ends with this process. The stored refresh token"
+                    " is spent; a new login will be needed.",
+                    self._name,
+                    self.ledger.generation,
+                )
+
+    async def _save_late(self) -> None:
+        try:
+            await self._save()
+        except StoreError as fault:
+            text = "credential %s: generation %d is still not stored. %s"
+            log.error(text, self._name, self.ledger.generation, fault)  # noqa: TRY400 - the fault says all
+        else:
+            self._store_is_well()
+            log.info("credential %s: generation %d is stored now", self._name, self.ledger.generation)
 
     # What is known of 401s
 

@@ -260,6 +260,7 @@ class RefreshingCredential:
 
     def accepted(self, credential: Credential) -> None:
         self._accepted, self._accepted_at = credential, self._clock.monotonic()
+        self._refresher.accepted(credential.generation)
         refusals = self._keeper.refusals
         if refusals.on_trial is not None or refusals.spent:
             self._keeper.keep_refusals(refusals.accepted(credential.generation))

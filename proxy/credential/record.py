@@ -73,7 +73,10 @@ def encode(ledger: Ledger, owner: str) -> bytes:
 
 
 def decode(content: bytes, owner: str) -> Ledger:
-    """Read a record of `owner`'s. Raises Unreadable, whose text holds nothing of the content."""
+    """Read a record of `owner`'s, or another's in which there is nothing yet.
+
+    Raises Unreadable, whose text holds nothing of the content.
+    """
     if not content.strip(b" \t\r\n\0"):
         raise Unreadable("is empty")
     try:
@@ -88,9 +91,11 @@ def decode(content: bytes, owner: str) -> Ledger:
         record = msgspec.json.decode(content, type=_Record)
     except NOT_JSON:
         raise Unreadable("is a grant of pandadoc-proxy that was damaged") from None
-    if record.owner not in {owner, None}:
-        raise Unreadable("belongs to another OAuth client or token endpoint")
-    return _ledger(record)
+    if record.owner in {owner, None}:
+        return _ledger(record)
+    if record.refresh_token is None and record.intent is None:  # a mistyped client's id leaves such a one
+        return Ledger()
+    raise Unreadable("belongs to another OAuth client or token endpoint")
 
 
 def _ledger(record: _Record) -> Ledger:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
@@ -26,7 +26,7 @@ from proxy.credential.credential import Credential, Freshness
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.latch import Latch
-from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Lineage
+from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Intent, Lineage
 from proxy.credential.policy import Policy
 from proxy.credential.store import Lease, StoreError, StoreUnreachable
 from proxy.credential.token_endpoint import Client
@@ -81,6 +81,10 @@ class Redeemer(Protocol):
         """Seconds that a redeem takes at most."""
         ...
 
+    def owner(self, client: Client) -> str:
+        """Name whose grants it refreshes with `client`'s credentials."""
+        ...
+
     async def redeem(self, refresh_token: Secret, client: Client) -> Outcome:
         """Redeem `refresh_token` once; never raises for what the network or the endpoint does."""
         ...
@@ -123,9 +127,12 @@ class Refresher:
     `credential`, `_lent`             what is lent, and the grant it is from; `_publish`
     `seed_waits`                      whether a new seed waits to be redeemed; `_seeded`, `_round`, `_keep`, `_refused`
     `in_flight`                       the one refresh; `start`
-    `trouble`, `try_at`, `failures`   why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`
+    `trouble`, `try_at`, `failures`   why there is no newer token, when to try again; `_publish`, `_fail`, `_refused`,
+                                      `_forget_trouble`
     `failed_at`                       when the last refresh failed, by the wall; `_fail`
     `_held_back`                      whether an urgent refresh need not heed `try_at`; `_renew`
+    `_disproved`                      the generation for whose 401 the last refresh was begun, until it is accepted
+                                      again; `_renew`, `accepted`
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
     `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
     `_last`                           the last attempt that we know of, whoever's it was; `_heeds`, `_round`
@@ -163,6 +170,7 @@ class Refresher:
         self._result = ""
         self._lent: Grant | None = None
         self._held_back = False
+        self._disproved: int | None = None
         self._doubts: dict[str, _Doubt] = {}
         self._latch = Latch()
         self._last: Attempt | None = None
@@ -225,7 +233,7 @@ class Refresher:
             await self._seeded(urgent=False, anew=False)
             if self.in_flight is None:  # else what is in memory by now may not be stored, and is that refresh's to lend
                 self._adopt()
-                await self._forget_trouble()
+                self._forget_trouble(await self._client())  # read each time, so that one that is gone is told
         finally:
             because = self._due()
             if because is not None and (self.seed_waits or not self._short_lived()):
@@ -262,15 +270,26 @@ class Refresher:
             return Because.SEED if self.seed_waits else None
         return Because.STALE if freshness is Freshness.STALE else Because.EXPIRED
 
-    async def _forget_trouble(self) -> None:
-        """Forget what was in the way while nothing is due: the store is back, or a secret was corrected."""
+    def accepted(self, generation: int) -> None:
+        """Learn that PandaDoc takes a generation, whatever a 401 has said of it."""
+        if generation == self._disproved:
+            self._disproved = None
+
+    def _forget_trouble(self, client: Client) -> None:
+        """Forget what was in the way, where it is not any more and nothing is due: the next success may be far off."""
         grant = self.keeper.ledger.grant
-        if isinstance(self.trouble, OperatorError) and self._due() is None and grant is not None:
-            if self._latch.closed(await self._secrets.client(), grant):
-                return
-            with suppress(OperatorError):
-                self._stop_in_doubt(grant)
-                self.trouble = None
+        if grant is not None and self._due() is None and self._is_over(client, grant):
+            self.trouble, self.failures = None, 0
+
+    def _is_over(self, client: Client, grant: Grant) -> bool:
+        """Tell whether the store is back, a secret was corrected, or nobody has needed a new token for a while.
+
+        A token that was refused is still needed, until PandaDoc accepts it; and a while, so that one which is taken
+        here and refused there does not end the backoff.
+        """
+        if isinstance(self.trouble, OperatorError):
+            return not self._latch.closed(client, grant) and self._stopping_doubt(grant) is None
+        return self._disproved is None and self._clock.monotonic() >= self.try_at + backoff.LONGEST
 
     def _short_lived(self) -> bool:
         grant = self.keeper.ledger.grant
@@ -297,7 +316,7 @@ class Refresher:
             tell(self._result or ("unavailable" if self.failures > failures else NEEDLESS))
 
     async def _renew(self, order: _Order) -> None:
-        self._held_back = False
+        self._held_back, self._disproved = False, order.refused
         try:
             await self._take_turns(order)
         except ProxyError as trouble:
@@ -341,7 +360,7 @@ class Refresher:
         seeded = await self._seeded(urgent=self._from_memory(order))
         if self._adopt() or self._needless(order):
             return True
-        client = await self._secrets.client()
+        client = await self._client()
         return bool(await self._told(self._alive(client, seeded), client, order))
 
     async def _told(self, grant: Grant, client: Client, order: _Order) -> bool | None:
@@ -397,7 +416,7 @@ class Refresher:
         self.seed_waits = seeded is not None and await self._may_live(seeded)
         if self._adopt() or self._needless(order):
             return True
-        client = await self._secrets.client()
+        client = await self._client()
         grant = self._alive(client, seeded)
         if (settled := await self._told(grant, client, order)) is not None:
             return settled
@@ -448,7 +467,14 @@ class Refresher:
     async def _may_live(self, seeded: Grant) -> bool:
         if self._disbelieved(seeded):  # later, when it is known
             return False
-        return not self._latch or not self._latch.closed(await self._secrets.client(), seeded)
+        return not self._latch or not self._latch.closed(await self._client(), seeded)
+
+    async def _client(self) -> Client:
+        """Read the client's credentials. Raises SecretUnavailable, also where they are not the stored grant's."""
+        client = await self._secrets.client()
+        if self.keeper.store.whose not in {"", self._endpoint.owner(client)}:
+            raise SecretUnavailable(self.advice.another_client())
+        return client
 
     def _alive(self, client: Client, seeded: Grant | None) -> Grant:
         """Choose what to redeem: a new seed before the stored grant, and nothing that is known to be dead.
@@ -466,9 +492,11 @@ class Refresher:
 
     def _stop_in_doubt(self, grant: Grant) -> None:
         """Raise OperatorError if nobody knows the end of a redeem of this token, and that is to stop us."""
-        doubt = self.keeper.ledger.doubt(grant.refresh_token)
-        if doubt is not None and not self._policy.retry_unknown:
+        if (doubt := self._stopping_doubt(grant)) is not None:
             raise OperatorError(self.advice.stopped(doubt))
+
+    def _stopping_doubt(self, grant: Grant) -> Intent | None:
+        return None if self._policy.retry_unknown else self.keeper.ledger.doubt(grant.refresh_token)
 
     async def _keep(self, grant: Grant, reply: Redeemed, sent_at: float, order: _Order) -> None:
         """Store the new pair, then lend it (law 4). Its life counts from before the request was sent (law 7)."""
@@ -493,6 +521,7 @@ class Refresher:
                 self._count(order, OUTRUN)
             self._adopt()  # somebody has logged in meanwhile, or another replica's redeem was the first to be stored
             return
+        failures = self.failures
         generation = self._publish(kept, lent)
         if order.refused is not None:
             self.keeper.keep_refusals(self.keeper.refusals.minted(generation))
@@ -504,6 +533,9 @@ class Refresher:
             reply.lifetime,
             " (expires_in was missing or odd)" if reply.lifetime_guessed else "",
         )
+        if lent.freshness(self._clock.wall()) is Freshness.EXPIRED:  # each request would redeem the next
+            self.failures = failures
+            self._fail(self._waiting_helps("The new access token had expired when it came"))
 
     def _publish(self, grant: Grant, credential: Credential) -> int:
         """Lend it; return its generation: the stored one, or the next, where a login has followed unstored pairs."""

@@ -51,7 +51,7 @@ class SharedStore:
     and `_spread`, a chance drawn then, by `_learn`, and `_known` by `news`; `_watched`, whether changes are told,
     `heard`, how often one was, and `_turn`, the event that the next one sets, by `_watch` and `_wake`; `_blind`, why
     the engine can't be read, and `_blind_until`, for how long nobody need try behind the traffic, by `_read`;
-    `_returning`, the lease that is being given back, by `_give_back`; `_whose`, whose grant it is, by `_read`.
+    `_returning`, the lease that is being given back, by `_give_back`; `whose`, by `owner`.
     """
 
     remote = True
@@ -85,12 +85,21 @@ class SharedStore:
         self._blind: StoreError | None = None
         self._blind_until = 0.0  # monotonic
         self._failures = 0
-        self._whose = ""
+        self.whose = ""
         self._returning: asyncio.Task[None] | None = None
         self._notice = Notice(log)
 
     def __repr__(self) -> str:
         return f"<SharedStore {self._engine.name} {'watched' if self._watched else 'polled'}>"
+
+    async def owner(self) -> str:
+        """Name whose grant it is: asked once, for what the engine keeps and what is in it must be one's.
+
+        Raises SecretUnavailable.
+        """
+        whose = self.whose or await self._owner()
+        self.whose = self.whose or whose  # another may have asked meanwhile
+        return self.whose
 
     async def load(self) -> Ledger:
         return self._decoded(*await self._read())
@@ -113,7 +122,7 @@ class SharedStore:
             wanted = change(ledger)
             if wanted is None or (wanted == ledger and not room):
                 return wanted
-            written = await self._engine.write(encode(wanted, self._whose), kept.version)
+            written = await self._engine.write(encode(wanted, self.whose), kept.version)
             if written is not None:
                 self._learn(wanted, heard)
                 return wanted
@@ -192,9 +201,9 @@ class SharedStore:
         """
         self.heard += 1
         self._blind = None  # whoever tells can be asked
-        if kept is not None and self._whose:
+        if kept is not None and self.whose:
             with suppress(Unreadable):  # whoever reads it is told
-                told = decode(kept.content, self._whose) if kept.content else Ledger()
+                told = decode(kept.content, self.whose) if kept.content else Ledger()
                 if self._known is None or told.generation >= self._known.generation:
                     self._learn(told, self.heard)
         turn, self._turn = self._turn, asyncio.Event()
@@ -202,7 +211,7 @@ class SharedStore:
 
     async def _read(self) -> tuple[Kept, int]:
         """Read; with it goes what `heard` was before: a change that is told meanwhile may not be in it."""
-        self._whose = self._whose or await self._owner()
+        await self.owner()
         heard = self.heard
         try:
             kept = await self._engine.read()
@@ -218,7 +227,7 @@ class SharedStore:
         if not kept.content:
             return self._learn(Ledger(), heard)
         try:
-            return self._learn(decode(kept.content, self._whose), heard)
+            return self._learn(decode(kept.content, self.whose), heard)
         except Unreadable as fault:
             raise StoreError(
                 f"What is kept in {self._engine.name} {fault}; it is left as it is. Restore a copy of it, or delete it:"

@@ -38,6 +38,14 @@ class Store(Protocol):
         """Whether it is reached over a network, by replicas that see nothing else of each other."""
         ...
 
+    @property
+    def whose(self) -> str:
+        """Whose grant it keeps, as it was when that was first needed, for where it is kept follows from it.
+
+        Empty until then, and where nobody asks.
+        """
+        ...
+
     async def load(self) -> Ledger:
         """Return what is kept; an empty ledger if nothing ever was. Raises StoreError, or SecretUnavailable."""
         ...
@@ -94,6 +102,7 @@ class Quiet:
 
     remote = False
     heard = 0
+    whose = ""
 
     async def holder(self) -> str | None:
         return None

@@ -89,13 +89,7 @@ class _Login:
 
         A person who leaves meanwhile changes nothing: a code that was sent is spent.
         """
-        concluding = self.parts.tasks.start(self._conclude(code, show), "login", finish=True)
-        try:
-            await asyncio.wait({concluding})
-        except asyncio.CancelledError:
-            _say_to_operator("Interrupted: what was begun is finished first. Once more, and it is lost.")
-            raise
-        return concluding.result()
+        return await self.parts.finish(self._conclude(code, show), "login", _say_to_operator)
 
     async def _conclude(self, code: Secret, show: Callable[[pages.Page], None] | None) -> int:
         show = show or (lambda _page: None)

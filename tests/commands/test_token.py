@@ -215,15 +215,20 @@ async def test_a_pair_that_cant_be_stored_is_shouted_about_and_tried_until_it_is
 async def test_a_person_who_leaves_in_the_middle_of_a_redeem_loses_nothing(
     machine: Machine, number: signal.Signals
 ) -> None:
-    """Ctrl-C, a terminal that goes away, or the end of the pod: the pair that is on its way is stored first."""
+    """Ctrl-C, a terminal that goes away, or the end of the pod: the pair that is on its way is stored first, and told.
+
+    Who is told nothing presses Ctrl-C again, and that does lose it.
+    """
     env = await seeded(machine)
     gate = asyncio.Event()
     machine.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
     by_hand = await machine.start("token", "refresh", env=env)
     await by_hand.said("Waiting: PandaDoc has not answered yet")
     by_hand.signal(number)
+    await by_hand.said("Interrupted: what was begun is finished first. Once more, and it is lost.")
     gate.set()
     assert await by_hand.ended() == 1
+    assert by_hand.out[0].startswith("Credential default is at generation 1; its access token is good until")
     assert "generation         1" in (await machine.run("token", "status", env=env)).out
     assert len(machine.simulator.token_calls()) == 1
 

@@ -41,6 +41,10 @@ def test_an_unknown_client_is_told_where_its_id_and_secret_are_configured() -> N
     assert "login" not in said
 
 
+def test_a_clients_id_that_has_changed_is_told_with_where_it_is_configured() -> None:
+    assert OURS.another_client().startswith("the client's id ($CLIENT_ID) has changed since this proxy began")
+
+
 def test_any_other_refusal_names_the_configuration() -> None:
     assert "(invalid_scope). Check credentials.other.oauth2, its scope" in OTHER.dead("invalid_scope", None)
 

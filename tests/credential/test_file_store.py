@@ -18,12 +18,13 @@ from typing import Final
 
 import pytest
 
-from proxy.credential.file_store import LOCK_PATIENCE, FileStore, Place, default_path, owner_of
+from proxy.credential.file_store import LOCK_PATIENCE, FileStore, Place, default_path
 from proxy.credential.ledger import REFRESHED, Attempt, Grant, Intent, Ledger, Lineage
 from proxy.credential.record import decode, encode
 from proxy.credential.refusals import Refusals
 from proxy.credential.slots import ROOM
 from proxy.credential.store import MemoryStore, StoreError
+from proxy.credential.token_endpoint import owner_of
 from proxy.secrets import Secret, SecretUnavailable
 
 OWNER: Final = "0123456789abcdef"

@@ -127,6 +127,15 @@ def test_another_owner_is_told_only_once_the_record_is_whole() -> None:
         decode(encode(FULL, OWNER), "another")
 
 
+def test_what_a_mistyped_clients_id_has_left_keeps_the_right_one_from_nothing() -> None:
+    """Only an attempt that was refused: there is nothing in it that could be lost."""
+    refused = Ledger(last=Attempt(1.0, "invalid_client"))
+    assert decode(encode(refused, "mistyped"), OWNER) == Ledger()
+    assert decode(encode(refused, OWNER), OWNER) == refused
+    with pytest.raises(Unreadable, match="another OAuth client"):
+        decode(encode(replace(refused, intent=Intent("aaaaaaaaaaaa", 1.0)), "mistyped"), OWNER)
+
+
 def test_no_repr_shows_a_token() -> None:
     shown = repr(decode(encode(FULL, OWNER), OWNER))
     assert REFRESH not in shown

@@ -22,10 +22,10 @@ from proxy.credential.probe import Probed
 from proxy.credential.refresh import Because, Refresher
 from proxy.credential.refusals import Refusals
 from proxy.credential.store import Lease, MemoryStore, Store, StoreError, Unshared
-from proxy.credential.token_endpoint import TokenEndpoint
+from proxy.credential.token_endpoint import TokenEndpoint, owner_of
 from proxy.errors import CredentialUnavailable, OperatorError
 from proxy.secret_reader import SecretReader
-from proxy.secrets import SecretReference
+from proxy.secrets import Secret, SecretReference
 from proxy.simulator import Fault, Simulator
 from proxy.tasks import Tasks
 
@@ -287,7 +287,8 @@ async def test_a_stored_token_that_is_good_is_lent_without_a_redeem(town: Town) 
 
 async def test_two_processes_with_one_file_cost_one_redeem(town: Town, tmp_path: Path) -> None:
     """However many start at once: the others adopt what the first one stored."""
-    stores = [FileStore(lambda: Place(tmp_path / "grant.json", "ab")) for _ in range(4)]
+    place = Place(tmp_path / "grant.json", owner_of(town.simulator.url + TOKEN_PATH, Secret(town.environ["ID"])))
+    stores = [FileStore(lambda: place) for _ in range(4)]
     several = await asyncio.gather(*(refreshed(town.refresher(store=store)) for store in stores))
     assert len({lent(each) for each in several}) == 1
     assert lent(several[0]) is not None

@@ -67,6 +67,28 @@ async def test_nothing_is_kept_at_first(ground: Ground) -> None:
     assert await ground.store().load() == Ledger()
 
 
+async def test_whose_grant_it_is_is_asked_once(ground: Ground) -> None:
+    """The engine's keys and what they hold must be one client's, also where its id is corrected meanwhile."""
+    answers = iter(("one", "two", "three"))
+    asked, ready = 0, asyncio.Event()
+
+    async def owner() -> str:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            ready.set()
+        await ready.wait()
+        return next(answers)
+
+    engine = MemoryEngine(ground.record, ground.clock.monotonic)
+    store = SharedStore(engine, owner, who="one", clock=ground.clock, jitter=lambda: 0.5, tasks=ground.tasks)
+    assert store.whose == ""
+    assert set(await asyncio.gather(store.owner(), store.owner())) == {"one"}
+    await store.update(lambda _: mint(1))
+    assert store.whose == "one"
+    assert decode(ground.record.content, "one") == mint(1)
+
+
 async def test_what_one_replica_writes_another_reads(ground: Ground) -> None:
     await ground.store("one").update(lambda _: mint(1))
     assert await ground.store("two").load() == mint(1)

@@ -106,6 +106,46 @@ async def cut_short(stage: Stage) -> None:
     await stage.say(GOOD[:-5])
 
 
+def chunked(body: bytes, end: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s%s" % (len(body), body, end)
+
+
+def saying(reply: bytes, *, hang: bool = False) -> Script:
+    """Say `reply`, and close the connection or keep silent."""
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(reply)
+        if hang:
+            await stage.reader.read()
+
+    return script
+
+
+TOO_LONG = GOOD.replace(b"Length: %d" % len(PAIR), b"Length: %d" % (len(PAIR) + 2))
+BROKEN_BEHIND = {
+    "no last chunk": saying(chunked(PAIR, b"\r\n")),
+    "no end of a chunk": saying(chunked(PAIR, b"")),
+    "a last chunk that never comes": saying(chunked(PAIR, b"\r\n"), hang=True),
+    "a length that is too large": saying(TOO_LONG),
+    "a length that is too large, and silence": saying(TOO_LONG, hang=True),
+}
+
+
+@pytest.mark.parametrize("script", BROKEN_BEHIND.values(), ids=BROKEN_BEHIND)
+async def test_a_whole_pair_is_taken_whatever_breaks_behind_it(session: aiohttp.ClientSession, script: Script) -> None:
+    """The old refresh token is spent by then; only the framing is not whole (law 4)."""
+    outcome = await redeem(session, script, seconds=0.3)
+    assert isinstance(outcome, Redeemed)
+    assert outcome.refresh_token == Secret("rrrr")
+
+
+@pytest.mark.parametrize("whole", range(len(PAIR)))
+async def test_half_a_pair_is_never_taken(session: aiohttp.ClientSession, whole: int) -> None:
+    """Wherever it breaks, in a token too: what is cut is no JSON."""
+    assert isinstance(await redeem(session, saying(chunked(PAIR[:whole], b""))), Unknown)
+
+
 UNKNOWN = {
     "reset": reset,
     "hang": hang,

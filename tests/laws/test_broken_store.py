@@ -1,5 +1,6 @@
 """A store that is broken, lost or somebody else's: no token is lost to it, and its message says what to do (law 4)."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from conftest import HouseMaker
 from rig import until
 
 from proxy.credential.oauth2 import State
+from proxy.simulator import Fault
 
 HOUR = 3600
 
@@ -134,3 +136,29 @@ async def test_a_corrupt_store_that_is_moved_away_gets_the_grant_from_memory(
     await house.restart()
     assert (await house.get()).status == 200
     assert len(house.simulator.token_calls()) == 1
+
+
+async def test_a_store_that_fails_for_a_moment_while_the_proxy_ends_costs_no_grant(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """SIGTERM comes in a redeem, and its answer when the disk is full: the drain has time for more than one try."""
+    house = await oauth_house(simulator={"expires_in": HOUR})
+    await house.get()
+    answered = asyncio.Event()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", gate=answered, times=1))
+    house.clock.pass_(HOUR * 0.97)
+    await house.proxy.look()
+    await until(lambda: len(house.redeemed()) == 2)
+    draining = asyncio.create_task(house.proxy.drain())
+    await until(lambda: house.ear.heard("draining"))
+    slot = tmp_path / ".grant.json.new"
+    slot.unlink()
+    slot.mkdir()
+    answered.set()
+    await until(lambda: house.ear.heard("generation 2 is still not stored"))
+    slot.rmdir()
+    await draining
+    assert house.ear.heard("generation 2 is stored now")
+    await house.open()
+    assert (await house.get()).status == 200
+    assert len(house.redeemed()) == 2

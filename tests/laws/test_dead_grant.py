@@ -208,3 +208,85 @@ async def test_a_new_client_secret_gives_a_dead_grant_another_try(oauth_house: H
     assert "invalid_client" in (await house.get()).json["detail"]
     path.write_text(house.simulator.client_secret)
     await heals(house)
+
+
+# What is told of it afterwards
+
+
+MEMBER = "/public/v1/members/current"
+
+
+async def test_a_refresh_that_failed_for_a_401_is_forgotten_once_pandadoc_takes_the_token_again(
+    oauth_house: HouseMaker,
+) -> None:
+    """Nothing is due for a year; "It is tried again by itself" would be told, and alerted, all that time."""
+    house = await oauth_house()
+    assert (await house.get()).status == 200
+    house.simulator.faults.add(Fault(path=MEMBER, status=401, body=b"{}"))
+    house.simulator.faults.add(Fault(path=TOKENS, status=429, body=b"{}"))
+    for _ in range(3):
+        assert (await house.get()).status == 401
+        await house.settle()
+        house.clock.pass_(40)
+    house.simulator.faults.clear()
+    house.clock.pass_(HOUR)
+    await house.look()
+    assert house.credential.status().health == "failing"  # nobody knows that the token is any good
+    assert house.credential.failures == 3
+    assert (await house.get()).status == 200
+    await house.look()
+    assert house.credential.status().health == "healthy"
+    assert house.credential.failures == 0
+    assert len(house.redeemed()) == 4
+
+
+async def test_a_token_that_is_taken_here_and_refused_there_does_not_end_the_backoff(oauth_house: HouseMaker) -> None:
+    """Each success would have the endpoint asked again within a second."""
+    house = await oauth_house()
+    assert (await house.get()).status == 200
+    house.simulator.faults.add(Fault(path="/public/v1/documents", status=401, body=b"{}"))
+    house.simulator.faults.add(Fault(path=TOKENS, status=429, body=b"{}"))
+    for _ in range(120):
+        await house.get("/public/v1/documents")
+        assert (await house.get()).status == 200
+        await house.look()
+        house.clock.pass_(1)
+    assert house.credential.status().health == "failing"
+    assert len(house.redeemed()) <= 12
+
+
+async def test_a_clients_secret_that_was_mistyped_and_mended_leaves_no_failures_behind(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    house = await oauth_house()
+    house.settings["credentials"]["default"]["oauth2"]["client_secret"] = {"file": str(tmp_path / "secret")}
+    (tmp_path / "secret").write_text(house.simulator.client_secret)
+    await house.restart()
+    assert (await house.get()).status == 200
+    (tmp_path / "secret").write_text("mistyped")
+    house.simulator.faults.add(Fault(path=MEMBER, status=401, body=b"{}"))
+    assert (await house.get()).status == 503
+    await house.look()
+    assert house.credential.status().health == "dead"
+    assert house.credential.failures
+    (tmp_path / "secret").write_text(house.simulator.client_secret)
+    house.simulator.faults.clear()
+    house.clock.pass_(3)
+    await house.look()
+    assert house.credential.status().health == "healthy"
+    assert house.credential.failures == 0
+
+
+async def test_a_dead_grant_stays_told_while_its_access_token_is_still_taken(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    assert (await house.get()).status == 200
+    house.simulator.revoke_grants()
+    house.simulator.faults.add(Fault(path=MEMBER, status=401, body=b"{}", times=1))
+    await house.get()
+    await house.settle()
+    for _ in range(3):
+        house.clock.pass_(HOUR)
+        await house.get()
+        await house.look()
+        assert house.credential.status().health == "dead"
+        assert house.credential.failures

@@ -45,6 +45,20 @@ async def test_a_fleet_starts_with_one_redeem(fleet: Fleet, size: int) -> None:
     assert fleet.generations == {1}
 
 
+async def test_a_clients_id_that_changes_while_a_fleet_runs_costs_no_grant(fleet: Fleet) -> None:
+    """What is redeemed with another would be kept as the first one's: nothing is, until a restart."""
+    fleet.join(2)
+    assert await fleet.load() == {200}
+    ours, fleet.environ["ID"] = fleet.environ["ID"], "another"
+    fleet.clock.pass_(HOUR + 1)
+    assert await fleet.load() == {503}
+    assert fleet.redeems == [200]
+    fleet.environ["ID"] = ours
+    fleet.clock.pass_(3)
+    await fleet.lends()
+    assert fleet.redeems == [200, 200]
+
+
 @pytest.mark.parametrize("size", [2, 8, 40])
 async def test_a_token_that_expires_costs_a_fleet_one_redeem(fleet: Fleet, size: int) -> None:
     fleet.join(size)

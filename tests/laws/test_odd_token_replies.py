@@ -1,11 +1,13 @@
 """Replies of the token endpoint that are odd and bring a pair: its refresh token is never lost (laws 4, 7 and 8)."""
 
 import gzip
+import json
 import zlib
 
 import pytest
 from conftest import HouseMaker
 from rig import House
+from wire import Stage, upstream
 
 from proxy.credential.oauth2 import State
 from proxy.simulator import Fault
@@ -99,6 +101,30 @@ async def test_a_reply_that_comes_compressed_unasked_is_read(oauth_house: HouseM
     assert await kept(house) == successor
 
 
+FRAMINGS = {
+    "a connection closed before the last chunk": (b"Transfer-Encoding: chunked\r\n\r\n%x\r\n", b"\r\n"),
+    "a length that is too large": (b"Content-Length: 1%03d\r\n\r\n", b""),
+}
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+async def test_a_pair_is_kept_though_its_framing_breaks_behind_it(oauth_house: HouseMaker, name: str) -> None:
+    before, behind = FRAMINGS[name]
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(b"HTTP/1.1 200 OK\r\n" + before % len(pair) + pair + behind)
+
+    async with upstream(script) as endpoint:
+        house = await oauth_house(token_url=f"{endpoint.url}/token")
+        access, successor = house.simulator.issue_access_token(), house.simulator.issue_refresh_token()
+        pair = json.dumps({"access_token": access, "refresh_token": successor, "expires_in": HOUR}).encode()
+        assert (await house.get()).status == 200
+        assert await kept(house) == successor
+        assert house.refresher.results == {"refreshed": 1}
+        assert len(endpoint.heard) == 1
+
+
 @pytest.mark.parametrize("kind", ["text/html", "application/json; charset=utf-8", "text/plain", ""])
 async def test_the_media_type_of_a_reply_decides_nothing(oauth_house: HouseMaker, kind: str) -> None:
     house = await oauth_house()
@@ -135,3 +161,27 @@ async def test_a_refresh_token_without_an_access_token_is_kept_and_tried_in_its_
     await house.settle()
     assert house.simulator.token_calls()[-1].form["refresh_token"] == successor
     assert house.refresher.results == {"no_access_token": 1, "refreshed": 1}
+
+
+async def test_tokens_that_have_expired_when_they_come_are_kept_and_asked_for_with_growing_pauses(
+    oauth_house: HouseMaker,
+) -> None:
+    """Each request would redeem one, and rotate; the pair must be kept, for the one before it is spent."""
+    house = await oauth_house(simulator={"expires_in": 1})
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", delay=1.1))
+    asked = []
+    for second in range(20):
+        before = len(house.redeemed())
+        seen = await house.get()
+        assert seen.status == 503
+        assert "The new access token had expired when it came" in seen.json["detail"]
+        assert "Retry-After" in seen.headers
+        if len(house.redeemed()) > before:
+            asked.append(second)
+            assert (await house.store().load()).generation == len(asked)
+        house.clock.pass_(1)
+    assert 3 <= len(asked) <= 5
+    house.simulator.faults.clear()
+    house.simulator.expires_in = HOUR
+    house.clock.pass_(HOUR)
+    assert (await house.get()).status == 200

@@ -110,6 +110,107 @@ async def test_a_named_file_of_another_client_or_token_endpoint_is_refused(
     assert (tmp_path / "grant.json").read_bytes() == before
 
 
+RESTART = "has changed since this proxy began, which keeps the grant under the earlier one: restart the proxy"
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_clients_id_that_is_corrected_while_we_run_takes_a_restart_and_costs_no_grant(
+    oauth_house: HouseMaker, tmp_path: Path, *, named: bool
+) -> None:
+    """What would be redeemed with it would be kept as the mistyped client's, where the next start does not look."""
+    house = await oauth_house()
+    oauth2 = house.settings["credentials"]["default"]["oauth2"]
+    oauth2 |= {"client_id": {"file": str(tmp_path / "id")}} | ({} if named else {"store": None})
+    (tmp_path / "id").write_text("mistyped")
+    await house.restart()
+    assert "invalid_client" in (await house.get()).json["detail"]
+    (tmp_path / "id").write_text(house.simulator.client_id)
+    house.clock.pass_(3)
+    seen = await house.get()
+    assert seen.status == 503
+    assert f"the client's id (file {tmp_path / 'id'}) {RESTART}" in seen.json["detail"]
+    for _ in range(2):
+        await house.restart()
+        assert (await house.get()).status == 200
+    assert [call.status for call in house.simulator.token_calls()] == [400, 200]
+
+
+@pytest.mark.parametrize("content", [None, ""], ids=["gone", "empty"])
+async def test_a_clients_secret_that_can_not_be_read_is_told_long_before_a_refresh_needs_it(
+    oauth_house: HouseMaker, tmp_path: Path, content: str | None
+) -> None:
+    house = await oauth_house()
+    path = tmp_path / "secret"
+    house.settings["credentials"]["default"]["oauth2"]["client_secret"] = {"file": str(path)}
+    path.write_text(house.simulator.client_secret)
+    await house.restart()
+    assert (await house.get()).status == 200
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    seen = [house.credential.blind]
+    await house.look()
+    seen.append(house.credential.blind)
+    assert house.ear.heard("WARNING", f"{path}", "does not exist" if content is None else "is empty")
+    assert (await house.get()).status == 200
+    await house.log_in()  # what others store is taken all the same
+    await house.look()
+    assert house.refresher.keeper.ledger.generation == 2
+    path.write_text(house.simulator.client_secret)
+    await house.look()
+    assert [*seen, house.credential.blind] == [False, True, False]
+    assert house.credential.status().health == "healthy"
+
+
+async def test_a_login_of_a_client_whose_id_was_corrected_is_found_by_the_restart_that_we_ask_for(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    house = await oauth_house()
+    oauth2 = house.settings["credentials"]["default"]["oauth2"]
+    oauth2 |= {"client_id": {"file": str(tmp_path / "id")}, "store": None, "refresh_token": None}
+    (tmp_path / "id").write_text("mistyped")
+    await house.restart()
+    assert "has no refresh token" in (await house.get()).json["detail"]
+    (tmp_path / "id").write_text(house.simulator.client_id)
+    await house.log_in()
+    house.clock.pass_(3)
+    await house.look()
+    assert RESTART in (await house.get()).json["detail"]
+    await house.restart()
+    assert (await house.get()).status == 200
+    assert not house.redeemed()
+
+
+async def test_another_client_and_its_seed_wait_unspent_for_a_restart_while_the_old_token_is_lent(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    house = await oauth_house()
+    house.settings["credentials"]["default"]["oauth2"] |= {
+        "store": None,
+        "client_id": {"file": str(tmp_path / "id")},
+        "refresh_token": {"file": str(tmp_path / "seed")},
+    }
+    (tmp_path / "id").write_text(house.simulator.client_id)
+    (tmp_path / "seed").write_text(house.environ["REFRESH_TOKEN"])
+    await house.restart()
+    assert (await house.get()).status == 200
+    (tmp_path / "seed").write_text(house.simulator.issue_refresh_token())
+    (tmp_path / "id").write_text("another")
+    for _ in range(3):
+        house.clock.pass_(3)
+        await house.look()
+        assert (await house.get()).status == 200
+    status = house.credential.status()
+    assert status.health == "dead"
+    assert RESTART in status.advice
+    assert len(house.redeemed()) == 1
+    (tmp_path / "id").write_text(house.simulator.client_id)  # it was a mistake
+    house.clock.pass_(3)
+    await house.look()
+    assert house.credential.status().health == "healthy"
+    assert len(house.redeemed()) == 2
+
+
 # An access token beside the seed
 
 
