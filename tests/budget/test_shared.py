@@ -16,7 +16,7 @@ from proxy.budget.budget import BudgetSpent, Priority
 from proxy.budget.ledger import FORGOTTEN
 from proxy.budget.local import LocalSlot
 from proxy.budget.rates import ALL, Rate
-from proxy.budget.shared import SharedBudget
+from proxy.budget.shared import SETTLED, SharedBudget
 from proxy.tasks import Tasks
 
 TEN = Rate(10, 60.0)
@@ -49,6 +49,14 @@ class Replicas:
         for each in self.made * 2:  # so that all know of each other
             await each.look()
         return budget
+
+    async def settle(self, *budgets: SharedBudget) -> None:
+        """Have these, or all, tell a ledger that is back what they sent, and share again."""
+        for passed in (0.0, SETTLED):
+            self.passed += passed
+            for each in budgets or self.made:
+                await each.look()
+        assert all(each.shared for each in budgets or self.made)
 
 
 @pytest.fixture
@@ -332,7 +340,7 @@ async def test_what_was_sent_without_the_ledger_counts_when_it_is_back(replicas:
     assert await spend(here, 10) == 4
     assert await spend(there, 10) == 5
     replicas.account.reachable = True
-    await until(lambda: here.shared and there.shared, 20)
+    await replicas.settle()
     assert await spend(there, 10) == 0
     flying.unused()
     await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 9)
@@ -346,13 +354,13 @@ async def test_what_is_sent_until_all_have_told_counts_at_once_for_who_shares_al
     account.away = {"replica-0", "replica-1"}
     await asyncio.gather(here.look(), there.look())
     account.away = {"replica-1"}
-    await until(lambda: here.shared, 20)
+    await replicas.settle(here)
     account.away = set()
     await there.look()
     assert not there.shared
     assert await spend(there, 10) == 5, "its share, though all are free"
     assert await spend(here, 10) == 5
-    await until(lambda: there.shared, 20)
+    await replicas.settle(there)
     assert await spend(there, 10) == 0
 
 
@@ -369,7 +377,7 @@ async def test_what_the_ledger_grants_to_who_has_fallen_back_meanwhile_is_within
     await until(lambda: waiting(here) == 5)
     account.answers.set()
     account.reachable = True
-    await until(lambda: here.shared and there.shared, 20)
+    await replicas.settle()
     await until(lambda: waiting(here) == 0)
     assert account.of("list").taken(time.monotonic()) == 10
     assert await spend(there, 10) == 0
@@ -426,7 +434,8 @@ async def test_a_rate_that_is_new_while_the_ledger_comes_back_keeps_to_the_share
         *(here.take("send", Priority.INTERACTIVE, 0.05) for _ in range(10)), return_exceptions=True
     )
     assert sum(isinstance(slot, LocalSlot) for slot in slots) == 5
-    await until(lambda: here.standing("send").shared is True, 20)
+    await replicas.settle()
+    assert here.standing("send").shared
 
 
 async def test_what_was_in_flight_while_there_was_no_number_is_not_told_of_for_ever(replicas: Replicas) -> None:
@@ -458,7 +467,7 @@ async def test_a_ledger_that_goes_away_again_before_all_have_told_is_told_all_wh
     flying.unused()
     assert await spend(here, 10) == 1
     replicas.account.reachable = True
-    await until(lambda: here.shared and there.shared, 20)
+    await replicas.settle()
     assert await spend(there, 10) == 5
 
 
@@ -496,7 +505,7 @@ async def test_a_ledger_that_has_lost_all_grants_nothing_to_who_comes_first_and_
 
 
 async def test_what_is_given_back_without_the_ledger_is_told_when_it_is_back(replicas: Replicas) -> None:
-    here, there = await replicas(), await replicas()
+    here, _ = await replicas(), await replicas()
     slots = [await take(here) for _ in range(5)]
     replicas.account.reachable = False
     await here.look()
@@ -506,7 +515,7 @@ async def test_what_is_given_back_without_the_ledger_is_told_when_it_is_back(rep
     assert not here.shared
     await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 4)
     slots.pop().unused()
-    await until(lambda: here.shared and there.shared, 20)
+    await replicas.settle()
     await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 3)
 
 
