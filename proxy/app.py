@@ -118,7 +118,8 @@ class Proxy:
         self._retired: list[Snapshot] = []
         self._open: dict[str, Open] = {}  # by address, in the configuration's order
         self._admin: Binding | None = None
-        self._disk = Disk()  # for certificates and authorities
+        self._disk = Disk()  # for certificates
+        self._authorities = Disk()  # for `upstream.ca_file`: one that hangs keeps no certificate from being renewed
         self._notice = Notice(log)  # about `upstream.ca_file`
         self._taking = asyncio.Lock()
         self._metrics = Metrics()
@@ -263,7 +264,7 @@ class Proxy:
     async def _trust(self, config: Config) -> Trust:
         """Read whom a configuration trusts; the same as now if that has not changed. Raises OSError."""
         known = None if self._snapshot is None else self._snapshot.trust
-        return await self._disk.do(partial(outbound.trust, config.upstream, known))
+        return await self._authorities.do(partial(outbound.trust, config.upstream, known))
 
     async def _take(self, config: Config, trust: Trust) -> None:
         """Put a configuration in the place of the one before, if there is one.

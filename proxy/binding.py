@@ -13,6 +13,7 @@ from proxy.acceptor import Acceptor
 from proxy.config import Listener, TcpBind, UnixBind
 from proxy.config.sockets import PRIVATE, Owner
 from proxy.forward.server import Server
+from proxy.hosts import is_wildcard
 from proxy.tasks import Tasks
 from proxy.unix_socket import UnixSocket
 
@@ -102,13 +103,18 @@ class Binding:
             sockets = sockets_at(addresses, bind.port)
         except OSError as fault:
             reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror or str(fault)
-            own = next((each for each in ours if isinstance(each, TcpBind) and each.port == bind.port), None)
+            own = next((each for each in ours if isinstance(each, TcpBind) and _meet(each, bind)), None)
             cure = "Choose another address, or free this one."
             if own is not None and fault.errno == errno.EADDRINUSE:  # it must go on until all of the new is there
                 cure = f"This proxy itself listens at {own}: restart it, or choose another port."
             raise OSError(f"{bind}: {reason}. {cure}") from fault
         self.where = TcpBind(bind.host, sockets[0].getsockname()[1])
         return sockets
+
+
+def _meet(one: TcpBind, other: TcpBind) -> bool:
+    """Tell whether two can't both be bound, as far as their names tell."""
+    return one.port == other.port and (one.host == other.host or is_wildcard(one.host) or is_wildcard(other.host))
 
 
 def sockets_at(addresses: Iterable[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:

@@ -19,6 +19,10 @@ LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the file. Two must agree, so that a change is taken within twice of it."""
 
 
+GONE: Final = b"\0"
+"""Stands for the content of a file that is gone; no YAML holds it."""
+
+
 class Reloads:
     """Reloads one proxy.
 
@@ -82,15 +86,17 @@ class Reloads:
         return changed or asked
 
     async def _content(self) -> bytes | None:
-        """Return what the file holds; None where it can't be read now, or only once, as a pipe."""
+        """Return what the file holds, or GONE; None where it can't be read now, or only once, as a pipe."""
         source = self._proxy.config.source
         if source is None:
             return None
         try:
             return await self._disk.do(lambda: _read(source))
+        except FileNotFoundError:
+            return GONE
         except OSError:
             return None
 
 
 def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    return path.read_bytes() if path.is_file() or not path.exists() else None

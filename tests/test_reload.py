@@ -110,6 +110,13 @@ async def test_an_address_that_the_proxy_itself_is_in_the_way_of_takes_a_restart
     assert (await house.get()).status == 200
 
 
+async def test_an_address_that_another_has_is_not_blamed_on_a_port_of_ours(house: House) -> None:
+    port = int(house.url.rpartition(":")[2])
+    with socket.create_server(("127.0.0.2", port)), pytest.raises(OSError, match=r"in use\. .*free this one"):
+        await reload(house, listeners=[{"bind": "127.0.0.1:0"}, {"bind": f"127.0.0.2:{port}"}])
+    assert (await house.get()).status == 200
+
+
 async def test_a_grant_is_never_redeemed_twice_because_of_a_reload(oauth_house: HouseMaker) -> None:
     """The credential goes on as the same object, with its new settings."""
     house = await oauth_house()

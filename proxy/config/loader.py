@@ -43,8 +43,11 @@ def load(
     without it the defaults would allow what it forbids.
     Raises BadConfig with everything that is wrong. Does blocking file I/O.
     """
+    served = None if earlier is None else earlier.source
+    if served is not None and not served.exists():
+        raise BadConfig(Fault(str(served), "", "the file is gone: put it back"))
     try:
-        source, text = _found((earlier and earlier.source) or path, environ, search)
+        source, text = _found(served or path, environ, search)
         return _config(text, source, environ, keyed=earlier is not None and earlier.keyed)
     except Unreadable as flaw:
         raise BadConfig(Fault(str(flaw.place), "", flaw.message)) from None

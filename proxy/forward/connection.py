@@ -41,6 +41,9 @@ UNCOUNTED: Final = 1024
 """Bytes of a head that the guard does not count: method, version, blanks. A head that it would admit is never
 too large for having come in pieces."""
 
+ENDS: Final = (b"\n\r\n", b"\n\n")
+"""How a head ends, in a piece that is long enough to hold that."""
+
 TOO_MANY: Final = "Too many headers received"
 """All that tells this BadHttpMessage of aiohttp's parser from others."""
 
@@ -66,8 +69,8 @@ class Connection(RequestHandler):
     whole head; `_unreadable`, once what came could not be parsed: nothing after it can. All by `data_received`
     and what it calls. `_begun`, whether a head has begun to come behind one that is answered yet, by the same.
     `_clock` runs while a head is incomplete, and once all is said. `_retired` is set by `retire`. `_place`, the TCP
-    connection, is set by `take_place`: before the handshake, where there is one. `sealed`, whether part of a TLS
-    record has come and nothing of it can be read, is set by a TlsConnection and cleared here.
+    connection, is set by `take_place`: before the handshake, where there is one. `sealed`, whether a TLS record has
+    begun to come that can't be read yet, is set by a TlsConnection.
     """
 
     __slots__ = (
@@ -116,15 +119,14 @@ class Connection(RequestHandler):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def data_received(self, data: bytes) -> None:
-        self.sealed = False
         if self._unreadable:
             return
         of_a_head = self._body is None or self._body.is_eof()
         super().data_received(data)
         if self._request_count != self._heads:
             self._head_came()
-            # A head without a body ends with a line; what stands behind it then is the next one's beginning.
-            self._begun = self._body is EMPTY_PAYLOAD and data[-1:] not in b"\n"
+            # A head without a body ends with an empty line; what stands behind it is the next one's beginning.
+            self._begun = self._body is EMPTY_PAYLOAD and len(data) > len(ENDS[0]) and not data.endswith(ENDS)
         elif of_a_head:
             self._piece_of_a_head_came(data)
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import ssl
 from asyncio.sslproto import SSLProtocol
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from proxy.forward.connection import Connection
 from proxy.forward.door import LINGER, Door
@@ -17,16 +17,43 @@ from proxy.forward.door import LINGER, Door
 log = logging.getLogger(__name__)
 
 
+HEADER: Final = 5
+"""Bytes before each TLS record; the last two tell its length (RFC 8446 §5.1)."""
+
+
+class Records:
+    """Follows a stream of TLS records. `_head`, of a header that has begun, and `_missing` are changed by `feed`."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._missing = 0  # bytes of the present record
+
+    def feed(self, data: memoryview) -> bool:
+        """Take what comes next; tell whether the stream stands within a record now."""
+        while data:
+            if self._missing:
+                step = min(self._missing, len(data))
+                self._missing -= step
+            else:
+                step = min(HEADER - len(self._head), len(data))
+                self._head += data[:step]
+                if len(self._head) == HEADER:
+                    self._head, self._missing = b"", int.from_bytes(self._head[3:])
+            data = data[step:]
+        return bool(self._head or self._missing)
+
+
 class TlsConnection(SSLProtocol):
     """What stands between a TCP connection and a Connection.
 
-    `_tcp` is set by `connection_made`; all else is SSLProtocol's.
+    `_tcp` is set by `connection_made`, `_records` goes on with all that comes; all else is SSLProtocol's.
     """
 
     max_size = 16 * 1024  # bytes that are read at once: what one record holds
 
     def __init__(self, connection: Connection, context: ssl.SSLContext, door: Door, handshake_timeout: float) -> None:
         self._tcp: asyncio.Transport | None = None
+        self._records = Records()
         inner: Any = super()  # the stubs tell little of it, and some of that is wrong
         inner.__init__(
             asyncio.get_running_loop(),
@@ -54,8 +81,10 @@ class TlsConnection(SSLProtocol):
         super().connection_made(transport)
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Note that something has come; what can be read of it clears that. (A handshake is nothing yet.)"""
-        self._connection.sealed = self._connection.connected
+        """Note whether a record has begun that can't be read before it is whole. (A handshake is nothing yet.)"""
+        own: Any = self
+        inside = self._records.feed(own._ssl_buffer_view[:nbytes])  # noqa: SLF001 - its own
+        self._connection.sealed = inside and self._connection.connected
         inner: Any = super()
         inner.buffer_updated(nbytes)
 

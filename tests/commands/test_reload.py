@@ -72,9 +72,10 @@ async def test_a_bad_configuration_is_told_with_every_fault_and_the_old_one_serv
     assert await status_of(app, url + MEMBER) == 403
 
 
+@pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_file_that_is_gone_takes_no_policy_with_it(
-    machine: Machine, app: ClientSession, *, named: bool
+    machine: Machine, app: ClientSession, *, named: bool, asked: bool
 ) -> None:
     """Nothing but the defaults would be left, which allow more; and when it is back, it is what is looked at."""
     config = machine.folder / "config.yaml"
@@ -83,8 +84,9 @@ async def test_a_file_that_is_gone_takes_no_policy_with_it(
     process = await (machine.start("run", "--config", str(config), env=env) if named else machine.start(env=env))
     url = await process.url()
     config.unlink()
-    process.signal(signal.SIGHUP)
-    await process.said("not taken", "there is no file", "config.yaml")
+    if asked:
+        process.signal(signal.SIGHUP)
+    await process.said("not taken", "config.yaml: the file is gone: put it back")
     assert await status_of(app, url + MEMBER) == 403
     write(config, log={"level": "info"})
     await process.said("the configuration is reloaded")

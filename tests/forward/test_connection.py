@@ -40,7 +40,7 @@ async def test_a_second_request_on_a_connection_has_the_same_time_limit(api_key_
             assert (await line.answer()).start == b"HTTP/1.1 408 Request Timeout"
 
 
-BEGUN = [b"POST /", b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Len"]
+BEGUN = [b"POST /", b"POST / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Len"]
 
 
 @pytest.mark.parametrize("begun", BEGUN)

@@ -18,6 +18,7 @@ from tls import CertificateFolder, client_hello, trusting
 from wire import OK, Caller, Stage, answering, caller, converse, upstream
 
 from proxy.app import LAST_WORD
+from proxy.forward.tls import Records
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 REFUSED = (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)
@@ -177,6 +178,17 @@ async def test_draining_waits_for_the_rest_of_a_record_that_has_begun_to_come(
             await line.send(record[30:])
             assert (await answered(line, lambda: secret.read(1000)) or b"").endswith(b"ok")
             await draining
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6, 9, 100])
+def test_a_stream_stands_within_a_record_until_that_is_whole(step: int) -> None:
+    """Whatever is in it: a KeyUpdate brings nothing to read (RFC 8446 §4.6.3)."""
+    stream = b"".join(b"\x17\x03\x03" + len(body).to_bytes(2) + body for body in (b"abc", b"", b"x" * 300, b"d"))
+    ends = {0, 8, 13, 318, 324}
+    records = Records()
+    for start in range(0, len(stream), step):
+        piece = stream[start : start + step]
+        assert records.feed(memoryview(piece)) is (start + len(piece) not in ends)
 
 
 async def test_an_answer_that_breaks_off_shows_it(
