@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from conftest import HouseMaker
-from rig import until
+from rig import House, until
 from wire import OK, Stage, caller, converse, upstream
 
 from proxy.app import Proxy
@@ -149,14 +149,20 @@ async def test_an_api_key_that_is_refused_is_read_again_and_the_request_replayed
     assert [call.status for call in house.simulator.api_calls()][2:] == [401, 404]
 
 
-async def test_a_key_refused_under_an_upload_that_was_not_kept_is_read_again_by_the_next_request(
-    api_key_house: HouseMaker, tmp_path: Path
-) -> None:
-    key = tmp_path / "key"
+async def lending_from_a_file(api_key_house: HouseMaker, folder: Path) -> tuple[House, Path]:
+    """Have a house whose key is in a file and was lent, and whose larger uploads are not kept."""
+    key = folder / "key"
     small = {"replay": {"max_body": "1KiB"}}
     house = await api_key_house({"credentials": {"default": {"api_key": {"file": str(key)}}}, **small})
     key.write_text(house.environ["KEY"])
     await house.get()
+    return house, key
+
+
+async def test_a_key_refused_under_an_upload_that_was_not_kept_is_read_again_by_the_next_request(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    house, key = await lending_from_a_file(api_key_house, tmp_path)
     house.simulator.revoke_api_keys()
     key.write_text(house.simulator.issue_api_key())
     assert (await house.ask("POST", "/public/v1/nowhere", data=b"x" * 5000)).status == 401
@@ -167,11 +173,7 @@ async def test_a_key_refused_under_such_an_upload_is_lent_on_while_its_file_is_a
     api_key_house: HouseMaker, tmp_path: Path
 ) -> None:
     """One operation that a key may not call must not cost all the others, because files are swapped just now."""
-    key = tmp_path / "key"
-    small = {"replay": {"max_body": "1KiB"}}
-    house = await api_key_house({"credentials": {"default": {"api_key": {"file": str(key)}}}, **small})
-    key.write_text(house.environ["KEY"])
-    await house.get()
+    house, key = await lending_from_a_file(api_key_house, tmp_path)
     key.unlink()
     house.simulator.faults.add(Fault(path="/public/v1/documents", status=401, times=1))
     assert (await house.ask("POST", "/public/v1/documents", data=b"x" * 5000)).status == 401

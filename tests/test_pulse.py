@@ -13,9 +13,9 @@ async def test_a_loop_that_something_blocks_is_told_as_late() -> None:
     tasks, told = Tasks(), list[float]()
     feeling = tasks.start(pulse.feel(tasks, told.append), "pulse")
     await until(lambda: len(told) == 1)
-    time.sleep(pulse.PULSE + 0.4)  # noqa: ASYNC251 - that is the point
+    time.sleep(pulse.PULSE + 0.41)  # noqa: ASYNC251 - that is the point
     await until(lambda: len(told) == 2)
-    assert told[1] > 0.39  # the clocks round
+    assert told[1] >= 0.4
     assert all(late >= 0 for late in told)
     await tasks.drain(1)
     assert feeling.done()

@@ -241,7 +241,7 @@ async def test_a_dead_refresh_token_that_is_rolled_out_costs_a_fleet_with_a_livi
     fleet: Fleet,
 ) -> None:
     """While a sibling might still be storing what it brought, the living grant is what is refreshed."""
-    fleet.wait = 30  # each looks at the store again for SECOND_LOOK, one after the other
+    fleet.wait = 10  # as configured by default: each looks at the store again for SECOND_LOOK, one after the other
     fleet.join(2)
     assert await fleet.load(1) == {200}
     fleet.environ["SEED"] = "spent-elsewhere-0123456789"
