@@ -9,6 +9,7 @@ import pytest
 from conftest import HouseMaker
 from rig import until
 
+from proxy.credential import grant_keeper
 from proxy.credential.advice import moment
 from proxy.simulator import Fault
 
@@ -268,9 +269,10 @@ async def test_the_pair_is_in_a_file_that_only_its_owner_may_read(oauth_house: H
 
 
 async def test_a_store_that_cant_be_written_is_found_out_before_the_redeem(
-    oauth_house: HouseMaker, tmp_path: Path
+    oauth_house: HouseMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the token is good nothing is redeemed; once it has expired, into memory, and shouted about."""
+    monkeypatch.setattr(grant_keeper, "LAST_PAUSE", 0.01)  # the last ten tries, when it ends
     readable_only = tmp_path / ("g" * 250)  # a name so long that no new file's name fits beside it
     house = await oauth_house(simulator={"expires_in": 3600}, store={"file": str(tmp_path / "grant.json")})
     assert (await house.get()).status == 200
