@@ -32,8 +32,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PROXY: Final = (sys.executable, "-m", "proxy")
 SCRIPT: Final = Path(sys.executable).with_name("pandadoc-proxy")
 
-PATIENCE: Final = 15.0
-"""Seconds. A start takes half a second where nobody else computes."""
+PATIENCE: Final = 30.0
+"""Seconds. A start takes half a second where nobody else computes, and over fifteen where ten others do."""
 
 SECRET_VARIABLES: Final = ("PANDADOC_API_KEY", "PANDADOC_CLIENT_SECRET", "PANDADOC_REFRESH_TOKEN")
 KEPT_VARIABLES: Final = ("PATH", "SSL_CERT_FILE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")

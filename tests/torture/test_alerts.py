@@ -24,6 +24,7 @@ def test_prometheus_takes_the_rules() -> None:
     assert "18 rules found" in promtool("check", "rules", RULES)
 
 
+@pytest.mark.timeout(300)  # thirteen seconds of computing
 def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
     """A rule file stands beside its tests: promtool looks for it from there."""
     for file in (RULES, CASES):
