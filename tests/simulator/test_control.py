@@ -92,6 +92,25 @@ async def test_a_faults_body_that_is_a_string_is_sent_as_it_is(simulator: Simula
     assert simulator.faults.armed()[0].body == b"<p>bad gateway</p>"
 
 
+@pytest.mark.parametrize(
+    ("fault", "content_type"),
+    [
+        ({"status": 200, "body": {"a": 1}}, "application/json"),
+        ({"status": 502, "body": [1]}, "application/json"),
+        ({"status": 502, "body": False}, "application/json"),
+        ({"status": 401, "body": {"a": 1}, "headers": {"content-type": "text/plain"}}, "text/plain"),
+        ({"status": 502, "body": "<p>"}, "text/html"),
+        ({"status": 502}, "text/html"),
+    ],
+)
+async def test_a_faults_body_that_is_no_string_is_called_json_unless_it_has_a_name(
+    simulator: Simulator, fault: object, content_type: str
+) -> None:
+    await _switch(simulator, "/faults", fault)
+    async with ClientSession(simulator.url) as session, session.get("/anything") as response:
+        assert response.headers.getall("Content-Type") == [content_type]
+
+
 async def test_the_journal_tells_what_came_and_masks_every_credential(simulator: Simulator) -> None:
     secret = simulator.issue_api_key()
     headers = {"Authorization": f"API-Key {secret}", "Cookie": f"session={secret}"}
