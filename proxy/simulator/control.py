@@ -32,6 +32,7 @@ import msgspec
 from proxy.simulator.answers import JSON_TYPE, NOT_FOUND, Answer, json_answer, request_error
 from proxy.simulator.faults import Fault
 from proxy.simulator.journal import Received
+from proxy.simulator.throttle import Class
 
 if TYPE_CHECKING:
     from proxy.simulator.server import Simulator
@@ -47,7 +48,7 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redirect_uri: str | msgspec.UnsetType | None = msgspec.UNSET
     echo_state: bool | msgspec.UnsetType = msgspec.UNSET
     rotate: bool | msgspec.UnsetType = msgspec.UNSET
-    rate_limits: dict[str, Annotated[int, msgspec.Meta(ge=1)]] | msgspec.UnsetType | None = msgspec.UNSET
+    rate_limits: dict[Class, Annotated[int, msgspec.Meta(ge=1)]] | msgspec.UnsetType | None = msgspec.UNSET
     rate_window: Annotated[float, msgspec.Meta(gt=0)] | msgspec.UnsetType = msgspec.UNSET
     expires_in: object = msgspec.UNSET
 
