@@ -83,6 +83,8 @@ def answer(simulator: "Simulator", method: str, path: str, body: bytes) -> Answe
         payload = switches[method]()
     except (msgspec.DecodeError, ValueError) as problem:
         return request_error(400, str(problem))
+    except RecursionError:
+        return request_error(400, "JSON is nested too deep")
     return json_answer(200, simulator.state() if payload is None else payload)
 
 

@@ -151,6 +151,17 @@ async def test_a_switch_that_is_none_is_told_apart_from_a_wrong_method(
     assert (await _ask(simulator, method, path))[0] == status
 
 
+async def test_an_order_that_is_nested_too_deep_is_a_400_and_changes_nothing(simulator: Simulator) -> None:
+    before = simulator.state()
+    deep = "[" * 100_000 + "]" * 100_000
+    async with ClientSession(simulator.url) as session:
+        for path, name in (("/faults", "body"), ("/settings", "expires_in")):
+            async with session.post(f"/_simulator{path}", data=f'{{"{name}": {deep}}}') as response:
+                assert response.status == 400
+                assert (await response.json())["detail"] == "JSON is nested too deep"
+    assert simulator.state() == before
+
+
 @pytest.mark.parametrize(
     ("path", "payload"),
     [
