@@ -10,6 +10,7 @@ Never here: what a command does beyond reading its options and turning its end i
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -125,6 +126,13 @@ def _duration(_context: click.Context, _parameter: click.Parameter, text: str) -
         raise click.BadParameter(str(fault)) from None
 
 
+def _finite(_context: click.Context, _parameter: click.Parameter, seconds: float) -> float:
+    """Refuse what a range lets through: nan is below none and above none, and no timer runs for inf."""
+    if not isfinite(seconds):
+        raise click.BadParameter("must be finite")
+    return seconds
+
+
 @main.command()
 @config_option
 @click.option("--timeout", callback=_duration, default="30s", show_default=True, help="How long: 500ms, 30s, 2m.")
@@ -151,7 +159,12 @@ credential_option = click.option(
 @click.option("--code", help="The code, or the address it came in, from a consent given already; '-' reads a line.")
 @click.option("--browser/--no-browser", default=None, help="Open one, or not. Otherwise: where there seems to be one.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=1), default=600, show_default=True, help="Seconds to wait for the consent."
+    "--timeout",
+    type=click.FloatRange(min=1),
+    callback=_finite,
+    default=600,
+    show_default=True,
+    help="Seconds to wait for the consent.",
 )
 def login(
     config_path: Path | None, name: str | None, code: str | None, *, browser: bool | None, timeout: float
@@ -217,6 +230,7 @@ def refresh(config_path: Path | None, name: str | None, *, dry_run: bool) -> Non
 @click.option(
     "--rate-window",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
     default=60.0,
     show_default=True,
     help="Seconds in which they are counted.",

@@ -72,17 +72,16 @@ def _kubernetes_name(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:  # noqa: PLR2004 - said in the message
+    if not re.fullmatch(r"\d{1,15}", text, re.ASCII) or not 0 < int(text) <= 1_000_000:  # noqa: PLR2004 - said in the message
         raise ValueError("expected a whole number from 1 to 1000000")
     return int(text)
 
 
 def _share(text: str) -> Fraction:
-    part, slash, whole = text.partition("/")
-    written = slash and part.isdecimal() and whole.isdecimal()
-    if not written or not 0 < int(part) <= int(whole) <= 1000:  # noqa: PLR2004 - said in the message
+    match = re.fullmatch(r"(\d{1,15})/(\d{1,15})", text, re.ASCII)
+    if match is None or not 0 < int(match[1]) <= int(match[2]) <= 1000:  # noqa: PLR2004 - said in the message
         raise ValueError("expected a part of the whole, such as 1/8; 1/1 is all of it, 1/1000 the least")
-    return Fraction(int(part), int(whole))
+    return Fraction(int(match[1]), int(match[2]))
 
 
 Bind: TypeAlias = Annotated[TcpBind | UnixBind, Reads(addresses.bind)]

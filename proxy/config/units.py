@@ -7,8 +7,10 @@ from datetime import datetime
 
 from proxy.budget.rates import Rate
 
+# The digits are bounded, for int() refuses endless ones in words of its own.
 _SECONDS_SINCE_1970 = re.compile(r"\d{9,11}(?:\.\d{1,6})?", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)", re.ASCII)
+_RATE = re.compile(r"(\d{1,15})/(.*)", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15})([a-z]*)", re.ASCII | re.IGNORECASE)
 
 # Largest first, for writing. Milliseconds are divided: 250 / 1000 is exact where 250 * 0.001 may not be.
@@ -78,10 +80,10 @@ def positive_size(text: str) -> int:
 
 def rate(text: str) -> Rate:
     """Read `600/1m`: so many in any such time."""
-    count, slash, time = text.partition("/")
-    if not (slash and count.isdecimal() and 0 < int(count) <= MOST):
+    match = _RATE.fullmatch(text)
+    if match is None or not 0 < int(match[1]) <= MOST:
         raise ValueError("expected a number and a time, such as 600/1m")
-    return Rate(int(count), positive_duration(time))
+    return Rate(int(match[1]), positive_duration(match[2]))
 
 
 def rate_text(value: Rate) -> str:

@@ -14,7 +14,8 @@ All bodies are JSON; all paths start with `/_simulator`; nothing here needs a cr
     POST   /revoke-api-keys     every API key is dead
     POST   /lose-token-replies  {"times": 1}: redeem and rotate, then cut the connection
     POST   /faults              {"method", "path", "status", "body", "headers", "delay", "times", "hang",
-                                "reset", "early"}, all optional; a body that is no string is sent as JSON
+                                "reset", "early"}, all optional; a body that is no string is sent as JSON,
+                                with that Content-Type unless the headers have one
     DELETE /faults              clear them
     POST   /settings            {"rotate": false, "expires_in": 60, "redirect_uri": null, "echo_state": false,
                                 "rate_limits": {"details": 600}, "rate_window": 60}, all optional; limits are
@@ -28,9 +29,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from proxy.simulator.answers import NOT_FOUND, Answer, json_answer, request_error
+from proxy.simulator.answers import JSON_TYPE, NOT_FOUND, Answer, json_answer, request_error
 from proxy.simulator.faults import Fault
 from proxy.simulator.journal import Received
+from proxy.simulator.throttle import Class
 
 if TYPE_CHECKING:
     from proxy.simulator.server import Simulator
@@ -46,7 +48,7 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redirect_uri: str | msgspec.UnsetType | None = msgspec.UNSET
     echo_state: bool | msgspec.UnsetType = msgspec.UNSET
     rotate: bool | msgspec.UnsetType = msgspec.UNSET
-    rate_limits: dict[str, Annotated[int, msgspec.Meta(ge=1)]] | msgspec.UnsetType | None = msgspec.UNSET
+    rate_limits: dict[Class, Annotated[int, msgspec.Meta(ge=1)]] | msgspec.UnsetType | None = msgspec.UNSET
     rate_window: Annotated[float, msgspec.Meta(gt=0)] | msgspec.UnsetType = msgspec.UNSET
     expires_in: object = msgspec.UNSET
 
@@ -67,7 +69,7 @@ class _Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def fault(self) -> Fault:
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        return Fault(**fields | {"body": _body(self.body), "headers": tuple(self.headers.items())})
+        return Fault(**fields | {"body": _body(self.body), "headers": _headers(self.headers, self.body)})
 
 
 def answer(simulator: "Simulator", method: str, path: str, body: bytes) -> Answer:
@@ -81,6 +83,8 @@ def answer(simulator: "Simulator", method: str, path: str, body: bytes) -> Answe
         payload = switches[method]()
     except (msgspec.DecodeError, ValueError) as problem:
         return request_error(400, str(problem))
+    except RecursionError:
+        return request_error(400, "JSON is nested too deep")
     return json_answer(200, simulator.state() if payload is None else payload)
 
 
@@ -122,6 +126,12 @@ def _body(body: object) -> bytes | None:
     if body is None:
         return None
     return body.encode() if isinstance(body, str) else msgspec.json.encode(body)
+
+
+def _headers(given: Mapping[str, str], body: object) -> tuple[tuple[str, str], ...]:
+    """Call JSON what is sent as JSON, unless it has a name already."""
+    as_it_is = body is None or isinstance(body, str) or "content-type" in map(str.lower, given)
+    return tuple(given.items()) if as_it_is else (JSON_TYPE, *given.items())
 
 
 def _entry(received: Received) -> dict[str, object]:

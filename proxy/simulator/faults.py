@@ -13,6 +13,11 @@ from proxy.simulator.journal import TOKEN_PATH
 
 _SMALLEST_STATUS, _LARGEST_STATUS = 200, 599
 
+# What the server below would cut the connection over, or send as a head that is none. A length may lie.
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token, RFC 9110 section 5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # a tab may be sent
+_LENGTH = re.compile(r"[0-9]{1,100}")  # int() of endless digits fails
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -35,6 +40,8 @@ class Fault:
             raise ValueError(f"status must be from {_SMALLEST_STATUS} to {_LARGEST_STATUS}, not {self.status}")
         if self.delay < 0 or (self.times or 0) < 0:
             raise ValueError(f"delay and times must not be negative, are {self.delay} and {self.times}")
+        for name, value in self.headers:
+            _refuse_unsendable(name, value)
 
     @property
     def replaces_the_answer(self) -> bool:
@@ -96,6 +103,15 @@ class Faults:
 
     def __repr__(self) -> str:
         return f"<Faults {len(self.armed())} armed>"
+
+
+def _refuse_unsendable(name: str, value: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a header")
+    if _CONTROL.search(value):
+        raise ValueError(f"the header {name} has a control character in its value")
+    if name.lower() == "content-length" and not _LENGTH.fullmatch(value):
+        raise ValueError("Content-Length must be a number")
 
 
 def _glob(path: str) -> re.Pattern[str]:

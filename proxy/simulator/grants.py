@@ -7,6 +7,7 @@ expires by time. No HTTP here, and no clock but the one passed in.
 
 import math
 import secrets
+import sys
 from collections.abc import Callable, Mapping
 
 from proxy.simulator.answers import (
@@ -184,7 +185,7 @@ class Grants:
             case bool():
                 return _DEFAULT_LIFETIME_S
             case int() | float() as seconds if seconds > 0:
-                return float(seconds)
+                return float(min(seconds, sys.float_info.max))  # a whole number may be larger
             case _:
                 return _DEFAULT_LIFETIME_S
 

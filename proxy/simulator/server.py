@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -104,6 +105,9 @@ class Simulator:
         except OSError:
             await self.stop()
             raise
+        except UnicodeError as fault:  # a label of more than 63 characters, or of none
+            await self.stop()
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from fault
         bound_host, bound_port = self._runner.addresses[0][:2]
         self._url = str(URL.build(scheme="http", host=bound_host, port=bound_port))
 

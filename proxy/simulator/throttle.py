@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from math import ceil
 from types import MappingProxyType
+from typing import Literal, TypeAlias
 
 from proxy.simulator.answers import Answer, json_answer
 
 WINDOW_S = 60.0
 ALL = "all"
+Class: TypeAlias = Literal["create", "create_upload", "send", "details", "list", "download", "all"]
 
 PRODUCTION: Mapping[str, int] = MappingProxyType(
     {"create": 500, "create_upload": 300, "send": 400, "details": 600, "list": 2000, "download": 100}

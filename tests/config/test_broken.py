@@ -52,6 +52,19 @@ def test_endless_nesting_ends_at_a_bound(faults: Faults) -> None:
     assert faults("log: " + "[" * 5000, {}) == ["config.yaml:1: nested deeper than 20 levels"]
 
 
+@pytest.mark.parametrize(
+    ("text", "flaw"),
+    [
+        ("limits: {max_requests: ENDLESS}", "limits.max_requests: expected a whole number from 1 to 1000000"),
+        ("rate_budget: {rates: {list: ENDLESS/1m}}", "rate_budget.rates.list: expected a number and a time"),
+        ("rate_budget: {share: 1/ENDLESS}", "rate_budget.share: expected a part of the whole"),
+    ],
+)
+def test_an_endless_number_is_told_as_any_other_that_is_too_large(text: str, flaw: str, faults: Faults) -> None:
+    (told,) = faults(text.replace("ENDLESS", "9" * 5000), {"PANDADOC_API_KEY": "k"})
+    assert told.startswith(f"config.yaml:1: {flaw}")
+
+
 @pytest.mark.parametrize("length", [300_000, 2_000_000])
 def test_a_file_of_a_wrong_kind_is_not_read_to_its_end(length: int, faults: Faults) -> None:
     assert faults("#" * length, {}) == ["config.yaml:1: larger than 256KiB: is this the right file?"]

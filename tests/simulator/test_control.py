@@ -92,6 +92,25 @@ async def test_a_faults_body_that_is_a_string_is_sent_as_it_is(simulator: Simula
     assert simulator.faults.armed()[0].body == b"<p>bad gateway</p>"
 
 
+@pytest.mark.parametrize(
+    ("fault", "content_type"),
+    [
+        ({"status": 200, "body": {"a": 1}}, "application/json"),
+        ({"status": 502, "body": [1]}, "application/json"),
+        ({"status": 502, "body": False}, "application/json"),
+        ({"status": 401, "body": {"a": 1}, "headers": {"content-type": "text/plain"}}, "text/plain"),
+        ({"status": 502, "body": "<p>"}, "text/html"),
+        ({"status": 502}, "text/html"),
+    ],
+)
+async def test_a_faults_body_that_is_no_string_is_called_json_unless_it_has_a_name(
+    simulator: Simulator, fault: object, content_type: str
+) -> None:
+    await _switch(simulator, "/faults", fault)
+    async with ClientSession(simulator.url) as session, session.get("/anything") as response:
+        assert response.headers.getall("Content-Type") == [content_type]
+
+
 async def test_the_journal_tells_what_came_and_masks_every_credential(simulator: Simulator) -> None:
     secret = simulator.issue_api_key()
     headers = {"Authorization": f"API-Key {secret}", "Cookie": f"session={secret}"}
@@ -132,12 +151,26 @@ async def test_a_switch_that_is_none_is_told_apart_from_a_wrong_method(
     assert (await _ask(simulator, method, path))[0] == status
 
 
+async def test_an_order_that_is_nested_too_deep_is_a_400_and_changes_nothing(simulator: Simulator) -> None:
+    before = simulator.state()
+    deep = "[" * 100_000 + "]" * 100_000
+    async with ClientSession(simulator.url) as session:
+        for path, name in (("/faults", "body"), ("/settings", "expires_in")):
+            async with session.post(f"/_simulator{path}", data=f'{{"{name}": {deep}}}') as response:
+                assert response.status == 400
+                assert (await response.json())["detail"] == "JSON is nested too deep"
+    assert simulator.state() == before
+
+
 @pytest.mark.parametrize(
     ("path", "payload"),
     [
         ("/faults", {"stauts": 500}),
         ("/faults", {"status": 42}),
         ("/faults", {"delay": -1}),
+        ("/faults", {"status": 200, "headers": {"Retry After": "1"}}),
+        ("/faults", {"status": 200, "headers": {"X-A": "1\n"}}),
+        ("/faults", {"status": 200, "headers": {"Content-Length": "abc"}}),
         ("/faults", []),
         ("/settings", {"rotate": "no"}),
         ("/settings", {"echo_state": None}),

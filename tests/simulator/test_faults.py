@@ -77,3 +77,33 @@ def test_negative_times_and_delays_are_refused() -> None:
         Fault(delay=-1)
     with pytest.raises(ValueError, match="negative"):
         Fault(times=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("", "x", "is no name of a header"),
+        ("Retry After", "1", "is no name of a header"),
+        ("Retry-After:", "1", "is no name of a header"),
+        ("X-\u00c9", "1", "is no name of a header"),
+        ("X-A\n", "1", "is no name of a header"),
+        ("X-A", "1\n", "the header X-A has a control character"),
+        ("X-A", "1\r\nX-B: 2", "the header X-A has a control character"),
+        ("X-A", "\0", "the header X-A has a control character"),
+        ("X-A", "\x7f", "the header X-A has a control character"),
+        ("Content-Length", "abc", "Content-Length must be a number"),
+        ("content-length", "", "Content-Length must be a number"),
+        ("Content-Length", "7, 7", "Content-Length must be a number"),
+        ("Content-Length", "\u0667", "Content-Length must be a number"),
+        ("Content-Length", "9" * 5000, "Content-Length must be a number"),
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused(name: str, value: str, reason: str) -> None:
+    """It would cut every answer, or spoil its head, and the journal would call it answered."""
+    with pytest.raises(ValueError, match=reason):
+        Fault(status=200, headers=(("X-Good", "1"), (name, value)))
+
+
+def test_a_header_that_is_odd_but_can_be_sent_is_taken() -> None:
+    odd = (("X-A", ""), ("x!#$%&'*+-.^_`|~9", "\t\u2603"), ("Content-Length", "99"), ("X-A", "2"))
+    assert Fault(status=200, headers=odd).headers == odd

@@ -132,6 +132,16 @@ def test_expires_in_is_sent_as_it_is_and_lived_by_only_if_it_is_a_positive_numbe
     assert not _is_live(grants, access_token)
 
 
+def test_an_expires_in_beyond_any_clock_is_sent_as_it_is_and_never_reached() -> None:
+    now = [1000.0]
+    grants = _grants(now, expires_in=10**400)
+    answer = _refresh(grants, grants.issue_refresh_token())
+    access_token, _ = _tokens(answer)
+    assert json.loads(answer.body)["expires_in"] == 10**400
+    now[0] = 1e300
+    assert _is_live(grants, access_token)
+
+
 def test_revoked_access_tokens_are_dead_and_their_refresh_token_lives_on() -> None:
     grants = _grants([0.0])
     access_token, refresh_token = _tokens(_refresh(grants, grants.issue_refresh_token()))

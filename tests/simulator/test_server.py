@@ -87,6 +87,15 @@ async def test_a_port_that_is_taken_is_an_oserror_and_leaves_nothing_behind() ->
         await simulator.stop()
 
 
+@pytest.mark.parametrize("host", ["a" * 70, "a..b", "\udcff"])
+async def test_a_host_that_can_be_no_name_is_an_oserror_and_leaves_nothing_behind(host: str) -> None:
+    simulator = Simulator()
+    with pytest.raises(OSError, match="not known"):
+        await simulator.start(host)
+    await simulator.start()
+    await simulator.stop()
+
+
 def test_before_the_first_start_there_is_no_url() -> None:
     with pytest.raises(RuntimeError, match="never started"):
         _ = Simulator().url

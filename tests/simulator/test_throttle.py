@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from proxy.simulator import Simulator
-from proxy.simulator.throttle import ALL, PRODUCTION, Throttle, named
+from proxy.simulator.throttle import ALL, PRODUCTION, SANDBOX, Throttle, named
 
 
 class Hand:
@@ -89,3 +89,14 @@ async def test_it_is_switched_over_http_and_spares_whoever_has_no_credential() -
         for wrong in ({"rate_limits": {"list": 0}}, {"rate_window": 0}):
             async with app.post("/_simulator/settings", json=wrong) as answer:
                 assert answer.status == 400
+
+
+async def test_a_class_that_is_none_is_refused_by_its_name_and_every_other_is_taken() -> None:
+    """A mistyped one would limit nothing, and the test that threw the switch would pass."""
+    async with Simulator() as simulator, aiohttp.ClientSession(simulator.url) as app:
+        async with app.post("/_simulator/settings", json={"rate_limits": {"list": 1, "detail": 1}}) as answer:
+            assert answer.status == 400
+            assert "'detail'" in await answer.text()
+        for limits in (PRODUCTION, SANDBOX):
+            async with app.post("/_simulator/settings", json={"rate_limits": dict(limits)}) as answer:
+                assert (await answer.json())["rate_limits"] == limits
