@@ -175,6 +175,16 @@ async def test_half_heads_of_many_fields_on_the_admin_port_fill_no_container(
     assert process.peak - before < ADMIN_PLACES * PER_HEAD + BESIDES
 
 
+async def test_heads_that_are_refused_are_not_kept_while_their_callers_linger(
+    process: Process, *, full_size: bool
+) -> None:
+    url = await process.url()
+    before = process.peak
+    async with half_open(URL(url).port or 0, 8000 if full_size else 3000, many_fields(300, 60_000)) as crowded:
+        await asyncio.gather(crowded, everybody_is_served(url, 20))
+    assert process.peak - before < PLACES * PER_CONNECTION + BESIDES
+
+
 @pytest.mark.parametrize("opening", ["nothing", "half a handshake"])
 async def test_unfinished_handshakes_keep_nobody_out(
     machine: Machine, tmp_path: Path, opening: str, *, full_size: bool
