@@ -9,7 +9,7 @@ import pytest
 import yaml
 from deploy.manifest import faults
 from deploy.mutants import CONFIG, GONE, Mutant, instead, mutant
-from deploy.pod import Document, Pod, template
+from deploy.pod import Document, Pod
 from deploy.readme import blocks, commands
 from deploy.schemas import VERSIONS, valid
 from torture.rendering import (
@@ -142,13 +142,25 @@ def test_the_readmes_helm_lines_make_what_they_say(words: list[str], files: dict
     assert faults([*documents, theirs]) == []
 
 
-def test_a_changed_configuration_rolls_the_pods_and_a_changed_app_does_not(tmp_path: Path) -> None:
-    def mark(**values: Any) -> str:
-        documents = charted({"apiKey": KEY, "app": APP, **values}, tmp_path)
-        return str(template(only(documents, "Deployment"))["metadata"]["annotations"]["pandadoc-proxy/config"])
+def test_a_changed_configuration_rolls_the_pods_and_leaves_those_that_are_there_alone(tmp_path: Path) -> None:
+    """They have mounted another ConfigMap, which stays: a running proxy takes what is written into its own."""
 
-    assert mark() != mark(shutdown={"drain": 21})
-    assert mark() == mark(app={**APP, "replicas": 2})
+    def named(**values: Any) -> str:
+        documents = charted({"apiKey": KEY, "app": APP, **values}, tmp_path)
+        (volume,) = (each for each in Pod.of(documents).volumes.values() if "configMap" in each)
+        name = str(only(documents, "ConfigMap")["metadata"]["name"])
+        assert volume["configMap"] == {"name": name}
+        return name
+
+    assert named() != named(shutdown={"drain": 21})
+    assert named() == named(app={**APP, "replicas": 2})
+
+
+def test_neither_the_next_release_nor_a_rollback_is_in_the_way_of_a_configuration(tmp_path: Path) -> None:
+    """What the next release lacks, Helm deletes; where it may not, some of its versions can't roll back to it."""
+    about = only(charted({"apiKey": KEY, "app": APP}, tmp_path), "ConfigMap")["metadata"]
+    assert about["annotations"] == {"helm.sh/hook": "pre-install,pre-upgrade,pre-rollback"}
+    assert about["labels"] == {"app.kubernetes.io/name": "pandadoc-proxy", "app.kubernetes.io/instance": "yours"}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +201,12 @@ def test_a_chart_of_ones_own_includes_the_sidecar(tmp_path: Path) -> None:
     chart = tmp_path / "mine"
     (chart / "templates").mkdir(parents=True)
     shutil.copytree(CHART, chart / "charts" / "pandadoc-proxy")
-    dependency = {"name": "pandadoc-proxy", "version": __version__, "alias": "pandadoc"}
+    dependency = {
+        "name": "pandadoc-proxy",
+        "version": __version__,
+        "alias": "pandadoc",
+        "condition": "pandadoc.enabled",
+    }
     about = {"apiVersion": "v2", "name": "mine", "version": "1.0.0", "dependencies": [dependency]}
     (chart / "Chart.yaml").write_text(yaml.safe_dump(about))
     job = workload_of("job")

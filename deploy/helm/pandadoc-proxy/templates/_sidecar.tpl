@@ -17,6 +17,11 @@ where `pandadocproxy` is the dependency's alias (a name with a dash needs `index
 {{ printf "%s-%s" .Release.Name "pandadoc-proxy" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{/* A changed configuration is another ConfigMap, so that it rolls out. */}}
+{{- define "pandadoc-proxy.configName" -}}
+{{ printf "%s-%s" (include "pandadoc-proxy.name" . | trunc 54 | trimSuffix "-") (include "pandadoc-proxy.config" . | sha256sum | trunc 8) }}
+{{- end }}
+
 {{- define "pandadoc-proxy.secretName" -}}
 {{ .Values.existingSecret | default (include "pandadoc-proxy.name" .) }}
 {{- end }}
@@ -105,7 +110,7 @@ http://127.0.0.1:{{ .Values.ports.listener }}
 {{/* Items for volumes. With OAuth on a volume the pod's securityContext needs `fsGroup: 65532`. */}}
 {{- define "pandadoc-proxy.volumes" -}}
 - name: pandadoc-proxy-config
-  configMap: {name: {{ include "pandadoc-proxy.name" . }}}
+  configMap: {name: {{ include "pandadoc-proxy.configName" . }}}
 - name: pandadoc-secret
   secret: {secretName: {{ include "pandadoc-proxy.secretName" . }}}
 {{- if .Values.oauth.shared }}
