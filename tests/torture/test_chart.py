@@ -163,6 +163,17 @@ def test_neither_the_next_release_nor_a_rollback_is_in_the_way_of_a_configuratio
     assert about["labels"] == {"app.kubernetes.io/name": "pandadoc-proxy", "app.kubernetes.io/instance": "yours"}
 
 
+def test_pods_that_may_be_replaced_one_by_one_say_so(tmp_path: Path) -> None:
+    """Helm then owns what Kubernetes would fill in, and takes it away where the strategy becomes Recreate."""
+    quarter = {"maxSurge": "25%", "maxUnavailable": "25%"}
+    for values, strategy in (
+        ({"apiKey": KEY}, {"type": "RollingUpdate", "rollingUpdate": quarter}),
+        ({"oauth": {**LOGIN, "shared": True}}, {"type": "RollingUpdate", "rollingUpdate": quarter}),
+        ({"oauth": SEED}, {"type": "Recreate"}),
+    ):
+        assert only(charted({"app": APP, **values}, tmp_path), "Deployment")["spec"]["strategy"] == strategy
+
+
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
