@@ -174,6 +174,43 @@ def test_pods_that_may_be_replaced_one_by_one_say_so(tmp_path: Path) -> None:
         assert only(charted({"app": APP, **values}, tmp_path), "Deployment")["spec"]["strategy"] == strategy
 
 
+@pytest.mark.parametrize(("host", "bind"), [("0.0.0.0", "0.0.0.0:8081"), ("::", "[::]:8081")])  # noqa: S104 - the pod's
+def test_the_admin_port_is_at_the_address_of_whatever_family_pods_have(host: str, bind: str, tmp_path: Path) -> None:
+    documents = charted({"apiKey": KEY, "app": APP, "adminHost": host}, tmp_path)
+    assert faults(documents) == []
+    assert yaml.safe_load(only(documents, "ConfigMap")["data"]["config.yaml"])["admin"] == {"bind": bind}
+
+
+def test_names_and_numbers_that_yaml_reads_otherwise_stay_what_they_are(tmp_path: Path) -> None:
+    """A release may be called 1234, and OpenShift's users are ten digits long."""
+    secret = {"existingSecret": "12345", "app": {**APP, "runAsUser": 1000650000}}
+    volume = {"oauth": {"enabled": True, "existingClaim": "1e3"}}
+    shared = {"oauth": {"enabled": True, "shared": True, "existingGrant": "678"}}
+    for values in (secret, {**secret, **volume}, {**secret, **shared}):
+        documents = charted(values, tmp_path, name="1234")
+        assert valid(documents, VERSIONS[0])
+        assert Pod.of(documents).volumes["pandadoc-secret"]["secret"] == {"secretName": "12345"}
+        assert Pod.of(documents).spec["containers"][0]["securityContext"]["runAsUser"] == 1000650000
+    assert only(documents, "Role")["rules"][0]["resourceNames"] == ["678"]
+
+
+def test_what_helm_cant_say_with_null_is_said_otherwise(tmp_path: Path) -> None:
+    """It drops a null from values, so that the default would hold."""
+    documents = charted({"apiKey": KEY, "app": APP, "listener": {"health": "", "cookies": "drop"}}, tmp_path)
+    (listener,) = yaml.safe_load(only(documents, "ConfigMap")["data"]["config.yaml"])["listeners"]
+    assert listener == {"bind": "127.0.0.1:8080", "health": None, "cookies": "drop"}
+
+
+@pytest.mark.parametrize(
+    ("said", "claimed"), [(None, {}), ("", {"storageClassName": ""}), ("1", {"storageClassName": "1"})]
+)
+def test_no_storage_class_is_not_the_clusters_default(
+    said: str | None, claimed: dict[str, str], tmp_path: Path
+) -> None:
+    claim = only(charted({"app": APP, "oauth": {**SEED, "storageClass": said}}, tmp_path), "PersistentVolumeClaim")
+    assert {key: value for key, value in claim["spec"].items() if key == "storageClassName"} == claimed
+
+
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
@@ -229,7 +266,7 @@ def test_a_chart_of_ones_own_includes_the_sidecar(tmp_path: Path) -> None:
         "nindent 2", "nindent 8"
     )
     (chart / "templates" / "job.yaml").write_text(text)
-    values = {"pandadoc": {"apiKey": KEY, "app": {"enabled": False}}}
+    values = {"pandadoc": {"enabled": True, "apiKey": KEY, "app": {"enabled": False}}}
     documents = charted(values, tmp_path, chart)
     assert sorted(each["kind"] for each in documents) == ["ConfigMap", "Job", "Secret"]
     assert faults(documents) == []

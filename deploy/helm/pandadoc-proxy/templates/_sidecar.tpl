@@ -58,10 +58,18 @@ http://127.0.0.1:{{ .Values.ports.listener }}
 {{- end }}
 {{- $credential = dict "oauth2" $oauth }}
 {{- end }}
+{{- $listener := merge (dict "bind" (printf "127.0.0.1:%d" (int .Values.ports.listener))) .Values.listener }}
+{{- if and (hasKey $listener "health") (eq "" $listener.health) }}
+{{- $_ := set $listener "health" nil }}
+{{- end }}
+{{- $host := .Values.adminHost }}
+{{- if contains ":" $host }}
+{{- $host = printf "[%s]" $host }}
+{{- end }}
 {{- $ours := dict
-      "listeners" (list (merge (dict "bind" (printf "127.0.0.1:%d" (int .Values.ports.listener))) .Values.listener))
+      "listeners" (list $listener)
       "upstream" .Values.upstream
-      "admin" (dict "bind" (printf "0.0.0.0:%d" (int .Values.ports.admin)))
+      "admin" (dict "bind" (printf "%s:%d" $host (int .Values.ports.admin)))
       "credentials" (dict "default" $credential)
       "shutdown" (dict "grace" (printf "%ds" (int .Values.shutdown.grace)) "drain" (printf "%ds" (int .Values.shutdown.drain))) }}
 {{- toYaml (merge $ours .Values.config) }}
@@ -112,7 +120,7 @@ http://127.0.0.1:{{ .Values.ports.listener }}
 - name: pandadoc-proxy-config
   configMap: {name: {{ include "pandadoc-proxy.configName" . }}}
 - name: pandadoc-secret
-  secret: {secretName: {{ include "pandadoc-proxy.secretName" . }}}
+  secret: {secretName: {{ include "pandadoc-proxy.secretName" . | quote }}}
 {{- if .Values.oauth.shared }}
 - name: pandadoc-account   # what the kubelet would mount by itself, into the app's containers too
   projected:
@@ -125,6 +133,6 @@ http://127.0.0.1:{{ .Values.ports.listener }}
           items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
 {{- else if .Values.oauth.enabled }}
 - name: pandadoc-grant
-  persistentVolumeClaim: {claimName: {{ include "pandadoc-proxy.claimName" . }}}
+  persistentVolumeClaim: {claimName: {{ include "pandadoc-proxy.claimName" . | quote }}}
 {{- end }}
 {{- end }}
