@@ -181,17 +181,18 @@ def test_the_admin_port_is_at_the_address_of_whatever_family_pods_have(host: str
     assert yaml.safe_load(only(documents, "ConfigMap")["data"]["config.yaml"])["admin"] == {"bind": bind}
 
 
-def test_names_and_numbers_that_yaml_reads_otherwise_stay_what_they_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "oauth",
+    [{}, {"enabled": True, "existingClaim": "1e3"}, {"enabled": True, "shared": True, "existingGrant": "678"}],
+    ids=["a key", "on a volume", "shared"],
+)
+def test_names_and_numbers_that_yaml_reads_otherwise_stay_what_they_are(oauth: dict[str, Any], tmp_path: Path) -> None:
     """A release may be called 1234, and OpenShift's users are ten digits long."""
-    secret = {"existingSecret": "12345", "app": {**APP, "runAsUser": 1000650000}}
-    volume = {"oauth": {"enabled": True, "existingClaim": "1e3"}}
-    shared = {"oauth": {"enabled": True, "shared": True, "existingGrant": "678"}}
-    for values in (secret, {**secret, **volume}, {**secret, **shared}):
-        documents = charted(values, tmp_path, name="1234")
-        assert valid(documents, VERSIONS[0])
-        assert Pod.of(documents).volumes["pandadoc-secret"]["secret"] == {"secretName": "12345"}
-        assert Pod.of(documents).spec["containers"][0]["securityContext"]["runAsUser"] == 1000650000
-    assert only(documents, "Role")["rules"][0]["resourceNames"] == ["678"]
+    values = {"existingSecret": "12345", "app": {**APP, "runAsUser": 1000650000}, "oauth": oauth}
+    documents = charted(values, tmp_path, name="1234")
+    assert valid(documents, VERSIONS[0])
+    assert Pod.of(documents).volumes["pandadoc-secret"]["secret"] == {"secretName": "12345"}
+    assert Pod.of(documents).spec["containers"][0]["securityContext"]["runAsUser"] == 1000650000
 
 
 def test_what_helm_cant_say_with_null_is_said_otherwise(tmp_path: Path) -> None:
