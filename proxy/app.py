@@ -21,7 +21,7 @@ from proxy.clock import Clock, SystemClock
 from proxy.compose import Snapshot, Surroundings, addresses, build
 from proxy.compose_credentials import longest_redeem
 from proxy.condition import condition
-from proxy.config import Config, Listener, TcpBind, UnixBind
+from proxy.config import Config, Limits, Listener, TcpBind, UnixBind
 from proxy.config.sockets import PRIVATE, Owner
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.disk import Disk
@@ -288,10 +288,12 @@ class Proxy:
         self._open, self._admin, self._snapshot, self._coming = opened, admin, snapshot, None
         for name, each in opened.items():
             each.binding.server.reconfigure(
-                _limits(config), None if each.certificate is None else each.certificate.context
+                _limits(config.limits), None if each.certificate is None else each.certificate.context
             )
             if name in former and not each.admits_whom(former[name]):
                 each.binding.server.retire()
+        if admin is not None:
+            admin.server.reconfigure(_limits(config.limits.of_admin), None)
         if earlier is not None:
             self._retired.append(earlier)
             self._tasks.start(self._retire(earlier, gone), "retire the configuration before")
@@ -355,7 +357,7 @@ class Proxy:
     def _new(self, name: str, listener: Listener, certificate: ServerCertificate | None, config: Config) -> Open:
         trace = None if self._spans is None else self._spans.request
         handler = Handler(name, partial(self._lane, name), self._clock.monotonic, self._ended, trace)
-        server = Server(handler, _limits(config), tls=None if certificate is None else certificate.context)
+        server = Server(handler, _limits(config.limits), tls=None if certificate is None else certificate.context)
         return Open(Binding.of(listener, server, self._tasks), certificate, handler)
 
     def _ended(self, exchange: Exchange) -> None:
@@ -372,7 +374,7 @@ class Proxy:
             page=lambda: html(view(self._vitals, self._recent, self._clock.wall)),
             end=lambda: self._end if self.config.admin is not None and self.config.admin.quit else None,
         )
-        return Binding(Server(admin, _limits(config)), config.admin.bind, self._tasks)
+        return Binding(Server(admin, _limits(config.limits.of_admin)), config.admin.bind, self._tasks)
 
     @property
     def _vitals(self) -> Vitals:
@@ -408,8 +410,7 @@ class Proxy:
             log.info("%s answers probes, /metrics and /status, and people at /", self.admin_url)
 
 
-def _limits(config: Config) -> ConnectionLimits:
-    limits = config.limits
+def _limits(limits: Limits) -> ConnectionLimits:
     return ConnectionLimits(limits.header_timeout, limits.max_head, limits.max_headers, limits.max_connections)
 
 

@@ -26,7 +26,8 @@ EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 
 def needed(config: Config) -> int:
     """Return how many files a process with this configuration may come to have open."""
-    return _ports(config) * (config.limits.max_connections + PASSING) + config.upstream.max_connections + RESERVE
+    listeners = len(config.listeners) * (config.limits.max_connections + PASSING)
+    return listeners + config.upstream.max_connections + _besides(config)
 
 
 def make_room(config: Config) -> None:
@@ -50,16 +51,17 @@ def _raised(wanted: int) -> int:
 
 
 def _advice(config: Config, allowed: int) -> str:
-    ports, most, upstream = _ports(config), config.limits.max_connections, config.upstream.max_connections
-    fitting = (allowed - upstream - RESERVE) // ports - PASSING
+    listeners, most, upstream = len(config.listeners), config.limits.max_connections, config.upstream.max_connections
+    besides = _besides(config)
+    fitting = (allowed - upstream - besides) // listeners - PASSING
     lower = f"lower limits.max_connections to {fitting}" if fitting > 0 else "lower both"
     return (
         f"the process may open {allowed} files, and may come to need {needed(config)}: limits.max_connections"
-        f" ({most}) and {PASSING} that pass for each of {ports} ports, upstream.max_connections ({upstream}), and"
-        f" {RESERVE} besides. Raise the limit (ulimit -n {needed(config)}), or {lower}"
+        f" ({most}) and {PASSING} that pass for each of {listeners} listeners, upstream.max_connections ({upstream}),"
+        f" and {besides} besides. Raise the limit (ulimit -n {needed(config)}), or {lower}"
     )
 
 
-def _ports(config: Config) -> int:
-    """Count the listeners, and the admin port."""
-    return len(config.listeners) + (config.admin is not None)
+def _besides(config: Config) -> int:
+    """Count what the admin port may need, and all else."""
+    return RESERVE + (0 if config.admin is None else config.limits.of_admin.max_connections + PASSING)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
@@ -312,6 +313,35 @@ async def test_a_unix_socket_is_this_machine(api_key_house: HouseMaker, tmp_path
     connector = aiohttp.UnixConnector(f"{tmp_path}/admin.sock")
     async with aiohttp.ClientSession(connector=connector) as session, session.get("http://localhost/status") as answer:
         assert answer.status == 200
+
+
+def with_a_head_of(size: int) -> bytes:
+    return b"X: " + b"y" * size + b"\r\n"
+
+
+async def test_a_head_may_not_be_as_large_as_a_listeners(api_key_house: HouseMaker) -> None:
+    """Whoever reaches the pod reaches this port, and has nothing long to say."""
+    house = await api_key_house()
+    assert (await asked(house, b"GET /livez", with_a_head_of(16_000)))[0] == 200
+    assert (await asked(house, b"GET /livez", with_a_head_of(17_000)))[0] == 431
+
+
+async def test_there_is_room_for_fewer_connections_than_to_a_listener(api_key_house: HouseMaker) -> None:
+    house = await api_key_house({"limits": {"header_timeout": "1h"}})
+    async with AsyncExitStack() as crowd:
+        first, *_ = [await crowd.enter_async_context(caller(admin_port(house))) for _ in range(257)]
+        assert await first.closed() == b""
+        assert (await asked(house, b"GET /livez"))[0] == 200
+
+
+async def test_a_reload_reaches_the_limits(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    house.settings = {**house.settings, "limits": {"max_head": "8KiB", "header_timeout": "200ms"}}
+    await house.proxy.reload(house.config())
+    assert (await asked(house, b"GET /livez", with_a_head_of(9_000)))[0] == 431
+    async with caller(admin_port(house)) as line:
+        await line.send(b"GET /livez")
+        assert (await line.answer()).start == b"HTTP/1.1 408 Request Timeout"
 
 
 async def test_quit_is_off_unless_it_is_configured(api_key_house: HouseMaker) -> None:

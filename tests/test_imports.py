@@ -145,6 +145,12 @@ def test_every_law_names_tests_that_exist() -> None:
     assert_tests_exist(laws)
 
 
+def test_what_is_typed_says_so_to_type_checkers() -> None:
+    """PEP 561: without the file, they take the package for one without types, whatever the classifier says."""
+    assert "Typing :: Typed" in (ROOT.parent / "pyproject.toml").read_text()
+    assert (ROOT / "py.typed").read_bytes() == b""
+
+
 def test_every_attack_names_tests_that_exist() -> None:
     page = (ROOT.parent / "docs" / "security.md").read_text()
     assert [int(number) for number in re.findall(r"^\| A(\d+) \|", page, re.MULTILINE)] == list(range(1, 22))

@@ -305,10 +305,20 @@ class Replay(Section, frozen=True, kw_only=True):
 class Limits(Section, frozen=True, kw_only=True):
     max_body: Bytes = 110 * MIB
     max_requests: Count = 1000  # in flight
-    max_connections: Count = 2048  # to each listener, and to the admin port
+    max_connections: Count = 2048  # to each listener
     max_head: Bytes = 64 * 1024
     max_headers: Count = 128
     header_timeout: Seconds = 10.0
+
+    @property
+    def of_admin(self) -> "Limits":
+        """What holds for the admin port, which a kubelet, some scrapers and people ask for little.
+
+        Whoever reaches the pod reaches it, and half a head costs several times its size: as many and as large ones as
+        listeners take would fill a small container (docs/listeners.md).
+        """
+        connections, head = min(self.max_connections, 256), min(self.max_head, 16 * 1024)
+        return msgspec.structs.replace(self, max_connections=connections, max_head=head)
 
 
 class Shutdown(Section, frozen=True, kw_only=True):

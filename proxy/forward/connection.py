@@ -242,6 +242,7 @@ class Connection(RequestHandler):
             if isinstance(message, RawRequestMessage):
                 self._body = body
             else:
+                message.exc.with_traceback(None)  # it holds what was read, and lives as long as the caller lingers
                 self._stop_reading()
 
     def _piece_of_a_head_came(self, data: bytes) -> None:
@@ -265,6 +266,7 @@ class Connection(RequestHandler):
     def _stop_reading(self) -> None:
         """Read away what comes from now on: nobody can tell what it is."""
         self._unreadable = True
+        self._parser = None  # it may hold a large part of what it has read
         if self._body is not None and not self._body.is_eof():
             self._messages.pop()  # it is the body of the head before it that is broken
             self._body.set_exception(web.RequestPayloadError("unreadable"))

@@ -22,14 +22,14 @@ async def test_the_soft_limit_is_raised_to_the_hard_one(machine: Machine) -> Non
     assert not [line for line in process.err if "files" in line]
 
 
-@pytest.mark.parametrize(("hard", "advice"), [(3000, "lower limits.max_connections to 1162"), (600, "lower both")])
+@pytest.mark.parametrize(("hard", "advice"), [(2500, "lower limits.max_connections to 1568"), (600, "lower both")])
 async def test_too_low_a_limit_is_told_with_what_to_do(
     machine: Machine, app: ClientSession, hard: int, advice: str
 ) -> None:
     """And it starts: the limit that is missing may never be reached."""
     process = await machine.start(env=machine.with_api_key(), program=with_limits(200, hard))
     assert await status_of(app, await process.url() + "/healthz") == 200
-    line = await process.said(f"may open {hard} files", "may come to need 4772", "ulimit -n 4772")
+    line = await process.said(f"may open {hard} files", "may come to need 2980", "ulimit -n 2980")
     assert advice in line
     assert '"level":"warning"' in line
 

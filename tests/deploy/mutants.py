@@ -194,7 +194,7 @@ def _in_memory(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 OF_A_GRANT: Final[list[Mutant]] = [
     ("Deployment/spec/replicas", 2, "a grant is held by more than one replica"),
     ("Deployment/spec/strategy", GONE, "the strategy is not Recreate"),
-    ("PersistentVolumeClaim/metadata/name", "other", "the claim pandadoc-grant is not here"),
+    ("PersistentVolumeClaim/metadata/name", "other", "the claim your-app-pandadoc-grant is not here"),
     (f"{_PROXY}/volumeMounts", _without_the_grant, f"the grant's store {_GRANT} is on no persistent volume"),
     (f"{_PROXY}/volumeMounts", _read_only, "the grant's volume is mounted read-only"),
     (f"{_POD}/volumes", _in_memory, f"the grant's store {_GRANT} is on no persistent volume"),

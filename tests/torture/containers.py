@@ -72,8 +72,8 @@ class Engine:
         path = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
         self.podman("import", "--change", f"ENV {path}", archive, stand_in.base_name())
         # A machine may reach its index through a proxy whose authority the base does not know.
-        authorities = ssl.get_default_verify_paths().cafile
-        volume = [f"--volume={authorities}:/etc/ssl/certs/ca-certificates.crt:ro"] if authorities else []
+        authorities = Path(ssl.get_default_verify_paths().openssl_cafile)  # SSL_CERT_FILE is the tests' own (conftest)
+        volume = [f"--volume={authorities}:/etc/ssl/certs/ca-certificates.crt:ro"] if authorities.is_file() else []
         options = ["--format=docker", "--layers", "--pull-never", "--build-arg=REVISION=checked", *volume]
         self._run("buildah", "bud", *options, "--tag", "pandadoc-proxy:0.1.0", str(stand_in.ROOT))
 

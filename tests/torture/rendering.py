@@ -48,11 +48,11 @@ def overlay(folder: Path, workload: Document, **more: Any) -> list[Document]:
     return kustomized(folder)
 
 
-def charted(values: Mapping[str, Any], folder: Path, chart: Path = CHART) -> list[Document]:
-    """Render a chart with values."""
+def charted(values: Mapping[str, Any], folder: Path, chart: Path = CHART, name: str = "yours") -> list[Document]:
+    """Render a chart with values, as a release of that name."""
     file = folder / "values.json"
     file.write_bytes(msgspec.json.encode(values))
-    return loaded(run("helm", "template", "yours", chart, "--values", file))
+    return loaded(run("helm", "template", name, chart, "--values", file))
 
 
 def loaded(text: str) -> list[Document]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from deploy.manifest import faults
 from deploy.mutants import CONFIG, GONE, Mutant, instead, mutant
-from deploy.pod import Document, Pod, template
+from deploy.pod import Document, Pod
 from deploy.readme import blocks, commands
 from deploy.schemas import VERSIONS, valid
 from torture.rendering import (
@@ -142,13 +142,74 @@ def test_the_readmes_helm_lines_make_what_they_say(words: list[str], files: dict
     assert faults([*documents, theirs]) == []
 
 
-def test_a_changed_configuration_rolls_the_pods_and_a_changed_app_does_not(tmp_path: Path) -> None:
-    def mark(**values: Any) -> str:
-        documents = charted({"apiKey": KEY, "app": APP, **values}, tmp_path)
-        return str(template(only(documents, "Deployment"))["metadata"]["annotations"]["pandadoc-proxy/config"])
+def test_a_changed_configuration_rolls_the_pods_and_leaves_those_that_are_there_alone(tmp_path: Path) -> None:
+    """They have mounted another ConfigMap, which stays: a running proxy takes what is written into its own."""
 
-    assert mark() != mark(shutdown={"drain": 21})
-    assert mark() == mark(app={**APP, "replicas": 2})
+    def named(**values: Any) -> str:
+        documents = charted({"apiKey": KEY, "app": APP, **values}, tmp_path)
+        (volume,) = (each for each in Pod.of(documents).volumes.values() if "configMap" in each)
+        name = str(only(documents, "ConfigMap")["metadata"]["name"])
+        assert volume["configMap"] == {"name": name}
+        return name
+
+    assert named() != named(shutdown={"drain": 21})
+    assert named() == named(app={**APP, "replicas": 2})
+
+
+def test_neither_the_next_release_nor_a_rollback_is_in_the_way_of_a_configuration(tmp_path: Path) -> None:
+    """What the next release lacks, Helm deletes; where it may not, some of its versions can't roll back to it."""
+    about = only(charted({"apiKey": KEY, "app": APP}, tmp_path), "ConfigMap")["metadata"]
+    assert about["annotations"] == {"helm.sh/hook": "pre-install,pre-upgrade,pre-rollback"}
+    assert about["labels"] == {"app.kubernetes.io/name": "pandadoc-proxy", "app.kubernetes.io/instance": "yours"}
+
+
+def test_pods_that_may_be_replaced_one_by_one_say_so(tmp_path: Path) -> None:
+    """Helm then owns what Kubernetes would fill in, and takes it away where the strategy becomes Recreate."""
+    quarter = {"maxSurge": "25%", "maxUnavailable": "25%"}
+    for values, strategy in (
+        ({"apiKey": KEY}, {"type": "RollingUpdate", "rollingUpdate": quarter}),
+        ({"oauth": {**LOGIN, "shared": True}}, {"type": "RollingUpdate", "rollingUpdate": quarter}),
+        ({"oauth": SEED}, {"type": "Recreate"}),
+    ):
+        assert only(charted({"app": APP, **values}, tmp_path), "Deployment")["spec"]["strategy"] == strategy
+
+
+@pytest.mark.parametrize(("host", "bind"), [("0.0.0.0", "0.0.0.0:8081"), ("::", "[::]:8081")])  # noqa: S104 - the pod's
+def test_the_admin_port_is_at_the_address_of_whatever_family_pods_have(host: str, bind: str, tmp_path: Path) -> None:
+    documents = charted({"apiKey": KEY, "app": APP, "adminHost": host}, tmp_path)
+    assert faults(documents) == []
+    assert yaml.safe_load(only(documents, "ConfigMap")["data"]["config.yaml"])["admin"] == {"bind": bind}
+
+
+@pytest.mark.parametrize(
+    "oauth",
+    [{}, {"enabled": True, "existingClaim": "1e3"}, {"enabled": True, "shared": True, "existingGrant": "678"}],
+    ids=["a key", "on a volume", "shared"],
+)
+def test_names_and_numbers_that_yaml_reads_otherwise_stay_what_they_are(oauth: dict[str, Any], tmp_path: Path) -> None:
+    """A release may be called 1234, and OpenShift's users are ten digits long."""
+    values = {"existingSecret": "12345", "app": {**APP, "runAsUser": 1000650000}, "oauth": oauth}
+    documents = charted(values, tmp_path, name="1234")
+    assert valid(documents, VERSIONS[0])
+    assert Pod.of(documents).volumes["pandadoc-secret"]["secret"] == {"secretName": "12345"}
+    assert Pod.of(documents).spec["containers"][0]["securityContext"]["runAsUser"] == 1000650000
+
+
+def test_what_helm_cant_say_with_null_is_said_otherwise(tmp_path: Path) -> None:
+    """It drops a null from values, so that the default would hold."""
+    documents = charted({"apiKey": KEY, "app": APP, "listener": {"health": "", "cookies": "drop"}}, tmp_path)
+    (listener,) = yaml.safe_load(only(documents, "ConfigMap")["data"]["config.yaml"])["listeners"]
+    assert listener == {"bind": "127.0.0.1:8080", "health": None, "cookies": "drop"}
+
+
+@pytest.mark.parametrize(
+    ("said", "claimed"), [(None, {}), ("", {"storageClassName": ""}), ("1", {"storageClassName": "1"})]
+)
+def test_no_storage_class_is_not_the_clusters_default(
+    said: str | None, claimed: dict[str, str], tmp_path: Path
+) -> None:
+    claim = only(charted({"app": APP, "oauth": {**SEED, "storageClass": said}}, tmp_path), "PersistentVolumeClaim")
+    assert {key: value for key, value in claim["spec"].items() if key == "storageClassName"} == claimed
 
 
 @pytest.mark.parametrize(
@@ -189,7 +250,12 @@ def test_a_chart_of_ones_own_includes_the_sidecar(tmp_path: Path) -> None:
     chart = tmp_path / "mine"
     (chart / "templates").mkdir(parents=True)
     shutil.copytree(CHART, chart / "charts" / "pandadoc-proxy")
-    dependency = {"name": "pandadoc-proxy", "version": __version__, "alias": "pandadoc"}
+    dependency = {
+        "name": "pandadoc-proxy",
+        "version": __version__,
+        "alias": "pandadoc",
+        "condition": "pandadoc.enabled",
+    }
     about = {"apiVersion": "v2", "name": "mine", "version": "1.0.0", "dependencies": [dependency]}
     (chart / "Chart.yaml").write_text(yaml.safe_dump(about))
     job = workload_of("job")
@@ -201,7 +267,7 @@ def test_a_chart_of_ones_own_includes_the_sidecar(tmp_path: Path) -> None:
         "nindent 2", "nindent 8"
     )
     (chart / "templates" / "job.yaml").write_text(text)
-    values = {"pandadoc": {"apiKey": KEY, "app": {"enabled": False}}}
+    values = {"pandadoc": {"enabled": True, "apiKey": KEY, "app": {"enabled": False}}}
     documents = charted(values, tmp_path, chart)
     assert sorted(each["kind"] for each in documents) == ["ConfigMap", "Job", "Secret"]
     assert faults(documents) == []

@@ -31,6 +31,12 @@ PER_HANDSHAKE: Final = 96 * 1024
 PLACES: Final = 2048
 """limits.max_connections where nothing else is said."""
 
+ADMIN_PLACES: Final = 256
+"""And to the admin port."""
+
+PER_HEAD: Final = 128 * 1024
+"""Bytes that half a head of 16 KiB in 250 fields may cost. It is 106 KiB."""
+
 BESIDES: Final = 40 * MIB
 """What traffic and 1 GiB uploads may add: replay.max_body (8 MiB) of the one that goes up and of the one before it,
 chunks on their way, socket buffers, an allocator's rounding. It is 23 MiB."""
@@ -148,6 +154,35 @@ async def test_half_open_connections_and_slow_heads_keep_nobody_out(process: Pro
     assert process.peak - before < PLACES * PER_CONNECTION + BESIDES
     await back_to(process, files + 10)
     await everybody_is_served(url, 5)
+
+
+def many_fields(number: int, size: int) -> bytes:
+    """Write a head without its end."""
+    return b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"".join(
+        b"X%03d: %b\r\n" % (each, b"y" * (size // number - 8)) for each in range(number)
+    )
+
+
+async def test_half_heads_of_many_fields_on_the_admin_port_fill_no_container(
+    process: Process, app: ClientSession, *, full_size: bool
+) -> None:
+    """Whoever reaches the pod reaches that port, and 256 MiB is all that the manifests give."""
+    url, admin = await process.url(), await process.admin_url()
+    before = process.peak
+    async with half_open(URL(admin).port or 0, 8000 if full_size else 3000, many_fields(250, 15_500)) as crowded:
+        await asyncio.gather(crowded, everybody_is_served(url, 20))
+        assert await status_of(app, f"{admin}/livez") == 200
+    assert process.peak - before < ADMIN_PLACES * PER_HEAD + BESIDES
+
+
+async def test_heads_that_are_refused_are_not_kept_while_their_callers_linger(
+    process: Process, *, full_size: bool
+) -> None:
+    url = await process.url()
+    before = process.peak
+    async with half_open(URL(url).port or 0, 8000 if full_size else 3000, many_fields(300, 60_000)) as crowded:
+        await asyncio.gather(crowded, everybody_is_served(url, 20))
+    assert process.peak - before < PLACES * PER_CONNECTION + BESIDES
 
 
 @pytest.mark.parametrize("opening", ["nothing", "half a handshake"])

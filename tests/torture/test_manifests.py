@@ -6,7 +6,7 @@ What was rendered is broken in one place after another, and each mutant must be 
 import re
 import shutil
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import yaml
@@ -24,7 +24,7 @@ from deploy.mutants import (
     of_the_pod,
     plain,
 )
-from deploy.pod import SIDECAR, Pod, is_workload, template
+from deploy.pod import SIDECAR, Document, Pod, is_workload, template
 from deploy.readme import README, blocks
 from deploy.schemas import VERSIONS, valid
 from torture.rendering import KEY, KUBERNETES, kustomized, only, overlay, workload_of
@@ -130,13 +130,41 @@ def test_an_image_and_a_longer_grace_of_ones_own_are_kept(tmp_path: Path) -> Non
     assert (pod.sidecar["image"], pod.spec["terminationGracePeriodSeconds"]) == ("yours/proxy:9", 600)
 
 
+def as_the_readme_says(folder: Path, app: str = "your-app", key: str = KEY, **more: Any) -> list[Document]:
+    """Render a CronJob of an app's as the README tells to, with more settings."""
+    inner, outer = (block.replace("your-app", app) for block in blocks("yaml") if "resources:" in block)
+    shutil.copytree(KUBERNETES, folder / "pandadoc-proxy")
+    (folder / "pandadoc").mkdir()
+    (folder / "pandadoc" / "kustomization.yaml").write_text(inner)
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({**yaml.safe_load(outer), **more}))
+    workload = workload_of("cronjob")
+    workload["metadata"] = {**workload["metadata"], "name": app}
+    (folder / "your-workload.yaml").write_text(yaml.safe_dump(workload))
+    (folder / "api-key").write_text(key)
+    return kustomized(folder)
+
+
+@pytest.mark.parametrize("name", RENDERED)
+def test_two_apps_in_a_namespace_have_nothing_by_the_same_name(name: str) -> None:
+    """Else the second one's key takes the place of the first one's, in its running pods too."""
+    kinds = {"Secret", "ConfigMap", "NetworkPolicy", "PersistentVolumeClaim"}
+    named = {each["metadata"]["name"] for each in RENDERED[name] if each["kind"] in kinds and each not in GRANT}
+    assert named
+    assert {each for each in named if not each.startswith("your-app-")} == set()
+
+
+def test_two_apps_that_follow_the_readme_keep_their_keys_and_their_own_names(tmp_path: Path) -> None:
+    apps = {app: as_the_readme_says(tmp_path / app, app, f"the-key-of-{app}") for app in ("sales", "archive")}
+    sales, archive = ({(each["kind"], each["metadata"]["name"]) for each in documents} for documents in apps.values())
+    assert sales & archive == set()
+    for app, documents in apps.items():
+        pod = Pod.of(documents)
+        assert pod.workload["metadata"]["name"] == app
+        assert pod.content("pandadoc-secret") == {"api-key": f"the-key-of-{app}"}
+
+
 def test_the_readmes_kustomization_renders_and_runs_the_image_that_it_names(tmp_path: Path) -> None:
-    (text,) = (block for block in blocks("yaml") if "components:" in block)
-    shutil.copytree(KUBERNETES, tmp_path / "pandadoc-proxy")
-    (tmp_path / "kustomization.yaml").write_text(text)
-    (tmp_path / "your-workload.yaml").write_text(yaml.safe_dump(workload_of("cronjob")))
-    (tmp_path / "api-key").write_text(KEY)
-    documents = kustomized(tmp_path)
+    documents = as_the_readme_says(tmp_path)
     pod = Pod.of(documents)
     assert faults(documents) == []
     assert only(documents, "Secret")["stringData"] == {"api-key": KEY}
@@ -147,9 +175,10 @@ def test_the_readmes_kustomization_renders_and_runs_the_image_that_it_names(tmp_
 def test_the_readmes_patch_leaves_the_secret_to_something_else(tmp_path: Path) -> None:
     found = re.search(r"`patches: (\[.*\])`", README.read_text())
     assert found
-    documents = overlay(tmp_path, workload_of("cronjob"), patches=yaml.safe_load(found[1]))
+    documents = as_the_readme_says(tmp_path, patches=yaml.safe_load(found[1]))
     assert "Secret" not in {each["kind"] for each in documents}
-    theirs = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pandadoc"}, "stringData": {"api-key": KEY}}
+    named = {"name": "your-app-pandadoc"}
+    theirs = {"apiVersion": "v1", "kind": "Secret", "metadata": named, "stringData": {"api-key": KEY}}
     assert faults([*documents, theirs]) == []
 
 

@@ -17,6 +17,11 @@ where `pandadocproxy` is the dependency's alias (a name with a dash needs `index
 {{ printf "%s-%s" .Release.Name "pandadoc-proxy" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{/* A changed configuration is another ConfigMap, so that it rolls out. */}}
+{{- define "pandadoc-proxy.configName" -}}
+{{ printf "%s-%s" (include "pandadoc-proxy.name" . | trunc 54 | trimSuffix "-") (include "pandadoc-proxy.config" . | sha256sum | trunc 8) }}
+{{- end }}
+
 {{- define "pandadoc-proxy.secretName" -}}
 {{ .Values.existingSecret | default (include "pandadoc-proxy.name" .) }}
 {{- end }}
@@ -53,10 +58,18 @@ http://127.0.0.1:{{ .Values.ports.listener }}
 {{- end }}
 {{- $credential = dict "oauth2" $oauth }}
 {{- end }}
+{{- $listener := merge (dict "bind" (printf "127.0.0.1:%d" (int .Values.ports.listener))) .Values.listener }}
+{{- if and (hasKey $listener "health") (eq "" $listener.health) }}
+{{- $_ := set $listener "health" nil }}
+{{- end }}
+{{- $host := .Values.adminHost }}
+{{- if contains ":" $host }}
+{{- $host = printf "[%s]" $host }}
+{{- end }}
 {{- $ours := dict
-      "listeners" (list (merge (dict "bind" (printf "127.0.0.1:%d" (int .Values.ports.listener))) .Values.listener))
+      "listeners" (list $listener)
       "upstream" .Values.upstream
-      "admin" (dict "bind" (printf "0.0.0.0:%d" (int .Values.ports.admin)))
+      "admin" (dict "bind" (printf "%s:%d" $host (int .Values.ports.admin)))
       "credentials" (dict "default" $credential)
       "shutdown" (dict "grace" (printf "%ds" (int .Values.shutdown.grace)) "drain" (printf "%ds" (int .Values.shutdown.drain))) }}
 {{- toYaml (merge $ours .Values.config) }}
@@ -105,9 +118,9 @@ http://127.0.0.1:{{ .Values.ports.listener }}
 {{/* Items for volumes. With OAuth on a volume the pod's securityContext needs `fsGroup: 65532`. */}}
 {{- define "pandadoc-proxy.volumes" -}}
 - name: pandadoc-proxy-config
-  configMap: {name: {{ include "pandadoc-proxy.name" . }}}
+  configMap: {name: {{ include "pandadoc-proxy.configName" . }}}
 - name: pandadoc-secret
-  secret: {secretName: {{ include "pandadoc-proxy.secretName" . }}}
+  secret: {secretName: {{ include "pandadoc-proxy.secretName" . | quote }}}
 {{- if .Values.oauth.shared }}
 - name: pandadoc-account   # what the kubelet would mount by itself, into the app's containers too
   projected:
@@ -120,6 +133,6 @@ http://127.0.0.1:{{ .Values.ports.listener }}
           items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
 {{- else if .Values.oauth.enabled }}
 - name: pandadoc-grant
-  persistentVolumeClaim: {claimName: {{ include "pandadoc-proxy.claimName" . }}}
+  persistentVolumeClaim: {claimName: {{ include "pandadoc-proxy.claimName" . | quote }}}
 {{- end }}
 {{- end }}
