@@ -38,7 +38,10 @@ class Engine(Protocol):
         ...
 
     async def write(self, content: bytes, version: str) -> Kept | None:
-        """Write over `version`, durably as far as the engine can; None if another version is there by now."""
+        """Write over `version`, durably as far as the engine can; None if another version is there by now.
+
+        What is there already need not be written again.
+        """
         ...
 
     async def take(self, holder: str, seconds: float) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 from engines import MemoryEngine, Record
@@ -120,6 +121,19 @@ async def test_a_change_that_changes_nothing_writes_nothing_unless_it_is_to_prov
     assert ground.record.calls["write"] == 1
     await store.update(lambda kept: kept, room=True)
     assert ground.record.calls["write"] == 2
+
+
+async def test_what_proves_that_it_could_write_changes_the_record_each_time_and_says_the_same(ground: Ground) -> None:
+    """An API server writes nothing where nothing changes: an immutable Secret and a full etcd would pass."""
+    store = ground.store()
+    await store.update(lambda _: mint(1))
+    seen = [ground.record.content]
+    for _ in range(3):
+        await store.update(lambda kept: kept, room=True)
+        seen.append(ground.record.content)
+        assert ground.kept == mint(1)
+    assert all(after != before for before, after in pairwise(seen))
+    assert max(map(len, seen)) <= len(seen[0]) + 1
 
 
 async def test_a_store_that_never_stands_still_is_given_up_on(ground: Ground) -> None:
