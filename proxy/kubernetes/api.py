@@ -38,8 +38,9 @@ SHORTEST_REST: Final = 0.1
 SHORTEST_ASKED: Final = 1.0
 """Seconds for which nobody comes, when the second try was too much as well."""
 
-LONGEST_ASKED: Final = 30.0
-"""Seconds: no Retry-After keeps us from trying for longer."""
+LONGEST_ASKED: Final = 5.0
+"""Seconds: no Retry-After keeps us from trying for longer. A login and the end of a process have ten for a pair that is
+nowhere else."""
 
 FIELD_MANAGER: Final = "pandadoc-proxy"
 """Who changed which field, in `kubectl get --show-managed-fields`."""

@@ -150,7 +150,7 @@ async def test_no_rest_at_all_is_still_a_pause_and_one_more_try(api: Api, server
     assert server.calls("get secrets") == [429, 200, 429, 429]
 
 
-@pytest.mark.parametrize(("asked", "kept"), [("20", 20.0), ("86400", LONGEST_ASKED)])
+@pytest.mark.parametrize(("asked", "kept"), [("4", 4.0), ("86400", LONGEST_ASKED)])
 async def test_a_long_rest_that_is_asked_for_is_kept_by_all_calls(
     api: Api, server: KubernetesApi, clock: TurnedClock, asked: str, kept: float
 ) -> None:
