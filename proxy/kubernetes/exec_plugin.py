@@ -7,6 +7,7 @@ tokens are taken from it. What it writes is never shown, what it says on standar
 import asyncio
 import os
 from datetime import UTC, datetime
+from math import inf
 from typing import Final
 
 import msgspec
@@ -65,7 +66,7 @@ class ExecPlugin:
     def __init__(self, plugin: Plugin) -> None:
         self._plugin = plugin
         self._token: Secret | None = None
-        self._until: datetime | None = None
+        self._until = inf
         self._asking = asyncio.Lock()  # a person is asked once
 
     def __repr__(self) -> str:
@@ -73,8 +74,7 @@ class ExecPlugin:
 
     async def current(self) -> Secret:
         async with self._asking:
-            over = self._until is not None and datetime.now(UTC).timestamp() > self._until.timestamp() - EARLY
-            if self._token is None or over:
+            if self._token is None or datetime.now(UTC).timestamp() > self._until - EARLY:
                 self._token, self._until = self._understood(await self._run())
             return self._token
 
@@ -113,12 +113,13 @@ class ExecPlugin:
             )
         return said
 
-    def _understood(self, said: bytes) -> tuple[Secret, datetime | None]:
+    def _understood(self, said: bytes) -> tuple[Secret, float]:
         try:
             status = msgspec.json.decode(said, type=_ExecCredential).status
-            until = datetime.fromisoformat(status.expiration_timestamp) if status.expiration_timestamp else None
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
-            status, until = _Status(), None
+            end = status.expiration_timestamp
+            until = datetime.fromisoformat(end).timestamp() if end else inf
+        except (msgspec.DecodeError, ValueError, OverflowError):
+            status, until = _Status(), inf
         try:
             return SecretReference.literal((status.token or "")[:LARGEST], self._plugin.command).read(), until
         except SecretUnavailable:

@@ -2,6 +2,7 @@
 
 import ssl
 import sys
+import traceback
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
@@ -21,6 +22,8 @@ from proxy.kubernetes.objects import Named
 from proxy.secret_reader import SecretReader
 
 THE_SECRET = Named("", "secrets", SECRET, None)
+
+PASSWORD = "hunter2"
 
 Reads = Callable[..., Api]
 
@@ -75,7 +78,8 @@ async def fault_of(api: Api) -> str:
     with pytest.raises(KubernetesFault) as raised:
         await api.get(THE_SECRET)
     assert str(raised.value).endswith(".")
-    assert "service-account-token" not in str(raised.value)
+    told = "".join(traceback.format_exception(raised.value))  # with all that it was made of
+    assert not [each for each in ("service-account-token", PASSWORD) if each in told]
     return str(raised.value)
 
 
@@ -180,11 +184,21 @@ async def test_a_client_certificate_that_a_person_renews_is_taken_at_once(
         ({"insecure-skip-tls-verify": True}, "give its certificate-authority"),
         ({"server": "http://192.0.2.1"}, "has no server at https://"),
         ({"server": "https://127.0.0.1:port"}, "has no server at https://"),
+        ({"server": "https://"}, "has no server at https://"),
+        ({"server": f"https://me:{PASSWORD}@127.0.0.1"}, "has no server at https://"),
+        ({"server": f"https://me:{PASSWORD}/x@127.0.0.1:1"}, "has no server at https://"),
         ({"server": 7}, "has a server that is no text"),
+        ({"tls-server-name": "a..b"}, "has a tls-server-name that is no name"),
+        ({"tls-server-name": ".a"}, "has a tls-server-name that is no name"),
         ({"certificate-authority-data": "%"}, "has a certificate-authority-data that is not base64"),
         ({"certificate-authority-data": "YQ=="}, "is no PEM file"),
-        ({"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url that is not http: or https:"),
+        ({"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url that is no http:// or https:// URL"),
+        ({"proxy-url": "http://"}, "proxy-url that is no http:// or https:// URL"),
+        ({"proxy-url": "http://127.0.0.1:312800"}, "proxy-url that is no http:// or https:// URL"),
+        ({"proxy-url": "http://[bad"}, "proxy-url that is no http:// or https:// URL"),
+        ({"proxy-url": f"http://me:{PASSWORD}/x@127.0.0.1:3128"}, "proxy-url that is no http:// or https:// URL"),
         ({"certificate-authority-data": "", "certificate-authority": "/nowhere"}, "/nowhere can't be read"),
+        ({"certificate-authority-data": "", "certificate-authority": "a\0b"}, "certificate-authority that is no text"),
     ],
 )
 async def test_what_of_a_cluster_can_not_be_used_is_said(
@@ -202,6 +216,10 @@ async def test_what_of_a_cluster_can_not_be_used_is_said(
         ({"token": "x\r\nHost: y"}, "has a token that is none"),
         ({"client-certificate-data": "YQ==", "client-key-data": "YQ=="}, "client-key that are no pair"),
         ({"exec": {"command": ["a", "list"]}}, "has an exec that can't be read"),
+        ({"exec": {"command": "a\0b"}}, "has an exec that can't be run"),
+        ({"exec": {"command": "true", "args": ["a\0b"]}}, "has an exec that can't be run"),
+        ({"exec": {"command": "true", "env": [{"name": "A=B", "value": PASSWORD}]}}, "has an exec that can't be run"),
+        ({"exec": {"command": "true", "env": [{"name": "A", "value": "a\0b"}]}}, "has an exec that can't be run"),
     ],
 )
 async def test_what_of_a_user_can_not_be_used_is_said(
@@ -218,6 +236,8 @@ async def test_what_of_a_user_can_not_be_used_is_said(
         ("{clusters: 5}", "is not a kubeconfig"),
         ("{current-context: a}", "There is no context a in"),
         ("{current-context: a, contexts: [{name: a, context: {user: b}}]}", "There is no cluster (without a name) in"),
+        ("{clusters: 2026-13-45}", "is not a kubeconfig"),
+        ("{clusters: 0001-01-01T00:00:00+99:99}", "is not a kubeconfig"),
         ("x" * (2**20 + 1), "is larger than 1MiB"),
     ],
 )
@@ -245,6 +265,13 @@ with open(os.environ["RUNS"], "a") as runs:
     runs.write("run\\n")
 status = {"token": open(os.environ["TOKEN"]).read(), "expirationTimestamp": os.environ["UNTIL"]}
 print(json.dumps({"apiVersion": info["apiVersion"], "kind": "ExecCredential", "status": status}))
+"""
+
+
+DATED = """
+import json
+status = {{"token": "t", "expirationTimestamp": "{}"}}
+print(json.dumps({{"kind": "ExecCredential", "status": status}}))
 """
 
 
@@ -294,6 +321,8 @@ async def test_a_programs_token_that_ends_soon_is_not_shown_twice(
         ("raise SystemExit(3)", "ended with 3: log in with it"),
         ("print('{}')", "gives no token"),
         ("print('not JSON')", "gives no token"),
+        (DATED.format("0001-01-01T00:00:00"), "gives no token"),
+        (DATED.format("soon"), "gives no token"),
         ("import json; print(json.dumps({'kind': 'ExecCredential', 'status': {}}))", "gives no token"),
     ],
 )
