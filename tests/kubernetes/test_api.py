@@ -14,7 +14,7 @@ from rig import TurnedClock
 from proxy.kubernetes import api as calls
 from proxy.kubernetes.api import LONGEST_ASKED, SHORTEST_REST, Api
 from proxy.kubernetes.discovery import Discovery
-from proxy.kubernetes.faults import KubernetesFault, Unreachable
+from proxy.kubernetes.faults import Distrusted, KubernetesFault, Unreachable
 from proxy.kubernetes.objects import Named
 from proxy.secret_reader import SecretReader
 
@@ -247,9 +247,19 @@ async def test_a_certificate_that_is_not_trusted_is_for_a_person(api: Api, serve
     server.renew_authority()
     server.mount.put(**{"ca.crt": old})
     await server.start()
-    assert "is not trusted (" in await fault_of(api)
+    assert "is not trusted (" in await fault_of(api, Distrusted)
     server.mount.put(**{"ca.crt": server.ca.cert_pem.bytes()})
     await api.get(THE_SECRET)
+
+
+async def test_an_authority_that_was_renewed_costs_no_call(api: Api, server: KubernetesApi) -> None:
+    """Its file is there already: no request need wait for the next try."""
+    await api.get(THE_SECRET)
+    await server.stop()
+    server.renew_authority()
+    await server.start()
+    await api.get(THE_SECRET)
+    assert server.calls("get secrets") == [200, 200]
 
 
 async def test_a_pod_without_an_account_is_told_what_to_mount(tmp_path: Path, clock: TurnedClock) -> None:

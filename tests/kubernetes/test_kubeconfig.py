@@ -1,5 +1,6 @@
 """A kubeconfig's current context, as `kubectl` reads it, and what of it is refused."""
 
+import socket
 import ssl
 import sys
 import traceback
@@ -254,6 +255,31 @@ async def test_a_kubeconfig_that_is_corrected_is_read_again(
     await api.get(THE_SECRET)
 
 
+@pytest.mark.parametrize("user", ["token", "tokenFile", "exec"])
+async def test_a_server_that_is_corrected_is_asked_at_once(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, user: str
+) -> None:
+    """However we show who we are. The one that was wrong is named."""
+    users = {"tokenFile": {"tokenFile": str(server.mount.path / "token")}, "exec": plugin(server, tmp_path)}
+    api = reads(kubeconfig(server, users.get(user), server="https://127.0.0.1:1"))
+    assert "No answer came from the Kubernetes API at https://127.0.0.1:1 (" in await fault_of(api)
+    (tmp_path / "kube" / "config-0").write_text(yaml.safe_dump(kubeconfig(server, users.get(user))))
+    await api.get(THE_SECRET)
+
+
+async def test_a_server_that_is_silent_and_is_corrected_is_asked_at_once(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.kubernetes.api.LIMIT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        api = reads(kubeconfig(server, server=f"https://127.0.0.1:{port}"))
+        assert f"No answer came in time from the Kubernetes API at https://127.0.0.1:{port}." in await fault_of(api)
+    monkeypatch.undo()
+    (tmp_path / "kube" / "config-0").write_text(yaml.safe_dump(kubeconfig(server)))
+    await api.get(THE_SECRET)
+
+
 # A program that gives the token
 
 
@@ -304,6 +330,18 @@ async def test_a_program_gives_the_token(server: KubernetesApi, reads: Reads, tm
     server.rotate()
     await api.get(THE_SECRET)
     assert (tmp_path / "runs").read_text() == "run\nrun\n"
+
+
+async def test_a_program_has_its_own_time_also_where_its_token_is_refused(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may ask a person, or a cloud; a call has two seconds."""
+    api = reads(kubeconfig(server, plugin(server, tmp_path, f"import time; time.sleep(1.2){PROGRAM}")))
+    monkeypatch.setattr("proxy.kubernetes.api.LIMIT", 1.0)
+    await api.get(THE_SECRET)
+    server.rotate()
+    await api.get(THE_SECRET)
+    assert server.calls("get secrets") == [200, 401, 200]
 
 
 async def test_a_programs_token_that_ends_soon_is_not_shown_twice(
