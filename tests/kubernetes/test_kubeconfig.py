@@ -1,5 +1,6 @@
 """A kubeconfig's current context, as `kubectl` reads it, and what of it is refused."""
 
+import asyncio
 import socket
 import ssl
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes_api import NAMESPACE, SECRET, KubernetesApi
-from rig import TurnedClock
+from rig import TurnedClock, until
 from tls import LONG_AGO
 
 from proxy.kubernetes.api import Api
@@ -375,10 +376,35 @@ async def test_a_program_that_is_not_there_is_named(server: KubernetesApi, reads
     assert "program no-such-program can't be run" in await fault_of(reads(kubeconfig(server, user)))
 
 
+def sleeping() -> set[str]:
+    """Return the processes that sleep for so long."""
+    lines = {path: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
+    return {str(path) for path, line in lines.items() if line == b"sleep\x00600\x00"}
+
+
 async def test_a_program_that_never_ends_is_ended(
     server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 0.3)
-    api = reads(kubeconfig(server, plugin(server, tmp_path, "import time; time.sleep(600)")))
-    with pytest.raises(Unreachable, match=r"took longer than 0\.3 s"):
-        await api.get(THE_SECRET)
+    """With what it has started itself."""
+    monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 1.0)
+    code = "import subprocess, sys; sys.exit(subprocess.call(['sleep', '600']))"
+    api = reads(kubeconfig(server, plugin(server, tmp_path, code)))
+    before = sleeping()
+    with pytest.raises(Unreachable, match=r"took longer than 1 s"):
+        await asyncio.wait_for(api.get(THE_SECRET), 10)
+    await until(lambda: sleeping() <= before)
+
+
+async def test_a_programs_child_that_keeps_its_output_open_is_not_waited_for(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 1.0)
+    code = "import subprocess; subprocess.Popen(['sleep', '5'])"
+    api = reads(kubeconfig(server, plugin(server, tmp_path, code)))
+    with pytest.raises(Unreachable, match=r"took longer than 1 s"):
+        await asyncio.wait_for(api.get(THE_SECRET), 4)
+
+
+async def test_a_program_that_says_too_much_is_ended(server: KubernetesApi, reads: Reads, tmp_path: Path) -> None:
+    api = reads(kubeconfig(server, plugin(server, tmp_path, "while True: print('x' * 10000)")))
+    assert "says more than 1MiB" in await asyncio.wait_for(fault_of(api), 10)
