@@ -244,6 +244,47 @@ async def test_a_watch_that_fails_by_a_fault_of_ours_is_opened_again(
     assert "a fault of ours in the watch of the test's memory" in caplog.text
 
 
+class BriefEngine(MemoryEngine):
+    """One whose watches end as soon as they are open, as a proxy before an API server may have it."""
+
+    async def watch(self) -> AsyncGenerator[Kept | None, None]:
+        await self._called("watch")
+        yield None
+
+
+class Hasty(Tasks):
+    """Takes no time for five pauses, and notes how long they were to be; `pause` alone changes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: list[float] = []
+
+    async def pause(self, seconds: float) -> bool:
+        self.pauses.append(seconds)
+        return len(self.pauses) == 5
+
+
+@pytest.mark.parametrize(
+    ("lived", "pauses", "told"), [(0.0, [0.75, 1.5, 3.0, 5.0, 5.0], 1), (6.0, [0.75] * 5, 0)], ids=["brief", "lasting"]
+)
+async def test_watches_that_end_as_soon_as_they_are_open_are_opened_ever_more_rarely(
+    caplog: pytest.LogCaptureFixture, lived: float, pauses: list[float], told: int
+) -> None:
+    """And that is said, once. One that has lived for a while may be opened soon."""
+    tasks = Hasty()
+    ground = Ground(tasks=tasks)
+
+    async def look() -> None:
+        ground.clock.pass_(lived)
+
+    ours = ground.store(engine=BriefEngine)
+    ours.watch(look)
+    await until(lambda: len(tasks.pauses) == 5)
+    assert tasks.pauses == pauses
+    assert caplog.text.count("changes in the test's memory are not told") == told
+    await tasks.drain(1)
+
+
 async def test_what_a_person_must_mend_is_looked_at_ever_more_rarely(ground: Ground) -> None:
     """A Secret that was deleted, a permission that was taken away: a thousand pods must not ask at every look."""
     ours = ground.store()
