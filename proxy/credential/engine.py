@@ -29,6 +29,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def removal(self) -> str:
+        """Tell a person, in the imperative, how to remove a record that can't be read."""
+        ...
+
+    @property
     def poll(self) -> float:
         """Seconds after which a record is read again though nothing was told: the floor below the watch."""
         ...

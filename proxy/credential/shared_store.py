@@ -238,9 +238,9 @@ class SharedStore:
             return self._learn(decode(kept.content, self.whose), heard)
         except Unreadable as fault:
             raise StoreError(
-                f"What is kept in {self._engine.name} {fault}; it is left as it is. Restore a copy of it, or delete it:"
-                " a proxy that is lending has the newest grant in memory and writes it again. Otherwise run"
-                " `pandadoc-proxy login` then."
+                f"What is kept in {self._engine.name} {fault}; it is left as it is. Restore a copy of it, or"
+                f" {self._engine.removal}: a proxy that is lending has the newest grant in memory and writes it again."
+                " Otherwise run `pandadoc-proxy login` then."
             ) from None
 
     def _learn(self, ledger: Ledger, heard: int) -> Ledger:

@@ -204,18 +204,32 @@ class Api:
         """Say what a 4xx, or a redirect, asks of a person."""
         thing, there = call.thing, f"namespace {call.thing.namespace or self.namespace}"
         if status == HTTPStatus.UNAUTHORIZED:
-            text = f"Our token is not accepted (401) by {self.where}"
-            rotates = self._connection is not None and self._connection.cluster.tokens.rotates
-            return Unreachable(f"{text}, until it is renewed.") if rotates else KubernetesFault(f"{text}: renew it.")
+            return self._unknown()
+        admission = "an admission webhook or policy refuses the change."
         if status == HTTPStatus.FORBIDDEN:
             return KubernetesFault(
                 f"Kubernetes forbids us to {call} in {there}: a Role must allow `{call.verb}` on {thing.plural} with"
                 f" the resourceName {thing.name}, bound to this pod's service account."
+                + (f" If one does, {admission}" if call.verb == "patch" else "")
             )
         if status == HTTPStatus.NOT_FOUND:
             return KubernetesFault(
                 f"There is no {thing.name} among the {thing.plural} of {there}: apply the manifest that makes it."
             )
-        return KubernetesFault(
-            f"To {call} in {there}, {status} came from {self.where}: it may be immutable, or that address wrong."
-        )
+        text = f"To {call} in {there}, {status} came from {self.where}:"
+        if call.verb == "patch":
+            return KubernetesFault(f"{text} it may be immutable, or full (1MiB with all its keys), or {admission}")
+        return KubernetesFault(f"{text} that address may be wrong.")
+
+    def _unknown(self) -> KubernetesFault:
+        """Say what a 401 asks of a person, or of nobody."""
+        tokens = self._connection.cluster.tokens if self._connection is not None else None
+        if tokens is not None and not tokens.shows:
+            return KubernetesFault(
+                f"We are not known (401) to {self.where}: the kubeconfig's user has no token, and no certificate that is"
+                " known there."
+            )
+        text = f"Our token is not accepted (401) by {self.where}"
+        if tokens is not None and tokens.rotates:
+            return Unreachable(f"{text}, until it is renewed.")
+        return KubernetesFault(f"{text}: renew it.")

@@ -90,7 +90,7 @@ class _Listener(asyncio.SubprocessProtocol):
 class ExecPlugin:
     """Asks the program. `_token` and `_until`, by the wall, are what it said last; `current` and `refused` set them."""
 
-    rotates = True
+    rotates = shows = True
 
     def __init__(self, plugin: Plugin) -> None:
         self._plugin = plugin

@@ -160,6 +160,9 @@ def _tls(cluster: _Entry, user: _Entry) -> ssl.SSLContext:
     certificate, key = user.content("client-certificate"), user.content("client-key")
     if certificate is not None and key is not None:
         _load_pair(context, certificate, key, user)
+    elif certificate is not None or key is not None:
+        given, missing = ("certificate", "key") if key is None else ("key", "certificate")
+        raise KubernetesFault(f"{user.what} has a client-{given} without a client-{missing}: give both.")
     return context
 
 

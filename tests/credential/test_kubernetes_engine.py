@@ -1,6 +1,8 @@
 """The engine against a Kubernetes API: one Secret, one Lease, one watch; and what breaks each of them."""
 
 import asyncio
+import json
+import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
@@ -150,6 +152,20 @@ async def test_who_can_not_try_for_long_outlasts_a_rest_that_was_asked_for(
             answers.append(await engine.read())
         clock.pass_(pause)
     assert len(answers) > 1
+
+
+async def test_what_is_damaged_is_removed_by_the_command_that_is_said(
+    engine: KubernetesEngine, kubernetes: KubernetesApi
+) -> None:
+    """Nobody need delete the Secret, which only an administrator could make anew."""
+    kubernetes.put(b"{ damaged")
+    assert (await engine.read()).content == b"{ damaged"
+    command = r"empty it \(kubectl patch secret (\S+) --namespace=(\S+) --type=merge --patch='(.*)'\)"
+    said = re.fullmatch(command, engine.removal)
+    assert said is not None
+    assert said.group(1, 2) == (SECRET, NAMESPACE)
+    kubernetes.edit("secrets", **json.loads(said[3]))
+    assert (await engine.read()).content == b""
 
 
 async def test_it_says_where_it_is(engine: KubernetesEngine) -> None:

@@ -144,7 +144,7 @@ def certified(server: KubernetesApi, not_after: datetime | None = None) -> dict[
 
 async def test_a_client_certificate_is_shown(server: KubernetesApi, reads: Reads) -> None:
     await reads(kubeconfig(server, certified(server))).get(THE_SECRET)
-    assert "Our token is not accepted (401)" in await fault_of(reads(kubeconfig(server, {})))
+    assert "has no token, and no certificate that is known there" in await fault_of(reads(kubeconfig(server, {})))
 
 
 async def test_a_static_token_that_is_refused_is_for_a_person(server: KubernetesApi, reads: Reads) -> None:
@@ -217,6 +217,8 @@ async def test_what_of_a_cluster_can_not_be_used_is_said(
         ({"token": "x", "as": "admin"}, "has as, which is not supported"),
         ({"token": "x\r\nHost: y"}, "has a token that is none"),
         ({"client-certificate-data": "YQ==", "client-key-data": "YQ=="}, "client-key that are no pair"),
+        ({"client-certificate-data": "YQ=="}, "has a client-certificate without a client-key"),
+        ({"token": "x", "client-key-data": "YQ=="}, "has a client-key without a client-certificate"),
         ({"exec": {"command": ["a", "list"]}}, "has an exec that can't be read"),
         ({"exec": {"command": "a\0b"}}, "has an exec that can't be run"),
         ({"exec": {"command": "true", "args": ["a\0b"]}}, "has an exec that can't be run"),
