@@ -1,10 +1,10 @@
 """The calls to a Kubernetes API, and what each answer means to us.
 
 A call has two seconds, connection and all, and two more if what we hold of the cluster turns out to be old; a watch
-stays open for minutes. Every write is a merge patch (RFC 7396)
-that holds the resourceVersion it was made from: the server refuses it with 409 if another one is there by now
-("Kubernetes API Concepts: Updates to existing resources"), and what others keep in the object is left as it is.
-So no write does harm twice; one whose answer is lost is unknown until the next read.
+stays open for minutes. Every write is a merge patch (RFC 7396) that holds the resourceVersion it was made from: the
+server refuses it with 409 if another one is there by now ("Kubernetes API Concepts: Updates to existing resources"),
+and what others keep in the object is left as it is. So no write does harm twice; one whose answer is lost is unknown
+until the next read.
 
 Never here: what is in an object; any text of the server's in a message.
 """
@@ -181,7 +181,7 @@ class Api:
                 " authority in ca.crt or in the kubeconfig, and the address."
             ) from fault
         except (aiohttp.ClientError, OSError) as fault:
-            if connection.cluster.from_kubeconfig:  # its address may be wrong, or its certificate over
+            if _may_be_ours(fault, connection.cluster):
                 await self._drop(connection)
             if isinstance(fault, TimeoutError):
                 raise Unreachable(f"No answer came in time from {where}.") from fault
@@ -226,10 +226,19 @@ class Api:
         tokens = self._connection.cluster.tokens if self._connection is not None else None
         if tokens is not None and not tokens.shows:
             return KubernetesFault(
-                f"We are not known (401) to {self.where}: the kubeconfig's user has no token, and no certificate that is"
-                " known there."
+                f"We are not known (401) to {self.where}: the kubeconfig's user has no token, and no certificate that"
+                " is known there."
             )
         text = f"Our token is not accepted (401) by {self.where}"
         if tokens is not None and tokens.rotates:
             return Unreachable(f"{text}, until it is renewed.")
         return KubernetesFault(f"{text}: renew it.")
+
+
+def _may_be_ours(fault: Exception, cluster: Cluster) -> bool:
+    """Tell whether what a person corrects in a kubeconfig may cure it: a wrong address, or a certificate that is over.
+
+    The latter is refused behind the handshake (TLS 1.3), as if the connection broke.
+    """
+    not_reached = isinstance(fault, aiohttp.ClientConnectorError | TimeoutError)
+    return cluster.from_kubeconfig and (not_reached or not cluster.tokens.rotates)

@@ -283,6 +283,27 @@ async def test_a_server_that_is_silent_and_is_corrected_is_asked_at_once(
     await api.get(THE_SECRET)
 
 
+async def test_a_watch_that_breaks_cuts_no_call_off(server: KubernetesApi, reads: Reads) -> None:
+    """As a connection that is dropped would."""
+    api = reads(kubeconfig(server, {"tokenFile": str(server.mount.path / "token")}))
+    version = server.secret["metadata"]["resourceVersion"]
+    calls = []
+
+    async def watch() -> None:
+        async with api.watch(THE_SECRET, version, 60) as events:
+            server.faults.stalled = True
+            server.agents.clear()
+            calls.append(asyncio.ensure_future(api.get(THE_SECRET)))
+            await until(lambda: bool(server.agents))
+            server.drop_watches()
+            assert [event async for event in events] == []
+
+    with pytest.raises(Unreachable):
+        await watch()
+    server.faults.stalled = False
+    await asyncio.gather(*calls)
+
+
 # A program that gives the token
 
 
