@@ -7,6 +7,7 @@ import sys
 import traceback
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from kubernetes_api import NAMESPACE, SECRET, KubernetesApi
 from rig import TurnedClock, until
 from tls import LONG_AGO
 
-from proxy.kubernetes.api import Api
+from proxy.kubernetes.api import LIMIT, Api
 from proxy.kubernetes.discovery import Discovery
 from proxy.kubernetes.faults import KubernetesFault, Unreachable
 from proxy.kubernetes.objects import Named
@@ -357,11 +358,11 @@ async def test_a_program_gives_the_token(server: KubernetesApi, reads: Reads, tm
 
 
 async def test_a_program_has_its_own_time_also_where_its_token_is_refused(
-    server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: KubernetesApi, reads: Reads, tmp_path: Path
 ) -> None:
     """It may ask a person, or a cloud; a call has two seconds."""
-    api = reads(kubeconfig(server, plugin(server, tmp_path, f"import time; time.sleep(1.2){PROGRAM}")))
-    monkeypatch.setattr("proxy.kubernetes.api.LIMIT", 1.0)
+    slow_later = f"import os, time; time.sleep({LIMIT + 0.2} * os.path.exists(os.environ['RUNS']))"
+    api = reads(kubeconfig(server, plugin(server, tmp_path, slow_later + PROGRAM)))
     await api.get(THE_SECRET)
     server.rotate()
     await api.get(THE_SECRET)
@@ -399,33 +400,38 @@ async def test_a_program_that_is_not_there_is_named(server: KubernetesApi, reads
     assert "program no-such-program can't be run" in await fault_of(reads(kubeconfig(server, user)))
 
 
-def sleeping() -> set[str]:
-    """Return the processes that sleep for so long."""
-    lines = {path: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
-    return {str(path) for path, line in lines.items() if line == b"sleep\x00600\x00"}
+def runs(pid: int) -> bool:
+    with suppress(OSError):
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # empty where it has ended and nobody has asked
+    return False
 
 
 async def test_a_program_that_never_ends_is_ended(
     server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what it has started itself."""
-    monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 1.0)
-    code = "import subprocess, sys; sys.exit(subprocess.call(['sleep', '600']))"
+    monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 3.0)
+    code = """
+import os, pathlib, subprocess
+child = subprocess.Popen(["sleep", "600"])
+pathlib.Path(os.environ["RUNS"]).write_text(str(child.pid))
+child.wait()
+"""
     api = reads(kubeconfig(server, plugin(server, tmp_path, code)))
-    before = sleeping()
-    with pytest.raises(Unreachable, match=r"took longer than 1 s"):
-        await asyncio.wait_for(api.get(THE_SECRET), 10)
-    await until(lambda: sleeping() <= before)
+    with pytest.raises(Unreachable, match=r"took longer than 3 s"):
+        await asyncio.wait_for(api.get(THE_SECRET), 15)
+    child = int((tmp_path / "runs").read_text())
+    await until(lambda: not runs(child))
 
 
 async def test_a_programs_child_that_keeps_its_output_open_is_not_waited_for(
     server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 1.0)
-    code = "import subprocess; subprocess.Popen(['sleep', '5'])"
+    code = "import subprocess; subprocess.Popen(['sleep', '12'])"
     api = reads(kubeconfig(server, plugin(server, tmp_path, code)))
     with pytest.raises(Unreachable, match=r"took longer than 1 s"):
-        await asyncio.wait_for(api.get(THE_SECRET), 4)
+        await asyncio.wait_for(api.get(THE_SECRET), 10)
 
 
 async def test_a_program_that_says_too_much_is_ended(server: KubernetesApi, reads: Reads, tmp_path: Path) -> None:
