@@ -18,6 +18,7 @@
     keyring.py                      which client a key belongs to
     errors.py                       what we say ourselves, by who must act
     outbound.py hosts.py            what leaves the machine; which names mean this one
+    trust.py                        how a server's certificate is verified
     logs.py log_lines.py notice.py  what operators are told
     admin.py metrics.py             what they may ask: gauges.py and condition.py look at vitals.py, the running parts
     tracing.py spans.py             whether OpenTelemetry is to be told of requests and refreshes, and what

@@ -14,6 +14,7 @@ from proxy import __version__
 from proxy.config import Upstream
 from proxy.forward.dialler import Dialler
 from proxy.forward.upstream_pool import UpstreamPool
+from proxy.trust import verifying
 
 DNS_TTL: Final = 60
 """Seconds for which an address is used for new connections; a moved API is followed within a minute."""
@@ -30,7 +31,7 @@ class Trust:
 
 
 def trust(settings: Upstream, known: Trust | None = None) -> Trust:
-    """Make the TLS context: the system's authorities and `ca_file`, TLS 1.2 at least, names checked. Blocks.
+    """Make the TLS context: the system's authorities and `ca_file`. Blocks.
 
     Returns `known` if the file holds what it held then. Raises OSError that says what is wrong with it.
     """
@@ -40,8 +41,7 @@ def trust(settings: Upstream, known: Trust | None = None) -> Trust:
         fingerprint = hashlib.sha256(content).digest()
         if known is not None and known.ca_file == fingerprint:
             return known
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = verifying()
         if path is not None:
             context.load_verify_locations(path)
     except ssl.SSLError as fault:

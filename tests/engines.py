@@ -42,6 +42,7 @@ class MemoryEngine:
     """One replica's way to the record."""
 
     poll = 15.0
+    removal = "delete it"
 
     def __init__(self, record: Record, now: Callable[[], float] = time.monotonic) -> None:
         self._record = record

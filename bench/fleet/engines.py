@@ -115,6 +115,7 @@ class RedisLike:
     """One replica's way to a Redis: each call is one command or one script, and who is told reads."""
 
     poll = 15.0
+    removal = "delete it"
     pace = Pace(read=0.001, write=0.001, told=0.001)
     name = "the simulated Redis"
     carries = False  # whether what is told has the record with it
@@ -226,6 +227,7 @@ class KubernetesLike(RedisLike):
     """
 
     poll = 300.0
+    removal = "empty it"
     pace = Pace(read=0.005, write=0.015, told=0.02)
     name = "the simulated Kubernetes API"
     carries = True

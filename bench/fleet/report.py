@@ -64,8 +64,8 @@ NOT_SHOWN: Final = """\
 ## What this does not show
 
 - What an engine takes under load: latencies here do not grow. A Redis answers some 100,000 commands a second; an API
-  server's own priority and fairness may queue a burst, and answer 429, after which a replica rests for as long as it is
-  told to.
+  server's own priority and fairness may queue a burst, and answer 429, after which a replica rests for up to 5 s as
+  it is told to.
 - Networks that lose some packets, and clocks that step: the laws' tests have those.
 - A holder that is killed in the middle of a refresh holds the lease for `redeem_timeout` and 5 s more: {crash_after} s
   without a new token, by far the longest wait here that no person has to end. With `redeem_timeout: 15s` it is 20 s.

@@ -29,6 +29,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def removal(self) -> str:
+        """Tell a person, in the imperative, how to remove a record that can't be read."""
+        ...
+
+    @property
     def poll(self) -> float:
         """Seconds after which a record is read again though nothing was told: the floor below the watch."""
         ...
@@ -38,7 +43,10 @@ class Engine(Protocol):
         ...
 
     async def write(self, content: bytes, version: str) -> Kept | None:
-        """Write over `version`, durably as far as the engine can; None if another version is there by now."""
+        """Write over `version`, durably as far as the engine can; None if another version is there by now.
+
+        What is there already need not be written again.
+        """
         ...
 
     async def take(self, holder: str, seconds: float) -> bool:

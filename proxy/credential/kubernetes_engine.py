@@ -64,6 +64,14 @@ class KubernetesEngine:
         namespace = self._secret.namespace or self._api.namespace
         return f"the Kubernetes Secret {namespace + '/' if namespace else ''}{self._secret.name}"
 
+    @property
+    def removal(self) -> str:
+        """A Secret that is deleted could be made anew by an administrator alone."""
+        namespace = self._secret.namespace or self._api.namespace
+        there = f" --namespace={namespace}" if namespace else ""
+        patch = msgspec.json.encode({"data": {KEY: None}}).decode()
+        return f"empty it (kubectl patch secret {self._secret.name}{there} --type=merge --patch='{patch}')"
+
     async def read(self) -> Kept:
         with _translated():
             return _kept(await self._api.get(self._secret))

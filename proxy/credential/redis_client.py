@@ -16,6 +16,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ConstantBackoff, NoBackoff
 
 from proxy.credential.redis_address import RedisAddress
+from proxy.trust import NOT_ASKED
 
 LIMIT: Final = 2.0
 """Seconds for one call, with connecting and whatever it has to wait for."""
@@ -76,7 +77,7 @@ def _options(address: RedisAddress, way: Way) -> dict[str, Any]:
     }
     if address.tls:
         options |= {"ssl": True, "ssl_ca_certs": way.ca_file and str(way.ca_file)}
-        options["ssl_min_version"] = ssl.TLSVersion.TLSv1_2
+        options |= {"ssl_min_version": ssl.TLSVersion.TLSv1_2, "ssl_exclude_verify_flags": [NOT_ASKED]}
     return options
 
 

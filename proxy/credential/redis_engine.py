@@ -57,6 +57,7 @@ class RedisEngine:
     """
 
     poll = 15.0
+    removal = "delete it"
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from itertools import count
+from math import inf
 from typing import Final
 
 from proxy.clock import Clock
@@ -122,7 +123,10 @@ class SharedStore:
             wanted = change(ledger)
             if wanted is None or (wanted == ledger and not room):
                 return wanted
-            written = await self._engine.write(encode(wanted, self.whose), kept.version)
+            content = encode(wanted, self.whose)
+            if content == kept.content:  # it is to prove something, and an API server writes nothing over its like
+                content += b"\n"
+            written = await self._engine.write(content, kept.version)
             if written is not None:
                 self._learn(wanted, heard)
                 return wanted
@@ -173,25 +177,29 @@ class SharedStore:
         await self._engine.close()
 
     async def _watch(self, look: Callable[[], Awaitable[None]]) -> None:
-        """Look whenever something is told; open the watch again when it breaks."""
+        """Look whenever something is told; open the watch again when it breaks, ever more rarely if it never lasts."""
         failures, ending = 0, False
         while not ending:
             end: StoreError = StoreUnreachable()
+            opened = inf
             try:
                 async with aclosing(self._engine.watch()) as told:
                     async for kept in told:
-                        failures, self._watched = 0, True
-                        self._notice.say("")
+                        opened, self._watched = min(opened, self._clock.monotonic()), True
                         self._wake(kept)
                         await _looked(look)
             except StoreError as fault:
                 end = fault
-                self._notice.say(f"changes in {self._engine.name} are not told: it is looked at instead. {fault}")
             except Exception:  # the next watch may do better
                 log.exception("a fault of ours in the watch of %s", self._engine.name)
             finally:
                 self._watched = False
+            if self._clock.monotonic() > opened + LONGEST_BLIND:
+                failures = 0
+                self._notice.say("")
             failures += 1
+            if why := str(end) or ("Watches end as soon as they are open." if failures > 1 else ""):
+                self._notice.say(f"changes in {self._engine.name} are not told: it is looked at instead. {why}")
             ending = await self._tasks.pause(_pause(end, failures, self._jitter()))
 
     def _wake(self, kept: Kept | None) -> None:
@@ -230,9 +238,9 @@ class SharedStore:
             return self._learn(decode(kept.content, self.whose), heard)
         except Unreadable as fault:
             raise StoreError(
-                f"What is kept in {self._engine.name} {fault}; it is left as it is. Restore a copy of it, or delete it:"
-                " a proxy that is lending has the newest grant in memory and writes it again. Otherwise run"
-                " `pandadoc-proxy login` then."
+                f"What is kept in {self._engine.name} {fault}; it is left as it is. Restore a copy of it, or"
+                f" {self._engine.removal}: a proxy that is lending has the newest grant in memory and writes it again."
+                " Otherwise run `pandadoc-proxy login` then."
             ) from None
 
     def _learn(self, ledger: Ledger, heard: int) -> Ledger:

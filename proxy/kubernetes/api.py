@@ -1,9 +1,10 @@
 """The calls to a Kubernetes API, and what each answer means to us.
 
-A call has two seconds, connection and all; a watch stays open for minutes. Every write is a merge patch (RFC 7396)
-that holds the resourceVersion it was made from: the server refuses it with 409 if another one is there by now
-("Kubernetes API Concepts: Updates to existing resources"), and what others keep in the object is left as it is.
-So no write does harm twice; one whose answer is lost is unknown until the next read.
+A call has two seconds, connection and all, and two more if what we hold of the cluster turns out to be old; a watch
+stays open for minutes. Every write is a merge patch (RFC 7396) that holds the resourceVersion it was made from: the
+server refuses it with 409 if another one is there by now ("Kubernetes API Concepts: Updates to existing resources"),
+and what others keep in the object is left as it is. So no write does harm twice; one whose answer is lost is unknown
+until the next read.
 
 Never here: what is in an object; any text of the server's in a message.
 """
@@ -20,7 +21,7 @@ import msgspec
 from proxy.clock import Clock
 from proxy.kubernetes.cluster import Cluster
 from proxy.kubernetes.connection import Answer, Call, Connection, lines, retry_after
-from proxy.kubernetes.faults import KubernetesFault, Unreachable
+from proxy.kubernetes.faults import Distrusted, KubernetesFault, Unreachable
 from proxy.kubernetes.objects import Named
 
 LIMIT: Final = 2.0
@@ -38,8 +39,9 @@ SHORTEST_REST: Final = 0.1
 SHORTEST_ASKED: Final = 1.0
 """Seconds for which nobody comes, when the second try was too much as well."""
 
-LONGEST_ASKED: Final = 30.0
-"""Seconds: no Retry-After keeps us from trying for longer."""
+LONGEST_ASKED: Final = 5.0
+"""Seconds: no Retry-After keeps us from trying for longer. A login and the end of a process have ten for a pair that is
+nowhere else."""
 
 FIELD_MANAGER: Final = "pandadoc-proxy"
 """Who changed which field, in `kubectl get --show-managed-fields`."""
@@ -101,8 +103,9 @@ class Api:
         }
         call = Call("watch", thing, query)
         connection = await self._connected()
+        token = await connection.cluster.tokens.current()
         limit = asyncio.timeout(WATCH_HEAD)
-        async with self._translated(connection), limit, connection.send(call, seconds + SLACK) as answer:
+        async with self._translated(connection), limit, connection.send(call, token, seconds + SLACK) as answer:
             if answer.status != HTTPStatus.OK:
                 self._judge(call, Answer(answer.status, retry_after(answer), b""))
             limit.reschedule(None)
@@ -115,21 +118,29 @@ class Api:
             await self._drop(self._connection)
 
     async def _answered(self, call: Call) -> Answer:
-        """Ask; and again, once each, if our token is refused and if we are asked to wait a moment."""
+        """Ask; and again, once each, if the authority or our token may have been renewed."""
         if (asked := self._rests_until - self._clock.monotonic()) > 0:
             raise Unreachable(f"Too much was asked of {self.where}: it wants another {asked:.0f} s of rest.")
         connection = await self._connected()
-        await connection.cluster.tokens.current()  # it may have to be fetched, which takes its own time
+        try:
+            answer = await self._ask(connection, call)
+        except Distrusted:
+            connection = await self._connected()
+            answer = await self._ask(connection, call)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            answer = await self._ask(await self._renewed(connection), call)
+        return self._judge(call, answer)
+
+    async def _ask(self, connection: Connection, call: Call) -> Answer:
+        """Ask; and again, once, if we are asked to wait a moment."""
+        token = await connection.cluster.tokens.current()  # it may have to be fetched, which takes its own time
         end = self._clock.monotonic() + LIMIT
         async with self._translated(connection), asyncio.timeout(LIMIT):
-            answer = await connection.ask(call)
-            if answer.status == HTTPStatus.UNAUTHORIZED:
-                connection = await self._renewed(connection)
-                answer = await connection.ask(call)
+            answer = await connection.ask(call, token)
             if self._soon(answer, end):
                 await asyncio.sleep(max(answer.retry_after, SHORTEST_REST))
-                answer = await connection.ask(call)
-            return self._judge(call, answer)
+                answer = await connection.ask(call, token)
+            return answer
 
     def _soon(self, answer: Answer, end: float) -> bool:
         return answer.status == HTTPStatus.TOO_MANY_REQUESTS and self._clock.monotonic() + answer.retry_after < end
@@ -158,22 +169,23 @@ class Api:
 
     @asynccontextmanager
     async def _translated(self, connection: Connection) -> AsyncIterator[None]:
-        """Say what the network did to this connection in our words."""
+        """Say what the network did to this connection in our words, and drop it where it may be our own fault."""
+        where = self.where
         try:
             yield
         except aiohttp.ClientConnectorCertificateError as fault:
             await self._drop(connection)  # the authority may have been renewed: its file is read again
             flaw = getattr(fault.certificate_error, "verify_message", "") or "no reason given"
-            raise KubernetesFault(
-                f"The certificate of {self.where} at {fault.host}:{fault.port} is not trusted ({flaw}): check the"
+            raise Distrusted(
+                f"The certificate of the Kubernetes API at {fault.host}:{fault.port} is not trusted ({flaw}): check the"
                 " authority in ca.crt or in the kubeconfig, and the address."
             ) from fault
-        except TimeoutError as fault:
-            raise Unreachable(f"No answer came in time from {self.where}.") from fault
         except (aiohttp.ClientError, OSError) as fault:
-            if not connection.cluster.tokens.rotates:  # so it looks if our certificate is over, and a person renews it
+            if _may_be_ours(fault, connection.cluster):
                 await self._drop(connection)
-            raise Unreachable(f"No answer came from {self.where} ({type(fault).__name__}).") from fault
+            if isinstance(fault, TimeoutError):
+                raise Unreachable(f"No answer came in time from {where}.") from fault
+            raise Unreachable(f"No answer came from {where} ({type(fault).__name__}).") from fault
 
     def _judge(self, call: Call, answer: Answer) -> Answer:
         """Return what can be used: 200, or 409 to a patch. Raises KubernetesFault for the rest."""
@@ -192,18 +204,41 @@ class Api:
         """Say what a 4xx, or a redirect, asks of a person."""
         thing, there = call.thing, f"namespace {call.thing.namespace or self.namespace}"
         if status == HTTPStatus.UNAUTHORIZED:
-            text = f"Our token is not accepted (401) by {self.where}"
-            rotates = self._connection is not None and self._connection.cluster.tokens.rotates
-            return Unreachable(f"{text}, until it is renewed.") if rotates else KubernetesFault(f"{text}: renew it.")
+            return self._unknown()
+        admission = "an admission webhook or policy refuses the change."
         if status == HTTPStatus.FORBIDDEN:
             return KubernetesFault(
                 f"Kubernetes forbids us to {call} in {there}: a Role must allow `{call.verb}` on {thing.plural} with"
                 f" the resourceName {thing.name}, bound to this pod's service account."
+                + (f" If one does, {admission}" if call.verb == "patch" else "")
             )
         if status == HTTPStatus.NOT_FOUND:
             return KubernetesFault(
                 f"There is no {thing.name} among the {thing.plural} of {there}: apply the manifest that makes it."
             )
-        return KubernetesFault(
-            f"To {call} in {there}, {status} came from {self.where}: it may be immutable, or that address wrong."
-        )
+        text = f"To {call} in {there}, {status} came from {self.where}:"
+        if call.verb == "patch":
+            return KubernetesFault(f"{text} it may be immutable, or full (1MiB with all its keys), or {admission}")
+        return KubernetesFault(f"{text} that address may be wrong.")
+
+    def _unknown(self) -> KubernetesFault:
+        """Say what a 401 asks of a person, or of nobody."""
+        tokens = self._connection.cluster.tokens if self._connection is not None else None
+        if tokens is not None and not tokens.shows:
+            return KubernetesFault(
+                f"We are not known (401) to {self.where}: the kubeconfig's user has no token, and no certificate that"
+                " is known there."
+            )
+        text = f"Our token is not accepted (401) by {self.where}"
+        if tokens is not None and tokens.rotates:
+            return Unreachable(f"{text}, until it is renewed.")
+        return KubernetesFault(f"{text}: renew it.")
+
+
+def _may_be_ours(fault: Exception, cluster: Cluster) -> bool:
+    """Tell whether what a person corrects in a kubeconfig may cure it: a wrong address, or a certificate that is over.
+
+    The latter is refused behind the handshake (TLS 1.3), as if the connection broke.
+    """
+    not_reached = isinstance(fault, aiohttp.ClientConnectorError | TimeoutError)
+    return cluster.from_kubeconfig and (not_reached or not cluster.tokens.rotates)

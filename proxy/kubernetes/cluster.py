@@ -16,6 +16,7 @@ from proxy.kubernetes.faults import KubernetesFault
 from proxy.kubernetes.tokens import TokenFile, Tokens
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretReference
+from proxy.trust import verifying
 
 MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -33,6 +34,7 @@ class Cluster:
     tokens: Tokens
     proxy: URL | None = field(default=None, repr=False)  # a kubeconfig's, and no other; it may hold a password
     server_name: str | None = None  # a kubeconfig's tls-server-name
+    from_kubeconfig: bool = False  # so that a person may correct it while we run
 
 
 def in_cluster(
@@ -52,16 +54,14 @@ def in_cluster(
 
 
 def tls_context(authorities: bytes | None) -> ssl.SSLContext:
-    """Trust these authorities alone, or else the system's; TLS 1.2 at least, names checked. Raises KubernetesFault."""
+    """Trust these authorities alone, or else the system's. Raises KubernetesFault."""
     pem = (
         None if authorities is None else authorities.decode("ascii", "replace") or "nothing"
     )  # "" is the system's, too
     try:
-        context = ssl.create_default_context(cadata=pem)
+        return verifying(pem)
     except ssl.SSLError as fault:
         raise KubernetesFault("The authority of the Kubernetes API (ca.crt) is no PEM file: mount it anew.") from fault
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def read_file(path: Path) -> bytes:

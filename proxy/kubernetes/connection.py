@@ -16,6 +16,7 @@ from proxy import __version__
 from proxy.kubernetes.cluster import Cluster
 from proxy.kubernetes.faults import KubernetesFault
 from proxy.kubernetes.objects import Named
+from proxy.secrets import Secret
 
 LARGEST: Final = 2 * 1024 * 1024
 """Bytes of an answer or an event: a Secret holds 1 MiB at most, in base64, beside its metadata."""
@@ -75,10 +76,11 @@ class Connection:
         return url.with_query({**named, **call.query})
 
     @asynccontextmanager
-    async def send(self, call: Call, silence: float | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def send(
+        self, call: Call, token: Secret | None, silence: float | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send it; `silence` are the seconds between two reads that end a stream."""
         headers = {} if call.patch is None else {"Content-Type": "application/merge-patch+json"}
-        token = await self.cluster.tokens.current()
         if token is not None:
             headers["Authorization"] = f"Bearer {token.reveal()}"
         if self._session.closed:  # by another call, which has found the authority renewed
@@ -96,9 +98,9 @@ class Connection:
         ) as answer:
             yield answer
 
-    async def ask(self, call: Call) -> Answer:
+    async def ask(self, call: Call, token: Secret | None) -> Answer:
         """Send it, and read all of the answer."""
-        async with self.send(call) as answer:
+        async with self.send(call, token) as answer:
             body = bytearray()
             async for chunk in answer.content.iter_any():
                 body += chunk

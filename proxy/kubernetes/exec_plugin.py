@@ -6,7 +6,10 @@ tokens are taken from it. What it writes is never shown, what it says on standar
 
 import asyncio
 import os
+import signal
+from contextlib import suppress
 from datetime import UTC, datetime
+from math import inf
 from typing import Final
 
 import msgspec
@@ -22,6 +25,9 @@ EARLY: Final = 30.0
 
 LARGEST: Final = 64 * 1024
 """Characters of a token."""
+
+MOST_SAID: Final = 1024 * 1024
+"""Bytes of an ExecCredential."""
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -57,15 +63,39 @@ class _ExecCredential(msgspec.Struct, frozen=True):
     status: _Status
 
 
+class _Listener(asyncio.SubprocessProtocol):
+    """What changes: `said`, what the program writes, up to a bound; when it has `ended`, and when all is `heard`."""
+
+    def __init__(self) -> None:
+        self.said = bytearray()
+        self.heard = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        del fd  # there is one
+        if not self.heard.is_set():
+            self.said += data
+        if len(self.said) > MOST_SAID:
+            self.heard.set()
+
+    def process_exited(self) -> None:
+        self.ended.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that it has ended, and nobody has its output open."""
+        del exc
+        self.heard.set()
+
+
 class ExecPlugin:
     """Asks the program. `_token` and `_until`, by the wall, are what it said last; `current` and `refused` set them."""
 
-    rotates = True
+    rotates = shows = True
 
     def __init__(self, plugin: Plugin) -> None:
         self._plugin = plugin
         self._token: Secret | None = None
-        self._until: datetime | None = None
+        self._until = inf
         self._asking = asyncio.Lock()  # a person is asked once
 
     def __repr__(self) -> str:
@@ -73,8 +103,7 @@ class ExecPlugin:
 
     async def current(self) -> Secret:
         async with self._asking:
-            over = self._until is not None and datetime.now(UTC).timestamp() > self._until.timestamp() - EARLY
-            if self._token is None or over:
+            if self._token is None or datetime.now(UTC).timestamp() > self._until - EARLY:
                 self._token, self._until = self._understood(await self._run())
             return self._token
 
@@ -82,46 +111,62 @@ class ExecPlugin:
         self._token = None
 
     async def _run(self) -> bytes:
-        info = {"apiVersion": self._plugin.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
-        own = {each.name: each.value for each in self._plugin.env or ()}
-        try:
-            program = await asyncio.create_subprocess_exec(
-                self._plugin.command,
-                *(self._plugin.args or ()),
-                env={**os.environ, **own, "KUBERNETES_EXEC_INFO": msgspec.json.encode(info).decode()},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-            )
-        except OSError as fault:
-            raise KubernetesFault(
-                f"The kubeconfig's program {self._plugin.command} can't be run ({fault.strerror}): install it."
-            ) from fault
+        transport, listener = await self._started()
         try:
             async with asyncio.timeout(LIMIT):
-                said, _ = await program.communicate()
+                await listener.heard.wait()
         except TimeoutError as fault:
             raise Unreachable(
                 f"The kubeconfig's program {self._plugin.command} took longer than {LIMIT:g} s."
             ) from fault
         finally:
-            if program.returncode is None:
-                program.kill()
-                await program.wait()
-        if program.returncode:
+            await _end(transport, listener)
+        if len(listener.said) > MOST_SAID:
             raise KubernetesFault(
-                f"The kubeconfig's program {self._plugin.command} ended with {program.returncode}: log in with it."
+                f"The kubeconfig's program {self._plugin.command} says more than 1MiB: it is none that gives tokens."
             )
-        return said
+        if code := transport.get_returncode():
+            raise KubernetesFault(f"The kubeconfig's program {self._plugin.command} ended with {code}: log in with it.")
+        return bytes(listener.said)
 
-    def _understood(self, said: bytes) -> tuple[Secret, datetime | None]:
+    async def _started(self) -> tuple[asyncio.SubprocessTransport, _Listener]:
+        info = {"apiVersion": self._plugin.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
+        own = {each.name: each.value for each in self._plugin.env or ()}
+        try:
+            return await asyncio.get_running_loop().subprocess_exec(
+                _Listener,
+                self._plugin.command,
+                *(self._plugin.args or ()),
+                env={**os.environ, **own, "KUBERNETES_EXEC_INFO": msgspec.json.encode(info).decode()},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=None,
+                start_new_session=True,  # so that it can be ended with all that it has started
+            )
+        except OSError as fault:
+            raise KubernetesFault(
+                f"The kubeconfig's program {self._plugin.command} can't be run ({fault.strerror}): install it."
+            ) from fault
+
+    def _understood(self, said: bytes) -> tuple[Secret, float]:
         try:
             status = msgspec.json.decode(said, type=_ExecCredential).status
-            until = datetime.fromisoformat(status.expiration_timestamp) if status.expiration_timestamp else None
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
-            status, until = _Status(), None
+            end = status.expiration_timestamp
+            until = datetime.fromisoformat(end).timestamp() if end else inf
+        except (msgspec.DecodeError, ValueError, OverflowError):
+            status, until = _Status(), inf
         try:
             return SecretReference.literal((status.token or "")[:LARGEST], self._plugin.command).read(), until
         except SecretUnavailable:
             raise KubernetesFault(
                 f"The kubeconfig's program {self._plugin.command} gives no token; certificates are not supported."
             ) from None
+
+
+async def _end(transport: asyncio.SubprocessTransport, listener: _Listener) -> None:
+    """End the program, and all that it has started, unless it has ended; let go of its output, whoever has it open."""
+    if transport.get_returncode() is None:
+        with suppress(ProcessLookupError):  # in this very moment
+            os.killpg(transport.get_pid(), signal.SIGKILL)
+        await listener.ended.wait()
+    transport.close()

@@ -5,5 +5,9 @@ class KubernetesFault(Exception):
     """A person must act; the message says on what."""
 
 
+class Distrusted(KubernetesFault):
+    """Whoever answered has a certificate that our authorities do not vouch for."""
+
+
 class Unreachable(KubernetesFault):
     """The API does not answer, or asks us to wait: it may by itself."""

@@ -57,7 +57,7 @@ class _Entry:
 
     def text(self, key: str) -> str:
         value = self.values.get(key) or ""
-        if not isinstance(value, str):
+        if not isinstance(value, str) or "\0" in value:
             raise KubernetesFault(f"{self.what} has a {key} that is no text: correct it.")
         return value
 
@@ -84,20 +84,22 @@ def from_kubeconfig(paths: Sequence[Path], reader: SecretReader, monotonic: Call
         raise KubernetesFault(f"{where} has no current-context: run `kubectl config use-context NAME`.")
     context = _find(files, "context", current)
     cluster, user = (_find(files, kind, context.text(kind)) for kind in ("cluster", "user"))
+    tls = _tls(cluster, user)
     return Cluster(
         server=_server(cluster),
         namespace=context.text("namespace") or "default",
-        tls=_tls(cluster, user),
+        tls=tls,
         tokens=_tokens(user, reader, monotonic),
         proxy=_proxy(cluster),
-        server_name=cluster.text("tls-server-name") or None,
+        server_name=_server_name(cluster, tls),
+        from_kubeconfig=True,
     )
 
 
 def _read(path: Path) -> _File:
     try:
         return msgspec.convert(yaml.load(read_file(path), Loader=yaml.CSafeLoader) or {}, type=_File)
-    except (yaml.YAMLError, msgspec.ValidationError, RecursionError, UnicodeDecodeError):
+    except (yaml.YAMLError, msgspec.ValidationError, RecursionError, ValueError, OverflowError):  # or an odd date
         raise KubernetesFault(f"{path} is not a kubeconfig: see `kubectl config view`.") from None
 
 
@@ -110,23 +112,42 @@ def _find(files: Sequence[tuple[Path, _File]], kind: str, name: str) -> _Entry:
     raise KubernetesFault(f"There is no {kind} {name or '(without a name)'} in {where}: see `kubectl config view`.")
 
 
-def _server(cluster: _Entry) -> URL:
+def _url(text: str) -> URL:
+    """Return it, or an empty one in place of what is none: the error would quote it, and it may hold a password."""
     try:
-        server = URL(cluster.text("server"))
+        url = URL(text)
     except ValueError:
-        server = URL()
-    if server.scheme == "https" or (server.scheme == "http" and is_loopback(server.host or "")):
-        return server
-    raise KubernetesFault(f"{cluster.what} has no server at https://: correct it.")
+        return URL()
+    return url if url.host else URL()
+
+
+def _server(cluster: _Entry) -> URL:
+    server = _url(cluster.text("server"))
+    secure = server.scheme == "https" or (server.scheme == "http" and is_loopback(server.host or ""))
+    if not secure or server.raw_user is not None or server.raw_password is not None:
+        raise KubernetesFault(f"{cluster.what} has no server at https://, without a user in it: correct it.")
+    return server
 
 
 def _proxy(cluster: _Entry) -> URL | None:
     if not cluster.text("proxy-url"):
         return None
-    proxy = URL(cluster.text("proxy-url"))
+    proxy = _url(cluster.text("proxy-url"))
     if proxy.scheme not in {"http", "https"}:
-        raise KubernetesFault(f"{cluster.what} has a proxy-url that is not http: or https:, which alone are supported.")
+        raise KubernetesFault(
+            f"{cluster.what} has a proxy-url that is no http:// or https:// URL, which alone are supported. In a"
+            " password / @ : # ? % are written as %2F and so on."
+        )
     return proxy
+
+
+def _server_name(cluster: _Entry, tls: ssl.SSLContext) -> str | None:
+    name = cluster.text("tls-server-name") or None
+    try:
+        tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name or "localhost")
+    except ValueError:  # an empty label, one too long
+        raise KubernetesFault(f"{cluster.what} has a tls-server-name that is no name: correct it.") from None
+    return name
 
 
 def _tls(cluster: _Entry, user: _Entry) -> ssl.SSLContext:
@@ -139,6 +160,9 @@ def _tls(cluster: _Entry, user: _Entry) -> ssl.SSLContext:
     certificate, key = user.content("client-certificate"), user.content("client-key")
     if certificate is not None and key is not None:
         _load_pair(context, certificate, key, user)
+    elif certificate is not None or key is not None:
+        given, missing = ("certificate", "key") if key is None else ("key", "certificate")
+        raise KubernetesFault(f"{user.what} has a client-{given} without a client-{missing}: give both.")
     return context
 
 
@@ -176,6 +200,12 @@ def _plugin(user: _Entry) -> Plugin:
         plugin = msgspec.convert(user.values["exec"], type=Plugin)
     except msgspec.ValidationError:
         raise KubernetesFault(f"{user.what} has an exec that can't be read: see `kubectl config view`.") from None
+    own = plugin.env or ()
+    words = [plugin.command, *(plugin.args or ()), *(each.name + each.value for each in own)]
+    if any("\0" in word for word in words) or any("=" in each.name for each in own):  # execve(2) ends them there
+        raise KubernetesFault(
+            f"{user.what} has an exec that can't be run: no part of it may have a NUL in it, and no env name a =."
+        )
     if os.sep in plugin.command:  # a path, from the kubeconfig's folder; else PATH is searched
         return msgspec.structs.replace(plugin, command=str(user.folder / plugin.command))
     return plugin

@@ -19,6 +19,7 @@ class Tokens(Protocol):
     """Gives the token to show."""
 
     rotates: bool  # whether a refused one may be followed by another, without a person
+    shows: bool  # whether there is one at all
 
     async def current(self) -> Secret | None:
         """Return it. Raises KubernetesFault."""
@@ -36,6 +37,7 @@ class FixedToken:
 
     def __init__(self, token: Secret | None) -> None:
         self._token = token
+        self.shows = token is not None
 
     async def current(self) -> Secret | None:
         return self._token
@@ -50,7 +52,7 @@ class TokenFile:
     What changes: `_token`, by both methods, and `_until`, until when it is not read again; monotonic.
     """
 
-    rotates = True
+    rotates = shows = True
 
     def __init__(self, reference: SecretReference, reader: SecretReader, monotonic: Callable[[], float]) -> None:
         self._reference = reference

@@ -19,7 +19,7 @@ from proxy.credential.token_endpoint import TokenEndpoint
 from proxy.credential.token_reply import NotRedeemed, Outcome, Redeemed, Refused, Unknown
 from proxy.secrets import Secret, SecretUnavailable
 
-STORE_TRIES: Final = 4
+STORE_TRIES: Final = 9
 STORE_PAUSE: Final = 1.0
 """How often, and after how many seconds, storing a new pair is tried again: its code is spent."""
 

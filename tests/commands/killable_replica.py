@@ -75,6 +75,10 @@ class Stepping:
     def name(self) -> str:
         return self._engine.name
 
+    @property
+    def removal(self) -> str:
+        return self._engine.removal
+
     async def read(self) -> Kept:
         return await self._engine.read()
 

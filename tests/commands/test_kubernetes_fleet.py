@@ -44,6 +44,21 @@ async def test_each_expiry_costs_a_fleet_one_redeem_and_every_request_is_answere
     assert re.search(r"minted +6 by \S+ at .*; 5 by ", told.out), told.out
 
 
+async def test_a_consent_is_not_spent_where_the_secret_can_not_be_changed(
+    api: KubernetesApi, machine: Machine, app: ClientSession
+) -> None:
+    async with kubernetes_fleet(api, machine, app, 1) as fleet:
+        api.edit("secrets", immutable=True)
+        spent = len(fleet.redeems)
+        env, _ = fleet.environ()
+        told = await machine.run("login", "--code", machine.simulator.issue_code(), env=env)
+        assert (told.code, len(fleet.redeems)) == (1, spent)
+        assert "422" in told.err
+        told = await machine.run("token", "refresh", "--dry-run", env=env)
+        assert "422" in told.out
+        assert told.code == 1
+
+
 async def test_a_fleet_goes_on_when_the_one_that_refreshes_is_killed(
     api: KubernetesApi, machine: Machine, app: ClientSession
 ) -> None:

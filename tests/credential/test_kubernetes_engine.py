@@ -1,9 +1,11 @@
 """The engine against a Kubernetes API: one Secret, one Lease, one watch; and what breaks each of them."""
 
 import asyncio
+import json
+import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -14,10 +16,12 @@ from kubernetes_api import LEASE, NAMESPACE, SECRET, UNHEARD, KubernetesApi
 from rig import TurnedClock, until
 
 from proxy.credential.engine import Kept
+from proxy.credential.grant_keeper import LAST_PAUSE, LAST_TRIES
 from proxy.credential.kubernetes_engine import KubernetesEngine
 from proxy.credential.store import StoreError, StoreUnreachable
 from proxy.kubernetes.api import Api
 from proxy.kubernetes.discovery import Discovery
+from proxy.login.exchange import STORE_PAUSE, STORE_TRIES
 from proxy.secret_reader import SecretReader
 
 
@@ -128,6 +132,40 @@ async def test_a_write_whose_answer_is_lost_is_unknown_until_the_next_read(
         await engine.write(b"ours", before.version)
     assert (await engine.read()).content == b"ours"
     assert kubernetes.calls("patch secrets") == [UNHEARD], "it was not sent twice"
+
+
+@pytest.mark.parametrize(
+    ("tries", "pause"), [(LAST_TRIES, LAST_PAUSE), (STORE_TRIES + 1, STORE_PAUSE)], ids=["the end", "a login"]
+)
+async def test_who_can_not_try_for_long_outlasts_a_rest_that_was_asked_for(
+    replica: Maker, kubernetes: KubernetesApi, tries: int, pause: float
+) -> None:
+    """Else a pair is lost to one 429, though the API is well."""
+    clock = TurnedClock()
+    engine = replica(clock)
+    kubernetes.faults.throttled, kubernetes.faults.retry_after = 1, "30"
+    with pytest.raises(StoreUnreachable):
+        await engine.read()
+    answers = []
+    for _ in range(tries):
+        with suppress(StoreUnreachable):
+            answers.append(await engine.read())
+        clock.pass_(pause)
+    assert len(answers) > 1
+
+
+async def test_what_is_damaged_is_removed_by_the_command_that_is_said(
+    engine: KubernetesEngine, kubernetes: KubernetesApi
+) -> None:
+    """Nobody need delete the Secret, which only an administrator could make anew."""
+    kubernetes.put(b"{ damaged")
+    assert (await engine.read()).content == b"{ damaged"
+    command = r"empty it \(kubectl patch secret (\S+) --namespace=(\S+) --type=merge --patch='(.*)'\)"
+    said = re.fullmatch(command, engine.removal)
+    assert said is not None
+    assert said.group(1, 2) == (SECRET, NAMESPACE)
+    kubernetes.edit("secrets", **json.loads(said[3]))
+    assert (await engine.read()).content == b""
 
 
 async def test_it_says_where_it_is(engine: KubernetesEngine) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 from engines import MemoryEngine, Record
@@ -122,6 +123,19 @@ async def test_a_change_that_changes_nothing_writes_nothing_unless_it_is_to_prov
     assert ground.record.calls["write"] == 2
 
 
+async def test_what_proves_that_it_could_write_changes_the_record_each_time_and_says_the_same(ground: Ground) -> None:
+    """An API server writes nothing where nothing changes: an immutable Secret and a full etcd would pass."""
+    store = ground.store()
+    await store.update(lambda _: mint(1))
+    seen = [ground.record.content]
+    for _ in range(3):
+        await store.update(lambda kept: kept, room=True)
+        seen.append(ground.record.content)
+        assert ground.kept == mint(1)
+    assert all(after != before for before, after in pairwise(seen))
+    assert max(map(len, seen)) <= len(seen[0]) + 1
+
+
 async def test_a_store_that_never_stands_still_is_given_up_on(ground: Ground) -> None:
     def change(kept: Ledger) -> Ledger:
         ground.record.version += 1
@@ -136,7 +150,7 @@ async def test_what_is_not_ours_is_refused_and_left_as_it_is(ground: Ground) -> 
     ground.record.content = b"something else"
     store = ground.store()
     for call in (store.load(), store.update(lambda _: mint(1))):
-        with pytest.raises(StoreError, match="the test's memory is not a grant of pandadoc-proxy"):
+        with pytest.raises(StoreError, match=r"the test's memory is not a grant of pandadoc-proxy.* or delete it: a"):
             await call
     assert ground.record.content == b"something else"
 
@@ -228,6 +242,47 @@ async def test_a_watch_that_fails_by_a_fault_of_ours_is_opened_again(
     ground.record.fault = None
     await until(lambda: len(looks) == 2)
     assert "a fault of ours in the watch of the test's memory" in caplog.text
+
+
+class BriefEngine(MemoryEngine):
+    """One whose watches end as soon as they are open, as a proxy before an API server may have it."""
+
+    async def watch(self) -> AsyncGenerator[Kept | None, None]:
+        await self._called("watch")
+        yield None
+
+
+class Hasty(Tasks):
+    """Takes no time for five pauses, and notes how long they were to be; `pause` alone changes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: list[float] = []
+
+    async def pause(self, seconds: float) -> bool:
+        self.pauses.append(seconds)
+        return len(self.pauses) == 5
+
+
+@pytest.mark.parametrize(
+    ("lived", "pauses", "told"), [(0.0, [0.75, 1.5, 3.0, 5.0, 5.0], 1), (6.0, [0.75] * 5, 0)], ids=["brief", "lasting"]
+)
+async def test_watches_that_end_as_soon_as_they_are_open_are_opened_ever_more_rarely(
+    caplog: pytest.LogCaptureFixture, lived: float, pauses: list[float], told: int
+) -> None:
+    """And that is said, once. One that has lived for a while may be opened soon."""
+    tasks = Hasty()
+    ground = Ground(tasks=tasks)
+
+    async def look() -> None:
+        ground.clock.pass_(lived)
+
+    ours = ground.store(engine=BriefEngine)
+    ours.watch(look)
+    await until(lambda: len(tasks.pauses) == 5)
+    assert tasks.pauses == pauses
+    assert caplog.text.count("changes in the test's memory are not told") == told
+    await tasks.drain(1)
 
 
 async def test_what_a_person_must_mend_is_looked_at_ever_more_rarely(ground: Ground) -> None:

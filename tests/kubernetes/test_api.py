@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import re
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from rig import TurnedClock
 from proxy.kubernetes import api as calls
 from proxy.kubernetes.api import LONGEST_ASKED, SHORTEST_REST, Api
 from proxy.kubernetes.discovery import Discovery
-from proxy.kubernetes.faults import KubernetesFault, Unreachable
+from proxy.kubernetes.faults import Distrusted, KubernetesFault, Unreachable
 from proxy.kubernetes.objects import Named
 from proxy.secret_reader import SecretReader
 
@@ -112,6 +114,7 @@ async def test_a_verb_that_rbac_lacks_is_named(api: Api, server: KubernetesApi, 
     assert str(raised.value) == (
         f"Kubernetes forbids us to {verb} secrets/{SECRET} in namespace {NAMESPACE}: a Role must allow `{verb}` on"
         f" secrets with the resourceName {SECRET}, bound to this pod's service account."
+        + (" If one does, an admission webhook or policy refuses the change." if verb == "patch" else "")
     )
 
 
@@ -121,10 +124,24 @@ async def test_a_conflict_is_no_fault_of_a_patch(api: Api, server: KubernetesApi
     assert await api.patch(THE_SECRET, before, {"data": {}}) is None
 
 
-async def test_an_immutable_object_is_named(api: Api, server: KubernetesApi) -> None:
-    server.edit("secrets", immutable=True)
-    with pytest.raises(KubernetesFault, match=r"To patch secrets/.*, 422 came from .*: it may be immutable"):
-        await api.patch(THE_SECRET, version(server), {"data": {"a": "YQ=="}})
+@pytest.mark.parametrize("why", ["immutable", "full", "admission"])
+async def test_a_change_that_is_refused_is_told_with_all_that_may_be_why(
+    api: Api, server: KubernetesApi, why: str
+) -> None:
+    if why == "immutable":
+        server.edit("secrets", immutable=True)
+    elif why == "full":
+        server.edit("secrets", data={"b": b64encode(b"x" * 2**20).decode()})
+    else:  # a webhook that gives no status of its own
+        server.faults.answer = lambda: web.json_response({"message": "denied the request"}, status=400)
+    before = version(server)
+    with pytest.raises(KubernetesFault) as raised:
+        await api.patch(THE_SECRET, before, {"data": {"a": "YQ=="}})
+    assert re.fullmatch(
+        rf"To patch secrets/{SECRET} in namespace {NAMESPACE}, 4\d\d came from \S+ .*: it may be immutable, or full"
+        r" \(1MiB with all its keys\), or an admission webhook or policy refuses the change\.",
+        str(raised.value),
+    )
 
 
 async def test_a_short_rest_that_is_asked_for_is_given_within_the_call(
@@ -150,7 +167,7 @@ async def test_no_rest_at_all_is_still_a_pause_and_one_more_try(api: Api, server
     assert server.calls("get secrets") == [429, 200, 429, 429]
 
 
-@pytest.mark.parametrize(("asked", "kept"), [("20", 20.0), ("86400", LONGEST_ASKED)])
+@pytest.mark.parametrize(("asked", "kept"), [("4", 4.0), ("86400", LONGEST_ASKED)])
 async def test_a_long_rest_that_is_asked_for_is_kept_by_all_calls(
     api: Api, server: KubernetesApi, clock: TurnedClock, asked: str, kept: float
 ) -> None:
@@ -181,7 +198,7 @@ async def test_a_server_in_trouble_is_waited_for_and_not_quoted(api: Api, server
 
 async def test_a_redirect_is_not_followed(api: Api, server: KubernetesApi) -> None:
     server.faults.answer = lambda: web.Response(status=307, headers={"Location": "https://127.0.0.1:1/elsewhere"})
-    assert "307 came from" in await fault_of(api)
+    assert re.search(r"307 came from .*: that address may be wrong\.$", await fault_of(api))
 
 
 async def test_an_answer_beyond_all_bounds_is_not_read(api: Api, server: KubernetesApi) -> None:
@@ -247,9 +264,19 @@ async def test_a_certificate_that_is_not_trusted_is_for_a_person(api: Api, serve
     server.renew_authority()
     server.mount.put(**{"ca.crt": old})
     await server.start()
-    assert "is not trusted (" in await fault_of(api)
+    assert "is not trusted (" in await fault_of(api, Distrusted)
     server.mount.put(**{"ca.crt": server.ca.cert_pem.bytes()})
     await api.get(THE_SECRET)
+
+
+async def test_an_authority_that_was_renewed_costs_no_call(api: Api, server: KubernetesApi) -> None:
+    """Its file is there already: no request need wait for the next try."""
+    await api.get(THE_SECRET)
+    await server.stop()
+    server.renew_authority()
+    await server.start()
+    await api.get(THE_SECRET)
+    assert server.calls("get secrets") == [200, 200]
 
 
 async def test_a_pod_without_an_account_is_told_what_to_mount(tmp_path: Path, clock: TurnedClock) -> None:

@@ -1,9 +1,13 @@
 """A kubeconfig's current context, as `kubectl` reads it, and what of it is refused."""
 
+import asyncio
+import socket
 import ssl
 import sys
+import traceback
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,16 +15,18 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes_api import NAMESPACE, SECRET, KubernetesApi
-from rig import TurnedClock
+from rig import TurnedClock, until
 from tls import LONG_AGO
 
-from proxy.kubernetes.api import Api
+from proxy.kubernetes.api import LIMIT, Api
 from proxy.kubernetes.discovery import Discovery
 from proxy.kubernetes.faults import KubernetesFault, Unreachable
 from proxy.kubernetes.objects import Named
 from proxy.secret_reader import SecretReader
 
 THE_SECRET = Named("", "secrets", SECRET, None)
+
+PASSWORD = "hunter2"
 
 Reads = Callable[..., Api]
 
@@ -75,7 +81,8 @@ async def fault_of(api: Api) -> str:
     with pytest.raises(KubernetesFault) as raised:
         await api.get(THE_SECRET)
     assert str(raised.value).endswith(".")
-    assert "service-account-token" not in str(raised.value)
+    told = "".join(traceback.format_exception(raised.value))  # with all that it was made of
+    assert not [each for each in ("service-account-token", PASSWORD) if each in told]
     return str(raised.value)
 
 
@@ -138,7 +145,7 @@ def certified(server: KubernetesApi, not_after: datetime | None = None) -> dict[
 
 async def test_a_client_certificate_is_shown(server: KubernetesApi, reads: Reads) -> None:
     await reads(kubeconfig(server, certified(server))).get(THE_SECRET)
-    assert "Our token is not accepted (401)" in await fault_of(reads(kubeconfig(server, {})))
+    assert "has no token, and no certificate that is known there" in await fault_of(reads(kubeconfig(server, {})))
 
 
 async def test_a_static_token_that_is_refused_is_for_a_person(server: KubernetesApi, reads: Reads) -> None:
@@ -180,11 +187,21 @@ async def test_a_client_certificate_that_a_person_renews_is_taken_at_once(
         ({"insecure-skip-tls-verify": True}, "give its certificate-authority"),
         ({"server": "http://192.0.2.1"}, "has no server at https://"),
         ({"server": "https://127.0.0.1:port"}, "has no server at https://"),
+        ({"server": "https://"}, "has no server at https://"),
+        ({"server": f"https://me:{PASSWORD}@127.0.0.1"}, "has no server at https://"),
+        ({"server": f"https://me:{PASSWORD}/x@127.0.0.1:1"}, "has no server at https://"),
         ({"server": 7}, "has a server that is no text"),
+        ({"tls-server-name": "a..b"}, "has a tls-server-name that is no name"),
+        ({"tls-server-name": ".a"}, "has a tls-server-name that is no name"),
         ({"certificate-authority-data": "%"}, "has a certificate-authority-data that is not base64"),
         ({"certificate-authority-data": "YQ=="}, "is no PEM file"),
-        ({"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url that is not http: or https:"),
+        ({"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url that is no http:// or https:// URL"),
+        ({"proxy-url": "http://"}, "proxy-url that is no http:// or https:// URL"),
+        ({"proxy-url": "http://127.0.0.1:312800"}, "proxy-url that is no http:// or https:// URL"),
+        ({"proxy-url": "http://[bad"}, "proxy-url that is no http:// or https:// URL"),
+        ({"proxy-url": f"http://me:{PASSWORD}/x@127.0.0.1:3128"}, "proxy-url that is no http:// or https:// URL"),
         ({"certificate-authority-data": "", "certificate-authority": "/nowhere"}, "/nowhere can't be read"),
+        ({"certificate-authority-data": "", "certificate-authority": "a\0b"}, "certificate-authority that is no text"),
     ],
 )
 async def test_what_of_a_cluster_can_not_be_used_is_said(
@@ -201,7 +218,13 @@ async def test_what_of_a_cluster_can_not_be_used_is_said(
         ({"token": "x", "as": "admin"}, "has as, which is not supported"),
         ({"token": "x\r\nHost: y"}, "has a token that is none"),
         ({"client-certificate-data": "YQ==", "client-key-data": "YQ=="}, "client-key that are no pair"),
+        ({"client-certificate-data": "YQ=="}, "has a client-certificate without a client-key"),
+        ({"token": "x", "client-key-data": "YQ=="}, "has a client-key without a client-certificate"),
         ({"exec": {"command": ["a", "list"]}}, "has an exec that can't be read"),
+        ({"exec": {"command": "a\0b"}}, "has an exec that can't be run"),
+        ({"exec": {"command": "true", "args": ["a\0b"]}}, "has an exec that can't be run"),
+        ({"exec": {"command": "true", "env": [{"name": "A=B", "value": PASSWORD}]}}, "has an exec that can't be run"),
+        ({"exec": {"command": "true", "env": [{"name": "A", "value": "a\0b"}]}}, "has an exec that can't be run"),
     ],
 )
 async def test_what_of_a_user_can_not_be_used_is_said(
@@ -218,6 +241,8 @@ async def test_what_of_a_user_can_not_be_used_is_said(
         ("{clusters: 5}", "is not a kubeconfig"),
         ("{current-context: a}", "There is no context a in"),
         ("{current-context: a, contexts: [{name: a, context: {user: b}}]}", "There is no cluster (without a name) in"),
+        ("{clusters: 2026-13-45}", "is not a kubeconfig"),
+        ("{clusters: 0001-01-01T00:00:00+99:99}", "is not a kubeconfig"),
         ("x" * (2**20 + 1), "is larger than 1MiB"),
     ],
 )
@@ -234,6 +259,52 @@ async def test_a_kubeconfig_that_is_corrected_is_read_again(
     await api.get(THE_SECRET)
 
 
+@pytest.mark.parametrize("user", ["token", "tokenFile", "exec"])
+async def test_a_server_that_is_corrected_is_asked_at_once(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, user: str
+) -> None:
+    """However we show who we are. The one that was wrong is named."""
+    users = {"tokenFile": {"tokenFile": str(server.mount.path / "token")}, "exec": plugin(server, tmp_path)}
+    api = reads(kubeconfig(server, users.get(user), server="https://127.0.0.1:1"))
+    assert "No answer came from the Kubernetes API at https://127.0.0.1:1 (" in await fault_of(api)
+    (tmp_path / "kube" / "config-0").write_text(yaml.safe_dump(kubeconfig(server, users.get(user))))
+    await api.get(THE_SECRET)
+
+
+async def test_a_server_that_is_silent_and_is_corrected_is_asked_at_once(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.kubernetes.api.LIMIT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        api = reads(kubeconfig(server, server=f"https://127.0.0.1:{port}"))
+        assert f"No answer came in time from the Kubernetes API at https://127.0.0.1:{port}." in await fault_of(api)
+    monkeypatch.undo()
+    (tmp_path / "kube" / "config-0").write_text(yaml.safe_dump(kubeconfig(server)))
+    await api.get(THE_SECRET)
+
+
+async def test_a_watch_that_breaks_cuts_no_call_off(server: KubernetesApi, reads: Reads) -> None:
+    """As a connection that is dropped would."""
+    api = reads(kubeconfig(server, {"tokenFile": str(server.mount.path / "token")}))
+    version = server.secret["metadata"]["resourceVersion"]
+    calls = []
+
+    async def watch() -> None:
+        async with api.watch(THE_SECRET, version, 60) as events:
+            server.faults.stalled = True
+            server.agents.clear()
+            calls.append(asyncio.ensure_future(api.get(THE_SECRET)))
+            await until(lambda: bool(server.agents))
+            server.drop_watches()
+            assert [event async for event in events] == []
+
+    with pytest.raises(Unreachable):
+        await watch()
+    server.faults.stalled = False
+    await asyncio.gather(*calls)
+
+
 # A program that gives the token
 
 
@@ -245,6 +316,13 @@ with open(os.environ["RUNS"], "a") as runs:
     runs.write("run\\n")
 status = {"token": open(os.environ["TOKEN"]).read(), "expirationTimestamp": os.environ["UNTIL"]}
 print(json.dumps({"apiVersion": info["apiVersion"], "kind": "ExecCredential", "status": status}))
+"""
+
+
+DATED = """
+import json
+status = {{"token": "t", "expirationTimestamp": "{}"}}
+print(json.dumps({{"kind": "ExecCredential", "status": status}}))
 """
 
 
@@ -279,6 +357,18 @@ async def test_a_program_gives_the_token(server: KubernetesApi, reads: Reads, tm
     assert (tmp_path / "runs").read_text() == "run\nrun\n"
 
 
+async def test_a_program_has_its_own_time_also_where_its_token_is_refused(
+    server: KubernetesApi, reads: Reads, tmp_path: Path
+) -> None:
+    """It may ask a person, or a cloud; a call has two seconds."""
+    slow_later = f"import os, time; time.sleep({LIMIT + 0.2} * os.path.exists(os.environ['RUNS']))"
+    api = reads(kubeconfig(server, plugin(server, tmp_path, slow_later + PROGRAM)))
+    await api.get(THE_SECRET)
+    server.rotate()
+    await api.get(THE_SECRET)
+    assert server.calls("get secrets") == [200, 401, 200]
+
+
 async def test_a_programs_token_that_ends_soon_is_not_shown_twice(
     server: KubernetesApi, reads: Reads, tmp_path: Path
 ) -> None:
@@ -294,6 +384,8 @@ async def test_a_programs_token_that_ends_soon_is_not_shown_twice(
         ("raise SystemExit(3)", "ended with 3: log in with it"),
         ("print('{}')", "gives no token"),
         ("print('not JSON')", "gives no token"),
+        (DATED.format("0001-01-01T00:00:00"), "gives no token"),
+        (DATED.format("soon"), "gives no token"),
         ("import json; print(json.dumps({'kind': 'ExecCredential', 'status': {}}))", "gives no token"),
     ],
 )
@@ -308,10 +400,40 @@ async def test_a_program_that_is_not_there_is_named(server: KubernetesApi, reads
     assert "program no-such-program can't be run" in await fault_of(reads(kubeconfig(server, user)))
 
 
+def runs(pid: int) -> bool:
+    with suppress(OSError):
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # empty where it has ended and nobody has asked
+    return False
+
+
 async def test_a_program_that_never_ends_is_ended(
     server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 0.3)
-    api = reads(kubeconfig(server, plugin(server, tmp_path, "import time; time.sleep(600)")))
-    with pytest.raises(Unreachable, match=r"took longer than 0\.3 s"):
-        await api.get(THE_SECRET)
+    """With what it has started itself."""
+    monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 3.0)
+    code = """
+import os, pathlib, subprocess
+child = subprocess.Popen(["sleep", "600"])
+pathlib.Path(os.environ["RUNS"]).write_text(str(child.pid))
+child.wait()
+"""
+    api = reads(kubeconfig(server, plugin(server, tmp_path, code)))
+    with pytest.raises(Unreachable, match=r"took longer than 3 s"):
+        await asyncio.wait_for(api.get(THE_SECRET), 15)
+    child = int((tmp_path / "runs").read_text())
+    await until(lambda: not runs(child))
+
+
+async def test_a_programs_child_that_keeps_its_output_open_is_not_waited_for(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 1.0)
+    code = "import subprocess; subprocess.Popen(['sleep', '12'])"
+    api = reads(kubeconfig(server, plugin(server, tmp_path, code)))
+    with pytest.raises(Unreachable, match=r"took longer than 1 s"):
+        await asyncio.wait_for(api.get(THE_SECRET), 10)
+
+
+async def test_a_program_that_says_too_much_is_ended(server: KubernetesApi, reads: Reads, tmp_path: Path) -> None:
+    api = reads(kubeconfig(server, plugin(server, tmp_path, "while True: print('x' * 10000)")))
+    assert "says more than 1MiB" in await asyncio.wait_for(fault_of(api), 10)
