@@ -37,6 +37,11 @@ class ApiKey:
     def __repr__(self) -> str:
         return f"<ApiKey {self.name} from {self._key.describe()} {self._credential}>"
 
+    @property
+    def blind(self) -> bool:
+        """Whether the last reading of the key has failed."""
+        return bool(self._flaw)
+
     async def current(self) -> Credential:
         if self._credential is None:
             return await self._read()
