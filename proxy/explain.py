@@ -25,7 +25,9 @@ class Explained:
 
 def explain(config: Config, method: str, target: str, only: str | None = None) -> Explained:
     """Explain what each listener would do with a request, for each client or the one named `only`."""
-    gate = Gate(prefix=config.upstream.url.raw_path.rstrip("/"))
+    limits = config.limits
+    prefix = config.upstream.url.raw_path.rstrip("/")
+    gate = Gate(prefix=prefix, max_head=limits.max_head, max_headers=limits.max_headers)
     try:
         admitted = admit(Head(method, target, (1, 1), ((b"Host", b"localhost"),)), gate)
         readings = readings_of(admitted.target, gate)

@@ -27,7 +27,7 @@ STATE: Final = "1 for the state that a credential is in, 0 for the others."
 EXPIRES: Final = "When the access token that is lent expires, in seconds since 1970."
 LAST: Final = "When a refresh last ended, well or not, in seconds since 1970."
 FAILURES: Final = "Refreshes that have failed since the last that did not."
-BLIND: Final = "1 while the store, or a secret that a refresh needs, can't be read."
+BLIND: Final = "1 while the store, or a secret (an API key is one), can't be read."
 UNSTORED: Final = "1 while the newest tokens are in memory only."
 REFRESHES: Final = "Refreshes, by why they were begun and how they ended."
 REFUSALS: Final = "Requests refused by the policy, by rule."
@@ -111,6 +111,7 @@ def _of_credentials(sources: Iterable[CredentialSource]) -> Iterator[Metric]:
     yield _gauge("credential_expiry_timestamp_seconds", EXPIRES, label, expiries)
     lasts = [((name,), status.last_refresh_at) for name, status in told if status.last_refresh_at is not None]
     yield _gauge("credential_last_refresh_timestamp_seconds", LAST, label, lasts)
+    yield _gauge("credential_store_unavailable", BLIND, label, [((each.name,), each.blind) for each in sources])
     yield from _of_grants([source for source in sources if isinstance(source, RefreshingCredential)])
 
 
@@ -118,7 +119,6 @@ def _of_grants(sources: list[RefreshingCredential]) -> Iterator[Metric]:
     label = ("credential",)
     yield _gauge("credential_refresh_failures", FAILURES, label, [((each.name,), each.failures) for each in sources])
     yield _gauge("credential_unstored", UNSTORED, label, [((each.name,), not each.stored) for each in sources])
-    yield _gauge("credential_store_unavailable", BLIND, label, [((each.name,), each.blind) for each in sources])
     refreshes = [
         ((each.name, because.name.lower(), result), number)
         for each in sources

@@ -1,9 +1,18 @@
-"""Log lines on their way out: a thread writes them, so that a log that nobody reads stalls no request."""
+"""Log lines on their way out: a thread writes them, so that a log that nobody reads stalls no request.
+
+They go past the stream, to its descriptor. The interpreter flushes sys.stderr at its end: it would wait for ever for a
+thread that writes to it, and end with 120 where that is in vain. Unbuffered, it forgets what a short write leaves.
+"""
 
 import logging
+import os
+import select
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import accumulate
 from typing import Final, TextIO
 
 MOST_WAITING: Final = 10_000
@@ -20,13 +29,17 @@ class Lines(logging.Handler):
     """Writes formatted lines in order.
 
     `_waiting` grows in `emit` and shrinks in the writer; `_there` is set while it has something. `dropped`, how many
-    found no room or no stream, grows in both; `_closing` is set by `close`.
+    found no room or no stream, grows in both. `_torn`, whether the last byte out stands within a line, is the writer's;
+    `_closing` is set by `close`.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
+        """Write to nobody where there is no stream: sys.stderr is None where a process has begun without."""
         super().__init__()
         self.dropped = 0
         self.stream = stream
+        self._descriptor = os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno()
+        self._torn = False
         self._waiting: deque[str] = deque()
         self._there = threading.Event()
         self._closing = False
@@ -61,8 +74,25 @@ class Lines(logging.Handler):
                 time.sleep(GATHERING)
             self._there.clear()  # before they are taken: one that comes now sets it again
             lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            try:
-                self.stream.write("".join(f"{line}\n" for line in lines))
-                self.stream.flush()
-            except OSError:  # the stream is gone, and there is no other to say so to
-                self.dropped += len(lines)
+            if lines:
+                self._put([f"{line}\n".encode("utf-8", "backslashreplace") for line in lines])
+
+    def _put(self, lines: Sequence[bytes]) -> None:
+        """Write lines, and count those that are not out whole. The next to come ends a torn one first."""
+        lines = [b"\n" * self._torn + lines[0], *lines[1:]]
+        text = b"".join(lines)
+        out = self._written(text)
+        self.dropped += sum(end > out for end in accumulate(map(len, lines)))
+        if out:
+            self._torn = not text.endswith(b"\n", 0, out)
+
+    def _written(self, text: bytes) -> int:
+        """Return how many bytes of a text are out: fewer where the stream is gone, or its disk is full."""
+        rest = memoryview(text)
+        with suppress(OSError):  # there is no other stream to say so to
+            while rest:
+                try:
+                    rest = rest[os.write(self._descriptor, rest) :]
+                except BlockingIOError:  # it is full, and does not wait by itself
+                    select.select([], [self._descriptor], [])
+        return len(text) - len(rest)

@@ -176,7 +176,10 @@ class Metrics:
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Write all of them, in the format that the scraper asks for; return the text and its content type."""
-        encoder, content_type = choose_encoder(accept)
+        try:
+            encoder, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # it takes whatever follows version= for numbers
+            encoder, content_type = choose_encoder("")
         return encoder(self._registry), content_type
 
     def _counter(self, name: str, about: str, *labels: str) -> prometheus_client.Counter:

@@ -7,10 +7,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from proxy import logs, service_manager
+from proxy import logs
 from proxy.app import Proxy
 from proxy.config import BadConfig, Config
 from proxy.disk import Disk
+from proxy.service_manager import READY, ServiceManager, reloading
 from proxy.signals import Signals
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,11 @@ class Reloads:
     changes them once they are known.
     """
 
-    def __init__(self, proxy: Proxy, load: Callable[[Config], Config]) -> None:
+    def __init__(self, proxy: Proxy, load: Callable[[Config], Config], manager: ServiceManager) -> None:
         """`load` reads the configuration anew, given the one that is served; it raises BadConfig."""
         self._proxy = proxy
         self._load = load
+        self._manager = manager
         self._disk = Disk()
         self._seen: bytes | None = None
         self._judged: bytes | None = None
@@ -49,10 +51,10 @@ class Reloads:
         while not await signals.end_within(LOOK_EVERY):
             asked = signals.asked_again()
             if await self._due(asked=asked):
-                service_manager.tell(service_manager.reloading())
+                self._manager.tell(reloading())
                 await self.reload(asked=asked)
-                service_manager.tell(service_manager.READY)
-            service_manager.tell(service_manager.ALIVE)
+                self._manager.tell(READY)
+            self._manager.go_on()
 
     async def reload(self, *, asked: bool) -> None:
         """Read the configuration and take it, or say why not: what was served is served on then."""

@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy import service_manager, tracing
+from proxy import tracing
 from proxy.app import Proxy
 from proxy.config import Config
 from proxy.reloads import Reloads
+from proxy.service_manager import READY, STOPPING, ServiceManager
 from proxy.signals import Signals
 
 
@@ -20,10 +21,11 @@ async def serve(config: Config, state_home: Path, load: Callable[[Config], Confi
     signals.reload_on_hangup()
     proxy = Proxy(config, state_home=state_home, end=signals.pretend, spans=tracing.begin(os.environ))
     await proxy.start()
-    service_manager.tell(service_manager.READY)
+    manager = ServiceManager(os.environ)
+    manager.tell(READY)
     try:
-        await Reloads(proxy, load).until_the_end(signals)
-        service_manager.tell(service_manager.STOPPING)
+        await Reloads(proxy, load, manager).until_the_end(signals)
+        manager.tell(STOPPING)
         await proxy.drain()
     finally:
         await proxy.stop()

@@ -19,9 +19,11 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Final
 
+import requests
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagators.textmap import Getter, Setter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
@@ -58,8 +60,23 @@ GOOD: Final = frozenset({REFRESHED, ADOPTED, NEEDLESS})
 
 UNDELIVERED: Final = (
     "spans can't be delivered, and are dropped until they can: does the collector speak OTLP over HTTP at"
-    " OTEL_EXPORTER_OTLP_ENDPOINT (port 4318, where nobody has changed it), and take OTEL_EXPORTER_OTLP_HEADERS?"
+    " OTEL_EXPORTER_OTLP_ENDPOINT (port 4318, where nobody has changed it; a redirect is not followed), take"
+    " OTEL_EXPORTER_OTLP_HEADERS, and keep all that it takes?"
 )
+NO_ROOM: Final = (
+    "spans find no room, and are dropped: they come faster than the collector takes them. Does it hang, and is"
+    " OTEL_EXPORTER_OTLP_TIMEOUT (in seconds) long? Otherwise sample fewer, or raise OTEL_BSP_MAX_QUEUE_SIZE"
+)
+
+QUEUE_FULL: Final = "Queue full"
+"""How the SDK's own line begins, of which it tells nobody but its log."""
+
+PEACE: Final = 60.0
+"""Seconds after which spans that find no room are told anew. The SDK says so every 20 s for as long as it lasts."""
+
+LEAST_REDIRECT: Final = 300
+PROTOBUF: Final = "application/x-protobuf"
+"""What an answer by OTLP is; others say nothing of what was kept."""
 
 
 class Spans:
@@ -67,8 +84,8 @@ class Spans:
 
     def __init__(self) -> None:
         """Raise ValueError or RuntimeError where the environment asks for what the SDK can't do."""
-        # The SDK's own lines hold what others wrote: callers a tracestate, operators the collector's password.
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
+        sdk = logging.getLogger("opentelemetry")
+        sdk.handlers[:], sdk.propagate = [SdkLog()], False
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(_Delivery()))
         self._tracer = self._provider.get_tracer("pandadoc-proxy", __version__)
@@ -172,13 +189,43 @@ class _Delivery(OTLPSpanExporter):
     """The SDK's exporter, and one line in our log for as long as it fails. `_notice` changes in the SDK's thread."""
 
     def __init__(self) -> None:
-        super().__init__()
+        session = requests.Session()
+        session.hooks["response"].append(_refuse_half_success)
+        super().__init__(session=session)
         self._notice = Notice(log)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = super().export(spans)
         self._notice.say("" if result is SpanExportResult.SUCCESS else UNDELIVERED)
         return result
+
+
+def _refuse_half_success(answer: requests.Response, **_: object) -> None:
+    """Raise RequestException for what the SDK takes for a success: a redirect, and OTLP's partial success."""
+    rejected = 0
+    if answer.ok and answer.headers.get("Content-Type", "").startswith(PROTOBUF):
+        rejected = ExportTraceServiceResponse.FromString(answer.content).partial_success.rejected_spans
+    if rejected > 0 or LEAST_REDIRECT <= answer.status_code < LEAST_ERROR:
+        raise requests.RequestException
+
+
+class SdkLog(logging.Handler):
+    """Hears the SDK's own lines, and shows none: they hold what others wrote.
+
+    Callers write a tracestate, operators the collector's password. `_last`, when the queue was last full, in seconds
+    since 1970, is changed by `emit` alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = -PEACE
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not str(record.msg).startswith(QUEUE_FULL):
+            return
+        before, self._last = self._last, record.created
+        if record.created - before > PEACE:
+            log.warning(NO_ROOM)
 
 
 class _Read(Getter[Fields]):

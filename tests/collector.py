@@ -1,4 +1,4 @@
-"""A collector on loopback: what it is sent by OTLP over HTTP, as bytes and decoded; and two that are of no use."""
+"""A collector on loopback: what it is sent by OTLP over HTTP, as bytes and decoded; and some that are of no use."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from rig import until
@@ -65,9 +69,11 @@ def plain(attributes: Iterable[KeyValue]) -> dict[str, Any]:
 
 @dataclass
 class Collector:
-    """Takes what comes, or answers `status` to it. `bodies` and `spans` grow with each delivery."""
+    """Takes what comes, and answers `status` and `answer` to it. `bodies` and `spans` grow with each delivery."""
 
     status: int = 200
+    answer: bytes = b""
+    content_type: str = "application/x-protobuf"
     bodies: list[bytes] = field(default_factory=list)
     spans: list[SeenSpan] = field(default_factory=list)
     url: str = ""
@@ -105,7 +111,8 @@ class Collector:
         for each in ExportTraceServiceRequest.FromString(body).resource_spans:
             resource = plain(each.resource.attributes)
             self.spans += [SeenSpan(span, resource) for scope in each.scope_spans for span in scope.spans]
-        return web.Response(status=self.status)
+        fields = {"Location": self.url, "Content-Type": self.content_type}
+        return web.Response(status=self.status, headers=fields, body=self.answer)
 
 
 @asynccontextmanager
@@ -135,4 +142,19 @@ async def absent() -> AsyncIterator[str]:
 async def refusing() -> AsyncIterator[str]:
     """Run one that does not want our spans, as for a wrong password."""
     async with Collector(status=401) as collector:
+        yield collector.url
+
+
+@asynccontextmanager
+async def redirecting() -> AsyncIterator[str]:
+    """Run one that sends us elsewhere, as a proxy that wants TLS."""
+    async with Collector(status=308) as collector:
+        yield collector.url
+
+
+@asynccontextmanager
+async def rejecting() -> AsyncIterator[str]:
+    """Run one that takes a delivery and keeps none of it, as past a quota (OTLP's "partial success")."""
+    partial = ExportTracePartialSuccess(rejected_spans=1, error_message="quota")
+    async with Collector(answer=ExportTraceServiceResponse(partial_success=partial).SerializeToString()) as collector:
         yield collector.url

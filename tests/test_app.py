@@ -185,6 +185,20 @@ async def test_a_key_refused_under_such_an_upload_is_lent_on_while_its_file_is_a
     assert "does not exist" in told["advice"]
 
 
+async def test_a_key_refused_under_such_an_upload_is_told_in_the_status_the_log_and_the_access_line(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    """There may be no other requests than uploads."""
+    house, _ = await lending_from_a_file(api_key_house, tmp_path)
+    house.simulator.revoke_api_keys()
+    assert (await house.ask("POST", "/public/v1/documents", data=b"x" * 5000)).status == 401
+    await until(lambda: house.ear.heard("POST /public/v1/documents 401", "the request's body was not kept"))
+    assert house.ear.heard("WARNING", "PandaDoc refused the API key")
+    async with house.client.get(f"{house.proxy.admin_url}/status") as answer:
+        (told,) = (await answer.json())["credentials"]
+    assert (told["health"], told["state"]) == ("failing", "refused")
+
+
 async def test_draining_does_not_wait_for_ever_for_a_store_that_stays_unwritable(
     oauth_house: HouseMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,12 @@ def test_each_listener_and_client_is_told_with_what_decides(config: Config) -> N
     )
 
 
+@pytest.mark.parametrize(("limit", "size", "passes"), [("1KiB", 2000, False), ("128KiB", 70_000, True)])
+def test_a_head_is_held_to_the_limit_that_is_configured(tmp_path: Path, limit: str, size: int, *, passes: bool) -> None:
+    config = loaded(tmp_path, f"limits: {{max_head: {limit}}}", {"PANDADOC_API_KEY": "k"})
+    assert explain(config, "GET", "/public/v1/documents?q=" + "x" * size).passes is passes
+
+
 def test_one_client_may_be_asked_about(config: Config) -> None:
     explained = explain(config, "POST", "/public/v1/documents/abc/send", "drafts")
     assert not explained.passes

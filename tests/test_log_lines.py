@@ -1,13 +1,12 @@
 """Lines that leave by a thread: in order, to the last, and in nobody's way."""
 
-import io
 import logging
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
+from log_pipe import PAGE, Pipe
 
 from proxy import log_lines
 from proxy.log_lines import Lines
@@ -22,74 +21,96 @@ def log() -> Iterator[logging.Logger]:
         logger.removeHandler(handler)
 
 
-class Held(io.StringIO):
-    """A stream that takes nothing until it is let go, as a pipe that nobody reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.let_go = threading.Event()
-        self.asked = threading.Event()
-
-    def write(self, text: str) -> int:
-        self.asked.set()
-        self.let_go.wait()
-        return super().write(text)
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
-def test_every_line_leaves_in_order(log: logging.Logger) -> None:
-    stream = io.StringIO()
-    lines = Lines(stream)
+def all_taken(lines: Lines) -> bool:
+    """Tell whether all lines are with the stream."""
+    return repr(lines).startswith("<Lines 0 waiting")
+
+
+def test_every_line_leaves_in_order(log: logging.Logger, pipe: Pipe) -> None:
+    lines = Lines(pipe.stream)
     log.addHandler(lines)
+    pipe.read()
     for number in range(2000):
         log.warning("%d", number)
     lines.close()
-    assert stream.getvalue().splitlines() == [str(number) for number in range(2000)]
+    assert pipe.lines() == [str(number) for number in range(2000)]
     assert lines.dropped == 0
 
 
 def test_a_stream_that_takes_nothing_stalls_nobody_and_what_finds_no_room_is_counted(
-    log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+    log: logging.Logger, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_lines, "MOST_WAITING", 3)
-    stream = Held()
-    lines = Lines(stream)
+    pipe.fill()
+    lines = Lines(pipe.stream)
     log.addHandler(lines)
-    log.warning("the first is with the stream")
-    stream.asked.wait(5)
+    log.warning("first")
+    until(lambda: all_taken(lines))
     for number in range(5):
         log.warning("%d", number)
     assert lines.dropped == 2
-    stream.let_go.set()
+    pipe.read()
     lines.close()
-    assert stream.getvalue().splitlines() == ["the first is with the stream", "0", "1", "2"]
+    assert pipe.lines() == ["first", "0", "1", "2"]
 
 
-def test_the_end_does_not_wait_for_ever(log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("blocking", [True, False])
+def test_what_a_stream_takes_in_parts_is_whole_in_the_end(log: logging.Logger, pipe: Pipe, *, blocking: bool) -> None:
+    os.set_blocking(pipe.stream.fileno(), blocking)
+    lines = Lines(pipe.stream)
+    log.addHandler(lines)
+    long = [str(number) * (3 * PAGE) for number in range(3)]
+    for line in long:
+        log.warning("%s", line)
+    until(lambda: all_taken(lines))
+    pipe.read()
+    lines.close()
+    assert pipe.lines() == long
+    assert lines.dropped == 0
+
+
+def test_the_end_does_not_wait_for_ever(log: logging.Logger, pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_lines, "PATIENCE", 0.01)
-    stream = Held()
-    lines = Lines(stream)
+    pipe.fill()
+    lines = Lines(pipe.stream)
     log.addHandler(lines)
     log.warning("stuck")
     lines.close()
-    stream.let_go.set()
+    monkeypatch.undo()
+    pipe.read()
+    lines.close()
+    assert pipe.lines() == ["stuck"]
 
 
-def test_a_stream_that_is_gone_is_counted(log: logging.Logger) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    stream = os.fdopen(writing, "w", buffering=1)
-    lines = Lines(stream)
+def test_a_stream_that_is_gone_is_counted(log: logging.Logger, pipe: Pipe) -> None:
+    pipe.reader.close()
+    lines = Lines(pipe.stream)
     log.addHandler(lines)
     log.warning("to nobody")
     lines.close()
     assert lines.dropped == 1
     assert repr(lines) == "<Lines 0 waiting, 1 dropped>"
-    with suppress(BrokenPipeError):
-        stream.close()  # the line still waits in it
 
 
-def test_a_line_that_cant_be_formatted_fails_nobody(log: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(io.StringIO())
+def test_without_a_stream_nothing_is_written_and_nothing_fails(log: logging.Logger) -> None:
+    lines = Lines(None)
+    log.addHandler(lines)
+    log.warning("to nobody")
+    lines.close()
+    assert lines.dropped == 0
+
+
+def test_a_line_that_cant_be_formatted_fails_nobody(
+    log: logging.Logger, pipe: Pipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = Lines(pipe.stream)
     log.addHandler(lines)
     log.warning("%d", "not a number")
     assert "Logging error" in capsys.readouterr().err

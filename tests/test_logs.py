@@ -1,13 +1,14 @@
 """What log lines look like, and that none shows a credential (law 16)."""
 
-import io
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 
 import pytest
-from test_log_lines import Held
+from log_pipe import PAGE, Pipe
+from test_log_lines import all_taken, until
 
 from proxy import log_lines
 from proxy.config import Log
@@ -24,70 +25,70 @@ def _restore_logging() -> Iterator[None]:
     ours.setLevel(before[2])
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def said(settings: Log, stream: io.StringIO, *lines: tuple[str, int, str]) -> list[str]:
-    handler = set_up(settings, stream)
-    for name, level, text in lines:
-        logging.getLogger(name).log(level, text, extra={"fields": {"ms": 1.5, "path": "/x"}})
-    handler.close()
-    return stream.getvalue().splitlines()
+def said(settings: Log, *lines: tuple[str, int, str], terminal: bool = False) -> list[str]:
+    reading, writing = os.openpty() if terminal else os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as reader, os.fdopen(writing, "w") as stream:
+        handler = set_up(settings, stream)
+        for name, level, text in lines:
+            logging.getLogger(name).log(level, text, extra={"fields": {"ms": 1.5, "path": "/x"}})
+        handler.close()
+        stream.close()
+        return reader.read(PAGE).decode().splitlines()
 
 
 LINE = ("proxy.access", logging.INFO, "GET /x 200")
 
 
 def test_a_terminal_gets_text_and_a_pipe_gets_json() -> None:
-    (text,) = said(Log(), Terminal(), LINE)
+    (text,) = said(Log(), LINE, terminal=True)
     assert text.endswith("info     GET /x 200  ms=1.5")
-    (line,) = said(Log(), io.StringIO(), LINE)
+    (line,) = said(Log(), LINE)
     document = json.loads(line)
     assert document.pop("time").endswith("+00:00")
     assert document == {"level": "info", "logger": "proxy.access", "message": "GET /x 200", "ms": 1.5, "path": "/x"}
 
 
 def test_the_format_can_be_chosen() -> None:
-    assert said(Log(format="text"), io.StringIO(), LINE)[0].endswith("ms=1.5")
-    assert said(Log(format="json"), Terminal(), LINE)[0].startswith("{")
+    assert said(Log(format="text"), LINE)[0].endswith("ms=1.5")
+    assert said(Log(format="json"), LINE, terminal=True)[0].startswith("{")
 
 
 def test_access_lines_can_be_switched_off() -> None:
-    assert not said(Log(access=False), io.StringIO(), LINE)
-    assert said(Log(access=True), io.StringIO(), LINE)
+    assert not said(Log(access=False), LINE)
+    assert said(Log(access=True), LINE)
 
 
-def test_other_settings_wait_for_no_line_and_forget_none_that_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_settings_wait_for_no_line_and_forget_none_that_was_dropped(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reload comes while requests are served, and the log's reader may be stuck."""
     monkeypatch.setattr(log_lines, "MOST_WAITING", 1)
-    stream = Held()
-    set_up(Log(), stream)
+    pipe.fill()
+    lines = set_up(Log(), pipe.stream)
     log = logging.getLogger("proxy")
     log.info("with the stream")
-    stream.asked.wait(5)
+    until(lambda: all_taken(lines))
     for text in ("waiting", "dropped"):
         log.info(text)
     began = time.monotonic()
-    handler = set_up(Log(level="warning", format="text"), stream)
+    handler = set_up(Log(level="warning", format="text"), pipe.stream)
     assert time.monotonic() - began < log_lines.PATIENCE / 2
     assert dropped() == 1
     monkeypatch.undo()
     log.info("not shown")
     log.warning("in the new form")
-    stream.let_go.set()
+    pipe.read()
     handler.close()
-    first, second, third = stream.getvalue().splitlines()
+    first, second, third = pipe.lines()
     assert [json.loads(line)["message"] for line in (first, second)] == ["with the stream", "waiting"]
     assert third.endswith("warning  in the new form")
 
 
 def test_levels_apply_to_us_and_libraries_only_warn() -> None:
     lines = [("proxy.x", logging.DEBUG, "a"), ("proxy.x", logging.WARNING, "b"), ("asyncio", logging.INFO, "c")]
-    assert len(said(Log(level="debug"), io.StringIO(), *lines)) == 2
-    assert len(said(Log(level="warning"), io.StringIO(), *lines)) == 1
-    assert len(said(Log(level="error"), io.StringIO(), *lines)) == 0
+    assert len(said(Log(level="debug"), *lines)) == 2
+    assert len(said(Log(level="warning"), *lines)) == 1
+    assert len(said(Log(level="error"), *lines)) == 0
 
 
 @pytest.mark.parametrize(
@@ -103,27 +104,35 @@ def test_levels_apply_to_us_and_libraries_only_warn() -> None:
 )
 @pytest.mark.parametrize("format_", ["text", "json"])
 def test_whatever_looks_like_a_credential_is_blotted_out(text: str, format_: str) -> None:
-    stream = io.StringIO()
-    said(Log(format="text" if format_ == "text" else "json"), stream, ("asyncio", logging.WARNING, text))
-    assert "hush" not in stream.getvalue()
+    (line,) = said(Log(format="text" if format_ == "text" else "json"), ("asyncio", logging.WARNING, text))
+    assert "hush" not in line
     assert "***" in redact(text)
 
 
-def test_a_traceback_is_one_record_and_is_blotted_out_too() -> None:
-    stream = io.StringIO()
-    handler = set_up(Log(), stream)
+def test_a_traceback_is_one_record_and_is_blotted_out_too(pipe: Pipe) -> None:
+    handler = set_up(Log(), pipe.stream)
+    pipe.read()
     try:
         int("Bearer hush")
     except ValueError:
         logging.getLogger("proxy").exception("a fault")
     handler.close()
-    (line,) = stream.getvalue().splitlines()
+    (line,) = pipe.lines()
     assert "Traceback" in json.loads(line)["message"]
     assert "hush" not in line
 
 
-def test_the_default_stream_is_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_default_stream_is_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     handler = set_up(Log())
     logging.getLogger("proxy").warning("for people")
     handler.close()
-    assert "for people" in capsys.readouterr().err
+    assert "for people" in capfd.readouterr().err
+
+
+def test_a_process_without_standard_error_logs_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    handler = set_up(Log())
+    assert set_up(Log(format="text")) is handler
+    logging.getLogger("proxy").warning("to nobody")
+    handler.close()
+    assert dropped() == 0

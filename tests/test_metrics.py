@@ -52,6 +52,22 @@ async def scraped(house: House) -> Scrape:
     return Scrape(text)
 
 
+@pytest.mark.parametrize(
+    "accept",
+    ["text/plain;version=x", "application/openmetrics-text;version=1.x", "text/plain;version=1", "*/*;version=", ";,;"],
+)
+async def test_a_scraper_that_asks_for_an_odd_version_gets_the_plain_text(
+    api_key_house: HouseMaker, accept: str
+) -> None:
+    """Whoever reaches the port may ask: it is no fault of ours."""
+    house = await api_key_house()
+    async with house.client.get(f"{house.proxy.admin_url}/metrics", headers={"Accept": accept}) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert Scrape(await answer.text()).value("ready") == 1
+    assert not house.ear.heard("ERROR")
+
+
 async def test_a_request_is_counted_by_listener_method_and_class_of_status(api_key_house: HouseMaker) -> None:
     house = await api_key_house()
     await house.get()

@@ -20,6 +20,7 @@ from wire import OK, answering, caller, on_cue, upstream
 
 from proxy.config import Config, load
 from proxy.reloads import Reloads
+from proxy.service_manager import ServiceManager
 from proxy.signals import Signals
 
 GET = b"GET /public/v1/members/current HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -218,7 +219,7 @@ async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
     def load(_earlier: Config) -> Config:
         raise RuntimeError("a bug in the loader")
 
-    await Reloads(house.proxy, load).reload(asked=True)
+    await Reloads(house.proxy, load, ServiceManager({})).reload(asked=True)
     assert house.ear.heard("the new configuration is not taken")
     assert (await house.get()).status == 200
 
@@ -251,7 +252,10 @@ async def test_a_file_that_is_being_written_is_taken_when_it_is_whole(house: Hou
         taken.append(house.proxy.config)
 
     looks = Looks(*(partial(write, text) for text in (half, before, half, whole, whole, whole)))
-    await Reloads(house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier)).until_the_end(looks)
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+    await reloads.until_the_end(looks)
     assert [config.upstream.url.port == 1 for config in taken] == [False] * 5 + [True]
     assert house.proxy.config.policy.profiles == ("read-only",)
     assert sum("the configuration is reloaded" in line for line in house.ear.lines) == 1

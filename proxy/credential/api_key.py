@@ -37,6 +37,11 @@ class ApiKey:
     def __repr__(self) -> str:
         return f"<ApiKey {self.name} from {self._key.describe()} {self._credential}>"
 
+    @property
+    def blind(self) -> bool:
+        """Whether the last reading of the key has failed."""
+        return bool(self._flaw)
+
     async def current(self) -> Credential:
         if self._credential is None:
             return await self._read()
@@ -56,15 +61,14 @@ class ApiKey:
             return None
         if newest.generation > refused.generation:
             return newest
-        self._refused = True
-        if self._warned_of != newest:
-            self._warned_of = newest
-            log.warning("credential %s: %s", self.name, self._refusal)
+        self._note_refusal(newest)
         return None
 
     def renew_behind(self, refused: Credential) -> None:
-        """Have the key read again by the next request."""
-        self._doubted = self._doubted or refused is self._credential
+        """Have the key read again by the next request, unless it was already."""
+        if refused is self._credential:
+            self._doubted = True
+            self._note_refusal(refused)
 
     def accepted(self, credential: Credential) -> None:
         """Learn that PandaDoc takes the key, at least for some operations."""
@@ -80,6 +84,12 @@ class ApiKey:
             return api_key_status(self.name, where, self._flaw or None)
         refusal = self._refusal if self._refused else ""
         return lent_key_status(self.name, where, self._credential.generation, self._flaw, refusal)
+
+    def _note_refusal(self, refused: Credential) -> None:
+        self._refused = True
+        if self._warned_of != refused:
+            self._warned_of = refused
+            log.warning("credential %s: %s", self.name, self._refusal)
 
     @property
     def _refusal(self) -> str:

@@ -14,6 +14,11 @@ class CredentialSource(Protocol):
         """The credential's name in the configuration."""
         ...
 
+    @property
+    def blind(self) -> bool:
+        """Whether the store, or a secret, could not be read when it was last looked at."""
+        ...
+
     async def current(self) -> Credential:
         """Lend the newest credential; wait for a refresh only if there is no good one.
 

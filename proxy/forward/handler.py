@@ -40,6 +40,12 @@ CLIENT_CLOSED: Final = 499
 HELD_401: Final = 64 * 1024
 """Bytes of a 401's body that are read ahead, so that no connection is held while a refresh runs."""
 
+NOT_KEPT: Final = (
+    "PandaDoc's 401 is relayed: the request's body was not kept (replay.max_body, replay.max_total), and can't be sent"
+    " again"
+)
+NO_NEWER: Final = "PandaDoc's 401 is relayed: there is no newer credential to replay with"
+
 Trace = Callable[[Exchange, Fields, bytes], AbstractContextManager[None]]
 """What may look on while a request is answered: given its exchange, its fields and its scheme."""
 
@@ -238,6 +244,7 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
         return answer, credential
     if body is not None and not body.replayable:
         source.renew_behind(credential)
+        errand.exchange.fault = NOT_KEPT
         return answer, credential
     answer = await hold(answer, HELD_401)
     try:
@@ -246,7 +253,7 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
         await answer.close()
         raise
     if newer is None or not (body is None or body.replayable):
-        errand.exchange.fault = "PandaDoc's 401 is relayed: there is no newer credential to replay with"
+        errand.exchange.fault = NO_NEWER if newer is None else NOT_KEPT
         return answer, credential
     await answer.close()
     errand.exchange.replayed = True

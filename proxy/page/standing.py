@@ -22,7 +22,7 @@ class Lending:
     """A credential, as the running proxy has it."""
 
     status: Status
-    blind: bool = False  # the store, or a secret that a refresh needs, can't be read
+    blind: bool = False  # the store, or a secret, can't be read
     refreshes: Mapping[str, int] = field(default_factory=dict)  # since the start, by how they ended
 
 

@@ -56,7 +56,7 @@ def view(vitals: Vitals, recent: Recent, wall: Callable[[], float]) -> View:
 
 def _lending(source: CredentialSource) -> Lending:
     if not isinstance(source, RefreshingCredential):
-        return Lending(source.status())
+        return Lending(source.status(), source.blind)
     ends: Counter[str] = Counter()
     for (_, result), number in source.refreshes.items():
         ends[result] += number

@@ -12,8 +12,8 @@ from commands.oracle import Verdict, answered, assert_as_judged, assert_spent_on
 from commands.process import MEMBER, Machine, Process, status_of
 from rig import until
 
-SOON: Final = 0.2
-"""Seconds that a token lives which is to have expired when it is needed."""
+SOON: Final = 0.6
+"""Seconds that a token lives which is to have expired when it is needed, and not when it comes."""
 
 YEAR: Final = 31535999
 SEED: Final = "PANDADOC_REFRESH_TOKEN"

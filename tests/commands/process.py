@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -56,8 +57,6 @@ class Process:
     """One started process. `out` and `err` grow by a line whenever it says one; `_hearing` alone adds them."""
 
     def __init__(self, child: asyncio.subprocess.Process) -> None:
-        assert child.stdout is not None
-        assert child.stderr is not None
         self._child = child
         self.out: list[str] = []
         self.err: list[str] = []
@@ -92,6 +91,12 @@ class Process:
     def kernel_says(self, what: str) -> str:
         """Read what the kernel tells of the process (proc(5))."""
         return Path(f"/proc/{self._child.pid}/{what}").read_text()
+
+    def limit(self, what: int, most: int) -> int:
+        """Set a soft limit of the process (getrlimit(2)); return what it was."""
+        before, hard = resource.prlimit(self._child.pid, what)
+        resource.prlimit(self._child.pid, what, (most, hard))
+        return before
 
     def signal(self, number: signal.Signals) -> None:
         self._child.send_signal(number)
@@ -153,8 +158,8 @@ class Process:
         return next((line for line in self.err if all(word in line for word in words)), None)
 
 
-async def _hear(stream: asyncio.StreamReader, lines: list[str]) -> None:
-    while line := await stream.readline():
+async def _hear(stream: asyncio.StreamReader | None, lines: list[str]) -> None:
+    while stream is not None and (line := await stream.readline()):
         lines.append(line.decode().removesuffix("\n"))
 
 
@@ -264,8 +269,12 @@ class Machine:
         cwd: Path | None = None,
         program: Sequence[str | Path] = PROXY,
         stdin: int = asyncio.subprocess.DEVNULL,
+        stderr: int = asyncio.subprocess.PIPE,
     ) -> Process:
-        """Start `python -m proxy …`, or another program, in an environment of its own."""
+        """Start `python -m proxy …`, or another program, in an environment of its own.
+
+        What goes to a `stderr` that a test gives is heard by that test alone.
+        """
         self.secrets.update(env[name] for name in SECRET_VARIABLES if env.get(name))
         child = await asyncio.create_subprocess_exec(
             *program,
@@ -274,7 +283,7 @@ class Machine:
             cwd=cwd or self.folder,
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=stderr,
         )
         process = Process(child)
         self.processes.append(process)

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import yaml
 from aiohttp import ClientSession
-from collector import Collector, absent, hanging, refusing
+from collector import Collector, absent, hanging, redirecting, refusing, rejecting
 from commands.process import MEMBER, Machine, Process, status_of
 from rig import assert_silent, until
 from wire import OK, ScriptedUpstream, Stage, answering, caller, converse, upstream
@@ -336,7 +336,7 @@ async def test_the_last_spans_are_delivered_at_the_end(
     assert process.records[-1]["message"] == "drained"
 
 
-USELESS: Final = pytest.mark.parametrize("collector_of_no_use", [absent, hanging, refusing])
+USELESS: Final = pytest.mark.parametrize("collector_of_no_use", [absent, hanging, refusing, redirecting, rejecting])
 UselessCollector = Callable[[], AbstractAsyncContextManager[str]]
 
 
@@ -357,6 +357,35 @@ async def test_a_collector_of_no_use_costs_no_request_and_one_line(
         await ended(process)
     assert all(record["logger"].startswith("proxy") for record in process.records)
     assert len([record for record in process.records if "spans" in record["message"]]) <= 2
+
+
+async def test_spans_that_find_no_room_are_told_once(machine: Machine, app: ClientSession) -> None:
+    """As with a collector that is slower than its callers; or that hangs, and OTEL_EXPORTER_OTLP_TIMEOUT is long."""
+    async with hanging() as url:
+        env = machine.with_api_key() | {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "10"}
+        env |= {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1", "OTEL_BSP_MAX_QUEUE_SIZE": "4"}
+        process = await machine.start(env=env)
+        served = await process.url()
+        for _ in range(10):
+            assert await status_of(app, served + MEMBER) == 200
+        await process.said("spans find no room")
+        for _ in range(10):
+            assert await status_of(app, served + MEMBER) == 200
+        await ended(process)
+    assert all(record["logger"].startswith("proxy") for record in process.records)
+    assert len([record for record in process.records if "no room" in record["message"]]) == 1
+
+
+async def test_a_collector_that_answers_with_no_otlp_is_believed(
+    machine: Machine, app: ClientSession, collector: Collector
+) -> None:
+    """Some answer with JSON, or with nothing: what they took is in their hands."""
+    collector.answer, collector.content_type = b'{"partialSuccess": {}}', "application/json"
+    process = await machine.start(env=machine.with_api_key() | collector.env)
+    assert await status_of(app, await process.url() + MEMBER) == 200
+    await collector.arrived(1)
+    await ended(process)
+    assert not [record for record in process.records if "spans" in record["message"]]
 
 
 async def test_a_collector_that_hangs_keeps_the_end_waiting_for_seconds(machine: Machine, app: ClientSession) -> None:

@@ -212,6 +212,21 @@ async def test_a_store_that_cannot_be_read_makes_its_alert_true_until_it_can(oau
     assert (await house.get()).status == 200
 
 
+async def test_an_api_key_whose_file_cannot_be_read_makes_its_alert_true_until_it_can(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    """The key that was read is lent on, so nothing else would show it."""
+    key = tmp_path / "key"
+    house = await api_key_house({"credentials": {"default": {"api_key": {"file": str(key)}}}})
+    for away in (False, True, False):
+        key.unlink(missing_ok=True)
+        if not away:
+            key.write_text(house.environ["KEY"])
+        await house.look()
+        assert (await exported(house)).holds(ALERTS["PandaDocProxyStoreUnavailable"]["expr"]) is away
+    assert (await house.get()).status == 200
+
+
 async def test_a_revoked_api_key_makes_its_alert_true(api_key_house: HouseMaker) -> None:
     house = await api_key_house()
     await house.get()
