@@ -144,7 +144,7 @@ STEPS: Final[tuple[Callable[[str], str], ...]] = (
     _until("\n"),
     partial(re.compile(r"[\t\r\n]").sub, ""),  # as the URL standard does
     partial(re.compile(r";[^/]*").sub, ""),  # path parameters (RFC 3986 §3.3)
-    partial(re.compile(r"\s+(?=/|\Z)|(?<=/)\s+").sub, ""),
+    partial(re.compile(r"(?<!\s)\s+(?=/|\Z)|(?<=/)\s+").sub, ""),  # each run is tried once
     _resolved,
     partial(re.compile("/+").sub, "/"),
     partial(re.compile(r"(?<=[^/.])\.[A-Za-z0-9]+(?=/*\Z)").sub, ""),  # `send.json`: a format, to some frameworks

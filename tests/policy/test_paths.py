@@ -1,5 +1,8 @@
 """Every way in which a path may be read."""
 
+import time
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +95,39 @@ def test_a_path_that_is_written_to_be_misread_is_refused() -> None:
         with pytest.raises(CallerError, match="in more ways"):
             readings(path)
     assert len(readings("/" + "a" * 50_000)) == 1
+
+
+RUNS = (
+    " ",
+    "\t",
+    ".",
+    "/",
+    "/.",
+    "./",
+    ";",
+    "?",
+    "\\",
+    "%",
+    "%2",
+    "%25",
+    "%20",
+    "\xc0",
+    "a",
+    ".a",
+    "../",
+    "/../",
+    "/x/..",
+)
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("start", ["/", "/a", "/a."])
+def test_no_run_of_anything_takes_long(run: str, start: str) -> None:
+    """A second is many times what it takes; work that grew with the square of the length took four."""
+    begun = time.process_time()
+    with suppress(CallerError):
+        readings(start + run * (24_000 // len(run)) + "b")
+    assert time.process_time() - begun < 1
 
 
 def test_a_base_url_that_ends_in_a_slash_is_honest() -> None:
