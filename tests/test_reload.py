@@ -214,6 +214,30 @@ async def test_a_key_that_was_replaced_stays_good_for_its_overlap_through_a_relo
         assert (await house.get(headers={"X-Proxy-Key": key})).status == 200
 
 
+async def test_another_client_changes_nothing_about_the_keys_that_are_known(house: House) -> None:
+    """Not the one before, which is good for its overlap, and not the one whose file is gone."""
+    names = ("app", "lost", "another")
+    paths = {name: house.folder / f"{name}-key" for name in names}
+    keys = {name: f"{name}-0123456789abcdef" for name in names}
+    house.secrets |= {*keys.values(), "new-0123456789abcdef"}
+    for name, path in paths.items():
+        path.write_text(keys[name])
+    clients = {name: {"key": {"file": str(path)}} for name, path in paths.items()}
+    another = {"another": clients.pop("another")}
+    await reload(house, listeners=[{"bind": "127.0.0.1:0", "clients": clients}])
+    paths["app"].write_text("new-0123456789abcdef")
+    paths["lost"].unlink()
+    await reload(house, listeners=[{"bind": "127.0.0.1:0", "clients": clients | another}])
+    for key in (*keys.values(), "new-0123456789abcdef"):
+        assert (await house.get(headers={"X-Proxy-Key": key})).status == 200
+    await reload(house, listeners=[{"bind": "127.0.0.1:0", "clients": another}])
+    assert (await house.get(headers={"X-Proxy-Key": keys["lost"]})).status == 403
+    app = {"app": {"key": {"file": str(paths["app"])}, "overlap": "0s"}}
+    paths["app"].write_text(keys["app"])
+    await reload(house, listeners=[{"bind": "127.0.0.1:0", "clients": app}])
+    assert (await house.get(headers={"X-Proxy-Key": "new-0123456789abcdef"})).status == 403
+
+
 async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
     def load(_earlier: Config) -> Config:
         raise RuntimeError("a bug in the loader")
