@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from yarl import URL
 
+from proxy.errors import CallerError
 from proxy.hosts import is_loopback
+from proxy.policy.paths import readings
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?\Z){_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
@@ -112,6 +115,22 @@ def api_url(text: str) -> URL:
     if url.scheme == "http" and not is_loopback(url.host or ""):
         raise ValueError("plain http would show the credential to the network: write https://")
     return url.with_path(url.raw_path.rstrip("/"), encoded=True)
+
+
+def upstream_url(text: str) -> URL:
+    """Read the URL of the API, or of a gateway before it: a path prefix can be read in one way alone.
+
+    A policy judges paths behind it, in all their readings, and none of those may lead out of it.
+    """
+    url = api_url(text)
+    prefix = url.raw_path.rstrip("/")
+    with suppress(CallerError):
+        if "%" not in text and readings(f"{prefix}/x", prefix) == {f"{prefix}/x"}:
+            return url
+    raise ValueError(
+        "the path prefix can be read in several ways: write one without codes (%), ; and //, and without a dot at a"
+        " name's end"
+    )
 
 
 def redirect_uri(text: str) -> URL:

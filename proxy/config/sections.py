@@ -88,7 +88,7 @@ def _share(text: str) -> Fraction:
 Bind: TypeAlias = Annotated[TcpBind | UnixBind, Reads(addresses.bind)]
 HostName: TypeAlias = Annotated[str, Reads(addresses.allowed_host)]
 UrlPath: TypeAlias = Annotated[str, Reads(_absolute_path)]  # wherever there is one, there may be none
-ApiUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url)]
+ApiUrl: TypeAlias = Annotated[URL, Reads(addresses.upstream_url)]
 TokenUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url, null_is_default=True)]
 ProxyUrl: TypeAlias = Annotated[URL, Reads(addresses.proxy_url)]
 Seconds: TypeAlias = Annotated[float, Reads(units.positive_duration)]
