@@ -48,6 +48,19 @@ class UnixBind(msgspec.Struct, frozen=True):
         return f"unix:{self.path}"
 
 
+class RedirectUri(msgspec.Struct, frozen=True):
+    """Where a consent leads back to. It is compared as text (RFC 6749 §3.1.2.3), which a URL does not keep."""
+
+    text: str
+
+    @property
+    def url(self) -> URL:
+        return URL(self.text, encoded=True)
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def bind(text: str) -> TcpBind | UnixBind:
     """Read `host:port`, `[::1]:port` or `unix:/path`."""
     if text.startswith("unix:"):
@@ -133,12 +146,12 @@ def upstream_url(text: str) -> URL:
     )
 
 
-def redirect_uri(text: str) -> URL:
-    """Read the redirect URI as it is registered with PandaDoc, to the letter (RFC 6749 §3.1.2)."""
+def redirect_uri(text: str) -> RedirectUri:
+    """Read the redirect URI as it is registered with PandaDoc."""
     url = _url(text, ("https", "http"), "expected a URL such as http://127.0.0.1:8089/callback")
     if "#" in text or url.user is not None or url.password is not None:
         raise ValueError("a redirect URI must not hold a fragment, user or password")
-    return URL(text, encoded=True)
+    return RedirectUri(text)
 
 
 def proxy_url(text: str) -> URL:

@@ -61,7 +61,7 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
         endpoint=parts.endpoint(credential),
         probe=parts.prober(credential),
         store=parts.store(credential),
-        redirect_uri=str(credential.redirect_uri),
+        redirect_uri=credential.redirect_uri.text,
         clock=parts.clock,
         by=parts.replica(credential),
     )
@@ -124,7 +124,7 @@ async def _ask_a_person(login: _Login, options: Options) -> int:
         credential.authorize_url, client_id.reveal(), login.exchange.redirect_uri, credential.scope, state
     )
     arrivals = Arrivals()
-    async with _callback(Callback(credential.redirect_uri, arrivals)) as listening:
+    async with _callback(Callback(credential.redirect_uri.url, arrivals)) as listening:
         click.echo(
             f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n"
         )

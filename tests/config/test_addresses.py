@@ -88,6 +88,9 @@ def test_a_name_in_unicode_is_refused_in_text_but_not_in_punycode() -> None:
         "https://app.example",
         "http://app.example/cb",
         "http://[::1]:8089/callback",
+        "http://127.0.0.1:80/callback",
+        "https://app.example:443/cb?",
+        "HTTPS://app.example/cb",
     ],
 )
 def test_a_redirect_uri_stays_as_it_is_registered_to_the_letter(text: str) -> None:
