@@ -161,7 +161,7 @@ def login(
     from proxy.secrets import Secret
 
     given = sys.stdin.readline().strip() if code == "-" else code
-    options = Options(Secret(given) if given else None, browser, timeout)
+    options = Options(Secret(given) if given is not None else None, browser, timeout)
     _by_hand(config_path, name, lambda parts, name, credential: log_in(parts, name, credential, options))
 
 

@@ -38,6 +38,10 @@ paste the address it ended on here and press Enter."""
 PASTING_ALONE: Final = """\
 Then paste the address on which the browser ended here, even if it shows an error, and press Enter."""
 
+NO_PASTING: Final = """\
+Nothing can be pasted here: there is no terminal (a container needs docker exec -it). A browser on this machine can
+still come back; otherwise use --code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -152,6 +156,7 @@ async def _first_code(arrivals: Arrivals, state: str, *, listening: bool) -> tup
         if arrival is None:
             if not listening:
                 raise LoginFailed("There is nothing to read from here, and no browser can come back. Use --code.")
+            _say_to_operator(NO_PASTING)
             continue
         read = read_pasted if arrival.pasted else read_callback
         try:

@@ -121,6 +121,28 @@ async def test_a_script_may_bring_the_code(machine: Machine, back: str) -> None:
     assert await process.ended() == 0
 
 
+@pytest.mark.parametrize("code", ["", "-"])
+async def test_a_script_that_brings_no_code_is_told_so(machine: Machine, back: str, code: str) -> None:
+    """Its variable was empty, or what it reads from: nobody is there to be asked."""
+    configuration(machine, back)
+    ended = await machine.run("login", "--code", code, env=env(machine))
+    assert ended.code == 1
+    assert "There is no code in this" in ended.err
+    assert not ended.out
+
+
+async def test_where_nothing_can_be_pasted_it_is_said_and_the_browser_is_waited_for(
+    machine: Machine, app: ClientSession, back: str
+) -> None:
+    configuration(machine, back)
+    login = await machine.start("login", "--no-browser", env=env(machine))
+    await login.said("Nothing can be pasted here", "docker exec -it")
+    async with app.get(await consent(app, await address_of(login))) as page:
+        assert page.status == 200
+    assert await login.ended() == 0
+    assert len(login.err) == 2
+
+
 async def test_a_wrong_state_is_refused_and_the_login_waits_on(machine: Machine, app: ClientSession, back: str) -> None:
     """A page of somebody else's sends the browser to the callback with a code of its own account."""
     configuration(machine, back)
