@@ -21,6 +21,8 @@ from wire import OK, answering, caller, on_cue, upstream
 from proxy.config import Config, load
 from proxy.reloads import Reloads
 from proxy.signals import Signals
+from proxy.simulator import Fault
+from proxy.simulator.journal import TOKEN_PATH
 
 GET = b"GET /public/v1/members/current HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -236,6 +238,19 @@ async def test_another_client_changes_nothing_about_the_keys_that_are_known(hous
     paths["app"].write_text(keys["app"])
     await reload(house, listeners=[{"bind": "127.0.0.1:0", "clients": app}])
     assert (await house.get(headers={"X-Proxy-Key": "new-0123456789abcdef"})).status == 403
+
+
+async def test_a_credential_that_is_renamed_is_told_of_by_its_new_name(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(refresh_before="60d")
+    await house.look()
+    house.simulator.faults.add(Fault(path=TOKEN_PATH, status=503))
+    (section,) = house.settings["credentials"].values()
+    listeners = [{**each, "credential": "renamed"} for each in house.settings["listeners"]]
+    await reload(house, credentials={"renamed": section}, listeners=listeners)
+    house.clock.pass_(364 * 86400)
+    await house.look()
+    await house.look()
+    assert house.ear.heard("CRITICAL", "credential renamed", "expires in")
 
 
 async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
