@@ -98,6 +98,11 @@ def test_a_redirect_uri_stays_as_it_is_registered_to_the_letter(text: str) -> No
     assert str(addresses.redirect_uri(text)) == text
 
 
+def test_a_redirect_uri_is_listened_at_as_any_url() -> None:
+    url = addresses.redirect_uri("http://127.0.0.1:80/call%2Fback").url
+    assert (url.host, url.port, url.raw_path) == ("127.0.0.1", 80, "/call%2Fback")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
