@@ -13,7 +13,7 @@
     kubernetes/                     the few calls to its API that a shared store needs
 
     cli.py healthcheck.py demo.py   the commands
-    login/ token_command.py         those by which people look after a grant
+    login/ token_command.py         those by which people look after a grant; terminal.py: what they hear
     secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed
     keyring.py                      which client a key belongs to
     errors.py                       what we say ourselves, by who must act

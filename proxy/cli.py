@@ -36,6 +36,9 @@ config_option = click.option(
 @click.pass_context
 def main(context: click.Context, config_path: Path | None) -> None:
     """Lend PandaDoc credentials to apps that have none: point them at localhost. Without a command: run."""
+    from proxy.terminal import fill_gaps
+
+    fill_gaps()
     if context.invoked_subcommand is None:
         context.invoke(run, config_path=config_path)
     elif config_path is not None:
@@ -174,7 +177,7 @@ def login(
     from proxy.secrets import Secret
 
     given = sys.stdin.readline().strip() if code == "-" else code
-    options = Options(Secret(given) if given else None, browser, timeout)
+    options = Options(Secret(given) if given is not None else None, browser, timeout)
     _by_hand(config_path, name, lambda parts, name, credential: log_in(parts, name, credential, options))
 
 

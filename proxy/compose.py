@@ -191,9 +191,10 @@ def _sources(
 
 def _keyring(name: str, listener: Listener, parts: CredentialParts, earlier: Snapshot | None) -> Keyring:
     keys = {client: ClientKey(section.key, section.overlap) for client, section in listener.clients.items()}
-    if earlier is not None and name in earlier.keyrings and earlier.keyrings[name].keys == keys:
-        return earlier.keyrings[name]
-    return Keyring(keys, parts.reader, parts.clock.monotonic)
+    before = earlier.keyrings.get(name) if earlier is not None else None
+    if before is not None and before.keys == keys:
+        return before
+    return Keyring(keys, parts.reader, parts.clock.monotonic, before)
 
 
 def _clients(

@@ -35,13 +35,21 @@ class Keyring:
     Both by `_read` and what it calls.
     """
 
-    def __init__(self, keys: Mapping[str, ClientKey], reader: SecretReader, now: Callable[[], float]) -> None:
-        """`now` is a monotonic clock."""
+    def __init__(
+        self,
+        keys: Mapping[str, ClientKey],
+        reader: SecretReader,
+        now: Callable[[], float],
+        before: "Keyring | None" = None,
+    ) -> None:
+        """`now` is a monotonic clock. What `before` knows of the same clients goes on, each key to its end."""
         self.keys = dict(keys)
         self._reader = reader
         self._now = now
-        self._pepper = secrets.token_bytes(32)  # so that nothing about a key shows in how long a comparison takes
-        self._good: dict[str, tuple[tuple[bytes, float], ...]] = dict.fromkeys(keys, ())
+        # The pepper: so that nothing about a key shows in how long a comparison takes.
+        self._pepper: bytes = before._pepper if before else secrets.token_bytes(32)  # noqa: SLF001 - its heir
+        known = before._good if before else {}  # noqa: SLF001 - the same
+        self._good: dict[str, tuple[tuple[bytes, float], ...]] = {name: known.get(name, ()) for name in keys}
         self._read_at = -FOR_EVER
         self._reading = asyncio.Lock()
         self._notices = {name: Notice(log) for name in keys}

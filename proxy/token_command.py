@@ -29,6 +29,7 @@ from proxy.credential.status import (
 from proxy.credential.store import StoreError
 from proxy.credential.token_reply import NotRedeemed, Refused, Unknown
 from proxy.secrets import Secret, SecretReference, SecretUnavailable, flaw_of_api_key
+from proxy.terminal import complain, tell
 
 IN_MEMORY: Final = (
     "Credential {} keeps its grant in the running proxy's memory, where nothing else can see it."
@@ -91,30 +92,26 @@ async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Crede
     if isinstance(credential.store, MemoryStore):
         click.echo(IN_MEMORY.format(name), err=True)
         return 1
-    return await parts.finish(_refresh(parts, name, credential), "refresh by hand", _say_to_operator)
-
-
-def _say_to_operator(text: str) -> None:
-    click.echo(text, err=True)
+    return await parts.finish(_refresh(parts, name, credential), "refresh by hand", complain)
 
 
 async def _refresh(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
     refresher = parts.refresher(name, credential, by_hand=True)
     try:
-        trouble = await refresher.by_hand(_say_to_operator)
+        trouble = await refresher.by_hand(complain)
     except (StoreError, SecretUnavailable) as fault:
         trouble = str(fault)
     if trouble is not None:
-        click.echo(trouble, err=True)
+        complain(trouble)
         return 1
     stored = await refresher.keeper.settled()
     grant, now = refresher.keeper.ledger.grant, parts.clock.wall()
     assert grant is not None  # noqa: S101 - without trouble there is one
-    click.echo(
+    tell(
         f"Credential {name} is at generation {grant.generation}; its access token is good until"
-        f" {moment(grant.expires_at)}, for {span(grant.expires_at - now)}."
+        f" {moment(grant.expires_at)}, for {span(grant.expires_at - now)}.\n"
+        + (parts.takes_over(credential) if stored else "It could NOT be stored, and is lost: log in again.")
     )
-    click.echo(parts.takes_over(credential) if stored else "It could NOT be stored, and is lost: log in again.")
     return 0 if stored else 1
 
 

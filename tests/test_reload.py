@@ -22,6 +22,8 @@ from proxy.config import Config, load
 from proxy.reloads import Reloads
 from proxy.service_manager import ServiceManager
 from proxy.signals import Signals
+from proxy.simulator import Fault
+from proxy.simulator.journal import TOKEN_PATH
 
 GET = b"GET /public/v1/members/current HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -213,6 +215,43 @@ async def test_a_key_that_was_replaced_stays_good_for_its_overlap_through_a_relo
     await reload(house, policy={"profiles": ["no-delete"]})
     for key in ("old-0123456789abcdef", "new-0123456789abcdef"):
         assert (await house.get(headers={"X-Proxy-Key": key})).status == 200
+
+
+async def test_another_client_changes_nothing_about_the_keys_that_are_known(house: House) -> None:
+    """Not the one before, which is good for its overlap, and not the one whose file is gone."""
+    names = ("app", "lost", "another")
+    paths = {name: house.folder / f"{name}-key" for name in names}
+    keys = {name: f"{name}-0123456789abcdef" for name in names}
+    house.secrets |= {*keys.values(), "new-0123456789abcdef"}
+    for name, path in paths.items():
+        path.write_text(keys[name])
+    clients = {name: {"key": {"file": str(path)}} for name, path in paths.items()}
+    another = {"another": clients.pop("another")}
+    await reload(house, listeners=[{"bind": "127.0.0.1:0", "clients": clients}])
+    paths["app"].write_text("new-0123456789abcdef")
+    paths["lost"].unlink()
+    await reload(house, listeners=[{"bind": "127.0.0.1:0", "clients": clients | another}])
+    for key in (*keys.values(), "new-0123456789abcdef"):
+        assert (await house.get(headers={"X-Proxy-Key": key})).status == 200
+    await reload(house, listeners=[{"bind": "127.0.0.1:0", "clients": another}])
+    assert (await house.get(headers={"X-Proxy-Key": keys["lost"]})).status == 403
+    app = {"app": {"key": {"file": str(paths["app"])}, "overlap": "0s"}}
+    paths["app"].write_text(keys["app"])
+    await reload(house, listeners=[{"bind": "127.0.0.1:0", "clients": app}])
+    assert (await house.get(headers={"X-Proxy-Key": "new-0123456789abcdef"})).status == 403
+
+
+async def test_a_credential_that_is_renamed_is_told_of_by_its_new_name(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(refresh_before="60d")
+    await house.look()
+    house.simulator.faults.add(Fault(path=TOKEN_PATH, status=503))
+    (section,) = house.settings["credentials"].values()
+    listeners = [{**each, "credential": "renamed"} for each in house.settings["listeners"]]
+    await reload(house, credentials={"renamed": section}, listeners=listeners)
+    house.clock.pass_(364 * 86400)
+    await house.look()
+    await house.look()
+    assert house.ear.heard("CRITICAL", "credential renamed", "expires in")
 
 
 async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from yarl import URL
 
+from proxy.errors import CallerError
 from proxy.hosts import is_loopback
+from proxy.policy.paths import readings
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?\Z){_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
@@ -43,6 +46,19 @@ class UnixBind(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
+
+
+class RedirectUri(msgspec.Struct, frozen=True):
+    """Where a consent leads back to. It is compared as text (RFC 6749 §3.1.2.3), which a URL does not keep."""
+
+    text: str
+
+    @property
+    def url(self) -> URL:
+        return URL(self.text, encoded=True)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def bind(text: str) -> TcpBind | UnixBind:
@@ -114,12 +130,28 @@ def api_url(text: str) -> URL:
     return url.with_path(url.raw_path.rstrip("/"), encoded=True)
 
 
-def redirect_uri(text: str) -> URL:
-    """Read the redirect URI as it is registered with PandaDoc, to the letter (RFC 6749 §3.1.2)."""
+def upstream_url(text: str) -> URL:
+    """Read the URL of the API, or of a gateway before it: a path prefix can be read in one way alone.
+
+    A policy judges paths behind it, in all their readings, and none of those may lead out of it.
+    """
+    url = api_url(text)
+    prefix = url.raw_path.rstrip("/")
+    with suppress(CallerError):
+        if "%" not in text and readings(f"{prefix}/x", prefix) == {f"{prefix}/x"}:
+            return url
+    raise ValueError(
+        "the path prefix can be read in several ways: write one without codes (%), ; and //, and without a dot at a"
+        " name's end"
+    )
+
+
+def redirect_uri(text: str) -> RedirectUri:
+    """Read the redirect URI as it is registered with PandaDoc."""
     url = _url(text, ("https", "http"), "expected a URL such as http://127.0.0.1:8089/callback")
     if "#" in text or url.user is not None or url.password is not None:
         raise ValueError("a redirect URI must not hold a fragment, user or password")
-    return URL(text, encoded=True)
+    return RedirectUri(text)
 
 
 def proxy_url(text: str) -> URL:

@@ -102,7 +102,7 @@ def _useless_keys(config: Config) -> Iterator[Finding]:
     """Yield what is wrong with clients' keys in files now: they may be replaced later, so the start goes on."""
     holders: dict[tuple[str, Secret], str] = {}
     for path, client in clients(config):
-        yield from _unreadable(f"{path}.key", client.key, "nobody can be this client")
+        yield from _unreadable(f"{path}.key", client.key, "nobody can be this client but with a key read before")
         with suppress(SecretUnavailable):
             key, (listener, _, name) = client.key.read(), path.rpartition(".")
             holder = holders.setdefault((listener, key), name)

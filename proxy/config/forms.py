@@ -31,10 +31,8 @@ _LONGER_THAN_ZERO: Final = f"^(?=.*[1-9]){_DURATION}$"
 _UNIT: Final = "(?:(?:[KkMmGg][Ii]?)?[Bb])?"
 _HTTP: Final = "[Hh][Tt][Tt][Pp][Ss]?://"
 
-_API_URL: Final = {
-    "type": "string",
-    "pattern": rf"^{_HTTP}@?(?:[A-Za-z0-9_.-]+|\[[^\s/?#\]]+\])(?::\d{{0,5}})?(?:/[^\s?#]*)?$",
-}
+_ORIGIN: Final = rf"{_HTTP}@?(?:[A-Za-z0-9_.-]+|\[[^\s/?#\]]+\])(?::\d{{0,5}})?"
+_API_URL: Final = {"type": "string", "pattern": rf"^{_ORIGIN}(?:/[^\s?#]*)?$"}
 
 _TEXT: Final = {"type": "string", "pattern": r"\S"}
 _PATH: Final = {"type": "string", "pattern": r"^(?=.*\S)[^\u0000-\u001f\u007f]+$"}
@@ -149,8 +147,8 @@ FORMS: Final[Mapping[Any, Form]] = {
     ),
     sections.ApiUrl: Form(
         "URL",
-        "https, or http to this machine alone; no user, query or fragment",
-        _API_URL,
+        "https, or http to this machine alone; no user, query or fragment; a path prefix without %, ; and //",
+        {"type": "string", "pattern": rf"^{_ORIGIN}(?:/[^\s?#%;/]+)*/*$"},
         ("https://api.pandadoc.com", "https://api.pandadoc.eu"),
     ),
     sections.TokenUrl: Form(

@@ -87,7 +87,7 @@ def _share(text: str) -> Fraction:
 Bind: TypeAlias = Annotated[TcpBind | UnixBind, Reads(addresses.bind)]
 HostName: TypeAlias = Annotated[str, Reads(addresses.allowed_host)]
 UrlPath: TypeAlias = Annotated[str, Reads(_absolute_path)]  # wherever there is one, there may be none
-ApiUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url)]
+ApiUrl: TypeAlias = Annotated[URL, Reads(addresses.upstream_url)]
 TokenUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url, null_is_default=True)]
 ProxyUrl: TypeAlias = Annotated[URL, Reads(addresses.proxy_url)]
 Seconds: TypeAlias = Annotated[float, Reads(units.positive_duration)]
@@ -95,7 +95,7 @@ SecondsOrZero: TypeAlias = Annotated[float, Reads(units.duration)]
 SecondsOrAuto: TypeAlias = Annotated[float | None, Reads(_refresh_before, null_is_default=True)]
 Moment: TypeAlias = Annotated[float, Reads(units.moment)]
 MaxAge: TypeAlias = Annotated[float, Reads(_max_age)]
-RedirectUri: TypeAlias = Annotated[URL, Reads(addresses.redirect_uri)]
+RedirectUri: TypeAlias = Annotated[addresses.RedirectUri, Reads(addresses.redirect_uri)]
 SocketMode: TypeAlias = Annotated[int, Reads(sockets.mode)]
 SocketOwner: TypeAlias = Annotated[sockets.Owner, Reads(sockets.owner)]
 Bytes: TypeAlias = Annotated[int, Reads(units.positive_size)]
@@ -238,7 +238,7 @@ class OAuth2Credential(Section, frozen=True, kw_only=True):
     expires_at: Moment | None = None
     token_url: TokenUrl = URL("/oauth2/access_token")  # relative to upstream.url here; absolute once loaded
     authorize_url: TokenUrl = URL("/oauth2/authorize")  # the same: completion knows PandaDoc's own host for it
-    redirect_uri: RedirectUri = URL("http://127.0.0.1:8089/callback")
+    redirect_uri: RedirectUri = addresses.RedirectUri("http://127.0.0.1:8089/callback")
     scope: str | None = None
     refresh_before: SecondsOrAuto = None  # None: auto
     max_age: MaxAge | None = None

@@ -15,18 +15,20 @@ LOUDNESS: Final = (logging.DEBUG, logging.WARNING, logging.ERROR, logging.CRITIC
 class ExpiryAlarm:
     """Sounds once for each loudness of a generation. `_sounded` is the last of them; `sound` alone changes it."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._sounded = (0, 0)
 
     def __repr__(self) -> str:
-        return f"<ExpiryAlarm {self._name} {self._sounded}>"
+        return f"<ExpiryAlarm {self._sounded}>"
 
-    def sound(self, credential: Credential, lifetime: float, now: float, trouble: str) -> None:
-        """Say how long `credential`, which lives `lifetime` seconds in all, has left, and what is in the way."""
+    def sound(self, name: str, credential: Credential, *, lifetime: float, now: float, trouble: str) -> None:
+        """Say how long `credential`, which lives `lifetime` seconds in all, has left, and what is in the way.
+
+        `name` is what it is called now: a reload may call it something else.
+        """
         left = credential.expires_at - now
         loudness = alarm(left, lifetime)
         if (credential.generation, loudness) > self._sounded:
             self._sounded = (credential.generation, loudness)
             text = "credential %s: its access token expires in %s, and no refresh has come through. %s"
-            log.log(LOUDNESS[loudness], text, self._name, span(left), trouble)
+            log.log(LOUDNESS[loudness], text, name, span(left), trouble)

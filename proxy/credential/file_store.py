@@ -119,7 +119,10 @@ class FileStore(Quiet):
         number = fault.errno if isinstance(fault, OSError) else None
         reason = os.strerror(number) if number else str(fault)
         cure = CURES.get(number or 0, "Check that its folder exists, is writable for this user and has space")
-        return StoreError(f"The store {self._place.path if self._place else ''} can't be {verb}: {reason}. {cure}.")
+        path = str(self._place.path) if self._place else ""
+        file = fault.filename if isinstance(fault, PermissionError) else None  # such as a lock that is root's
+        where = f" ({file})" if file not in {None, path} else ""
+        return StoreError(f"The store {path} can't be {verb}: {reason}{where}. {cure}.")
 
     # What follows runs in the disk's thread
 

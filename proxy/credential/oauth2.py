@@ -82,7 +82,7 @@ class RefreshingCredential:
         self._accepted_at = 0.0  # monotonic
         self._blind = ""
         self._notice = Notice(log)
-        self._alarm = ExpiryAlarm(self.name)
+        self._alarm = ExpiryAlarm()
 
     def reconfigure(self, *, probe: Probe | None, wait: float) -> None:
         """Go on with other settings."""
@@ -158,7 +158,8 @@ class RefreshingCredential:
         if credential is None or grant is None or trouble is None or now >= credential.expires_at:
             return
         if min(now, self._refresher.failed_at) >= credential.stale_at:
-            self._alarm.sound(credential, grant.expires_at - grant.obtained_at, now, trouble.detail)
+            lifetime = grant.expires_at - grant.obtained_at
+            self._alarm.sound(self.name, credential, lifetime=lifetime, now=now, trouble=trouble.detail)
 
     # Lending
 

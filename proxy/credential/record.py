@@ -4,6 +4,7 @@ Times are wall-clock seconds since 1970. Tokens stand in it in the clear: whoeve
 use the grant anyway.
 """
 
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -14,6 +15,9 @@ from proxy.secrets import Secret
 
 FORMAT: Final = "pandadoc-proxy grant"
 VERSION: Final = 1
+
+END_OF_DATES: Final = 253402300800
+"""The first second of the year 10000. Milliseconds since 1970 lie behind it."""
 
 NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading raises; the last for a file that is nested without end."""
@@ -105,9 +109,9 @@ def _ledger(record: _Record) -> Ledger:
         grant=grant,
         seeds=(*record.seeds, *own),  # an edited file may lack it
         refusals=Refusals(until=cooldown.until, length=cooldown.length, spent=cooldown.spent),
-        intent=record.intent,
-        last=record.last,
-        minted=record.minted,
+        intent=record.intent and replace(record.intent, at=_date(record.intent.at)),
+        last=record.last and replace(record.last, at=_date(record.last.at), again_at=_date(record.last.again_at)),
+        minted=tuple(replace(mint, at=_date(mint.at)) for mint in record.minted),
     )
 
 
@@ -116,11 +120,17 @@ def _grant(record: _Record) -> Grant | None:
         return None
     refresh_token = Secret(record.refresh_token)
     unknown = Lineage("refresh_token", record.seeds[-1] if record.seeds else refresh_token.fingerprint(), 0.0)
+    lineage = record.lineage or unknown
     return Grant(
         generation=record.generation,
-        lineage=record.lineage or unknown,
+        lineage=replace(lineage, began_at=_date(lineage.began_at)),
         refresh_token=refresh_token,
         access_token=Secret(record.access_token) if record.access_token else None,
-        obtained_at=record.obtained_at,
-        expires_at=record.expires_at,
+        obtained_at=_date(record.obtained_at),
+        expires_at=_date(record.expires_at),
     )
+
+
+def _date(seconds: float) -> float:
+    """Take what is no date for 1970: a record that somebody has edited costs a refresh then, and not its grant."""
+    return seconds if 0 <= seconds < END_OF_DATES else 0.0

@@ -136,7 +136,7 @@ class Slots:
     def _open_second(self) -> Iterator[int]:
         handle = open_or_make(self._second, kin(self._path))
         try:
-            os.fchmod(handle, 0o600)
+            self._look_at(handle)
             yield handle
         finally:
             os.close(handle)

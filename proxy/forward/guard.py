@@ -93,7 +93,7 @@ def readings_of(target: str, gate: Gate) -> frozenset[str]:
 
     Raises CallerError. It may cost some milliseconds, which are for clients that are known.
     """
-    return behind(gate.prefix, readings(gate.prefix + target.partition("?")[0]))
+    return behind(gate.prefix, readings(gate.prefix + target.partition("?")[0], gate.prefix))
 
 
 @lru_cache(REMEMBERED)

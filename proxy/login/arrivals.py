@@ -3,7 +3,9 @@
 import asyncio
 import codecs
 import os
+import select
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from proxy.login.pages import Page
@@ -81,6 +83,9 @@ class Arrivals:
 
 def _piece(terminal: int) -> bytes:
     try:
-        return os.read(terminal, 4096)
+        while True:
+            with suppress(BlockingIOError):  # whoever had the terminal before may have left it so
+                return os.read(terminal, 4096)
+            select.select([terminal], [], [])
     except OSError:  # closed, or a background process may not read: as good as its end
         return b""

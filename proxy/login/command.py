@@ -27,6 +27,7 @@ from proxy.login.callback import Callback
 from proxy.login.consent import Declined, NotACode, consent_address, read_callback, read_pasted
 from proxy.login.exchange import Exchange, LoggedIn, LoginFailed
 from proxy.secrets import Secret, SecretUnavailable
+from proxy.terminal import complain, tell
 
 TERMINAL: Final = 0
 """Standard input."""
@@ -37,6 +38,10 @@ paste the address it ended on here and press Enter."""
 
 PASTING_ALONE: Final = """\
 Then paste the address on which the browser ended here, even if it shows an error, and press Enter."""
+
+NO_PASTING: Final = """\
+Nothing can be pasted here: there is no terminal (a container needs docker exec -it). A browser on this machine can
+still come back; otherwise use --code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Options:
 async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential, options: Options) -> int:
     """Log in; return the exit code."""
     if isinstance(credential.store, MemoryStore):
-        _say_to_operator(
+        complain(
             f"Credential {name} keeps its grant in memory, where a login can't reach it: give it store: {{file: …}}"
         )
         return 1
@@ -61,7 +66,7 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
         endpoint=parts.endpoint(credential),
         probe=parts.prober(credential),
         store=parts.store(credential),
-        redirect_uri=str(credential.redirect_uri),
+        redirect_uri=credential.redirect_uri.text,
         clock=parts.clock,
         by=parts.replica(credential),
     )
@@ -72,7 +77,7 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
             return await login.conclude(read_pasted(options.code.reveal(), state=None))
         return await _ask_a_person(login, options)
     except (LoginFailed, Declined, NotACode, StoreError, SecretUnavailable) as fault:
-        _say_to_operator(str(fault))
+        complain(str(fault))
         return 1
 
 
@@ -89,7 +94,7 @@ class _Login:
 
         A person who leaves meanwhile changes nothing: a code that was sent is spent.
         """
-        return await self.parts.finish(self._conclude(code, show), "login", _say_to_operator)
+        return await self.parts.finish(self._conclude(code, show), "login", complain)
 
     async def _conclude(self, code: Secret, show: Callable[[pages.Page], None] | None) -> int:
         show = show or (lambda _page: None)
@@ -97,10 +102,10 @@ class _Login:
             tidings = self._tidings(await self.exchange.finish(code))
         except (LoginFailed, StoreError, SecretUnavailable) as fault:
             show(pages.failed(str(fault)))  # first, for the terminal may be gone
-            _say_to_operator(str(fault))
+            complain(str(fault))
             return 1
         show(pages.done(*tidings))
-        click.echo("\n".join(tidings))
+        tell("\n".join(tidings))
         return 0
 
     def _tidings(self, logged_in: LoggedIn) -> list[str]:
@@ -124,7 +129,7 @@ async def _ask_a_person(login: _Login, options: Options) -> int:
         credential.authorize_url, client_id.reveal(), login.exchange.redirect_uri, credential.scope, state
     )
     arrivals = Arrivals()
-    async with _callback(Callback(credential.redirect_uri, arrivals)) as listening:
+    async with _callback(Callback(credential.redirect_uri.url, arrivals)) as listening:
         click.echo(
             f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n"
         )
@@ -152,13 +157,14 @@ async def _first_code(arrivals: Arrivals, state: str, *, listening: bool) -> tup
         if arrival is None:
             if not listening:
                 raise LoginFailed("There is nothing to read from here, and no browser can come back. Use --code.")
+            complain(NO_PASTING)
             continue
         read = read_pasted if arrival.pasted else read_callback
         try:
             return arrival, read(arrival.text, state)
         except NotACode as flaw:
             if arrival.pasted:
-                _say_to_operator(str(flaw))
+                complain(str(flaw))
             arrival.show(pages.failed(str(flaw)))
         except Declined as flaw:
             arrival.show(pages.failed(str(flaw), "Nothing that is stored was changed."))
@@ -174,7 +180,7 @@ async def _callback(callback: Callback) -> AsyncIterator[bool]:
             await callback.start()
         except OSError as fault:
             listening = False
-            _say_to_operator(f"can't listen at the redirect URI ({os.strerror(fault.errno or 0)}): paste instead.")
+            complain(f"can't listen at the redirect URI ({os.strerror(fault.errno or 0)}): paste instead.")
     try:
         yield listening
     finally:
@@ -191,7 +197,3 @@ def _has_browser() -> bool:
     return sys.stdout.isatty() and (
         sys.platform == "darwin" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
     )
-
-
-def _say_to_operator(text: str) -> None:
-    click.echo(text, err=True)

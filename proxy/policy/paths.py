@@ -8,7 +8,7 @@ servers are known to take, any of them, in any order.
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 from urllib.parse import unquote
 
@@ -17,11 +17,20 @@ from proxy.errors import CallerError
 PLAIN: Final = re.compile(r"(?:/+[A-Za-z0-9_~-][A-Za-z0-9_~!$&'()*+,=:@-]*)+/*")
 """A path that everybody reads alike, but for doubled slashes: no code, no dot, no parameter."""
 
+AUTHORITY: Final = r"//+(?!public/+(?:v[0-9]+|beta)(?:/|\Z))[^/]+"
+"""What a parser of URL references takes for the authority of `//host/path` (RFC 3986 §4.2), and drops.
+
+The API's own path is what an honest base URL makes that ends in a slash; what it would leave, `/v1/…`, is nobody's.
+"""
+
 WORK: Final = 24 * 1024
 """Characters that all forms of one path may have together: some milliseconds' work. Honest ones have a thousand."""
 
 DECODINGS: Final = 4
 """How often a path may be decoded until it is stable; honest ones are after one."""
+
+REMEMBERED: Final = 4
+"""Prefixes; a configuration has one, and a reload may bring another."""
 
 OVERLONG: Final = re.compile("(?:[\xc0\xc1]|(?:\xe0|\xf0\x80|\xf8\x80\x80|\xfc\x80\x80\x80)[\x80\x81])[\x80-\xbf]")
 """ASCII in UTF-8 that is longer than need be: forbidden (RFC 3629 §3), and decoded by some all the same."""
@@ -29,22 +38,25 @@ OVERLONG: Final = re.compile("(?:[\xc0\xc1]|(?:\xe0|\xf0\x80|\xf8\x80\x80|\xfc\x
 CODE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 
 
-def readings(path: str) -> frozenset[str]:
+def readings(path: str, prefix: str = "") -> frozenset[str]:
     """Return every reading of a raw path (without its query), each as `/a/b`; the root is "".
 
-    Raises CallerError where there are too many, or decoding finds no end.
+    `prefix` is the upstream's path prefix, with which the path begins. Raises CallerError where there are too many
+    readings, or decoding finds no end.
     """
-    if PLAIN.fullmatch(path) is not None:
+    authority = _authority(prefix)
+    if PLAIN.fullmatch(path) is not None and authority.match(path) is None:
         return frozenset({_joined(path) if "//" in path or path[-1] == "/" else path})
     if _decoded(DECODINGS, path) != _decoded(DECODINGS - 1, path):
         raise CallerError("The request's path is percent-encoded more often than any honest one.")
+    steps: tuple[Callable[[str], str], ...] = (*STEPS, partial(authority.sub, r"\1"))
     found, unread, work = {path}, [path], 0
     while unread:
         one = unread.pop()
         work += len(one)
         if work > WORK:
             raise CallerError("The request's path can be read in more ways than any honest one.")
-        new = {step(one) for step in STEPS} - found
+        new = {step(one) for step in steps} - found
         found |= new
         unread += new
     return frozenset(map(_joined, found))
@@ -60,9 +72,19 @@ def behind(prefix: str, found: frozenset[str]) -> frozenset[str]:
         return found
     if not all(reading == prefix or reading.startswith(f"{prefix}/") for reading in found):
         raise CallerError("The request's path leads out of the path prefix of upstream.url.")
+    return frozenset(reading[len(_hidden(prefix)) :] for reading in found)
+
+
+def _hidden(prefix: str) -> str:
     segments = prefix.split("/")
-    hidden = "/".join(segments[: segments.index("public")]) if "public" in segments else prefix
-    return frozenset(reading[len(hidden) :] for reading in found)
+    return "/".join(segments[: segments.index("public")]) if "public" in segments else prefix
+
+
+@lru_cache(REMEMBERED)
+def _authority(prefix: str) -> re.Pattern[str]:
+    """Match an authority in the beginning of a path, or of what a gateway passes on: what stands behind its part."""
+    gateway = "".join(f"/+{re.escape(segment)}" for segment in _hidden(prefix).split("/")[1:])
+    return re.compile(rf"\A({gateway}){AUTHORITY}")
 
 
 def _decoded(times: int, path: str) -> str:
@@ -122,13 +144,13 @@ STEPS: Final[tuple[Callable[[str], str], ...]] = (
     _until("\n"),
     partial(re.compile(r"[\t\r\n]").sub, ""),  # as the URL standard does
     partial(re.compile(r";[^/]*").sub, ""),  # path parameters (RFC 3986 §3.3)
-    partial(re.compile(r"\s+(?=/|\Z)|(?<=/)\s+").sub, ""),
+    partial(re.compile(r"(?<!\s)\s+(?=/|\Z)|(?<=/)\s+").sub, ""),  # each run is tried once
     _resolved,
     partial(re.compile("/+").sub, "/"),
     partial(re.compile(r"(?<=[^/.])\.[A-Za-z0-9]+(?=/*\Z)").sub, ""),  # `send.json`: a format, to some frameworks
     partial(re.compile(r"(?<=[^/.])\.+(?=/|\Z)").sub, ""),  # as Windows ends a name
 )
-"""What a server may do to a path before it looks for what is there."""
+"""What a server may do to a path before it looks for what is there; and see AUTHORITY."""
 
 
 def _joined(path: str) -> str:

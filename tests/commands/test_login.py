@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import ClientSession
-from commands.process import MEMBER, Machine, Process, poll, status_of
+from commands.process import MEMBER, PROXY, Machine, Process, poll, status_of
 from rig import until
 from wire import caller
 from yarl import URL
@@ -119,6 +119,45 @@ async def test_a_script_may_bring_the_code(machine: Machine, back: str) -> None:
     process = await machine.start("login", "--code", "-", env=env(machine), stdin=asyncio.subprocess.PIPE)
     await process.type(machine.simulator.issue_code())
     assert await process.ended() == 0
+
+
+@pytest.mark.parametrize("code", ["", "-"])
+async def test_a_script_that_brings_no_code_is_told_so(machine: Machine, back: str, code: str) -> None:
+    """Its variable was empty, or what it reads from: nobody is there to be asked."""
+    configuration(machine, back)
+    ended = await machine.run("login", "--code", code, env=env(machine))
+    assert ended.code == 1
+    assert "There is no code in this" in ended.err
+    assert not ended.out
+
+
+async def test_a_code_is_spent_though_nobody_can_be_told(machine: Machine, back: str) -> None:
+    """It can be brought once: an exit code that says failure would have a script ask a person again."""
+    configuration(machine, back)
+    full = ("sh", "-c", 'exec "$@" >/dev/full', "sh", *map(str, PROXY))
+    ended = await machine.run("login", "--code", machine.simulator.issue_code(), env=env(machine), program=full)
+    assert ended.code == 0
+    assert ended.err.startswith("Logged in to PandaDoc as Simulated Member")
+
+
+async def test_without_standard_input_there_is_no_code_to_read(machine: Machine, back: str) -> None:
+    configuration(machine, back)
+    closed = ("sh", "-c", 'exec "$@" <&-', "sh", *map(str, PROXY))
+    ended = await machine.run("login", "--code", "-", env=env(machine), program=closed)
+    assert ended.code == 1
+    assert "There is no code in this" in ended.err
+
+
+async def test_where_nothing_can_be_pasted_it_is_said_and_the_browser_is_waited_for(
+    machine: Machine, app: ClientSession, back: str
+) -> None:
+    configuration(machine, back)
+    login = await machine.start("login", "--no-browser", env=env(machine))
+    await login.said("Nothing can be pasted here", "docker exec -it")
+    async with app.get(await consent(app, await address_of(login))) as page:
+        assert page.status == 200
+    assert await login.ended() == 0
+    assert len(login.err) == 2
 
 
 async def test_a_wrong_state_is_refused_and_the_login_waits_on(machine: Machine, app: ClientSession, back: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
-from commands.process import MEMBER, Machine, status_of
+from commands.process import MEMBER, PROXY, Machine, status_of
 from rig import until
 
 from proxy.simulator import Fault
@@ -267,3 +267,26 @@ async def test_a_stale_seed_beside_a_healthy_grant_leaves_its_health_as_it_is(
     status = await machine.run("token", "status", env={**env, "PANDADOC_REFRESH_TOKEN": "stale-refresh-token"})
     assert status.code == 0
     assert "default: healthy" in status.out
+
+
+def redirected(how: str) -> tuple[str, ...]:
+    return ("sh", "-c", f'exec "$@" {how}', "sh", *map(str, PROXY))
+
+
+@pytest.mark.parametrize("how", [">/dev/full", ">&-", ">/dev/full 2>&1", ">/dev/full 2>&-", "<&-", "<&- >&- 2>&-"])
+async def test_a_refresh_succeeds_though_nobody_can_be_told(machine: Machine, how: str) -> None:
+    env = await seeded(machine)
+    ended = await machine.run("token", "refresh", env=env, program=redirected(how))
+    assert ended.code == 0
+    if ">&-" not in how and "2>" not in how:
+        said = (ended.out or ended.err).splitlines()
+        assert [line.split(" ", 2)[0] for line in said] == ["Credential", "Kept"]
+    assert (machine.folder / "grant.json").stat().st_size > 100
+    assert len(machine.simulator.token_calls()) == 1
+
+
+async def test_what_keeps_a_refresh_from_succeeding_shows_though_nobody_can_be_told(machine: Machine) -> None:
+    env = await seeded(machine)
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, status=400, body=b'{"error": "invalid_client"}'))
+    ended = await machine.run("token", "refresh", env=env, program=redirected(">/dev/full 2>&1"))
+    assert ended.code == 1

@@ -61,6 +61,18 @@ def test_a_prefix_keeps_its_escapes_and_loses_its_last_slash() -> None:
     assert addresses.api_url("https://a.example/a%2Fb%20c//") == URL("https://a.example/a%2Fb%20c", encoded=True)
 
 
+@pytest.mark.parametrize("prefix", ["", "/", "/gateway/pandadoc/", "/Gate~way_1/v2.1", "/a@b:1/public/v1"])
+def test_a_prefix_of_the_upstream_may_be_whatever_everybody_reads_alike(prefix: str) -> None:
+    assert addresses.upstream_url(f"https://a.example{prefix}").raw_path.rstrip("/") == prefix.rstrip("/")
+
+
+@pytest.mark.parametrize("prefix", ["/a%20b", "/%61", "//a", "/a//b", "/a;v=1", "/a.", "/a./b", "/a;b." * 3000])
+def test_a_prefix_that_no_request_would_get_through_is_refused(prefix: str) -> None:
+    """Its requests have more readings than one, and some lead out of it."""
+    with pytest.raises(ValueError, match="can be read in several ways"):
+        addresses.upstream_url(f"https://a.example{prefix}")
+
+
 def test_a_name_in_unicode_is_refused_in_text_but_not_in_punycode() -> None:
     assert addresses.api_url("https://xn--tda.de").raw_host == "xn--tda.de"
     with pytest.raises(ValueError, match="expected a URL"):
@@ -76,11 +88,19 @@ def test_a_name_in_unicode_is_refused_in_text_but_not_in_punycode() -> None:
         "https://app.example",
         "http://app.example/cb",
         "http://[::1]:8089/callback",
+        "http://127.0.0.1:80/callback",
+        "https://app.example:443/cb?",
+        "HTTPS://app.example/cb",
     ],
 )
 def test_a_redirect_uri_stays_as_it_is_registered_to_the_letter(text: str) -> None:
     """PandaDoc compares it as text (RFC 6749 §3.1.2.3)."""
     assert str(addresses.redirect_uri(text)) == text
+
+
+def test_a_redirect_uri_is_listened_at_as_any_url() -> None:
+    url = addresses.redirect_uri("http://127.0.0.1:80/call%2Fback").url
+    assert (url.host, url.port, url.raw_path) == ("127.0.0.1", 80, "/call%2Fback")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ P = "PANDADOC_PROXY__"
         ("admin: null", {}, "admin", None),
         ("admin: ~", {}, "admin", None),
         ("upstream: https://A.example/prefix//", {}, "upstream.url", URL("https://a.example/prefix")),
-        ("upstream: https://a.example/a%2Fb/", {}, "upstream.url", URL("https://a.example/a%2Fb", encoded=True)),
+        ("upstream: https://a.example/a.b/", {}, "upstream.url", URL("https://a.example/a.b")),
         ("upstream: http://[::1]:9", {}, "upstream.url", URL("http://[::1]:9")),
         ("upstream: {connect_timeout: 250ms}", {}, "upstream.connect_timeout", 0.25),
         ("upstream: {connect_timeout: '1.5m'}", {}, "upstream.connect_timeout", 90.0),

@@ -422,17 +422,32 @@ async def test_what_we_may_not_write_or_read_is_told_with_its_cure(open_folder: 
     (open_folder / ".grant.json.lock").unlink()
     path.chmod(0o000)
     open_folder.chmod(0o555)
-    cure = r"Permission denied\. Give the folder and the file to this process's user"
+    cure = r"Give the folder and the file to this process's user"
     with as_nobody():
-        for work, verb in (
-            (store_at(path).load(), "read"),
-            (store_at(path).update(to(kept(8))), "written"),
-            (store_at(path).lease(60), "locked"),
+        for work, verb, where in (
+            (store_at(path).load(), "read", ""),
+            (store_at(path).update(to(kept(8))), "written", rf" \({open_folder}/\.grant\.json\.lock\)"),
+            (store_at(path).lease(60), "locked", rf" \({open_folder}/\.grant\.json\.lease\)"),
         ):
-            with pytest.raises(StoreError, match=f"can't be {verb}: {cure}"):
+            with pytest.raises(StoreError, match=rf"can't be {verb}: Permission denied{where}\. {cure}"):
                 await work
     path.chmod(0o600)
     assert decode(path.read_bytes(), OWNER) == kept(7)
+
+
+async def test_a_second_slot_of_another_user_is_used_where_it_may_be_written(open_folder: Path) -> None:
+    """A pod's fsGroup lets a user write another's files, but not change their modes."""
+    path = open_folder / "grant.json"
+    await store_at(path).update(to(kept(7)))
+    (open_folder / ".grant.json.new").write_bytes(encode(kept(8), OWNER))  # its writer died
+    for file in (open_folder, *open_folder.iterdir()):
+        file.chmod(0o777 if file.is_dir() else 0o666)
+    with as_nobody():
+        store = store_at(path)
+        assert await store.load() == kept(8)
+        assert await store.update(lambda newest: replace(newest, intent=Intent("0123456789ab", 77.0)), room=True)
+        await store.update(to(kept(9)))
+    assert decode(path.read_bytes(), OWNER) == kept(9)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
+from proxy.credential.advice import moment
+from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage, Mint
 from proxy.credential.record import Unreadable, decode, encode
 from proxy.credential.refusals import Refusals
 from proxy.secrets import Secret
@@ -140,6 +141,33 @@ def test_no_repr_shows_a_token() -> None:
     shown = repr(decode(encode(FULL, OWNER), OWNER))
     assert REFRESH not in shown
     assert ACCESS not in shown
+
+
+@pytest.mark.parametrize("at", [1.7e12, 253402300800, -1.0, 1e300])
+def test_a_time_that_is_no_date_counts_as_none_and_costs_no_grant(at: float) -> None:
+    """Somebody has edited it, and written milliseconds. The token has expired then, and is refreshed."""
+    grant, begun = FULL.grant, Intent("0123456789ab", at)
+    assert grant is not None
+    wild = replace(
+        FULL,
+        grant=replace(grant, obtained_at=at, expires_at=at, lineage=replace(grant.lineage, began_at=at)),
+        intent=begun,
+        last=Attempt(at, "timeout", again_at=at),
+        minted=(Mint(7, "pod", at),),
+    )
+    assert decode(encode(wild, OWNER), OWNER) == replace(
+        FULL,
+        grant=replace(grant, obtained_at=0.0, expires_at=0.0, lineage=replace(grant.lineage, began_at=0.0)),
+        intent=replace(begun, at=0.0),
+        last=Attempt(0.0, "timeout"),
+        minted=(Mint(7, "pod", 0.0),),
+    )
+
+
+def test_every_time_that_is_kept_can_be_told() -> None:
+    late = decode(altered(expires_at=253402300799.9), OWNER).grant
+    assert late is not None
+    assert moment(late.expires_at) == "9999-12-31 23:59 UTC"
 
 
 def test_a_record_whose_seeds_lack_its_own_lineage_is_completed() -> None:

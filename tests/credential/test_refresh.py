@@ -302,7 +302,7 @@ async def test_a_process_that_waits_for_the_lease_takes_what_its_holder_stored(t
     assert refresh is not None
     seed = await ours.keeper.new_lineage()
     assert seed is not None
-    theirs = replace(seed, generation=1, access_token=town.login().refresh_token, expires_at=9e12)
+    theirs = replace(seed, generation=1, access_token=town.login().refresh_token, expires_at=9e9)
     await town.store.change(lambda kept: renewed(kept, theirs, kept.seeds, Refusals(), None))
     await refresh
     assert generation(ours) == 1
@@ -340,7 +340,7 @@ async def test_a_refusal_without_the_lease_is_believed_only_after_its_holder_had
     stored = town.store.kept.grant
     assert stored is not None
     theirs = replace(town.login(), generation=2, lineage=stored.lineage)
-    theirs = replace(theirs, access_token=theirs.refresh_token, expires_at=9e12)
+    theirs = replace(theirs, access_token=theirs.refresh_token, expires_at=9e9)
     town.simulator.revoke_grants()
     town.store.lease_is_taken = True
     refresh = ours.start(because=Because.BY_HAND, refused=1)
@@ -361,7 +361,7 @@ async def test_a_login_is_lent_under_a_later_number_than_pairs_that_were_never_s
     await refreshed(ours, refused=1)
     await refreshed(ours, refused=2)
     assert generation(ours) == 3
-    consent = replace(town.login(), access_token=town.login().refresh_token, expires_at=9e12)
+    consent = replace(town.login(), access_token=town.login().refresh_token, expires_at=9e9)
     stored = await town.store.change(lambda kept: consented(kept, consent, 1.0))
     assert stored.generation == 2
     await refreshed(ours, refused=3)
@@ -436,7 +436,7 @@ async def test_a_login_while_a_seed_is_on_its_way_is_what_is_lent(town: Town) ->
     refresh = ours.start(because=Because.BY_HAND)
     assert refresh is not None
     await until(lambda: town.redeems == 1)
-    consent = replace(town.login(), access_token=town.login().refresh_token, expires_at=9e12)
+    consent = replace(town.login(), access_token=town.login().refresh_token, expires_at=9e9)
     await town.store.change(lambda kept: consented(kept, consent, 1.0))
     answering.set()
     await refresh

@@ -24,7 +24,7 @@ LINEAGE = Lineage("refresh_token", SEED.fingerprint(), 1.0)
 
 
 def grant(generation: int) -> Grant:
-    return Grant(generation, LINEAGE, Secret(f"r{generation:039}"), Secret(f"a{generation:039}"), 1.0, 9e12)
+    return Grant(generation, LINEAGE, Secret(f"r{generation:039}"), Secret(f"a{generation:039}"), 1.0, 9e9)
 
 
 @dataclass

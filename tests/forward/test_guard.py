@@ -202,7 +202,8 @@ def test_what_is_let_in_keeps_its_raw_target_and_names_its_host() -> None:
 
 def test_a_path_is_read_without_its_query_behind_what_pandadoc_sees_of_the_upstreams_prefix() -> None:
     assert readings_of("/members/current?x=/..", Gate(prefix="/public/v1")) == {"/public/v1/members/current"}
-    assert readings_of("//a%2Fb/../?x", Gate()) == {"/a%2Fb/..", "/a/b/..", "/a", ""}
+    assert readings_of("/a%2Fb/../?x", Gate()) == {"/a%2Fb/..", "/a/b/..", "/a", ""}
+    assert readings_of("//x/a", Gate(prefix="/gateway")) == {"/x/a", "/a"}
     with pytest.raises(CallerError, match="leads out of"):
         readings_of("/../x", Gate(prefix="/gateway"))
 

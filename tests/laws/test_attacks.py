@@ -367,7 +367,9 @@ SENDING_FROM_THE_ROOT = each(
     /public%2fv1%2fdocuments%2f1%2fsend /%70ublic/v1/documents/1/send /public/v1/documents%3bx%3fy/1/send
     /a/..;x/public/v1/documents/..;/../1/send /a%2fb/%2e%2e/public/v1/documents/1/send
     /a%2fb/%2e%2e%3bx/public/v1/documents/1/send http://localhost/public/v1/documents/1/send
-    http://localhost:8080//public/v1/documents/1/%73end
+    http://localhost:8080//public/v1/documents/1/%73end //x/public/v1/documents/1/send /%2fx/public/v1/documents/1/send
+    ///u:p@x:1/public/v1/documents/1/send //public/public/v1/documents/1/send /x/..//y/public/v1/documents/1/send
+    http://localhost//evil.example/public/v1/documents/1/send
     """
 )
 LEAVING = each(

@@ -155,6 +155,16 @@ def without_format(path: str) -> str:
     return re.sub(r"([^/.])\.[A-Za-z0-9]+(/*)\Z", r"\1\2", path)
 
 
+def without_authority(path: str) -> str:
+    """Take `//host/path` for a reference with an authority (RFC 3986 §4.2).
+
+    What that leaves of `//public/v1` is nobody's.
+    """
+    if not path.startswith("//") or words(path)[:2] == ["public", "v1"]:
+        return path
+    return "/" + path.lstrip("/").partition("/")[2]
+
+
 def up_to(mark: str) -> Callable[[str], str]:
     return lambda path: path.split(mark, 1)[0]
 
@@ -172,6 +182,7 @@ QUIRKS: Final = (
     without_last_dots,
     without_breaks,
     without_format,
+    without_authority,
     up_to("\0"),
     up_to("?"),
     up_to("#"),
@@ -242,6 +253,12 @@ def one_that_asks_on(raw: str) -> str:
     return urlsplit("http://within.example" + unquote(raw)).path
 
 
+def one_that_parses_a_url(raw: str) -> str:
+    """Take the target for a URL, as much web code does. What it has no route for does no harm."""
+    path = urlsplit(raw).path
+    return path if words(path)[:1] in (["public"], ["oauth2"], ["secret"]) else raw
+
+
 SERVERS: Final = (
     django,
     nginx,
@@ -255,6 +272,7 @@ SERVERS: Final = (
     one_in_c,
     one_that_writes_another_request,
     one_that_asks_on,
+    one_that_parses_a_url,
 )
 
 
@@ -431,6 +449,12 @@ SURELY: Final = (
     ("no-send", "POST", "/public/v1/documents/1/send%3fx"),
     ("no-send", "POST", "/public/v1/documents/1/send%23x"),
     ("reader", "GET", "/public/v1/documents//../templates"),
+    ("no-send", "POST", "//x/public/v1/documents/1/send"),
+    ("no-send", "POST", "///x/public/v1/members/1/token"),
+    ("no-send", "POST", "/%2f@x/oauth2/access_token"),
+    ("no-send", "GET", "//public/secret/1"),
+    ("no-send", "POST", "//public/public/v1/documents/1/send"),
+    ("reader", "GET", "//public/v1/documents/1"),
 )
 """What is asked whatever chance brings. The first five came through once."""
 

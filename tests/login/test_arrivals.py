@@ -7,9 +7,10 @@ from proxy.login.arrivals import Arrivals
 from proxy.login.pages import done
 
 
-async def lines(*pieces: bytes) -> list[str | None]:
+async def lines(*pieces: bytes, blocking: bool = True) -> list[str | None]:
     """Return what arrives from a terminal that sends `pieces` and ends."""
     reading, writing = os.pipe()
+    os.set_blocking(reading, blocking)
     arrivals = Arrivals()
     arrivals.listen(reading)
     for piece in pieces:
@@ -30,6 +31,10 @@ async def test_each_line_arrives_and_then_the_end() -> None:
 
 async def test_a_character_in_two_pieces_is_one() -> None:
     assert await lines(b"\xc3", b"\xa9\n", b"\xff\n") == ["é", "�", None]
+
+
+async def test_a_terminal_that_another_program_left_non_blocking_is_waited_for() -> None:
+    assert await lines(b"on", b"e\n", b"two", blocking=False) == ["one", "two", None]
 
 
 async def test_a_terminal_that_is_closed_has_ended() -> None:

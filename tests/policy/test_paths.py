@@ -1,18 +1,24 @@
 """Every way in which a path may be read."""
 
+import time
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import CallerError
 from proxy.policy.paths import PLAIN, STEPS, behind, readings
+from proxy.policy.profiles import operations
 
 ONE = {
     "/": "",
     "//": "",
     "/a": "/a",
     "/a/b-c/D_~!$&'()*+,=:@": "/a/b-c/D_~!$&'()*+,=:@",
-    "//a///b//": "/a/b",
+    "/a///b//": "/a/b",
+    "//public/v1/a": "/public/v1/a",  # a base URL that ends in a slash
+    "///public//beta": "/public/beta",
 }
 
 
@@ -67,6 +73,14 @@ SEVERAL = {
     "a percent sign alone": ("/100%", {"/100%"}),
     "a suffix that names a format": ("/a.b/c.json/", {"/a.b/c.json", "/a.b/c"}),
     "a dot in the beginning": ("/.well-known", {"/.well-known"}),
+    "an authority": ("//x/a", {"/x/a", "/a"}),
+    "an authority alone": ("//x", {"/x", ""}),
+    "an authority behind more slashes": ("///u@x:1//a", {"/u@x:1/a", "/a", ""}),
+    "an authority that looks like the API": ("//public/oauth2/a", {"/public/oauth2/a", "/oauth2/a"}),
+    "an authority, and the API": ("//public/public/v1", {"/public/public/v1", "/public/v1"}),
+    "two authorities": ("//x//y/a", {"/x/y/a", "/y/a", "/a"}),
+    "an authority behind an encoded slash": ("/%2fx/a", {"/%2fx/a", "/x/a", "/a"}),
+    "an authority behind a dot": ("/.//x/a", {"/./x/a", "/x/a", "/a"}),
     "characters beyond ASCII": ("/caf%c3%a9", {"/caf%c3%a9", "/caf\xc3\xa9"}),
 }
 
@@ -83,6 +97,44 @@ def test_a_path_that_is_written_to_be_misread_is_refused() -> None:
     assert len(readings("/" + "a" * 50_000)) == 1
 
 
+RUNS = (
+    " ",
+    "\t",
+    ".",
+    "/",
+    "/.",
+    "./",
+    ";",
+    "?",
+    "\\",
+    "%",
+    "%2",
+    "%25",
+    "%20",
+    "\xc0",
+    "a",
+    ".a",
+    "../",
+    "/../",
+    "/x/..",
+)
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("start", ["/", "/a", "/a."])
+def test_no_run_of_anything_takes_long(run: str, start: str) -> None:
+    """A second is many times what it takes; work that grew with the square of the length took four."""
+    begun = time.process_time()
+    with suppress(CallerError):
+        readings(start + run * (24_000 // len(run)) + "b")
+    assert time.process_time() - begun < 1
+
+
+def test_a_base_url_that_ends_in_a_slash_is_honest() -> None:
+    paths = [operation.path.replace("{", "").replace("}", "") for operation in operations()]
+    assert [path for path in paths if len(readings(f"/{path}")) > 1] == ["/oauth2/access_token"]  # closed by default
+
+
 def test_decoding_has_an_end() -> None:
     assert "/f" in readings("/%252566")
     with pytest.raises(CallerError, match="more often"):
@@ -93,9 +145,20 @@ def test_decoding_has_an_end() -> None:
 def test_a_plain_path_is_plain_to_the_laxest_server_too(rest: str) -> None:
     """The short way is only for speed."""
     path = f"/{rest}"
-    if PLAIN.fullmatch(path):
+    if PLAIN.fullmatch(path) and not path.startswith("//"):
         (reading,) = readings(path)
         assert {"/".join(filter(None, ["", *step(path).split("/")])) for step in STEPS} == {reading.removeprefix("/")}
+
+
+@pytest.mark.parametrize("path", ["/gateway//x/public/v1", "/gateway/a/..//x/public/v1", "//gateway///x/public/v1"])
+def test_what_a_gateway_leaves_of_a_path_may_begin_with_an_authority(path: str) -> None:
+    assert "/gateway/public/v1" in readings(path, "/gateway")
+    assert "/gateway/public/v1/a" in readings(path + "/a", "/gateway/public/v1")
+
+
+def test_the_apis_own_prefix_is_no_gateways() -> None:
+    assert readings("/public/v1//x/a", "/public/v1") == {"/public/v1/x/a"}
+    assert readings("/gateway//public/v1/a", "/gateway") == {"/gateway/public/v1/a"}
 
 
 BEHIND = {

@@ -1,0 +1,48 @@
+"""What a command says to a person, who may be gone, or whose disk may be full: it must not fail for that.
+
+What it says is often of something that can't be undone; an exit code that says failure would have it done again.
+"""
+
+import os
+import sys
+from typing import TextIO
+
+import click
+
+
+def tell(text: str) -> None:
+    """Say it on standard output; where that takes nothing, on standard error."""
+    _say(text, sys.stdout, sys.stderr)
+
+
+def complain(text: str) -> None:
+    """Say it on standard error."""
+    _say(text, sys.stderr)
+
+
+def _say(text: str, *streams: TextIO) -> None:
+    for stream in streams:
+        try:
+            click.echo(text, file=stream)
+        except OSError:
+            _empty(stream)
+        else:
+            return
+
+
+def _empty(stream: TextIO) -> None:
+    """Let go what a stream could not write: the interpreter would try again at its end, and exit with 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def fill_gaps() -> None:
+    """Open what is closed of standard input, output and error: what is opened next would be in its place."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - standard error
+        pass
+    os.close(handle)
+    # ruff: noqa: SIM115 - for as long as the process lives
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)
