@@ -20,8 +20,8 @@ from proxy.credential.redis_address import RedisAddress
 LIMIT: Final = 2.0
 """Seconds for one call, with connecting and whatever it has to wait for."""
 
-SENTINEL_LIMIT: Final = 0.6
-"""Seconds for one Sentinel, so that three can be asked within a call, though two are gone without a word."""
+FOR_SENTINEL: Final = 0.3
+"""The part of a call's limit for one Sentinel, so that three can be asked, though two are gone without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,17 @@ class Way:
 class RedisClient:
     """A client, and who finds the master for it. Connects when it is first used."""
 
-    def __init__(self, address: RedisAddress, way: Way) -> None:
+    def __init__(self, address: RedisAddress, way: Way, limit: float) -> None:
+        """`limit`: seconds for one call, with connecting; its caller ends it then."""
         self._finder: Any = None
-        options = _options(address, way)
+        options = _options(address, limit, way)
         if way.cluster:
             nodes = [ClusterNode(host, port) for host, port in address.hosts]
             again = Retry(ConstantBackoff(0.05), 3)
             self.redis: Any = RedisCluster(startup_nodes=nodes, retry=again, **options)
         elif way.sentinel is not None:
             finder: Any = Sentinel  # its constructor has no types
-            self._finder = finder(address.hosts, sentinel_kwargs=_of_sentinels(options))
+            self._finder = finder(address.hosts, sentinel_kwargs=_of_sentinels(options, FOR_SENTINEL * limit))
             self.redis = self._finder.master_for(way.sentinel, db=address.database, **options, retry=_once())
         elif address.path:
             self.redis = Redis(unix_socket_path=address.path, db=address.database, **options, retry=_once())
@@ -64,13 +65,13 @@ def _once() -> Retry:
     return Retry(NoBackoff(), 0)
 
 
-def _options(address: RedisAddress, way: Way) -> dict[str, Any]:
+def _options(address: RedisAddress, limit: float, way: Way) -> dict[str, Any]:
     """Return what every connection is made with. Protocol 2: what is new in 3 is of no use to us."""
     options: dict[str, Any] = {
         "username": address.username,
         "password": address.password.reveal() if address.password else None,
-        "socket_timeout": LIMIT,
-        "socket_connect_timeout": LIMIT,
+        "socket_timeout": limit,
+        "socket_connect_timeout": limit,
         "protocol": 2,
         "driver_info": None,  # else it sends a command that needs one more permission
     }
@@ -80,10 +81,10 @@ def _options(address: RedisAddress, way: Way) -> dict[str, Any]:
     return options
 
 
-def _of_sentinels(options: dict[str, Any]) -> dict[str, Any]:
+def _of_sentinels(options: dict[str, Any], limit: float) -> dict[str, Any]:
     """Return what connections to Sentinels are made with: they have the same password, or ask for none.
 
     The default user's name goes with it: without one, a Sentinel that asks for none calls that a fault.
     """
-    own = options | {"socket_timeout": SENTINEL_LIMIT, "socket_connect_timeout": SENTINEL_LIMIT, "retry": _once()}
+    own = options | {"socket_timeout": limit, "socket_connect_timeout": limit, "retry": _once()}
     return own | {"username": "default"} if own["password"] is not None else own

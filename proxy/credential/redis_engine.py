@@ -175,7 +175,7 @@ class RedisEngine:
         if self._client is None or url != self._opened:
             address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
             await self._drop()
-            self._client, self._opened = RedisClient(address, self._way), url
+            self._client, self._opened = RedisClient(address, self._way, LIMIT), url
             self.name = f"Redis at {address}"
         return self._client.redis
 
