@@ -1,10 +1,14 @@
 """The ways to a Redis: by itself, by Sentinel, as a cluster; each with redis-py's own client.
 
 Nothing is tried twice here: whoever calls knows better when. But a cluster's client may, for it learns where the
-key has gone by asking in vain.
+key has gone by asking in vain. It learns that a node has failed, but not that a call was cut off by our limit, which
+ends before its own: so it is told to ask for the nodes anew then.
 """
 
+import asyncio
 import ssl
+from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,10 +38,19 @@ class Way:
 
 
 class RedisClient:
-    """A client, and who finds the master for it. Connects when it is first used."""
+    """A client, and who finds the master for it. Connects when it is first used.
+
+    What changes: `_learning`, the task that asks a cluster for its nodes, by `ready`, and `_again`, the one that asks
+    for them anew, by `doubt`; `_closed`.
+    """
 
     def __init__(self, address: RedisAddress, way: Way, limit: float) -> None:
         """`limit`: seconds for one call, with connecting; its caller ends it then."""
+        self._limit = limit
+        self._cluster = way.cluster
+        self._learning: asyncio.Task[Any] | None = None
+        self._again: asyncio.Task[Any] | None = None
+        self._closed = False
         self._finder: Any = None
         options = _options(address, limit, way)
         if way.cluster:
@@ -54,11 +67,69 @@ class RedisClient:
             ((host, port),) = address.hosts
             self.redis = Redis(host=host, port=port, db=address.database, **options, retry=_once())
 
+    async def ready(self) -> Any:
+        """Return redis-py's client, which knows the nodes by then if it is a cluster's.
+
+        A call that is cut off meanwhile does not end the asking, or the next one would begin from nothing.
+        """
+        if self._cluster:
+            learning = self._learning
+            if learning is None or learning.done():
+                learning = self._learning = _aside(self.redis.initialize())  # which asks if it has to
+            await asyncio.wait({learning})
+            if not self._closed:
+                learning.result()
+        if self._closed:
+            raise ConnectionAbortedError("it was left meanwhile")
+        return self.redis
+
+    def doubt(self) -> None:
+        """Have a cluster's nodes learnt anew: a call was cut off, and who has the key may be gone without a word.
+
+        Nobody waits for that: where all is but slow, the next call may do better with what is known.
+        """
+        known = self._learning is not None and self._learning.done() and not self.over
+        if known and (self._again is None or self._again.done()):
+            self._again = _aside(self.redis.nodes_manager.initialize())
+
+    async def leave(self) -> None:
+        """Go on where the address leads by now; a cluster's, where its nodes say, and the calls under way go on."""
+        if self._cluster:
+            self.doubt()
+        else:
+            await self.close()
+
+    @property
+    def over(self) -> bool:
+        """Whether another is to be made: it was closed, or no node that it knew has told of the others."""
+        return self._closed or _failed(self._learning) or _failed(self._again)
+
     async def close(self) -> None:
-        await self.redis.aclose()
+        """Close what is open, within the limit. Raises nothing: what can't be closed is gone, which was wanted."""
+        if self._closed:
+            return
+        self._closed = True
+        closing: list[Awaitable[Any]] = [self.redis.aclose()]
+        for task in (self._learning, self._again):
+            if task is not None:
+                task.cancel()
+                closing.append(task)
         if self._finder is not None:
-            await self.redis.connection_pool.disconnect()
-            await self._finder.aclose()
+            closing += [self.redis.connection_pool.disconnect(), self._finder.aclose()]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limit):
+                await asyncio.gather(*closing, return_exceptions=True)
+
+
+def _aside(ask: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Ask in a task that outlives who waits for it, until `close`."""
+    task = asyncio.create_task(ask, name="learn a cluster's nodes")
+    task.add_done_callback(_failed)  # whoever waits is told; perhaps nobody does
+    return task
+
+
+def _failed(task: asyncio.Task[Any] | None) -> bool:
+    return task is not None and task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _once() -> Retry:

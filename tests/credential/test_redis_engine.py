@@ -102,6 +102,16 @@ async def engine(url: Url) -> AsyncIterator[RedisEngine]:
     await made.close()
 
 
+@pytest.fixture
+async def ledger(url: Url) -> AsyncIterator[RedisLedger]:
+    async def user() -> str:
+        return "0123456789abcdef"
+
+    made = RedisLedger(url, user, prefix="pandadoc-proxy", way=Way(), process="pod", answer=1.0)
+    yield made
+    await made.close()
+
+
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while True:
@@ -124,20 +134,32 @@ async def test_a_write_that_is_refused_by_who_was_the_master_has_the_name_asked_
     assert len(name.callers) == 1
 
 
-async def test_a_ledger_has_the_name_asked_again_too(name: Name, url: Url) -> None:
+async def test_a_ledger_has_the_name_asked_again_too(name: Name, ledger: RedisLedger) -> None:
     """That which counts a rate budget: every call of it writes."""
-
-    async def user() -> str:
-        return "0123456789abcdef"
-
-    ledger = RedisLedger(url, user, prefix="pandadoc-proxy", way=Way(), process="pod", answer=1.0)
     name.writes = f"-{REFUSALS[0]}"
     with pytest.raises(LedgerUnreachable):
         await ledger.tell("all", Rate(10, 60.0), {"slot": 1.0})
     name.writes = ":1"
     await ledger.tell("all", Rate(10, 60.0), {"slot": 1.0})
     assert len(name.callers) == 1
-    await ledger.close()
+
+
+async def test_calls_of_a_ledger_that_find_another_url_at_once_make_one_client(
+    name: Name, url: Url, ledger: RedisLedger
+) -> None:
+    """They take no turns. Else each would make one, and all but one would be closed by nobody."""
+    other = Name()
+
+    async def tell() -> None:
+        await ledger.tell("all", Rate(10, 60.0), {"slot": 1.0})
+
+    async with await other.serve():
+        await tell()
+        url.text = f"redis://127.0.0.1:{other.port}"
+        await asyncio.gather(*(tell() for _ in range(5)))
+        await until(lambda: not name.callers)
+        await ledger.close()
+        await until(lambda: not other.callers)
 
 
 async def test_a_watch_is_opened_anew_where_the_name_leads_then(name: Name, engine: RedisEngine) -> None:

@@ -190,6 +190,16 @@ async def test_two_of_three_sentinels_may_be_silent(tmp_path: Path) -> None:
             await reached(opened("here"))
 
 
+async def test_a_cluster_whose_node_stands_still_goes_on_with_its_replica(tmp_path: Path) -> None:
+    async with cluster(tmp_path / "redis", node_timeout=1.0) as nodes, ledgers(nodes.url, Way(cluster=True)) as opened:
+        ledger = opened("here")
+        await reached(ledger)
+        master = await nodes.master_of(f"{{{opened.user}}}")
+        master.pause()
+        await reached(ledger, 60)
+        assert (await nodes.master_of(f"{{{opened.user}}}")).port != master.port
+
+
 async def test_another_user_has_another_rate(tmp_path: Path) -> None:
     """A key that was replaced is taken for another user's at the next look."""
     async with plain(tmp_path / "redis") as opened:
