@@ -22,7 +22,7 @@ from proxy.budget.throttled import LONGEST
 from proxy.budget.window import ALONE, GROWTH, REPEATED
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import RedisClient, Way
-from proxy.credential.redis_faults import RAISED, not_here, translated
+from proxy.credential.redis_faults import to_be_left, translated
 from proxy.secrets import Secret, SecretUnavailable
 
 LIMIT: Final = 1.0
@@ -275,8 +275,8 @@ class RedisLedger:
             raise LedgerUnreachable(f"{self.name} can't be reached: {fault}.") from fault
         except BadAddress as fault:
             raise LedgerUnreachable(f"The URL of Redis can't be used: {fault}.") from None
-        except RAISED as fault:
-            if client is not None and not_here(fault):
+        except Exception as fault:  # redis-py raises more than it says; none of it may be more than a ledger's
+            if client is not None and to_be_left(fault):
                 await client.leave()
             raise LedgerUnreachable(str(translated(fault, self.name))) from fault
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 from proxy.credential.engine import Kept
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import LIMIT, RedisClient, Way
-from proxy.credential.redis_faults import RAISED, not_here, translated
+from proxy.credential.redis_faults import RAISED, to_be_left, translated
 from proxy.credential.store import StoreError, StoreUnreachable
 from proxy.secrets import Secret, SecretUnavailable
 
@@ -142,8 +142,8 @@ class RedisEngine:
                 client = await self._connected()
                 try:
                     return await call(await client.ready(), name)
-                except RAISED as fault:
-                    if not_here(fault):
+                except Exception as fault:
+                    if to_be_left(fault):
                         await client.leave()
                     raise
 
@@ -181,7 +181,7 @@ class RedisEngine:
             raise StoreUnreachable(f"{self.name} can't be reached: {fault}.") from fault
         except BadAddress as fault:
             raise StoreError(f"The URL of Redis can't be used: {fault}.") from None
-        except RAISED as fault:
+        except Exception as fault:  # redis-py raises more than it says; none of it may be more than a store's
             raise translated(fault, self.name) from fault
 
 

@@ -14,7 +14,7 @@ from redis.exceptions import InvalidResponse, MovedError, RedisClusterException,
 from proxy.credential.store import StoreError, StoreUnreachable
 
 RAISED: Final = (RedisError, RedisClusterException, OSError)
-"""What redis-py raises of itself, and what it lets through. TimeoutError is an OSError."""
+"""What redis-py means to raise, and what it lets through. TimeoutError is an OSError."""
 
 NOT_HERE: Final = frozenset(
     {
@@ -81,9 +81,12 @@ def translated(fault: Exception, name: str) -> StoreError:
     return StoreUnreachable(f"{name} can't be reached: {_reason(fault, code)}.")
 
 
-def not_here(fault: Exception) -> bool:
-    """Tell whether to look where the name leads by now: whoever answered will answer the same for ever."""
-    return _code(fault) in NOT_HERE
+def to_be_left(fault: Exception) -> bool:
+    """Tell whether to go on with another client: whoever answered this one will answer the same for ever.
+
+    Also what nobody has foreseen, for who knows in what state it was left.
+    """
+    return _code(fault) in NOT_HERE or not isinstance(fault, RAISED)
 
 
 def _code(fault: Exception) -> str:
@@ -93,6 +96,8 @@ def _code(fault: Exception) -> str:
 
 
 def _reason(fault: Exception, code: str) -> str:
+    if not isinstance(fault, RAISED):  # what it says is for programmers, and may be what was sent
+        return f"redis-py fails with {type(fault).__name__}"
     if isinstance(fault, ResponseError):
         return f"it answers {code}"
     if isinstance(fault, MasterNotFoundError):

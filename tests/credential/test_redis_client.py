@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 from credential.redis_node import Node
+from rig import until
+from wire import free_port
 
 from proxy import redis_budget
 from proxy.budget.ledger import LedgerUnreachable
@@ -131,3 +133,12 @@ async def test_nodes_that_are_all_gone_are_looked_for_at_the_url_again(cluster: 
     cluster.fail_over()
     await caller.fail("can't be reached")
     await caller.reach()
+
+
+async def test_what_redis_py_has_no_name_for_is_a_server_that_is_not_reached(cluster: Cluster, caller: Caller) -> None:
+    """It raises AttributeError where a slot is on its way to a node that it has not met yet."""
+    cluster.master.says = f"-ASK 5 127.0.0.1:{free_port()}"
+    await caller.fail("can't be reached: redis-py fails with AttributeError.")
+    cluster.master.says = ":1"
+    await caller.call()
+    await until(lambda: len(cluster.master.callers) == 1)

@@ -8,7 +8,7 @@ from redis._parsers.base import BaseParser
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import InvalidResponse, RedisClusterException, ResponseError
 
-from proxy.credential.redis_faults import translated
+from proxy.credential.redis_faults import to_be_left, translated
 from proxy.credential.store import StoreUnreachable
 
 NAME = "Redis at cache:6379"
@@ -81,6 +81,15 @@ def test_what_does_not_speak_as_redis_does_is_not_repeated() -> None:
     fault = translated(InvalidResponse("Protocol Error: b'HTTP/1.1 400 Bad Request'"), NAME)
     assert "HTTP" not in str(fault)
     assert "Correct the URL" in str(fault)
+
+
+def test_what_redis_py_raises_without_meaning_to_is_named_and_not_repeated() -> None:
+    """Who knows what is in it, and in what state it has left the client."""
+    fault = KeyError("SECRET")
+    assert str(translated(fault, NAME)) == f"{NAME} can't be reached: redis-py fails with KeyError."
+    assert isinstance(translated(fault, NAME), StoreUnreachable)
+    assert to_be_left(fault)
+    assert not to_be_left(NoConnection("Connection refused."))
 
 
 def test_a_server_by_itself_is_no_cluster() -> None:
