@@ -110,6 +110,8 @@ class RedisClient:
             return
         self._closed = True
         closing: list[Awaitable[Any]] = [self.redis.aclose()]
+        if self._cluster:  # whose aclose() leaves all open while it is to learn the nodes
+            closing += [self.redis.nodes_manager.aclose(), self.redis.nodes_manager.aclose("startup_nodes")]
         for task in (self._learning, self._again):
             if task is not None:
                 task.cancel()

@@ -142,3 +142,13 @@ async def test_what_redis_py_has_no_name_for_is_a_server_that_is_not_reached(clu
     cluster.master.says = ":1"
     await caller.call()
     await until(lambda: len(cluster.master.callers) == 1)
+
+
+async def test_nothing_stays_open_of_a_client_that_was_to_learn_the_nodes_anew(
+    cluster: Cluster, caller: Caller
+) -> None:
+    await caller.call()
+    await cluster.running.aclose()
+    await caller.fail("can't be reached")
+    await caller.close()
+    await until(lambda: not cluster.other.callers)
