@@ -83,11 +83,12 @@ def translated(fault: Exception, name: str) -> StoreError:
 
 
 def to_be_left(fault: Exception) -> bool:
-    """Tell whether to go on with another client: whoever answered this one will answer the same for ever.
+    """Tell whether to go on with another client: this one would be answered the same for ever.
 
-    Also what nobody has foreseen, for who knows in what state it was left.
+    By whoever is no master any more; by whoever shows a certificate of another authority than `ca_file` held when it
+    was read. And who knows in what state a fault has left it that nobody has foreseen?
     """
-    return _code(fault) in NOT_HERE or not isinstance(fault, RAISED)
+    return _code(fault) in NOT_HERE or _distrusted(fault) is not None or not isinstance(fault, RAISED)
 
 
 def _of_a_node(fault: Exception) -> Exception:
