@@ -22,7 +22,7 @@ from proxy.budget.throttled import LONGEST
 from proxy.budget.window import ALONE, GROWTH, REPEATED
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import RedisClient, Way
-from proxy.credential.redis_faults import RAISED, not_here, translated
+from proxy.credential.redis_faults import to_be_left, translated
 from proxy.secrets import Secret, SecretUnavailable
 
 LIMIT: Final = 1.0
@@ -249,50 +249,51 @@ class RedisLedger:
 
     async def close(self) -> None:
         self._closed = True
-        await self._disconnect()
-
-    async def _disconnect(self) -> None:
-        client, self._client, self._opened = self._client, None, None
-        if client is not None:
-            try:
-                async with asyncio.timeout(LIMIT):
-                    await client.close()
-            except RAISED:
-                return  # it is gone, which was wanted
+        if self._client is not None:
+            await self._client.close()
 
     async def _run(
         self, script: str, names: tuple[str, ...], of: tuple[str, ...], *args: str | int, replicas: bool = False
     ) -> Any:
         """Run a script on these keys of each name. Raises LedgerUnreachable."""
+        client: RedisClient | None = None
         try:
             async with asyncio.timeout(LIMIT):
                 self._base = self._base or f"{self._prefix}:{{{await self._user()}}}:rates"
                 keys = [f"{self._base}:replicas"] if replicas else []
                 keys += [f"{self._base}:{name}:{each}" for name in names for each in of]
-                redis = await self._connected()
+                client = await self._connected()
+                redis = await client.ready()
                 return await redis.eval(script, len(keys), *keys, *args)
+        except LedgerUnreachable:
+            raise
         except TimeoutError:
+            if client is not None:
+                client.doubt()
             raise LedgerUnreachable(f"{self.name} does not answer within {LIMIT:g} s.") from None
         except SecretUnavailable as fault:
             raise LedgerUnreachable(f"{self.name} can't be reached: {fault}.") from fault
         except BadAddress as fault:
             raise LedgerUnreachable(f"The URL of Redis can't be used: {fault}.") from None
-        except RAISED as fault:
-            if not_here(fault):  # another may stand behind the same name by now
-                await self._disconnect()
+        except Exception as fault:  # redis-py raises more than it says; none of it may be more than a ledger's
+            if client is not None and to_be_left(fault):
+                await client.leave()
             raise LedgerUnreachable(str(translated(fault, self.name))) from fault
 
-    async def _connected(self) -> Any:
-        """Return the client; make it anew if the URL is another one by now."""
+    async def _connected(self) -> RedisClient:
+        """Return the client; make another if that is over, or if the URL is another one by now."""
         url = await self._url()
         if self._closed:
             raise LedgerUnreachable(f"{self.name} is not asked any more.")
-        if self._client is None or url != self._opened:
-            address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
-            await self._disconnect()
-            self._client, self._opened = RedisClient(address, self._way), url
-            self.name = f"Redis at {address}"
-        return self._client.redis
+        before = self._client
+        if before is not None and not before.over and url == self._opened:
+            return before
+        address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
+        client = self._client = RedisClient(address, self._way, LIMIT)
+        self._opened, self.name = url, f"Redis at {address}"
+        if before is not None:
+            await before.close()
+        return client
 
 
 def _ms(seconds: float) -> int:

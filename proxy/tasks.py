@@ -1,7 +1,7 @@
 """Where background tasks are born, kept and awaited. No other module starts one that outlives its function.
 
 asyncio keeps only a weak reference to a task, and an exception in a lost task is never seen;
-both are cured here.
+both are cured here. (The client of a Redis cluster keeps its own, and ends it when it is closed.)
 """
 
 import asyncio

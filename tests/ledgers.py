@@ -54,11 +54,12 @@ class Kept:
 
 @dataclass
 class Account:
-    """What replicas share. A test changes `reachable`, `answers` and who is `away`, and calls `lose`."""
+    """What replicas share. A test changes `reachable`, `broken`, `answers` and who is `away`, and calls `lose`."""
 
     rates: dict[str, Kept] = field(default_factory=dict)
     replicas: dict[str, float] = field(default_factory=dict)
     reachable: bool = True
+    broken: bool = False  # calls raise what no ledger may
     away: set[str] = field(default_factory=set)  # processes that alone can't reach it
     answers: asyncio.Event = field(default_factory=asyncio.Event)  # whether who has asked for a slot is answered yet
     calls: Counter[str] = field(default_factory=Counter)
@@ -145,6 +146,8 @@ class MemoryLedger:
 
     def _called(self, what: str) -> Account:
         self._account.calls[what] += 1
+        if self._account.broken:
+            raise AttributeError("a fault in a library")
         if not self._account.reachable or self._process in self._account.away:
             raise LedgerUnreachable("The test's memory does not answer.")
         return self._account

@@ -133,7 +133,10 @@ class SharedBudget(LocalBudget):
 
     async def _watch(self) -> None:
         while not self._closed:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # the next look may do better
+                log.exception("a fault of ours in the watch of the rate budget of %s", self._credential)
             every = LOOK_EVERY if self._up else TRY_EVERY
             if await self._tasks.pause(every * (0.75 + self._jitter() / 2)):
                 return

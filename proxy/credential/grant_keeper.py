@@ -221,8 +221,9 @@ class GrantKeeper:
         self._unstored = True
         try:
             await self._save()
-        except StoreError as fault:
-            log.critical("credential %s: generation %d is NOT stored. %s", self._name, self.ledger.generation, fault)
+        except Exception as fault:  # whatever it is: nobody else has the pair
+            text, trace = "credential %s: generation %d is NOT stored. %s", _trace(fault)
+            log.critical(text, self._name, self.ledger.generation, fault, exc_info=trace)
             self._unstored = True
             if self._saving is None or self._saving.done():
                 self._saving = self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
@@ -268,9 +269,9 @@ class GrantKeeper:
     async def _save_late(self) -> None:
         try:
             await self._save()
-        except StoreError as fault:
-            text = "credential %s: generation %d is still not stored. %s"
-            log.error(text, self._name, self.ledger.generation, fault)  # noqa: TRY400 - the fault says all
+        except Exception as fault:  # the next try may do better
+            text, trace = "credential %s: generation %d is still not stored. %s", _trace(fault)
+            log.error(text, self._name, self.ledger.generation, fault, exc_info=trace)  # noqa: TRY400 - most say all
         else:
             self._store_is_well()
             log.info("credential %s: generation %d is stored now", self._name, self.ledger.generation)
@@ -293,3 +294,8 @@ class GrantKeeper:
             await self._store.update(lambda kept: ledger.cooled(kept, lineage, self.ledger.refusals))
         except StoreError as fault:
             log.warning("credential %s: a cool-down is not stored: a restart ends it. %s", self._name, fault)
+
+
+def _trace(fault: Exception) -> Exception | None:
+    """Return what the log shows the traceback of: a fault of ours, and none that says all by itself."""
+    return None if isinstance(fault, StoreError | SecretUnavailable) else fault

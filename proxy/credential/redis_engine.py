@@ -21,7 +21,7 @@ from typing import Any, Final
 from proxy.credential.engine import Kept
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import LIMIT, RedisClient, Way
-from proxy.credential.redis_faults import RAISED, not_here, translated
+from proxy.credential.redis_faults import RAISED, to_be_left, translated
 from proxy.credential.store import StoreError, StoreUnreachable
 from proxy.secrets import Secret, SecretUnavailable
 
@@ -52,8 +52,8 @@ return 1
 class RedisEngine:
     """Keeps the record and the lease under keys of one owner.
 
-    What changes: `_client`, `_opened`, the URL that it was made for, and `name`, by `_connected` and `_drop`, which
-    only those call whose turn it is; `_closed`, by `close`; `_base`, what the keys begin with, by `_key`.
+    What changes: `_client`, `_opened`, the URL that it was made for, and `name`, by `_connected`, which only those call
+    whose turn it is; `_closed`, by `close`; `_base`, what the keys begin with, by `_key`.
     """
 
     poll = 15.0
@@ -103,11 +103,11 @@ class RedisEngine:
         with self._faults():
             channel = await self._key("changed")
             async with asyncio.timeout(LIMIT), self._turn:
-                pubsub = await self._subscribed(channel)
-                client = self._client
+                client = await self._connected()
+                pubsub = await _subscribed(await client.ready(), channel)
         try:
             yield None
-            while self._client is client:  # else the news is told elsewhere
+            while not client.over:  # else the news is told elsewhere
                 with self._faults():
                     changed = await _told(pubsub)
                 if changed:
@@ -120,14 +120,8 @@ class RedisEngine:
         """Close the connections, after the call that is being made: for good."""
         self._closed = True
         async with self._turn:
-            await self._drop()
-
-    async def _drop(self) -> None:
-        client, self._client, self._opened = self._client, None, None
-        if client is not None:
-            with suppress(*RAISED):
-                async with asyncio.timeout(LIMIT):
-                    await client.close()
+            if self._client is not None:
+                await self._client.close()
 
     async def _run(self, script: str, key: str, *args: str | int | bytes) -> int:
         async def run(redis: Any, key: str) -> int:
@@ -146,39 +140,28 @@ class RedisEngine:
         with self._faults():
             name = await self._key(key)
             async with asyncio.timeout(LIMIT), self._turn:
-                redis = await self._connected()
+                client = await self._connected()
                 try:
-                    return await call(redis, name)
-                except RAISED as fault:
-                    if not_here(fault):
-                        await self._drop()
+                    return await call(await client.ready(), name)
+                except Exception as fault:
+                    if to_be_left(fault):
+                        await client.leave()
                     raise
 
-    async def _subscribed(self, channel: str) -> Any:
-        """Open the channel on a connection of its own."""
-        redis = await self._connected()
-        if self._way.cluster:
-            await redis.initialize()  # who has the channel's slot
-        pubsub = redis.pubsub()
-        try:
-            await pubsub.subscribe(channel)
-            await _answer(pubsub)  # a refusal is raised
-        except BaseException:  # one that is cut off by its limit, too: the connection is nobody's then
-            await pubsub.aclose()
-            raise
-        return pubsub
-
-    async def _connected(self) -> Any:
-        """Return the client; make it anew if the URL is another one by now."""
+    async def _connected(self) -> RedisClient:
+        """Return the client; make another if that is over, or if the URL is another one by now."""
         url = await self._url()
         if self._closed:
             raise StoreUnreachable(f"{self.name} is no longer asked: this way to it was closed.")
-        if self._client is None or url != self._opened:
-            address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
-            await self._drop()
-            self._client, self._opened = RedisClient(address, self._way), url
-            self.name = f"Redis at {address}"
-        return self._client.redis
+        client = self._client
+        if client is not None and not client.over and url == self._opened:
+            return client
+        address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
+        if client is not None:
+            await client.close()
+        client = self._client = RedisClient(address, self._way, LIMIT)
+        self._opened, self.name = url, f"Redis at {address}"
+        return client
 
     async def _key(self, what: str) -> str:
         self._base = self._base or f"{self._prefix}:{{{await self._owner()}}}"
@@ -192,13 +175,27 @@ class RedisEngine:
         except StoreError:
             raise
         except TimeoutError:
+            if self._client is not None:
+                self._client.doubt()
             raise StoreUnreachable(f"{self.name} does not answer within {LIMIT:g} s.") from None
         except SecretUnavailable as fault:
             raise StoreUnreachable(f"{self.name} can't be reached: {fault}.") from fault
         except BadAddress as fault:
             raise StoreError(f"The URL of Redis can't be used: {fault}.") from None
-        except RAISED as fault:
+        except Exception as fault:  # redis-py raises more than it says; none of it may be more than a store's
             raise translated(fault, self.name) from fault
+
+
+async def _subscribed(redis: Any, channel: str) -> Any:
+    """Open the channel on a connection of its own."""
+    pubsub = redis.pubsub()
+    try:
+        await pubsub.subscribe(channel)
+        await _answer(pubsub)  # a refusal is raised
+    except BaseException:  # one that is cut off by its limit, too: the connection is nobody's then
+        await pubsub.aclose()
+        raise
+    return pubsub
 
 
 async def _told(pubsub: Any) -> bool:

@@ -14,7 +14,7 @@ from redis.exceptions import InvalidResponse, MovedError, RedisClusterException,
 from proxy.credential.store import StoreError, StoreUnreachable
 
 RAISED: Final = (RedisError, RedisClusterException, OSError)
-"""What redis-py raises of itself, and what it lets through. TimeoutError is an OSError."""
+"""What redis-py means to raise, and what it lets through. TimeoutError is an OSError."""
 
 NOT_HERE: Final = frozenset(
     {
@@ -37,7 +37,7 @@ PASSES: Final = NOT_HERE | {
 IN_A_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -(?P<code>[A-Z]+) ")
 """Where Redis before 7.0 has the word, if the error came up within a script."""
 
-ACL: Final = "docs/fleet-redis.md has the line of ACL that it needs"
+ACL: Final = "docs/fleet-redis.md has the line of ACL for a grant, docs/rate-budget.md that for a rate budget"
 IN_THE_URL: Final = "redis://USER:PASSWORD@HOST, or redis://:PASSWORD@HOST for the default user"
 
 CURES: Final = {
@@ -58,13 +58,14 @@ PHRASES: Final = (
     ("DB index is out of range", "has no database of the number in the URL."),
     ("SELECT is not allowed in cluster mode", "is a cluster, which has database 0 alone: set cluster: true."),
     ("unknown command", "lacks a command that is needed: EVAL, GET and SUBSCRIBE must not be renamed or disabled."),
-    ("Cluster mode is not enabled", "is no cluster: set cluster: false."),
+    ("cluster support disabled", "is no cluster: set cluster: false."),
 )
 """Words within errors that have no better mark, and what they mean."""
 
 
 def translated(fault: Exception, name: str) -> StoreError:
     """Say what a fault means, and what to do, about the Redis of this name."""
+    fault = _of_a_node(fault)
     said, code = str(fault), _code(fault)
     cure = CURES.get(code) or next((cure for phrase, cure in PHRASES if phrase in said), None)
     if cure is not None:
@@ -81,9 +82,23 @@ def translated(fault: Exception, name: str) -> StoreError:
     return StoreUnreachable(f"{name} can't be reached: {_reason(fault, code)}.")
 
 
-def not_here(fault: Exception) -> bool:
-    """Tell whether to look where the name leads by now: whoever answered will answer the same for ever."""
-    return _code(fault) in NOT_HERE
+def to_be_left(fault: Exception) -> bool:
+    """Tell whether to go on with another client: this one would be answered the same for ever.
+
+    By whoever is no master any more; by whoever shows a certificate of another authority than `ca_file` held when it
+    was read. And who knows in what state a fault has left it that nobody has foreseen?
+    """
+    return _code(fault) in NOT_HERE or _distrusted(fault) is not None or not isinstance(fault, RAISED)
+
+
+def _of_a_node(fault: Exception) -> Exception:
+    """Return what a node has said, where redis-py makes of it that there is no node, or no cluster."""
+    while isinstance(fault, RedisClusterException):
+        below = fault.__cause__ or fault.__context__
+        if not isinstance(below, RAISED):
+            break
+        fault = below
+    return fault
 
 
 def _code(fault: Exception) -> str:
@@ -93,6 +108,8 @@ def _code(fault: Exception) -> str:
 
 
 def _reason(fault: Exception, code: str) -> str:
+    if not isinstance(fault, RAISED):  # what it says is for programmers, and may be what was sent
+        return f"redis-py fails with {type(fault).__name__}"
     if isinstance(fault, ResponseError):
         return f"it answers {code}"
     if isinstance(fault, MasterNotFoundError):

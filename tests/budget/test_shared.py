@@ -12,6 +12,7 @@ from budget.ledger_contract import ANSWER
 from ledgers import Account, MemoryLedger
 from rig import until
 
+from proxy.budget import shared
 from proxy.budget.budget import BudgetSpent, Priority
 from proxy.budget.ledger import FORGOTTEN
 from proxy.budget.local import LocalSlot
@@ -269,6 +270,20 @@ async def test_without_a_ledger_each_has_its_share_of_what_was_left_and_it_is_to
         "credential default: The test's memory does not answer. Each replica keeps to its share, here 1/2."
     ] * 2
     assert (here.shared, here.standing("list").shared, here.standing("list").rate) == (False, False, Rate(5, 60.0))
+
+
+async def test_the_watch_outlives_a_fault_of_ours(
+    replicas: Replicas, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else this replica would never again know of the others, nor they of it."""
+    monkeypatch.setattr(shared, "LOOK_EVERY", 0.02)
+    budget = await replicas()
+    replicas.account.broken = True
+    await until(lambda: "a fault of ours in the watch of the rate budget of default" in caplog.text)
+    replicas.account.broken = False
+    looks = replicas.account.calls["look"]
+    await until(lambda: replicas.account.calls["look"] > looks)
+    assert budget.shared
 
 
 async def test_a_pause_that_another_replica_has_told_of_is_kept_without_a_ledger_too(replicas: Replicas) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from rig import TurnedClock
+from rig import TurnedClock, until
 
+from proxy.credential import backoff
 from proxy.credential.file_store import FileStore, Place
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import Seed
@@ -51,12 +52,16 @@ class Configured:
 
 
 class FailingStore(MemoryStore):
-    """A store that can't be written, or not even read, while it is told so; it counts what it wrote."""
+    """A store that can't be written, or not even read, while it is told so; it counts what it wrote.
+
+    `broken`: writing raises what no store may.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.full = False
         self.gone = False
+        self.broken = False
         self.writes = 0
 
     async def load(self) -> Ledger:
@@ -67,6 +72,8 @@ class FailingStore(MemoryStore):
     async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
         if self.full or self.gone:
             raise StoreError("The disk is full.")
+        if self.broken:
+            raise AttributeError("a fault in a library")
         self.writes += 1
         return await super().update(change, room=room)
 
@@ -395,6 +402,20 @@ async def test_a_pair_that_waits_to_be_stored_is_stored_before_it_is_redeemed(le
     assert written.grant == grant(2)
     assert written.doubt(grant(2).refresh_token) is not None
     assert lending.keeper.stored
+
+
+async def test_a_pair_is_tried_again_whatever_the_store_raises(
+    lending: Ground, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else has it. The traceback is in the log, for it is a fault of ours."""
+    monkeypatch.setattr(backoff, "pause", lambda _failures, _jitter: 0.01)
+    lending.store.broken = True
+    await lending.keeper.keep(grant(2), DONE)
+    assert "generation 2 is NOT stored. a fault in a library\nTraceback" in caplog.text
+    await until(lambda: caplog.text.count("generation 2 is still not stored. a fault in a library\nTraceback") > 1)
+    lending.store.broken = False
+    assert await lending.keeper.settled()
+    assert (await lending.store.load()).grant == grant(2)
 
 
 async def test_a_pair_that_was_never_stored_ends_the_process_with_an_outcry(

@@ -4,17 +4,20 @@ What a Redis does is shown in tests/torture/test_redis_engine.py. Here are a few
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+import trustme
 
 from proxy.budget.ledger import LedgerUnreachable
 from proxy.budget.rates import Rate
 from proxy.credential.redis_client import LIMIT, Way
 from proxy.credential.redis_engine import RedisEngine
-from proxy.credential.store import StoreUnreachable
+from proxy.credential.store import StoreError, StoreUnreachable
 from proxy.redis_budget import RedisLedger
 from proxy.secrets import Secret
 
@@ -41,8 +44,8 @@ class Name:
     calls: int = 0
     callers: set[asyncio.StreamWriter] = field(default_factory=set)
 
-    async def serve(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._talk, "127.0.0.1", self.port)
+    async def serve(self, tls: ssl.SSLContext | None = None) -> asyncio.Server:
+        server = await asyncio.start_server(self._talk, "127.0.0.1", self.port, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
         return server
 
@@ -102,6 +105,16 @@ async def engine(url: Url) -> AsyncIterator[RedisEngine]:
     await made.close()
 
 
+@pytest.fixture
+async def ledger(url: Url) -> AsyncIterator[RedisLedger]:
+    async def user() -> str:
+        return "0123456789abcdef"
+
+    made = RedisLedger(url, user, prefix="pandadoc-proxy", way=Way(), process="pod", answer=1.0)
+    yield made
+    await made.close()
+
+
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while True:
@@ -124,20 +137,74 @@ async def test_a_write_that_is_refused_by_who_was_the_master_has_the_name_asked_
     assert len(name.callers) == 1
 
 
-async def test_a_ledger_has_the_name_asked_again_too(name: Name, url: Url) -> None:
-    """That which counts a rate budget: every call of it writes."""
+async def test_a_ca_file_that_is_replaced_is_read_again(tmp_path: Path) -> None:
+    """With another authority in it; what a client made for its connections holds the earlier one."""
+    before, after, shown = trustme.CA(), trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    before.issue_cert("localhost").configure_cert(shown)
+    before.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    name, way = Name(), Way(ca_file=tmp_path / "ca.pem")
 
-    async def user() -> str:
+    async def url() -> Secret:
+        return Secret(f"rediss://localhost:{name.port}")
+
+    async def owner() -> str:
         return "0123456789abcdef"
 
-    ledger = RedisLedger(url, user, prefix="pandadoc-proxy", way=Way(), process="pod", answer=1.0)
+    engine = RedisEngine(url, owner, prefix="pandadoc-proxy", way=way)
+    ledger = RedisLedger(url, owner, prefix="pandadoc-proxy", way=way, process="pod", answer=1.0)
+    calls = (engine.read, lambda: ledger.tell("all", Rate(10, 60.0), {"slot": 1.0}))
+    async with await name.serve(shown):
+        for call in calls:
+            await call()
+        after.issue_cert("localhost").configure_cert(shown)
+        for caller in [*name.callers]:
+            caller.close()
+        for call in calls:
+            await refused(call, "certificate that is not trusted")
+        after.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        for call in calls:
+            await call()
+        await engine.close()
+        await ledger.close()
+
+
+async def refused(call: Callable[[], Awaitable[object]], words: str) -> None:
+    """Call until that is said; what is said first is that the connection was closed."""
+    said = ""
+    async with asyncio.timeout(5):
+        while words not in said:
+            try:
+                await call()
+            except (StoreError, LedgerUnreachable) as fault:
+                said = str(fault)
+
+
+async def test_a_ledger_has_the_name_asked_again_too(name: Name, ledger: RedisLedger) -> None:
+    """That which counts a rate budget: every call of it writes."""
     name.writes = f"-{REFUSALS[0]}"
     with pytest.raises(LedgerUnreachable):
         await ledger.tell("all", Rate(10, 60.0), {"slot": 1.0})
     name.writes = ":1"
     await ledger.tell("all", Rate(10, 60.0), {"slot": 1.0})
     assert len(name.callers) == 1
-    await ledger.close()
+
+
+async def test_calls_of_a_ledger_that_find_another_url_at_once_make_one_client(
+    name: Name, url: Url, ledger: RedisLedger
+) -> None:
+    """They take no turns. Else each would make one, and all but one would be closed by nobody."""
+    other = Name()
+
+    async def tell() -> None:
+        await ledger.tell("all", Rate(10, 60.0), {"slot": 1.0})
+
+    async with await other.serve():
+        await tell()
+        url.text = f"redis://127.0.0.1:{other.port}"
+        await asyncio.gather(*(tell() for _ in range(5)))
+        await until(lambda: not name.callers)
+        await ledger.close()
+        await until(lambda: not other.callers)
 
 
 async def test_a_watch_is_opened_anew_where_the_name_leads_then(name: Name, engine: RedisEngine) -> None:

@@ -8,7 +8,7 @@ from redis._parsers.base import BaseParser
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import InvalidResponse, RedisClusterException, ResponseError
 
-from proxy.credential.redis_faults import translated
+from proxy.credential.redis_faults import to_be_left, translated
 from proxy.credential.store import StoreUnreachable
 
 NAME = "Redis at cache:6379"
@@ -50,6 +50,7 @@ def test_what_ends_by_itself_is_waited_for(line: str) -> None:
         ("WRONGPASS invalid username-password pair or user is disabled.", "Correct the URL"),
         ("ERR AUTH <password> called without any password configured for the default user.", "Take it out of the URL"),
         ("NOPERM this user has no permissions to run the 'eval' command", "docs/fleet-redis.md"),
+        ("NOPERM this user has no permissions to run the 'zadd' command", "docs/rate-budget.md"),
         ("NOPERM this user has no permissions to access one of the channels used as arguments", "docs/fleet-redis.md"),
         ("ERR ACL failure in script: this user has no permissions to run the 'set' command", "docs/fleet-redis.md"),
         ("OOM command not allowed when used memory > 'maxmemory'.", "maxmemory-policy noeviction"),
@@ -83,10 +84,42 @@ def test_what_does_not_speak_as_redis_does_is_not_repeated() -> None:
     assert "Correct the URL" in str(fault)
 
 
-def test_a_server_by_itself_is_no_cluster() -> None:
-    fault = translated(RedisClusterException("Cluster mode is not enabled on this node"), NAME)
-    assert "set cluster: false" in str(fault)
-    assert isinstance(translated(RedisClusterException("Redis Cluster cannot be connected."), NAME), StoreUnreachable)
+def test_what_redis_py_raises_without_meaning_to_is_named_and_not_repeated() -> None:
+    """Who knows what is in it, and in what state it has left the client."""
+    fault = KeyError("SECRET")
+    assert str(translated(fault, NAME)) == f"{NAME} can't be reached: redis-py fails with KeyError."
+    assert isinstance(translated(fault, NAME), StoreUnreachable)
+    assert to_be_left(fault)
+    assert not to_be_left(NoConnection("Connection refused."))
+
+
+@pytest.mark.parametrize(
+    ("line", "cure"),
+    [
+        ("ERR This instance has cluster support disabled", "set cluster: false"),
+        ("NOPERM this user has no permissions to run the 'cluster|slots' command", "docs/fleet-redis.md"),
+        ("NOAUTH Authentication required.", "asks for a password"),
+        ("WRONGPASS invalid username-password pair or user is disabled.", "Correct the URL"),
+    ],
+)
+def test_what_the_nodes_have_said_is_found_below_what_redis_py_makes_of_it(line: str, cure: str) -> None:
+    """It says of each refusal that the node is no cluster's, and of that, that no node can be reached."""
+    try:
+        try:
+            raise parsed(line)
+        except ResponseError:
+            raise RedisClusterException("Cluster mode is not enabled on this node")  # noqa: B904 - as there
+    except (RedisClusterException, NoConnection) as refused:
+        fault = RedisClusterException("Redis Cluster cannot be connected.")
+        fault.__cause__ = refused
+    assert cure in str(translated(fault, NAME))
+
+
+def test_a_cluster_of_which_no_more_is_known_is_waited_for() -> None:
+    assert isinstance(translated(RedisClusterException("All slots are not covered."), NAME), StoreUnreachable)
+    gone = RedisClusterException("Redis Cluster cannot be connected.")
+    gone.__cause__ = ConnectionResetError("reset")
+    assert isinstance(translated(gone, NAME), StoreUnreachable)
 
 
 def test_a_certificate_is_found_below_what_redis_py_makes_of_it() -> None:

@@ -263,7 +263,9 @@ async def test_a_master_that_loses_its_name_with_its_connections_open_is_left(tm
         assert await old.ask("CLIENT", "LIST", "TYPE", "pubsub") == b""
 
 
-async def test_a_cluster_whose_node_dies_goes_on_with_its_replica(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["killed", "stands still"])
+async def test_a_cluster_whose_node_is_gone_goes_on_with_its_replica(tmp_path: Path, how: str) -> None:
+    """Also where nobody closes a connection, and nobody refuses one."""
     async with cluster(tmp_path, node_timeout=1.0) as nodes:
         others = [node for node in nodes.nodes if node is not await nodes.master_of(GRANT)]
         url = f"redis://127.0.0.1:{others[0].port},127.0.0.1:{free_port()}"
@@ -272,7 +274,10 @@ async def test_a_cluster_whose_node_dies_goes_on_with_its_replica(tmp_path: Path
             written = await kept(engine, b"ours")
             master = await nodes.master_of(GRANT)
             await master.asked_until("INFO", "replication", holds=replicated)
-            await master.end()
+            if how == "killed":
+                await master.end()
+            else:
+                master.pause()
             assert await reached(engine, 60) == written
             await kept(engine, b"newer")
             assert (await nodes.master_of(GRANT)).port != master.port

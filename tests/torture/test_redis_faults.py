@@ -72,7 +72,27 @@ async def test_a_user_who_lacks_one_permission_is_told_where_the_line_of_them_is
         faults = await every_call(opened())
     if lacking != "+ping":  # which is not sent before a silence
         assert faults
-    assert [fault for fault in faults if "docs/fleet-redis.md has the line of ACL that it needs" not in fault] == []
+    assert [fault for fault in faults if "docs/fleet-redis.md has the line of ACL for a grant" not in fault] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (f"redis://pandadoc:{ENCODED}@", "docs/fleet-redis.md has the line of ACL for a grant"),
+        ("redis://pandadoc:another@", "refuses the user or the password"),
+        ("redis://", "asks for a password"),
+    ],
+)
+async def test_what_the_nodes_of_a_cluster_refuse_is_for_a_person_to_mend(tmp_path: Path, url: str, said: str) -> None:
+    """A user of a server by itself lacks what a cluster takes."""
+    async with cluster(tmp_path / "cluster", f"user pandadoc on >{PASSWORD} resetchannels {NEEDED}") as nodes:
+        for node in nodes.nodes:
+            await node.ask("CONFIG", "SET", "requirepass", PASSWORD)
+            node.password = PASSWORD
+        async with replicas(nodes.url.replace("redis://", url), Way(cluster=True)) as opened:
+            faults = await every_call(opened())
+    assert len(faults) == 6
+    assert [fault for fault in faults if said not in fault] == []
 
 
 async def test_something_else_under_the_key_is_left_there(tmp_path: Path) -> None:

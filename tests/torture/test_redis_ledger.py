@@ -1,9 +1,10 @@
 """The script in real Redis servers: that of the shared rate budget, by each way to one, and what it may cost."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -180,6 +181,25 @@ async def test_what_goes_wrong_is_said_in_time_and_without_the_password(tmp_path
             await take(ledger, "4")
 
 
+async def test_two_of_three_sentinels_may_be_silent(tmp_path: Path) -> None:
+    """Machines that are gone: nobody refuses the connection, nobody answers on it."""
+    async with sentinel_pair(tmp_path / "redis", PASSWORD) as pair, AsyncExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(2)]
+        hosts = ",".join(f"127.0.0.1:{port}" for port in (*silent, pair.sentinel.port))
+        async with ledgers(f"redis://:{PASSWORD}@{hosts}", Way(sentinel="mymaster")) as opened:
+            await reached(opened("here"))
+
+
+async def test_a_cluster_whose_node_stands_still_goes_on_with_its_replica(tmp_path: Path) -> None:
+    async with cluster(tmp_path / "redis", node_timeout=1.0) as nodes, ledgers(nodes.url, Way(cluster=True)) as opened:
+        ledger = opened("here")
+        await reached(ledger)
+        master = await nodes.master_of(f"{{{opened.user}}}")
+        master.pause()
+        await reached(ledger, 60)
+        assert (await nodes.master_of(f"{{{opened.user}}}")).port != master.port
+
+
 async def test_another_user_has_another_rate(tmp_path: Path) -> None:
     """A key that was replaced is taken for another user's at the next look."""
     async with plain(tmp_path / "redis") as opened:
@@ -203,6 +223,18 @@ async def test_what_a_slot_costs(tmp_path: Path) -> None:
         each = (time.perf_counter() - began) / 2000
     print(f"{each * 1e6:.0f} µs for one call and its answer")  # noqa: T201 - for the record
     assert each < 0.01
+
+
+async def reached(ledger: RedisLedger, seconds: float = 10.0) -> None:
+    """Look as soon as that goes well; fails if it takes long."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                await ledger.look({"list": FIVE})
+            except LedgerUnreachable:
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 @contextmanager
