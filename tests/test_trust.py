@@ -50,7 +50,7 @@ async def to_pandadoc(authority: Path, port: int) -> None:
 
 
 async def to_redis(authority: Path, port: int) -> None:
-    client = RedisClient(parse(Secret(f"rediss://127.0.0.1:{port}")), Way(ca_file=authority))
+    client = RedisClient(parse(Secret(f"rediss://127.0.0.1:{port}")), Way(ca_file=authority), limit=2.0)
     try:
         await client.redis.ping()
     finally:
