@@ -12,8 +12,8 @@ from commands.oracle import Verdict, answered, assert_as_judged, assert_spent_on
 from commands.process import MEMBER, Machine, Process, status_of
 from rig import until
 
-SOON: Final = 0.6
-"""Seconds that a token lives which is to have expired when it is needed, and not when it comes."""
+SOON: Final = 0.2
+"""Seconds that a token lives which is to have expired when it is needed."""
 
 YEAR: Final = 31535999
 SEED: Final = "PANDADOC_REFRESH_TOKEN"
@@ -68,11 +68,11 @@ class Danger:
         return await self.doomed()
 
     async def later_refresh(self, arm: Callable[[], None]) -> Process:
-        """Start a process whose first token has expired, so that a request makes it refresh; `arm` is called before."""
-        self.machine.simulator.expires_in = SOON
+        """Start a process whose first token is dead, so that a request makes it refresh; `arm` is called before."""
         process = await self.doomed()
         await until(lambda: ENDED in process.out)
-        await self.until_expired()
+        assert await answered(self.app, await process.url()) == 200  # one that was never accepted is another case
+        self.machine.simulator.revoke_access_tokens()
         arm()
         return process
 
