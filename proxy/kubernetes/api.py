@@ -114,8 +114,9 @@ class Api:
     async def close(self) -> None:
         """Close the connection, for good."""
         self._closed = True
-        if self._connection is not None:
-            await self._drop(self._connection)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
     async def _answered(self, call: Call) -> Answer:
         """Ask; and again, once each, if the authority or our token may have been renewed."""
@@ -153,10 +154,10 @@ class Api:
         return await self._connected()
 
     async def _drop(self, connection: Connection) -> None:
-        """Close it, and have what it was made from read again; unless another call has."""
+        """Have what it was made from read again for calls to come; unless another call has."""
         if self._connection is connection:
             self._connection = None
-            await connection.close()
+            await connection.retire()
 
     async def _connected(self) -> Connection:
         if self._connection is None:

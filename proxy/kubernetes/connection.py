@@ -50,10 +50,15 @@ class Answer:
 
 
 class Connection:
-    """A session with one cluster, as its files were when it was opened. Nothing in it changes but aiohttp's pool."""
+    """A session with one cluster, as its files were when it was opened.
+
+    `_calls`, how many are under way, is changed by `send`; `_retired` is set by `retire`.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self._calls = 0
+        self._retired = False
         connector = aiohttp.TCPConnector(limit=0, ssl=cluster.tls, socket_factory=_kept_alive)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -86,17 +91,22 @@ class Connection:
         if self._session.closed:  # by another call, which has found the authority renewed
             raise ConnectionAbortedError
         timeout = aiohttp.ClientTimeout(total=None, sock_read=silence)
-        async with self._session.request(
-            "GET" if call.patch is None else "PATCH",
-            self.url(call),
-            data=call.patch,
-            headers=headers,
-            allow_redirects=False,
-            timeout=timeout,
-            proxy=self.cluster.proxy,
-            server_hostname=self.cluster.server_name,
-        ) as answer:
-            yield answer
+        self._calls += 1
+        try:
+            async with self._session.request(
+                "GET" if call.patch is None else "PATCH",
+                self.url(call),
+                data=call.patch,
+                headers=headers,
+                allow_redirects=False,
+                timeout=timeout,
+                proxy=self.cluster.proxy,
+                server_hostname=self.cluster.server_name,
+            ) as answer:
+                yield answer
+        finally:
+            self._calls -= 1
+            await self._close_if_over()
 
     async def ask(self, call: Call, token: Secret | None) -> Answer:
         """Send it, and read all of the answer."""
@@ -107,6 +117,15 @@ class Connection:
                 if len(body) > LARGEST:
                     raise KubernetesFault(f"The answer to {call} is larger than 2MiB: it is no Secret and no Lease.")
             return Answer(answer.status, retry_after(answer), bytes(body))
+
+    async def retire(self) -> None:
+        """Close when the calls that are under way have ended: one that fails says nothing of the others."""
+        self._retired = True
+        await self._close_if_over()
+
+    async def _close_if_over(self) -> None:
+        if self._retired and not self._calls:
+            await self.close()
 
     async def close(self) -> None:
         await self._session.close()

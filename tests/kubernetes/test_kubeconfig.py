@@ -305,6 +305,25 @@ async def test_a_watch_that_breaks_cuts_no_call_off(server: KubernetesApi, reads
     await asyncio.gather(*calls)
 
 
+async def test_a_call_that_takes_too_long_cuts_no_other_off(
+    server: KubernetesApi, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the kubeconfig read again, for calls to come."""
+    api = reads(kubeconfig(server))
+    server.faults.stalled = True
+    monkeypatch.setattr("proxy.kubernetes.api.LIMIT", 0.3)
+    first = asyncio.ensure_future(api.get(THE_SECRET))
+    await until(lambda: bool(server.agents))
+    server.agents.clear()
+    monkeypatch.setattr("proxy.kubernetes.api.LIMIT", 10.0)
+    second = asyncio.ensure_future(api.get(THE_SECRET))
+    await until(lambda: bool(server.agents))
+    with pytest.raises(Unreachable):
+        await first
+    server.faults.stalled = False
+    await second
+
+
 # A program that gives the token
 
 
