@@ -17,11 +17,11 @@ from proxy.errors import CallerError
 PLAIN: Final = re.compile(r"(?:/+[A-Za-z0-9_~-][A-Za-z0-9_~!$&'()*+,=:@-]*)+/*")
 """A path that everybody reads alike, but for doubled slashes: no code, no dot, no parameter."""
 
-AUTHORITY: Final = r"//+(?!public/+(?:v[0-9]+|beta)(?:/|\Z))[^/]+"
-"""What a parser of URL references takes for the authority of `//host/path` (RFC 3986 §4.2), and drops.
+AUTHORITY: Final = r"//+[^/]+"
+"""What a parser of URL references takes for the authority of `//host/path` (RFC 3986 §4.2), and drops."""
 
-The API's own path is what an honest base URL makes that ends in a slash; what it would leave, `/v1/…`, is nobody's.
-"""
+LEFT: Final = r"/(?:v[0-9]+|beta)(?:/|\Z)"
+"""What it leaves of `//public/v1/…`, which an honest base URL makes that ends in a slash: nobody's."""
 
 WORK: Final = 24 * 1024
 """Characters that all forms of one path may have together: some milliseconds' work. Honest ones have a thousand."""
@@ -59,7 +59,10 @@ def readings(path: str, prefix: str = "") -> frozenset[str]:
         new = {step(one) for step in steps} - found
         found |= new
         unread += new
-    return frozenset(map(_joined, found))
+    joined = frozenset(map(_joined, found))
+    if re.match(f"{_gateway(prefix)}//+public{LEFT}", path) is None:
+        return joined
+    return frozenset(one for one in joined if re.match(_gateway(prefix) + LEFT, one) is None)
 
 
 def behind(prefix: str, found: frozenset[str]) -> frozenset[str]:
@@ -80,11 +83,15 @@ def _hidden(prefix: str) -> str:
     return "/".join(segments[: segments.index("public")]) if "public" in segments else prefix
 
 
+def _gateway(prefix: str) -> str:
+    """Match what a gateway takes away, as it may be written."""
+    return "".join(f"/+{re.escape(segment)}" for segment in _hidden(prefix).split("/")[1:])
+
+
 @lru_cache(REMEMBERED)
 def _authority(prefix: str) -> re.Pattern[str]:
     """Match an authority in the beginning of a path, or of what a gateway passes on: what stands behind its part."""
-    gateway = "".join(f"/+{re.escape(segment)}" for segment in _hidden(prefix).split("/")[1:])
-    return re.compile(rf"\A({gateway}){AUTHORITY}")
+    return re.compile(rf"\A({_gateway(prefix)}){AUTHORITY}")
 
 
 def _decoded(times: int, path: str) -> str:

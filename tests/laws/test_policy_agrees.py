@@ -156,11 +156,8 @@ def without_format(path: str) -> str:
 
 
 def without_authority(path: str) -> str:
-    """Take `//host/path` for a reference with an authority (RFC 3986 §4.2).
-
-    What that leaves of `//public/v1` is nobody's.
-    """
-    if not path.startswith("//") or words(path)[:2] == ["public", "v1"]:
+    """Take `//host/path` for a reference with an authority (RFC 3986 §4.2)."""
+    if not path.startswith("//"):
         return path
     return "/" + path.lstrip("/").partition("/")[2]
 
@@ -259,7 +256,14 @@ def one_that_parses_a_url(raw: str) -> str:
     return path if words(path)[:1] in (["public"], ["oauth2"], ["secret"]) else raw
 
 
+def one_that_parses_a_url_and_tidies_its_path(raw: str) -> str:
+    """Resolve what is left of it, as nginx and posixpath do: after slashes are merged."""
+    path = resolved(merged(urlsplit(raw).path))
+    return path if words(path)[:1] in (["public"], ["oauth2"], ["secret"]) else raw
+
+
 SERVERS: Final = (
+    one_that_parses_a_url_and_tidies_its_path,
     django,
     nginx,
     tomcat,
@@ -279,10 +283,12 @@ SERVERS: Final = (
 def every_reading(raw: str) -> Iterator[str]:
     """Yield what any row of servers, each with any quirks, may make of a path; and that without letter case."""
     seen, waiting = {raw}, [raw]
+    honest = re.match("//+public/v1(?:/|\\Z)", raw) is not None  # a base URL that ends in a slash
     while waiting:
         path = waiting.pop()
-        yield path
-        yield path.lower()
+        if not (honest and words(path)[:1] == ["v1"]):  # nobody's
+            yield path
+            yield path.lower()
         new = {quirk(path) for quirk in QUIRKS} - seen
         seen |= new
         waiting += new
@@ -453,6 +459,8 @@ SURELY: Final = (
     ("no-send", "POST", "///x/public/v1/members/1/token"),
     ("no-send", "POST", "/%2f@x/oauth2/access_token"),
     ("no-send", "GET", "//public/secret/1"),
+    ("no-send", "POST", "//public/v1//../public/v1/documents/1/send"),
+    ("no-send", "POST", "//public//v1/../public/v1/documents/1/send"),
     ("no-send", "POST", "//public/public/v1/documents/1/send"),
     ("reader", "GET", "//public/v1/documents/1"),
 )

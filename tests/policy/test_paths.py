@@ -18,7 +18,7 @@ ONE = {
     "/a/b-c/D_~!$&'()*+,=:@": "/a/b-c/D_~!$&'()*+,=:@",
     "/a///b//": "/a/b",
     "//public/v1/a": "/public/v1/a",  # a base URL that ends in a slash
-    "///public//beta": "/public/beta",
+    "///public/beta": "/public/beta",
 }
 
 
