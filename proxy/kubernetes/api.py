@@ -103,13 +103,14 @@ class Api:
         }
         call = Call("watch", thing, query)
         connection = await self._connected()
-        token = await connection.cluster.tokens.current()
-        limit = asyncio.timeout(WATCH_HEAD)
-        async with self._translated(connection), limit, connection.send(call, token, seconds + SLACK) as answer:
-            if answer.status != HTTPStatus.OK:
-                self._judge(call, Answer(answer.status, retry_after(answer), b""))
-            limit.reschedule(None)
-            yield lines(answer.content)
+        async with connection.held():
+            token = await connection.cluster.tokens.current()
+            limit = asyncio.timeout(WATCH_HEAD)
+            async with self._translated(connection), limit, connection.send(call, token, seconds + SLACK) as answer:
+                if answer.status != HTTPStatus.OK:
+                    self._judge(call, Answer(answer.status, retry_after(answer), b""))
+                limit.reschedule(None)
+                yield lines(answer.content)
 
     async def close(self) -> None:
         """Close the connection, for good."""
@@ -134,14 +135,15 @@ class Api:
 
     async def _ask(self, connection: Connection, call: Call) -> Answer:
         """Ask; and again, once, if we are asked to wait a moment."""
-        token = await connection.cluster.tokens.current()  # it may have to be fetched, which takes its own time
-        end = self._clock.monotonic() + LIMIT
-        async with self._translated(connection), asyncio.timeout(LIMIT):
-            answer = await connection.ask(call, token)
-            if self._soon(answer, end):
-                await asyncio.sleep(max(answer.retry_after, SHORTEST_REST))
+        async with connection.held():
+            token = await connection.cluster.tokens.current()  # it may have to be fetched, which takes its own time
+            end = self._clock.monotonic() + LIMIT
+            async with self._translated(connection), asyncio.timeout(LIMIT):
                 answer = await connection.ask(call, token)
-            return answer
+                if self._soon(answer, end):
+                    await asyncio.sleep(max(answer.retry_after, SHORTEST_REST))
+                    answer = await connection.ask(call, token)
+                return answer
 
     def _soon(self, answer: Answer, end: float) -> bool:
         return answer.status == HTTPStatus.TOO_MANY_REQUESTS and self._clock.monotonic() + answer.retry_after < end
@@ -170,20 +172,19 @@ class Api:
 
     @asynccontextmanager
     async def _translated(self, connection: Connection) -> AsyncIterator[None]:
-        """Say what the network did to this connection in our words, and drop it where it may be our own fault."""
+        """Say what the network did to this connection in our words, and drop it: its files may say better by now."""
         where = self.where
         try:
             yield
         except aiohttp.ClientConnectorCertificateError as fault:
-            await self._drop(connection)  # the authority may have been renewed: its file is read again
+            await self._drop(connection)
             flaw = getattr(fault.certificate_error, "verify_message", "") or "no reason given"
             raise Distrusted(
                 f"The certificate of the Kubernetes API at {fault.host}:{fault.port} is not trusted ({flaw}): check the"
                 " authority in ca.crt or in the kubeconfig, and the address."
             ) from fault
         except (aiohttp.ClientError, OSError) as fault:
-            if _may_be_ours(fault, connection.cluster):
-                await self._drop(connection)
+            await self._drop(connection)
             if isinstance(fault, TimeoutError):
                 raise Unreachable(f"No answer came in time from {where}.") from fault
             raise Unreachable(f"No answer came from {where} ({type(fault).__name__}).") from fault
@@ -234,12 +235,3 @@ class Api:
         if tokens is not None and tokens.rotates:
             return Unreachable(f"{text}, until it is renewed.")
         return KubernetesFault(f"{text}: renew it.")
-
-
-def _may_be_ours(fault: Exception, cluster: Cluster) -> bool:
-    """Tell whether what a person corrects in a kubeconfig may cure it: a wrong address, or a certificate that is over.
-
-    The latter is refused behind the handshake (TLS 1.3), as if the connection broke.
-    """
-    not_reached = isinstance(fault, aiohttp.ClientConnectorError | TimeoutError)
-    return cluster.from_kubeconfig and (not_reached or not cluster.tokens.rotates)

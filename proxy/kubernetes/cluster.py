@@ -34,7 +34,6 @@ class Cluster:
     tokens: Tokens
     proxy: URL | None = field(default=None, repr=False)  # a kubeconfig's, and no other; it may hold a password
     server_name: str | None = None  # a kubeconfig's tls-server-name
-    from_kubeconfig: bool = False  # so that a person may correct it while we run
 
 
 def in_cluster(

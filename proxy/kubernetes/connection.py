@@ -52,12 +52,12 @@ class Answer:
 class Connection:
     """A session with one cluster, as its files were when it was opened.
 
-    `_calls`, how many are under way, is changed by `send`; `_retired` is set by `retire`.
+    `_holders`, how many calls are under way, is changed by `held`; `_retired` is set by `retire`.
     """
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self._calls = 0
+        self._holders = 0
         self._retired = False
         connector = aiohttp.TCPConnector(limit=0, ssl=cluster.tls, socket_factory=_kept_alive)
         self._session = aiohttp.ClientSession(
@@ -88,25 +88,20 @@ class Connection:
         headers = {} if call.patch is None else {"Content-Type": "application/merge-patch+json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token.reveal()}"
-        if self._session.closed:  # by another call, which has found the authority renewed
+        if self._session.closed:  # for good
             raise ConnectionAbortedError
         timeout = aiohttp.ClientTimeout(total=None, sock_read=silence)
-        self._calls += 1
-        try:
-            async with self._session.request(
-                "GET" if call.patch is None else "PATCH",
-                self.url(call),
-                data=call.patch,
-                headers=headers,
-                allow_redirects=False,
-                timeout=timeout,
-                proxy=self.cluster.proxy,
-                server_hostname=self.cluster.server_name,
-            ) as answer:
-                yield answer
-        finally:
-            self._calls -= 1
-            await self._close_if_over()
+        async with self._session.request(
+            "GET" if call.patch is None else "PATCH",
+            self.url(call),
+            data=call.patch,
+            headers=headers,
+            allow_redirects=False,
+            timeout=timeout,
+            proxy=self.cluster.proxy,
+            server_hostname=self.cluster.server_name,
+        ) as answer:
+            yield answer
 
     async def ask(self, call: Call, token: Secret | None) -> Answer:
         """Send it, and read all of the answer."""
@@ -118,13 +113,23 @@ class Connection:
                     raise KubernetesFault(f"The answer to {call} is larger than 2MiB: it is no Secret and no Lease.")
             return Answer(answer.status, retry_after(answer), bytes(body))
 
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Keep it open for one call, also while that waits for a token or rests."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            await self._close_if_over()
+
     async def retire(self) -> None:
         """Close when the calls that are under way have ended: one that fails says nothing of the others."""
         self._retired = True
         await self._close_if_over()
 
     async def _close_if_over(self) -> None:
-        if self._retired and not self._calls:
+        if self._retired and not self._holders:
             await self.close()
 
     async def close(self) -> None:

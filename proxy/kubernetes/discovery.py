@@ -1,17 +1,19 @@
 """Which API is meant: that of a kubeconfig that is named, else the pod's own, else the one that kubectl would use."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from proxy.disk import Disk
 from proxy.kubernetes.cluster import MOUNT, Cluster, in_cluster
+from proxy.kubernetes.exec_plugin import ExecPlugin
 from proxy.kubernetes.faults import Unreachable
 from proxy.kubernetes.kubeconfig import from_kubeconfig
 from proxy.secret_reader import SecretReader
 
 
 class Discovery:
-    """Finds it; as a function, so that it can be asked again. Nothing in it changes but the disk's."""
+    """Finds it; as a function, so that it can be asked again. `_program`, the last that gave tokens, is `_kept`'s."""
 
     def __init__(
         self,
@@ -27,6 +29,7 @@ class Discovery:
         self._monotonic = monotonic
         self._mount = mount
         self._disk = Disk()
+        self._program: ExecPlugin | None = None
 
     async def __call__(self) -> Cluster:
         """Read what is there now. Raises KubernetesFault."""
@@ -38,7 +41,16 @@ class Discovery:
     def _found(self) -> Cluster:
         if self._kubeconfig is None and self._environ.get("KUBERNETES_SERVICE_HOST"):
             return in_cluster(self._environ, self._reader, self._monotonic, self._mount)
-        return from_kubeconfig(self._paths(), self._reader, self._monotonic)
+        return self._kept(from_kubeconfig(self._paths(), self._reader, self._monotonic))
+
+    def _kept(self, cluster: Cluster) -> Cluster:
+        """Go on with the program that is known, and its token: it may ask a person."""
+        program = cluster.tokens
+        if not isinstance(program, ExecPlugin):
+            return cluster
+        if self._program is None or self._program.plugin != program.plugin:
+            self._program = program
+        return replace(cluster, tokens=self._program)
 
     def _paths(self) -> list[Path]:
         if self._kubeconfig is not None:

@@ -18,7 +18,10 @@ from proxy.kubernetes.faults import KubernetesFault, Unreachable
 from proxy.secrets import Secret, SecretReference, SecretUnavailable
 
 LIMIT: Final = 60.0
-"""Seconds for a program that may ask a person to log in; client-go has none."""
+"""Seconds for a program that may ask a person to log in, in a browser; client-go has none."""
+
+GRACE: Final = 0.2
+"""Seconds in which what a program has written is read when it has ended, and a child of it keeps its output open."""
 
 EARLY: Final = 30.0
 """Seconds before its end at which a token is no longer used."""
@@ -80,6 +83,7 @@ class _Listener(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         self.ended.set()
+        asyncio.get_running_loop().call_later(GRACE, self.heard.set)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that it has ended, and nobody has its output open."""
@@ -93,13 +97,13 @@ class ExecPlugin:
     rotates = shows = True
 
     def __init__(self, plugin: Plugin) -> None:
-        self._plugin = plugin
+        self.plugin = plugin
         self._token: Secret | None = None
         self._until = inf
         self._asking = asyncio.Lock()  # a person is asked once
 
     def __repr__(self) -> str:
-        return f"<ExecPlugin {self._plugin.command}>"
+        return f"<ExecPlugin {self.plugin.command}>"
 
     async def current(self) -> Secret:
         async with self._asking:
@@ -117,26 +121,26 @@ class ExecPlugin:
                 await listener.heard.wait()
         except TimeoutError as fault:
             raise Unreachable(
-                f"The kubeconfig's program {self._plugin.command} took longer than {LIMIT:g} s."
+                f"The kubeconfig's program {self.plugin.command} took longer than {LIMIT:g} s."
             ) from fault
         finally:
             await _end(transport, listener)
         if len(listener.said) > MOST_SAID:
             raise KubernetesFault(
-                f"The kubeconfig's program {self._plugin.command} says more than 1MiB: it is none that gives tokens."
+                f"The kubeconfig's program {self.plugin.command} says more than 1MiB: it is none that gives tokens."
             )
         if code := transport.get_returncode():
-            raise KubernetesFault(f"The kubeconfig's program {self._plugin.command} ended with {code}: log in with it.")
+            raise KubernetesFault(f"The kubeconfig's program {self.plugin.command} ended with {code}: log in with it.")
         return bytes(listener.said)
 
     async def _started(self) -> tuple[asyncio.SubprocessTransport, _Listener]:
-        info = {"apiVersion": self._plugin.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
-        own = {each.name: each.value for each in self._plugin.env or ()}
+        info = {"apiVersion": self.plugin.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
+        own = {each.name: each.value for each in self.plugin.env or ()}
         try:
             return await asyncio.get_running_loop().subprocess_exec(
                 _Listener,
-                self._plugin.command,
-                *(self._plugin.args or ()),
+                self.plugin.command,
+                *(self.plugin.args or ()),
                 env={**os.environ, **own, "KUBERNETES_EXEC_INFO": msgspec.json.encode(info).decode()},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -145,7 +149,7 @@ class ExecPlugin:
             )
         except OSError as fault:
             raise KubernetesFault(
-                f"The kubeconfig's program {self._plugin.command} can't be run ({fault.strerror}): install it."
+                f"The kubeconfig's program {self.plugin.command} can't be run ({fault.strerror}): install it."
             ) from fault
 
     def _understood(self, said: bytes) -> tuple[Secret, float]:
@@ -156,10 +160,10 @@ class ExecPlugin:
         except (msgspec.DecodeError, ValueError, OverflowError):
             status, until = _Status(), inf
         try:
-            return SecretReference.literal((status.token or "")[:LARGEST], self._plugin.command).read(), until
+            return SecretReference.literal((status.token or "")[:LARGEST], self.plugin.command).read(), until
         except SecretUnavailable:
             raise KubernetesFault(
-                f"The kubeconfig's program {self._plugin.command} gives no token; certificates are not supported."
+                f"The kubeconfig's program {self.plugin.command} gives no token; certificates are not supported."
             ) from None
 
 

@@ -92,7 +92,6 @@ def from_kubeconfig(paths: Sequence[Path], reader: SecretReader, monotonic: Call
         tokens=_tokens(user, reader, monotonic),
         proxy=_proxy(cluster),
         server_name=_server_name(cluster, tls),
-        from_kubeconfig=True,
     )
 
 

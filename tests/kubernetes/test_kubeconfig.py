@@ -1,6 +1,8 @@
 """A kubeconfig's current context, as `kubectl` reads it, and what of it is refused."""
 
 import asyncio
+import os
+import signal
 import socket
 import ssl
 import sys
@@ -324,6 +326,25 @@ async def test_a_call_that_takes_too_long_cuts_no_other_off(
     await second
 
 
+async def test_a_call_that_rests_is_not_cut_off_by_another(server: KubernetesApi, reads: Reads) -> None:
+    """Nor would one be that waits for its token."""
+    api = reads(kubeconfig(server))
+    version = server.secret["metadata"]["resourceVersion"]
+    server.faults.throttled = 1
+    resting = asyncio.ensure_future(api.get(THE_SECRET))
+    await until(lambda: server.calls("get secrets") == [429])
+
+    async def watch() -> None:
+        async with api.watch(THE_SECRET, version, 60) as events:
+            server.drop_watches()
+            assert [event async for event in events] == []
+
+    with pytest.raises(Unreachable):
+        await watch()
+    await resting
+    assert server.calls("get secrets") == [429, 200]
+
+
 # A program that gives the token
 
 
@@ -444,13 +465,33 @@ child.wait()
 
 
 async def test_a_programs_child_that_keeps_its_output_open_is_not_waited_for(
-    server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: KubernetesApi, reads: Reads, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("proxy.kubernetes.exec_plugin.LIMIT", 1.0)
-    code = "import subprocess; subprocess.Popen(['sleep', '12'])"
-    api = reads(kubeconfig(server, plugin(server, tmp_path, code)))
-    with pytest.raises(Unreachable, match=r"took longer than 1 s"):
-        await asyncio.wait_for(api.get(THE_SECRET), 10)
+    child = """
+import subprocess
+with open(os.environ["RUNS"] + ".child", "w") as child:
+    child.write(str(subprocess.Popen(["sleep", "60"]).pid))
+"""
+    api = reads(kubeconfig(server, plugin(server, tmp_path, PROGRAM + child)))
+    await asyncio.wait_for(api.get(THE_SECRET), 20)
+    os.kill(int((tmp_path / "runs.child").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("down", [True, False], ids=["down", "silent"])
+async def test_a_program_is_not_asked_again_while_the_server_is_away(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, down: bool
+) -> None:
+    """It may ask a person; and where the server is, is read with each try."""
+    api = reads(kubeconfig(server, plugin(server, tmp_path)))
+    await api.get(THE_SECRET)
+    monkeypatch.setattr("proxy.kubernetes.api.LIMIT", 0.3)
+    server.faults.stalled = not down
+    if down:
+        await server.stop()
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            await api.get(THE_SECRET)
+    assert (tmp_path / "runs").read_text() == "run\n"
 
 
 async def test_a_program_that_says_too_much_is_ended(server: KubernetesApi, reads: Reads, tmp_path: Path) -> None:
