@@ -36,9 +36,9 @@ config_option = click.option(
 @click.pass_context
 def main(context: click.Context, config_path: Path | None) -> None:
     """Lend PandaDoc credentials to apps that have none: point them at localhost. Without a command: run."""
-    from proxy.terminal import fill_gaps
+    from proxy.terminal import make_ready
 
-    fill_gaps()
+    make_ready()
     if context.invoked_subcommand is None:
         context.invoke(run, config_path=config_path)
     elif config_path is not None:

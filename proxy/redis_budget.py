@@ -277,7 +277,7 @@ class RedisLedger:
             raise LedgerUnreachable(f"The URL of Redis can't be used: {fault}.") from None
         except Exception as fault:  # redis-py raises more than it says; none of it may be more than a ledger's
             if client is not None and to_be_left(fault):
-                await client.leave()
+                await client.leave(fault)
             raise LedgerUnreachable(str(translated(fault, self.name))) from fault
 
     async def _connected(self) -> RedisClient:

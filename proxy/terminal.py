@@ -3,6 +3,7 @@
 What it says is often of something that can't be undone; an exit code that says failure would have it done again.
 """
 
+import io
 import os
 import sys
 from typing import TextIO
@@ -37,12 +38,17 @@ def _empty(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def fill_gaps() -> None:
-    """Open what is closed of standard input, output and error: what is opened next would be in its place."""
+def make_ready() -> None:
+    """Open what is closed of standard input, output and error; let any text be written, be it in escapes.
+
+    What is opened next would stand in the place of what is closed.
+    """
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - standard error
-        pass
+        os.set_inheritable(handle, True)  # noqa: FBT003 - as such are, for programs that we start
     os.close(handle)
     # ruff: noqa: SIM115 - for as long as the process lives
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does by itself

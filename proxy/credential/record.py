@@ -108,7 +108,7 @@ def _ledger(record: _Record) -> Ledger:
     return Ledger(
         grant=grant,
         seeds=(*record.seeds, *own),  # an edited file may lack it
-        refusals=Refusals(until=cooldown.until, length=cooldown.length, spent=cooldown.spent),
+        refusals=Refusals(until=_date(cooldown.until), length=cooldown.length, spent=cooldown.spent),
         intent=record.intent and replace(record.intent, at=_date(record.intent.at)),
         last=record.last and replace(record.last, at=_date(record.last.at), again_at=_date(record.last.again_at)),
         minted=tuple(replace(mint, at=_date(mint.at)) for mint in record.minted),

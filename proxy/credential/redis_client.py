@@ -20,6 +20,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ConstantBackoff, NoBackoff
 
 from proxy.credential.redis_address import RedisAddress
+from proxy.credential.redis_faults import distrusted
 from proxy.trust import NOT_ASKED
 
 LIMIT: Final = 2.0
@@ -93,9 +94,12 @@ class RedisClient:
         if known and (self._again is None or self._again.done()):
             self._again = _aside(self.redis.nodes_manager.initialize())
 
-    async def leave(self) -> None:
-        """Go on where the address leads by now; a cluster's, where its nodes say, and the calls under way go on."""
-        if self._cluster:
+    async def leave(self, fault: Exception) -> None:
+        """Go on where the address leads by now; a cluster's, where its nodes say, and the calls under way go on.
+
+        But what is known of a node holds what `ca_file` held then.
+        """
+        if self._cluster and distrusted(fault) is None:
             self.doubt()
         else:
             await self.close()

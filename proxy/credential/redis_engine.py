@@ -145,7 +145,7 @@ class RedisEngine:
                     return await call(await client.ready(), name)
                 except Exception as fault:
                     if to_be_left(fault):
-                        await client.leave()
+                        await client.leave(fault)
                     raise
 
     async def _connected(self) -> RedisClient:

@@ -74,8 +74,8 @@ def translated(fault: Exception, name: str) -> StoreError:
         return StoreError(f"{name} is a cluster: set cluster: true.")
     if isinstance(fault, InvalidResponse):
         return StoreError(f"What answers at the address of {name} does not speak as Redis does. Correct the URL.")
-    if (distrusted := _distrusted(fault)) is not None:
-        why = distrusted.verify_message or "no reason"
+    if (flaw := distrusted(fault)) is not None:
+        why = flaw.verify_message or "no reason"
         return StoreError(f"{name} shows a certificate that is not trusted ({why}). Name its authority in ca_file.")
     if isinstance(fault, ResponseError) and code not in PASSES:
         return StoreError(f"{name} refuses with {code[:40]!r}: its documentation or its log says more.")
@@ -88,7 +88,7 @@ def to_be_left(fault: Exception) -> bool:
     By whoever is no master any more; by whoever shows a certificate of another authority than `ca_file` held when it
     was read. And who knows in what state a fault has left it that nobody has foreseen?
     """
-    return _code(fault) in NOT_HERE or _distrusted(fault) is not None or not isinstance(fault, RAISED)
+    return _code(fault) in NOT_HERE or distrusted(fault) is not None or not isinstance(fault, RAISED)
 
 
 def _of_a_node(fault: Exception) -> Exception:
@@ -118,7 +118,7 @@ def _reason(fault: Exception, code: str) -> str:
     return text[:200] or type(fault).__name__
 
 
-def _distrusted(fault: BaseException | None) -> ssl.SSLCertVerificationError | None:
+def distrusted(fault: BaseException | None) -> ssl.SSLCertVerificationError | None:
     """Find what redis-py has wrapped in an error of its own."""
     while fault is not None and not isinstance(fault, ssl.SSLCertVerificationError):
         fault = fault.__cause__ or fault.__context__

@@ -198,7 +198,7 @@ class SharedStore:
                 failures = 0
                 self._notice.say("")
             failures += 1
-            if why := str(end) or ("Watches end as soon as they are open." if failures > 1 else ""):
+            if why := str(end) or ("Watches end as soon as they are open." if failures > 1 and opened < inf else ""):
                 self._notice.say(f"changes in {self._engine.name} are not told: it is looked at instead. {why}")
             ending = await self._tasks.pause(_pause(end, failures, self._jitter()))
 

@@ -273,6 +273,17 @@ def redirected(how: str) -> tuple[str, ...]:
     return ("sh", "-c", f'exec "$@" {how}', "sh", *map(str, PROXY))
 
 
+async def test_a_refresh_that_succeeds_has_succeeded_though_its_words_can_not_be_written_there(
+    machine: Machine,
+) -> None:
+    """The store's name has a letter that ASCII lacks."""
+    env = machine.with_grant() | {"PYTHONIOENCODING": "ascii"}
+    env |= {"PANDADOC_PROXY__CREDENTIALS__DEFAULT__OAUTH2__STORE__FILE": str(machine.home / "grant-\u0142.json")}
+    ended = await machine.run("token", "refresh", env=env)
+    assert (ended.code, ended.err) == (0, "")
+    assert "grant-\\u0142.json" in ended.out
+
+
 @pytest.mark.parametrize("how", [">/dev/full", ">&-", ">/dev/full 2>&1", ">/dev/full 2>&-", "<&-", "<&- >&- 2>&-"])
 async def test_a_refresh_succeeds_though_nobody_can_be_told(machine: Machine, how: str) -> None:
     env = await seeded(machine)

@@ -1,6 +1,7 @@
 """A node of a cluster, without a Redis: a few words of its protocol (RESP2), and whatever may go wrong with it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,20 +16,21 @@ class Node:
 
     What changes, by a test: `knows`, the ports of who has slot 0 and of who has all others, as far as this one knows;
     `mute`, whether it takes all and says nothing; `late`, the seconds that each answer takes; `says`, what EVAL is
-    answered with. And `port`, by `serve`; `callers`, by connections as they come and go; `calls`.
+    answered with; `tls`, what it shows. And `port`, by `serve`; `callers`, by connections as they come and go; `calls`.
     """
 
     knows: tuple[int, int] = (0, 0)
     mute: bool = False
     late: float = 0.0
     says: str = ":1"
+    tls: ssl.SSLContext | None = None
     port: int = 0
     callers: set[asyncio.StreamWriter] = field(default_factory=set)
     calls: list[bytes] = field(default_factory=list)
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield

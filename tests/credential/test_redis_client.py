@@ -4,11 +4,14 @@ That a real cluster fares as well is shown in tests/torture.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+import trustme
 from credential.redis_node import Node
 from rig import until
 from wire import free_port
@@ -19,7 +22,7 @@ from proxy.budget.rates import Rate
 from proxy.credential import redis_engine
 from proxy.credential.redis_client import Way
 from proxy.credential.redis_engine import RedisEngine
-from proxy.credential.store import StoreUnreachable
+from proxy.credential.store import StoreError, StoreUnreachable
 from proxy.redis_budget import RedisLedger
 from proxy.secrets import Secret
 
@@ -142,6 +145,35 @@ async def test_what_redis_py_has_no_name_for_is_a_server_that_is_not_reached(clu
     cluster.master.says = ":1"
     await caller.call()
     await until(lambda: len(cluster.master.callers) == 1)
+
+
+async def test_a_node_whose_certificate_is_of_the_next_authority_is_trusted_when_ca_file_has_it(tmp_path: Path) -> None:
+    """While another still shows the earlier one: what was learnt of the nodes holds what `ca_file` held then."""
+    before, after, authorities = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
+    nodes = [Node(tls=ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)) for _ in range(2)]
+    for node in nodes:
+        before.issue_cert("127.0.0.1").configure_cert(node.tls)
+    before.cert_pem.write_to_path(str(authorities))
+    master, other = nodes
+
+    async def url() -> Secret:
+        return Secret(f"rediss://127.0.0.1:{other.port}")
+
+    async def owner() -> str:
+        return "0123456789abcdef"
+
+    engine = RedisEngine(url, owner, prefix="pandadoc-proxy", way=Way(cluster=True, ca_file=authorities))
+    async with master.serve(), other.serve():
+        master.knows = other.knows = (other.port, master.port)
+        await engine.take("pod", 5)
+        after.issue_cert("127.0.0.1").configure_cert(master.tls)
+        after.cert_pem.write_to_path(str(authorities), append=True)
+        for caller in [*master.callers]:
+            caller.close()
+        with pytest.raises(StoreError, match="certificate that is not trusted"):
+            await engine.take("pod", 5)
+        await engine.take("pod", 5)
+        await engine.close()
 
 
 async def test_nothing_stays_open_of_a_client_that_was_to_learn_the_nodes_anew(
