@@ -33,12 +33,11 @@ class Lines(logging.Handler):
     `_closing` is set by `close`.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
-        """Write to nobody where there is no stream: sys.stderr is None where a process has begun without."""
+    def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self.dropped = 0
         self.stream = stream
-        self._descriptor = os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno()
+        self._descriptor = stream.fileno()
         self._torn = False
         self._waiting: deque[str] = deque()
         self._there = threading.Event()
@@ -82,7 +81,8 @@ class Lines(logging.Handler):
         lines = [b"\n" * self._torn + lines[0], *lines[1:]]
         text = b"".join(lines)
         out = self._written(text)
-        self.dropped += sum(end > out for end in accumulate(map(len, lines)))
+        lost = sum(end > out for end in accumulate(map(len, lines)))
+        self.dropped += lost
         if out:
             self._torn = not text.endswith(b"\n", 0, out)
 

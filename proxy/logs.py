@@ -80,7 +80,7 @@ def set_up(settings: Log, stream: TextIO | None = None) -> Lines:
     Lines that go there already go on: to let those that wait leave would wait for whoever reads them.
     """
     stream = sys.stderr if stream is None else stream
-    text = settings.format == "text" or (settings.format == "auto" and stream is not None and stream.isatty())
+    text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
     root = logging.getLogger()
     earlier = [each for each in root.handlers if isinstance(each, Lines)]
     handler = next((each for each in earlier if each.stream is stream), None) or Lines(stream)

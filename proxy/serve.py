@@ -27,6 +27,7 @@ async def serve(config: Config, state_home: Path, load: Callable[[Config], Confi
         await Reloads(proxy, load, manager).until_the_end(signals)
         manager.tell(STOPPING)
         await proxy.drain()
+        manager.go_on()  # it may have been busy
     finally:
         await proxy.stop()
     return 0

@@ -16,10 +16,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import requests
+from google.protobuf.message import DecodeError
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagators.textmap import Getter, Setter
@@ -204,7 +205,8 @@ def _refuse_half_success(answer: requests.Response, **_: object) -> None:
     """Raise RequestException for what the SDK takes for a success: a redirect, and OTLP's partial success."""
     rejected = 0
     if answer.ok and answer.headers.get("Content-Type", "").startswith(PROTOBUF):
-        rejected = ExportTraceServiceResponse.FromString(answer.content).partial_success.rejected_spans
+        with suppress(DecodeError):  # it says so, and is something else: what it took is in its hands
+            rejected = ExportTraceServiceResponse.FromString(answer.content).partial_success.rejected_spans
     if rejected > 0 or LEAST_REDIRECT <= answer.status_code < LEAST_ERROR:
         raise requests.RequestException
 

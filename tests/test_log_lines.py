@@ -99,14 +99,6 @@ def test_a_stream_that_is_gone_is_counted(log: logging.Logger, pipe: Pipe) -> No
     assert repr(lines) == "<Lines 0 waiting, 1 dropped>"
 
 
-def test_without_a_stream_nothing_is_written_and_nothing_fails(log: logging.Logger) -> None:
-    lines = Lines(None)
-    log.addHandler(lines)
-    log.warning("to nobody")
-    lines.close()
-    assert lines.dropped == 0
-
-
 def test_a_line_that_cant_be_formatted_fails_nobody(
     log: logging.Logger, pipe: Pipe, capsys: pytest.CaptureFixture[str]
 ) -> None:

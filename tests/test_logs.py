@@ -127,12 +127,3 @@ def test_the_default_stream_is_standard_error(capfd: pytest.CaptureFixture[str])
     logging.getLogger("proxy").warning("for people")
     handler.close()
     assert "for people" in capfd.readouterr().err
-
-
-def test_a_process_without_standard_error_logs_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stderr", None)
-    handler = set_up(Log())
-    assert set_up(Log(format="text")) is handler
-    logging.getLogger("proxy").warning("to nobody")
-    handler.close()
-    assert dropped() == 0

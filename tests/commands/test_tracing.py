@@ -376,11 +376,12 @@ async def test_spans_that_find_no_room_are_told_once(machine: Machine, app: Clie
     assert len([record for record in process.records if "no room" in record["message"]]) == 1
 
 
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-protobuf"])
 async def test_a_collector_that_answers_with_no_otlp_is_believed(
-    machine: Machine, app: ClientSession, collector: Collector
+    machine: Machine, app: ClientSession, collector: Collector, content_type: str
 ) -> None:
-    """Some answer with JSON, or with nothing: what they took is in their hands."""
-    collector.answer, collector.content_type = b'{"partialSuccess": {}}', "application/json"
+    """Some answer with JSON, whatever they call it, or with nothing: what they took is in their hands."""
+    collector.answer, collector.content_type = b'{"partialSuccess": {}}', content_type
     process = await machine.start(env=machine.with_api_key() | collector.env)
     assert await status_of(app, await process.url() + MEMBER) == 200
     await collector.arrived(1)
