@@ -47,7 +47,7 @@ run: $(READY) ## the proxy with ./config.yaml (set PANDADOC_API_KEY first)
 	$(BIN)/pandadoc-proxy run
 
 .PHONY: test
-test: $(READY) ## everything that needs only what pip installs, under two minutes
+test: $(READY) ## everything that needs only what pip installs, in two and a half minutes on two cores
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal $(DECIDING)
 	$(BIN)/python -m coverage combine --quiet
