@@ -1,6 +1,7 @@
 """Fixtures: houses to test in, opened and closed around each test."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -18,7 +19,16 @@ from proxy.simulator import Simulator
 os.environ["SSL_CERT_FILE"] = os.devnull
 """No test trusts whom this machine trusts; and a proxy spends no 15 ms on reading who that is."""
 
+gc.disable()
+"""Until all tests are collected; then what is there is never looked through again. It saves an eighth of their time."""
+
 HouseMaker = Callable[..., Awaitable[House]]
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector see what the tests make, and nothing else."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

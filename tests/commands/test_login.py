@@ -318,6 +318,7 @@ async def test_a_login_wins_over_what_is_stored_and_generations_go_on(
     async def load() -> None:
         while not stop.is_set():
             seen.append(await status_of(app, url + MEMBER))
+            await asyncio.sleep(0.01)
 
     loads = [asyncio.create_task(load()) for _ in range(4)]
     await until(lambda: len(seen) > 20)
