@@ -596,6 +596,8 @@ class Refresher:
 
     def _recall(self, grant: Grant) -> None:
         """Take from the store since when a grant has been refused: a person's command has heard of nothing itself."""
+        if not self.keeper.store.remote:
+            return
         last = self.keeper.ledger.last
         if last is not None and last.result == "invalid_grant" and grant == self.keeper.ledger.grant:
             self._doubt(grant, Because.BY_HAND, self._clock.monotonic() - max(self._clock.wall() - last.at, 0.0))

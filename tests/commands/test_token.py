@@ -128,6 +128,20 @@ async def test_a_refused_refresh_says_which_command_heals_it(machine: Machine) -
     assert "Run `pandadoc-proxy login`" in status.out
 
 
+async def test_a_grant_that_was_refused_before_is_as_dead_the_second_time(machine: Machine) -> None:
+    """One machine's file has no replicas who may have spent it; what a lost reply may have done is told again."""
+    env = await seeded(machine)
+    await machine.run("token", "refresh", env=env)
+    machine.simulator.lose_token_replies()
+    lost = await machine.run("token", "refresh", env=env)
+    assert "the connection broke before the answer" in lost.err
+    for _ in range(2):
+        ended = await machine.run("token", "refresh", env=env)
+        assert ended.code == 1
+        assert "it was used elsewhere or revoked. A redeem that began at" in ended.err
+        assert "replica" not in ended.err
+
+
 async def test_a_refresh_with_another_secret_kills_no_grant(machine: Machine) -> None:
     """A shell that has the wrong one proves nothing against the proxy beside it, which has the right one."""
     env = await seeded(machine)
