@@ -15,6 +15,7 @@ from proxy.compose_credentials import CredentialParts, for_a_person
 from proxy.config import ApiKeyCredential, Config, MemoryStore, OAuth2Credential
 from proxy.credential.advice import moment, span
 from proxy.credential.credential import Credential, Freshness
+from proxy.credential.ledger import Grant
 from proxy.credential.probe import Probed
 from proxy.credential.refresh import PATIENCE_SLACK, Refresher
 from proxy.credential.status import (
@@ -135,19 +136,15 @@ async def _proofs(parts: CredentialParts, name: str, credential: OAuth2Credentia
     except (StoreError, SecretUnavailable) as fault:
         yield False, str(fault)
         return
+    lives = False
     try:
-        seed = await refresher.keeper.new_lineage()
-        yield (
-            refresher.keeper.ledger.grant is not None or seed is not None,
-            "a refresh token is there"
-            if refresher.keeper.ledger.grant or seed
-            else refresher.advice.no_refresh_token(),
-        )
+        lives, text = _grant_proof(refresher, await refresher.keeper.new_lineage())
+        yield lives, text
         yield await _client_proof(parts, credential, refresher)
     except SecretUnavailable as fault:
         yield False, str(fault)
     if (lent := refresher.stored) is not None and lent.freshness(parts.clock.wall()) is not Freshness.EXPIRED:
-        yield await _token_proof(parts, credential, lent)
+        yield await _token_proof(parts, credential, lent, cure=": a refresh would replace it" if lives else "")
 
 
 async def _store_proof(parts: CredentialParts, credential: OAuth2Credential, refresher: Refresher) -> tuple[bool, str]:
@@ -159,6 +156,17 @@ async def _store_proof(parts: CredentialParts, credential: OAuth2Credential, ref
         return True, f"{parts.store_text(credential)} can be written; another process is refreshing right now"
     lease.release()
     return True, f"{parts.store_text(credential)} can be read, written and locked"
+
+
+def _grant_proof(refresher: Refresher, seed: Grant | None) -> tuple[bool, str]:
+    """Judge what would be redeemed by what the store knows of it."""
+    ledger, advice = refresher.keeper.ledger, refresher.advice
+    grant = seed or ledger.grant
+    if grant is None:
+        return False, advice.no_refresh_token()
+    if ledger.refuses(grant.refresh_token):
+        return False, advice.dead("invalid_grant", ledger.doubt(grant.refresh_token))
+    return True, "a refresh token is there"
 
 
 async def _client_proof(parts: CredentialParts, credential: OAuth2Credential, refresher: Refresher) -> tuple[bool, str]:
@@ -175,12 +183,14 @@ async def _client_proof(parts: CredentialParts, credential: OAuth2Credential, re
     return False, f"{endpoint.url} gives tokens for a refresh token that never was: is it PandaDoc's?"
 
 
-async def _token_proof(parts: CredentialParts, credential: OAuth2Credential, lent: Credential) -> tuple[bool, str]:
+async def _token_proof(
+    parts: CredentialParts, credential: OAuth2Credential, lent: Credential, *, cure: str
+) -> tuple[bool, str]:
     probe = parts.prober(credential)
     result = await probe(lent)
     words = {
         Probed.ACCEPTED: "PandaDoc accepts the stored access token",
-        Probed.REFUSED: "PandaDoc refuses the stored access token: a refresh would replace it",
+        Probed.REFUSED: f"PandaDoc refuses the stored access token{cure}",
         Probed.UNCLEAR: f"{probe.url} did not say whether it accepts the stored access token",
     }
     return result is Probed.ACCEPTED, words[result]

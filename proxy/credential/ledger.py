@@ -67,6 +67,7 @@ class Attempt:
     result: str
     by: str = ""  # which replica's, where a store has several
     again_at: float = 0.0  # until when the token endpoint has asked not to be asked
+    fingerprint: str = ""  # of the refresh token that was tried in vain
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,11 @@ class Ledger:
         """Return the redeem of this very token that nobody knows the end of."""
         ours = self.intent is not None and self.intent.fingerprint == refresh_token.fingerprint()
         return self.intent if ours else None
+
+    def refuses(self, refresh_token: Secret) -> bool:
+        """Tell whether PandaDoc has refused this very token, the last time that it was asked."""
+        last = self.last
+        return last is not None and (last.result, last.fingerprint) == ("invalid_grant", refresh_token.fingerprint())
 
 
 def begun(ledger: Ledger, grant: Grant, known: tuple[str, ...], now: float) -> Ledger | None:

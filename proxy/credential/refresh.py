@@ -434,7 +434,8 @@ class Refresher:
         proven = not isinstance(outcome, Unknown)
         asked = None if isinstance(outcome, Refused) else outcome.retry_after
         again_at = self._clock.wall() + asked if asked else 0.0
-        attempt = Attempt(self._clock.wall(), outcome.cause, again_at=again_at)
+        tried = grant.refresh_token.fingerprint()
+        attempt = Attempt(self._clock.wall(), outcome.cause, again_at=again_at, fingerprint=tried)
         await self.keeper.failed(grant, before, attempt, proven=proven)
         self._last = self.keeper.ledger.last
         self._count(order, outcome.cause)

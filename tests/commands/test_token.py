@@ -205,6 +205,24 @@ async def test_a_dry_run_names_what_is_in_the_way(machine: Machine) -> None:
     assert "did not say whether it accepts" in ended.out
 
 
+async def test_a_dry_run_promises_nothing_that_the_store_knows_to_be_false(machine: Machine) -> None:
+    """Neither of a refused seed nor of a refused grant; of another seed the store knows nothing."""
+    refused = "FAIL PandaDoc refuses the refresh token of credential default (invalid_grant)"
+    env = await seeded(machine)
+    for stored in (False, True):
+        machine.simulator.revoke_access_tokens()
+        machine.simulator.revoke_grants()
+        await machine.run("token", "refresh", env=env)
+        ended = await machine.run("token", "refresh", "--dry-run", env=env)
+        assert (ended.code, refused in ended.out) == (1, True)
+        assert ("FAIL PandaDoc refuses the stored access token\n" in ended.out) is stored
+        env["PANDADOC_REFRESH_TOKEN"] = machine.simulator.issue_refresh_token()
+        ended = await machine.run("token", "refresh", "--dry-run", env=env)
+        assert "ok   a refresh token is there" in ended.out
+        assert ("refuses the stored access token: a refresh would replace it" in ended.out) is stored
+        assert (await machine.run("token", "refresh", env=env)).code == 0
+
+
 async def test_a_pair_that_cant_be_stored_is_shouted_about_and_tried_until_it_is(machine: Machine) -> None:
     """The folder vanishes between the intent and the answer; the command does not end before the pair is safe."""
     env = await seeded(machine)

@@ -137,6 +137,15 @@ def test_how_a_redeem_ended_is_not_said_of_the_pair_that_came_before_its_end() -
     assert ledger.unresolved(there, grant(3), refused) == there
 
 
+def test_a_refusal_is_said_of_the_very_refresh_token_that_was_refused() -> None:
+    refused = Attempt(60.0, "invalid_grant", fingerprint=grant(3).refresh_token.fingerprint())
+    there = replace(kept(grant(3)), last=refused)
+    assert there.refuses(grant(3).refresh_token)
+    assert not there.refuses(grant(9, THIRD).refresh_token)
+    assert not replace(there, last=replace(refused, result="timeout")).refuses(grant(3).refresh_token)
+    assert not Ledger().refuses(grant(3).refresh_token)
+
+
 def test_a_new_pair_ends_the_doubt_and_the_trial() -> None:
     there = kept(grant(3), intent=intent_of(grant(3), 50.0))
     after = ledger.renewed(there, grant(4), KNOWN, replace(COOLING, on_trial=4), DONE)

@@ -28,7 +28,7 @@ FULL = Ledger(
 SHAPES = {
     "nothing": Ledger(),
     "an intent before any grant": Ledger(intent=Intent("0123456789ab", 30.5)),
-    "a failure before any grant": Ledger(last=Attempt(40.5, "invalid_grant")),
+    "a failure before any grant": Ledger(last=Attempt(40.5, "invalid_grant", fingerprint="0123456789ab")),
     "a refresh token alone": Ledger(BARE, ("0123456789ab",)),
     "everything": FULL,
 }
