@@ -16,6 +16,9 @@ SCOPE: Final = "read+write"
 """What PandaDoc's documentation asks for, to the letter."""
 
 CODE: Final = re.compile(r"[\x21-\x7e]{4,2048}")
+ADDRESS: Final = re.compile(r"[a-z]+://|[\w.-]+:\d+/", re.IGNORECASE)
+"""What an address begins with, as browsers show it: some leave the scheme out."""
+
 ERROR: Final = re.compile(r"[a-z_]{1,40}")
 """An OAuth error as it may be shown: the address it stands in is whoever's."""
 
@@ -53,7 +56,7 @@ def read_pasted(text: str, state: str | None) -> Secret:
     """
     text = text.strip().strip("\"'")
     if not any(mark in text for mark in ("?", "code=", "error=")):
-        return _code({"code": text})
+        return _code({} if ADDRESS.match(text) else {"code": text})
     fields = _fields(text.partition("#")[0].rpartition("?")[2])
     if state is not None and not _same(fields.get("state", state), state):
         raise NotACode("This address belongs to another login: its `state` is another. Open the address shown above.")

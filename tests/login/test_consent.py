@@ -69,7 +69,21 @@ def test_a_person_may_paste_the_code_or_any_address_with_it(text: str) -> None:
     assert read_pasted(text, STATE).reveal() == "abc-123/="
 
 
-@pytest.mark.parametrize("text", ["", "abc", "two words", "é" * 9, f"{BACK}?state={STATE}", "x" * 2049])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "abc",
+        "two words",
+        "é" * 9,
+        f"{BACK}?state={STATE}",
+        BACK,
+        f"{BACK}#code",
+        "127.0.0.1:8089/callback",
+        "https://app.pandadoc.com/login",
+        "x" * 2049,
+    ],
+)
 def test_what_is_no_code_says_what_to_paste(text: str) -> None:
     with pytest.raises(NotACode, match="There is no code in this"):
         read_pasted(text, STATE)
