@@ -118,9 +118,9 @@ class SecretReference:
         if self._literal is not None:
             return self._literal.reveal()
         if self._path is not None:
-            return _read_file(self._path)
+            return _one_line(_read_file(self._path))
         if self.name in self._environ:
-            return self._environ[self.name]
+            return _one_line(self._environ[self.name])
         if _PLAINLY_A_NAME.fullmatch(self.name):
             raise SecretUnavailable(f"the environment variable {self.name} is not set: set it")
         raise SecretUnavailable(
@@ -129,9 +129,13 @@ class SecretReference:
         )
 
 
-def _read_file(path: Path) -> str:
-    text = _decoded(_file_bytes(path), path)
+def _one_line(text: str) -> str:
+    """Take one line break from the end: echo and editors put it there, into what a variable is filled from as well."""
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+
+
+def _read_file(path: Path) -> str:
+    return _decoded(_file_bytes(path), path)
 
 
 def _file_bytes(path: Path) -> bytes:

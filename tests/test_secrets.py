@@ -81,9 +81,17 @@ def test_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_one_newline_at_a_files_end_is_no_part_of_the_secret(end: str, tmp_path: Path) -> None:
+def test_one_newline_at_the_end_is_no_part_of_the_secret(end: str, tmp_path: Path) -> None:
+    """Whoever makes a Kubernetes Secret with echo has one, in the file as in the variable."""
     (tmp_path / "key").write_bytes(b"with space" + end.encode())
     assert SecretReference.file(tmp_path / "key").read() == Secret("with space")
+    assert SecretReference.env("KEY", {"KEY": "with space" + end}).read() == Secret("with space")
+
+
+@pytest.mark.parametrize("text", ["a\n\n", "a\r", "a\nb"])
+def test_another_line_break_in_a_variable_is_refused(text: str) -> None:
+    with pytest.raises(SecretUnavailable, match="line break"):
+        SecretReference.env("KEY", {"KEY": text}).read()
 
 
 @pytest.mark.parametrize(
