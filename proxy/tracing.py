@@ -7,6 +7,7 @@ for one look at an attribute.
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from proxy.spans import Spans
@@ -57,8 +58,22 @@ def asked(environ: Mapping[str, str]) -> bool:
             f"OTEL_EXPORTER_OTLP_PROTOCOL may be {PROTOCOL} alone here: set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL to that,"
             " and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the collector's HTTP port, as in http://collector:4318/v1/traces"
         )
+    if endpoint and not _is_http(endpoint):
+        raise ValueError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT begin with http:// or https:// and name"
+            " the collector, as in http://collector:4318"
+        )
     _refuse_odd_sampler(environ)
     return True
+
+
+def _is_http(endpoint: str) -> bool:
+    """Tell whether it is an address that the SDK's exporter can post to; it finds that out at every batch."""
+    try:
+        url = urlsplit(endpoint)
+        return url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
 
 
 def _refuse_odd_sampler(environ: Mapping[str, str]) -> None:

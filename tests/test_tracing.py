@@ -43,6 +43,10 @@ def test_the_standard_variables_decide(environ: dict[str, str], *, wanted: bool)
     [
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL to that"),
         ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"}, "may be http/protobuf alone"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "begin with http:// or https://"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "grpc://collector:4317"}, "begin with http:// or https://"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://:4318"}, "begin with http:// or https://"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:port"}, "begin with http:// or https://"),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "may be otlp or none"),
         ({"OTEL_TRACES_SAMPLER": "xray"}, "may be one of: always_off, always_on, "),
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "10%"}, "a number from 0 to 1"),
