@@ -138,7 +138,10 @@ def _unreached(fault: Exception) -> NotRedeemed:
     if isinstance(fault, aiohttp.ClientSSLError):  # the certificate's error is one
         return NotRedeemed(Cause.TLS_ERROR, f"TLS failed ({_tls_flaw(fault)}); see upstream.ca_file", TLS_PAUSE)
     if isinstance(fault, aiohttp.ClientHttpProxyError):
-        return NotRedeemed(Cause.PROXY_REFUSED, f"the HTTP proxy answered {fault.status}; see upstream.proxy")
+        return NotRedeemed(
+            Cause.PROXY_REFUSED,
+            f"the HTTP proxy answered {fault.status}; see upstream.proxy, or HTTPS_PROXY where that is not set",
+        )
     return NotRedeemed(Cause.NO_CONNECTION, f"no connection ({type(fault).__name__})")
 
 

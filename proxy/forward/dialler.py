@@ -146,7 +146,10 @@ class _TunnelFailed(UpstreamError):
     error = "destination_unavailable"
 
     def __init__(self) -> None:
-        super().__init__("The HTTP proxy on the way to the upstream failed. Check upstream.proxy.")
+        super().__init__(
+            "The HTTP proxy on the way to the upstream failed. Check upstream.proxy, or HTTPS_PROXY where that is not"
+            " set."
+        )
 
 
 class _Tunnel(asyncio.Protocol):

@@ -134,7 +134,7 @@ async def test_an_http_proxy_that_refuses_is_named(api_key_house: HouseMaker) ->
         house = await api_key_house({"upstream": settings})
         seen = await house.get("/x")
         assert seen.status == 502
-        assert "upstream.proxy" in seen.json["detail"]
+        assert "upstream.proxy, or HTTPS_PROXY where that is not set" in seen.json["detail"]
 
 
 FAULTS = [
