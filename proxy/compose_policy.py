@@ -8,7 +8,11 @@ from proxy.policy.pattern import Pattern
 from proxy.policy.profiles import profiles
 
 TOKEN_ENDPOINT: Final = rules.RuleSet(
-    "the token endpoint", (rules.Rule(allows=False, pattern=Pattern.parse("/oauth2/**")),), otherwise=True
+    "the token endpoint",
+    (rules.Rule(allows=False, pattern=Pattern.parse("/oauth2/**")),),
+    otherwise=True,
+    cure="No rule opens it: for an app that insists on fetching a token, `token_endpoint: placeholder` answers POST"
+    " /oauth2/access_token with one that opens nothing.",
 )
 """What is behind it would hand out our tokens, or rotate them away: no configuration opens it."""
 

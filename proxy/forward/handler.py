@@ -157,10 +157,7 @@ def _judge(client: Client, method: str, readings: frozenset[str], lane: Lane, ex
         lane.tally.objected(objection.by, enforced=objection.enforced)
         if objection.enforced:
             doubt = " It can be read in more than one way, and one of them is refused." if objection.doubtful else ""
-            raise Refused(
-                f"The proxy's policy refuses {method} on this path ({objection.by}).{doubt}"
-                " Whoever runs the proxy can change its rules."
-            )
+            raise Refused(f"The proxy's policy refuses {method} on this path ({objection.by}).{doubt} {objection.cure}")
         exchange.would_refuse = exchange.would_refuse or objection.by
 
 

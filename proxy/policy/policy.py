@@ -15,6 +15,8 @@ from proxy.policy.pattern import Pattern
 FLAGS: Final = re.ASCII | re.DOTALL
 FOLDED: Final = FLAGS | re.IGNORECASE
 
+CONFIGURED: Final = "Whoever runs the proxy can change its rules."
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -35,6 +37,7 @@ class Decision:
     by: str
     enforced: bool  # False: what is refused passes all the same, and is counted
     by_default: bool  # no rule fits
+    cure: str  # what a caller who is refused is told to do
     doubtful: bool = False  # some reading of the path is decided otherwise
 
 
@@ -44,15 +47,19 @@ class RuleSet:
     Letter case can't walk around a rule: a path is judged as it is written and as if case said nothing.
     """
 
-    def __init__(self, name: str, rules: Iterable[Rule], *, otherwise: bool, enforced: bool = True) -> None:
-        """`otherwise`: whether what fits no rule is allowed."""
+    def __init__(
+        self, name: str, rules: Iterable[Rule], *, otherwise: bool, enforced: bool = True, cure: str = CONFIGURED
+    ) -> None:
+        """`otherwise`: whether what fits no rule is allowed. `cure`: what those whom it refuses are told to do."""
         self.name = name
         self.rules = tuple(rules)
         self._exact = tuple(re.compile(rule.pattern.expression, FLAGS) for rule in self.rules)
         # All rules at once; the empty group behind each tells by its number which one fits first.
         self._folded = re.compile("|".join(f"{rule.pattern.expression}()" for rule in self.rules) or "(?!)", FOLDED)
-        by_rule = (Decision(rule.allows, f"{name}: {rule}", enforced, by_default=False) for rule in self.rules)
-        by_default = Decision(otherwise, f"{name}: otherwise: {word(otherwise)}", enforced, by_default=True)
+        by_rule = (
+            Decision(rule.allows, f"{name}: {rule}", enforced, by_default=False, cure=cure) for rule in self.rules
+        )
+        by_default = Decision(otherwise, f"{name}: otherwise: {word(otherwise)}", enforced, by_default=True, cure=cure)
         self._decisions = (*by_rule, by_default)
 
     def __repr__(self) -> str:

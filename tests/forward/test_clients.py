@@ -141,6 +141,7 @@ async def test_a_policy_refuses_with_the_rule_and_nothing_goes_up(api_key_house:
     assert refused.status == 403
     assert "(policy: deny POST /public/v1/documents/*/send)" in refused.json["detail"]
     assert "can be read in more than one way" not in refused.json["detail"]
+    assert "Whoever runs the proxy can change its rules." in refused.json["detail"]
     doubtful = await house.ask("POST", "/public/v1/documents/abc%2fsend", json={})
     assert doubtful.status == 403
     assert "can be read in more than one way" in doubtful.json["detail"]
@@ -164,7 +165,11 @@ async def test_what_hands_out_credentials_can_be_opened_in_words(api_key_house: 
     house = await api_key_house({"policy": {"credential_operations": ["/public/*/workspaces/*/api-keys"]}})
     assert (await house.ask("POST", "/public/v1/members/x/token")).status == 404  # the simulator has no such path
     assert (await house.ask("POST", "/public/v1/workspaces/x/api-keys")).status == 403
-    assert (await house.ask("POST", "/oauth2/access_token")).status == 403
+    closed = await house.ask("POST", "/oauth2/access_token")
+    assert closed.status == 403
+    assert "change its rules" not in closed.json["detail"]
+    assert "No rule opens it: " in closed.json["detail"]
+    assert "`token_endpoint: placeholder`" in closed.json["detail"]
     assert house.ear.heard("apps can be handed credentials of their own")
 
 
