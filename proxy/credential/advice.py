@@ -14,6 +14,7 @@ class Advice:
     client_id: str  # where each is configured, for people; never a value
     client_secret: str
     refresh_token: str | None
+    in_memory: bool = False  # where no command reaches the grant
 
     def no_refresh_token(self) -> str:
         return f"Credential {self.name} has no refresh token, neither stored nor configured. {self.login()}"
@@ -63,10 +64,9 @@ class Advice:
 
     def stopped(self, doubt: Intent) -> str:
         """Say why a refresh token that may be spent is not tried again (`unknown_outcome: stop`)."""
-        return (
-            f"Credential {self.name} is not refreshed (unknown_outcome: stop).{lost_reply(doubt)} Try it once more"
-            f" with `pandadoc-proxy token refresh{self._option()}`, or begin anew. {self.login()}"
-        )
+        stopped = f"Credential {self.name} is not refreshed (unknown_outcome: stop).{lost_reply(doubt)}"
+        once_more = f"Try it once more with `pandadoc-proxy token refresh{self._option()}`, or begin anew."
+        return f"{stopped} {self.login()}" if self.in_memory else f"{stopped} {once_more} {self.login()}"
 
     def unfinished(self, doubt: Intent) -> str:
         """Say that a redeem's end is not known, and that nobody need act yet."""
@@ -84,12 +84,12 @@ class Advice:
         return f"The access token has expired. A running proxy refreshes it; so does {command}."
 
     def login(self) -> str:
-        """Name the command that begins a new lineage, and the other way to do so."""
+        """Name the command that begins a new lineage, if it can, and the other way to do so."""
         configured = f" ({self.refresh_token})" if self.refresh_token else ""
-        return (
-            f"Run `pandadoc-proxy login{self._option()}`, or set a new refresh token as"
-            f" credentials.{self.name}.oauth2.refresh_token{configured}."
-        )
+        anew = f"set a new refresh token as credentials.{self.name}.oauth2.refresh_token{configured}"
+        if self.in_memory:
+            return f"A login can't reach a grant in memory: {anew}, or give it store: {{file: …}} and log in."
+        return f"Run `pandadoc-proxy login{self._option()}`, or {anew}."
 
     def _option(self) -> str:
         return "" if self.name == "default" else f" --credential {self.name}"

@@ -28,7 +28,7 @@ from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.latch import Latch
 from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Intent, Lineage
 from proxy.credential.policy import Policy
-from proxy.credential.store import Lease, StoreError, StoreUnreachable
+from proxy.credential.store import Lease, MemoryStore, StoreError, StoreUnreachable
 from proxy.credential.token_endpoint import Client
 from proxy.credential.token_reply import Cause, Outcome, Redeemed, Refused, Unknown
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
@@ -183,6 +183,7 @@ class Refresher:
             secrets.client_id.describe(),
             secrets.client_secret.describe(),
             secrets.refresh_token.describe() if secrets.refresh_token else None,
+            in_memory=isinstance(self.keeper.store, MemoryStore),
         )
         self._secrets = secrets
         self._endpoint = endpoint

@@ -7,6 +7,7 @@ from proxy.credential.ledger import Intent
 
 OURS = Advice("default", "$CLIENT_ID", "file /run/secret", "$REFRESH_TOKEN")
 OTHER = Advice("other", "$CLIENT_ID", "file /run/secret", None)
+IN_MEMORY = Advice("default", "$CLIENT_ID", "file /run/secret", "$REFRESH_TOKEN", in_memory=True)
 DOUBT = Intent("0123456789ab", 1_795_618_920.0)
 MINUTE = "2026-11-25 15:02 UTC"
 
@@ -21,6 +22,16 @@ def test_every_heal_is_named_with_the_credential_it_is_for() -> None:
         " credentials.other.oauth2.refresh_token."
     )
     assert OURS.no_refresh_token().endswith(f"neither stored nor configured. {OURS.login()}")
+
+
+def test_no_command_is_named_that_a_grant_in_memory_is_out_of_reach_of() -> None:
+    heal = (
+        "A login can't reach a grant in memory: set a new refresh token as credentials.default.oauth2.refresh_token"
+        " ($REFRESH_TOKEN), or give it store: {file: …} and log in."
+    )
+    for said in (IN_MEMORY.no_refresh_token(), IN_MEMORY.dead("invalid_grant", None), IN_MEMORY.stopped(DOUBT)):
+        assert said.endswith(heal)
+        assert "pandadoc-proxy" not in said
 
 
 def test_a_refused_grant_says_when_a_reply_was_lost_and_how_to_log_in() -> None:

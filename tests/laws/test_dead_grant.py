@@ -62,6 +62,17 @@ async def test_a_dead_grants_answer_names_the_reason_and_the_command(oauth_house
     assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=proxy_configuration_error"
 
 
+async def test_a_dead_grant_in_memory_is_healed_by_another_refresh_token_and_not_by_a_login(
+    oauth_house: HouseMaker,
+) -> None:
+    house = await dead(oauth_house, store={"memory": True})
+    detail = (await house.get()).json["detail"]
+    assert LOGIN not in detail
+    assert (
+        "can't reach a grant in memory: set a new refresh token as credentials.default.oauth2.refresh_token" in detail
+    )
+
+
 async def test_a_good_access_token_is_lent_until_it_expires_though_its_grant_is_dead(oauth_house: HouseMaker) -> None:
     house = await oauth_house(simulator={"expires_in": HOUR})
     await house.get()
