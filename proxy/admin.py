@@ -28,8 +28,9 @@ QUIT: Final = b"x-pandadoc-proxy-quit"
 
 READING: Final = ("GET", "HEAD")
 
-TOLD: Final = guard.Gate()
-SHOWN: Final = guard.Gate(shows=True)
+NOT_OURS: Final = "The Host header names no loopback name, and the admin port takes no other. Ask it at 127.0.0.1."
+TOLD: Final = guard.Gate(not_ours=NOT_OURS)
+SHOWN: Final = guard.Gate(shows=True, not_ours=NOT_OURS)
 
 
 class Admin:

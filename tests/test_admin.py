@@ -267,7 +267,10 @@ async def test_no_page_reads_the_status_or_ends_the_proxy(
 async def test_a_rebound_name_gets_nothing(api_key_house: HouseMaker, start: bytes) -> None:
     """DNS rebinding: the browser says no more than a Host that is not ours."""
     house = await api_key_house({"admin": {"quit": True}})
-    assert (await asked(house, start, YES, host=b"evil.example"))[0] == 421
+    status, body = await asked(house, start, YES, host=b"evil.example")
+    assert status == 421
+    assert b"Ask it at 127.0.0.1" in body
+    assert b"allowed_hosts" not in body  # they are the listeners'
     assert (await asked(house, b"GET /metrics", host=b"10.0.0.1"))[0] == 200
 
 

@@ -51,6 +51,10 @@ The last two may come with Sec-Fetch-Site: none. Chromium sends it with what a p
 (Sec-Purpose), and with a typed address whose answer goes to a service worker first.
 """
 
+NOT_OURS: Final = (
+    "The Host header names neither a loopback name nor one of this listener's allowed_hosts."
+    " Write 127.0.0.1 in the app, or add the name it uses to listeners[].allowed_hosts."
+)
 
 BORROWING_SITES: Final = frozenset({b"none"})
 SHOWN_SITES: Final = frozenset({b"none", b"same-origin"})
@@ -68,6 +72,7 @@ class Gate:
     max_head: int = 64 * 1024
     max_headers: int = 128
     shows: bool = False  # a page of ours, which may ask for itself again
+    not_ours: str = NOT_OURS  # what those are told who name another host
 
 
 class Admitted(NamedTuple):
@@ -154,10 +159,7 @@ def _check_host(head: Head, gate: Gate) -> bytes:
         raise CallerError("A request needs exactly one Host header.")
     host = hosts[0]
     if not names_us(host.decode("latin-1"), gate):
-        raise Misdirected(
-            "The Host header names neither a loopback name nor one of this listener's allowed_hosts."
-            " Point the app at localhost, or add the name it uses to listeners[].allowed_hosts."
-        )
+        raise Misdirected(gate.not_ours)
     return host
 
 

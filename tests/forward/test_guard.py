@@ -84,6 +84,12 @@ def test_no_other_name_is_ours(host: str) -> None:
     assert not names_us(host, Gate())
 
 
+def test_whoever_names_another_host_is_told_which_to_name() -> None:
+    """An address, for `localhost` may be ::1 to an app."""
+    with pytest.raises(CallerError, match=r"Write 127\.0\.0\.1 in the app, .* to listeners\[\]\.allowed_hosts"):
+        admit(Head("GET", "/", (1, 1), ((b"Host", b"evil.example"),)), Gate())
+
+
 def test_allowed_hosts_and_the_bound_address_are_ours() -> None:
     gate = Gate(allowed_hosts=frozenset({"pandadoc-proxy", "proxy.default.svc"}), bound_to="10.1.2.3")
     assert all(names_us(host, gate) for host in ("pandadoc-proxy:8080", "Proxy.Default.Svc", "10.1.2.3:8080"))
