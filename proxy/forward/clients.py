@@ -18,6 +18,10 @@ HOW: Final = (
     "Present one key, as PandaDoc's would be (Authorization, of either scheme) or as X-Proxy-Key."
     " This answer is pandadoc-proxy's, not PandaDoc's."
 )
+UNKNOWN: Final = "The key that was presented is no client's of this listener."
+UNREADABLE: Final = (
+    "The key that was presented stands without its scheme, or is empty: write `Authorization: API-Key` and the key."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Named:
             raise Refused(f"This listener lends to clients with a key, and {found}. {HOW}")
         client = await self.holder(keys[0])
         if client is None:
-            raise Refused(f"The key that was presented is no client's of this listener. {HOW}")
+            raise Refused(f"{UNKNOWN if keys[0] else UNREADABLE} {HOW}")
         return client
 
     async def holder(self, key: bytes) -> Client | None:

@@ -72,6 +72,17 @@ WRONG: Final = {
 }
 
 
+@pytest.mark.parametrize("line", [b"Authorization: %s\r\n", b"Authorization: Basic %s\r\n"])
+async def test_a_key_without_its_scheme_is_told_to_have_one(api_key_house: HouseMaker, line: bytes) -> None:
+    """As the Python SDK sends it where its configuration has the key alone."""
+    house = await api_key_house(one_client())
+    seen = await converse(house.port, GET % (line % KEY.encode()))
+    assert seen.start.split()[1] == b"403"
+    assert b"without its scheme, or is empty: write `Authorization: API-Key" in seen.body
+    wrong = await converse(house.port, GET % b"Authorization: API-Key nobody-0123456789abcdef\r\n")
+    assert b"without its scheme" not in wrong.body
+
+
 @pytest.mark.parametrize("lines", WRONG.values(), ids=WRONG)
 async def test_without_the_right_key_the_answer_is_a_403_that_says_whose_it_is(
     api_key_house: HouseMaker, lines: bytes
