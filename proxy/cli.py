@@ -239,7 +239,7 @@ def refresh(config_path: Path | None, name: str | None, *, dry_run: bool) -> Non
     help="Seconds in which they are counted.",
 )
 def simulator(host: str, port: int, expires_in: int, *, rotate: bool, rate_limits: str, rate_window: float) -> None:
-    """Run a PandaDoc stand-in for your own tests and CI; its switches are under /_simulator/."""
+    """Run a PandaDoc stand-in for your own tests and CI; GET /_simulator tells its switches, docs/simulator.md more."""
     from proxy.simulator.command import simulate
 
     serving = simulate(

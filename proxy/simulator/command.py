@@ -43,5 +43,5 @@ or
   PANDADOC_REFRESH_TOKEN={simulator.issue_refresh_token()}
 
 consent page: {simulator.url}/oauth2/authorize
-switches: GET {simulator.url}/_simulator/state and /journal, POST /_simulator/expire, /revoke, /faults …
+switches: GET {simulator.url}/_simulator tells them; docs/simulator.md has examples
 """

@@ -1,37 +1,18 @@
 """The simulator's switches over HTTP, for tests that are not written in Python.
 
-All bodies are JSON; all paths start with `/_simulator`; nothing here needs a credential.
-
-    GET    /journal             what was received: credentials masked, bodies as size and SHA-256
-    DELETE /journal             forget it
-    GET    /state               what is alive, what is armed
-    POST   /grants              a new grant: {"refresh_token": ...}
-    POST   /codes               a new authorization code: {"code": ...}
-    POST   /api-keys            a new API key: {"api_key": ...}
-    POST   /expire              the time of every access token has passed
-    POST   /revoke              every access token is dead; refresh tokens live on
-    POST   /revoke-grants       refresh tokens are dead too: invalid_grant
-    POST   /revoke-api-keys     every API key is dead
-    POST   /lose-token-replies  {"times": 1}: redeem and rotate, then cut the connection
-    POST   /faults              {"method", "path", "status", "body", "headers", "delay", "times", "hang",
-                                "reset", "early"}, all optional; a body that is no string is sent as JSON,
-                                with that Content-Type unless the headers have one
-    DELETE /faults              clear them
-    POST   /settings            {"rotate": false, "expires_in": 60, "redirect_uri": null, "echo_state": false,
-                                "rate_limits": {"details": 600}, "rate_window": 60}, all optional; limits are
-                                create, create_upload, send, details, list, download, or "all" for all together
-
-A switch that was thrown answers 200 with the state; a request that makes no sense, 400 with a reason.
+All bodies are JSON; all paths start with `/_simulator`, at which each switch is told; nothing here needs a credential.
+docs/simulator.md has them for people. A switch that was thrown answers 200 with the state; a request that makes no
+sense, 400 with a reason.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
 from proxy.simulator.answers import JSON_TYPE, NOT_FOUND, Answer, json_answer, request_error
 from proxy.simulator.faults import Fault
-from proxy.simulator.journal import Received
+from proxy.simulator.journal import CONTROL_PATH, Received
 from proxy.simulator.throttle import Class
 
 if TYPE_CHECKING:
@@ -74,13 +55,16 @@ class _Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def answer(simulator: "Simulator", method: str, path: str, body: bytes) -> Answer:
     """Throw a switch, or tell what is."""
-    switches = _switches(simulator, body or b"{}").get(path.removeprefix("/_simulator"))
+    all_switches = _switches(simulator, body or b"{}")
+    switches = all_switches.get(path.removeprefix(CONTROL_PATH))
+    if path in {CONTROL_PATH, f"{CONTROL_PATH}/"}:
+        switches = {"GET": _Switch("this", lambda: _listed(all_switches))}
     if switches is None:
         return NOT_FOUND
     if method not in switches:
         return request_error(405, "Method not allowed.", ("Allow", ", ".join(switches)))
     try:
-        payload = switches[method]()
+        payload = switches[method].throw()
     except (msgspec.DecodeError, ValueError) as problem:
         return request_error(400, str(problem))
     except RecursionError:
@@ -88,30 +72,65 @@ def answer(simulator: "Simulator", method: str, path: str, body: bytes) -> Answe
     return json_answer(200, simulator.state() if payload is None else payload)
 
 
-_Switch = Callable[[], object]
+class _Switch(NamedTuple):
+    about: str
+    throw: Callable[[], object]
+    takes: tuple[str, ...] = ()
+
+
+def _listed(switches: Mapping[str, Mapping[str, _Switch]]) -> list[dict[str, object]]:
+    """Tell each switch, and the fields that its body may have."""
+    return [
+        {"method": method, "path": CONTROL_PATH + path, "about": switch.about, "takes": switch.takes}
+        for path, methods in switches.items()
+        for method, switch in methods.items()
+    ]
 
 
 def _switches(simulator: "Simulator", body: bytes) -> Mapping[str, Mapping[str, _Switch]]:
     decode = msgspec.json.decode
     return {
         "/journal": {
-            "GET": lambda: [_entry(received) for received in simulator.journal],
-            "DELETE": simulator.journal.clear,
+            "GET": _Switch(
+                "what was received: credentials masked, bodies as size and SHA-256",
+                lambda: [_entry(received) for received in simulator.journal],
+            ),
+            "DELETE": _Switch("forget it", simulator.journal.clear),
         },
-        "/state": {"GET": simulator.state},
-        "/grants": {"POST": lambda: {"refresh_token": simulator.issue_refresh_token()}},
-        "/codes": {"POST": lambda: {"code": simulator.issue_code()}},
-        "/api-keys": {"POST": lambda: {"api_key": simulator.issue_api_key()}},
-        "/expire": {"POST": simulator.expire_access_tokens},
-        "/revoke": {"POST": simulator.revoke_access_tokens},
-        "/revoke-grants": {"POST": simulator.revoke_grants},
-        "/revoke-api-keys": {"POST": simulator.revoke_api_keys},
-        "/lose-token-replies": {"POST": lambda: simulator.lose_token_replies(decode(body, type=_Losses).times)},
+        "/state": {"GET": _Switch("what is alive, what is armed", simulator.state)},
+        "/grants": {
+            "POST": _Switch("a new grant: a refresh token", lambda: {"refresh_token": simulator.issue_refresh_token()})
+        },
+        "/codes": {"POST": _Switch("a new authorization code", lambda: {"code": simulator.issue_code()})},
+        "/api-keys": {"POST": _Switch("a new API key", lambda: {"api_key": simulator.issue_api_key()})},
+        "/expire": {"POST": _Switch("the time of every access token has passed", simulator.expire_access_tokens)},
+        "/revoke": {
+            "POST": _Switch("every access token is dead; refresh tokens live on", simulator.revoke_access_tokens)
+        },
+        "/revoke-grants": {"POST": _Switch("refresh tokens are dead too: invalid_grant", simulator.revoke_grants)},
+        "/revoke-api-keys": {"POST": _Switch("every API key is dead", simulator.revoke_api_keys)},
+        "/lose-token-replies": {
+            "POST": _Switch(
+                "redeem and rotate, then cut the connection",
+                lambda: simulator.lose_token_replies(decode(body, type=_Losses).times),
+                _Losses.__struct_fields__,
+            )
+        },
         "/faults": {
-            "POST": lambda: simulator.faults.add(decode(body, type=_Fault).fault()),
-            "DELETE": simulator.faults.clear,
+            "POST": _Switch(
+                "misbehave on a method and a path; all that it takes is optional",
+                lambda: simulator.faults.add(decode(body, type=_Fault).fault()),
+                _Fault.__struct_fields__,
+            ),
+            "DELETE": _Switch("clear the faults", simulator.faults.clear),
         },
-        "/settings": {"POST": lambda: _set(simulator, decode(body, type=_Settings))},
+        "/settings": {
+            "POST": _Switch(
+                "change what is named, and nothing else",
+                lambda: _set(simulator, decode(body, type=_Settings)),
+                _Settings.__struct_fields__,
+            )
+        },
     }
 
 

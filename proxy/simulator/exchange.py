@@ -22,10 +22,9 @@ from proxy.simulator.bodies import Body
 from proxy.simulator.consent import Consent
 from proxy.simulator.faults import Fault, Faults
 from proxy.simulator.grants import Grants
-from proxy.simulator.journal import AUTHORIZE_PATH, TOKEN_PATH, Received
+from proxy.simulator.journal import AUTHORIZE_PATH, CONTROL_PATH, TOKEN_PATH, Received
 from proxy.simulator.throttle import Throttle
 
-CONTROL_PREFIX = "/_simulator/"
 _FORM_TYPE = b"application/x-www-form-urlencoded"
 _logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class Exchange:
 
     async def _outcome(self, body: Body) -> Answer | Cut:
         received = body.received
-        if received.path.startswith(CONTROL_PREFIX):
+        if received.path == CONTROL_PATH or received.path.startswith(f"{CONTROL_PATH}/"):
             return self.control(received.method, received.path, await body.whole() or b"")
         self.journal.append(received)
         self._pulse()

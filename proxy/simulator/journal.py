@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 TOKEN_PATH = "/oauth2/access_token"  # noqa: S105 - a path, not a password
 AUTHORIZE_PATH = "/oauth2/authorize"
+CONTROL_PATH = "/_simulator"
 KEPT_BYTES = 64 * 1024
 
 

@@ -1,11 +1,17 @@
 """The switches over HTTP, as a test in another language would throw them."""
 
 import json
+import re
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import ClientSession
 
 from proxy.simulator import Simulator
+
+PAGE = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
 
 
 async def _ask(simulator: Simulator, method: str, path: str, payload: object = None) -> tuple[int, object]:
@@ -136,11 +142,45 @@ async def test_the_journal_can_be_forgotten_and_holds_no_control_calls(simulator
     assert simulator.journal == []
 
 
+ROW = re.compile(r"\| `(GET|POST|DELETE) (/_simulator/[a-z-]+)`")
+
+
+async def switches(simulator: Simulator, path: str = "") -> list[dict[str, Any]]:
+    status, listed = await _ask(simulator, "GET", path)
+    assert status == 200
+    return msgspec.convert(listed, list[dict[str, Any]])
+
+
+async def test_whoever_asks_is_told_every_switch(simulator: Simulator) -> None:
+    listed = await switches(simulator)
+    assert listed == await switches(simulator, "/")
+    assert all(switch["about"] for switch in listed)
+    for switch in listed:
+        assert (await _ask(simulator, switch["method"], switch["path"].removeprefix("/_simulator")))[0] == 200, switch
+    assert not simulator.journal
+
+
+async def test_the_page_tells_every_switch_and_all_that_it_takes(simulator: Simulator) -> None:
+    listed = await switches(simulator)
+    assert sorted(ROW.findall(PAGE)) == sorted((each["method"], each["path"]) for each in listed)
+    taken = [name for switch in listed for name in switch["takes"]]
+    assert {"times", "status", "delay", "rotate", "rate_limits"} <= set(taken)
+    assert [name for name in taken if f"`{name}`" not in PAGE] == []
+
+
+async def test_the_pages_examples_are_orders_that_make_sense(simulator: Simulator) -> None:
+    orders = re.findall(r"curl -X POST \$SIMULATOR(/[a-z-]+) -d '([^']+)'", PAGE)
+    assert {path for path, _ in orders} == {"/faults", "/settings", "/lose-token-replies"}
+    for path, body in orders:
+        await _switch(simulator, path, json.loads(body))
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
         ("GET", "/nothing", 404),
-        ("GET", "/", 404),
+        ("GET", "x", 401),  # PandaDoc's, as far as anyone can tell
+        ("POST", "/", 405),
         ("GET", "/expire", 405),
         ("PUT", "/faults", 405),
     ],
