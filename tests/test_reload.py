@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trustme
 import yaml
@@ -328,3 +329,17 @@ async def test_another_way_to_the_store_is_taken_by_the_grant_that_lends(
         await house.open()
         assert (await house.get()).status == 200
         assert len(house.simulator.token_calls()) == 2
+
+
+async def test_a_comment_above_a_client_id_in_plain_text_changes_nothing(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(store={"memory": True})
+    path = house.folder / "config.yaml"
+    path.write_text(path.read_text().replace("${CLIENT_ID}", house.environ["CLIENT_ID"]))
+    await house.proxy.reload(load(path, environ=house.environ))
+    await house.look()
+    lends, served = house.credential, house.proxy.config
+    path.write_text(f"# nothing but this\n{path.read_text()}")
+    moved = load(path, environ=house.environ)
+    assert msgspec.structs.replace(moved, warnings=served.warnings) == served
+    await house.proxy.reload(moved)
+    assert house.credential is lends
