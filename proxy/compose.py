@@ -15,11 +15,10 @@ import aiohttp
 from proxy import outbound
 from proxy.clock import Clock
 from proxy.compose_budget import BudgetParts, Budgets, Meters
-from proxy.compose_credentials import CredentialParts, identity
+from proxy.compose_credentials import CredentialParts
 from proxy.compose_policy import policy_of_all, policy_of_client
 from proxy.config import Client as ClientSection
 from proxy.config import Config, Listener, OAuth2Credential, TcpBind
-from proxy.config import Credential as CredentialSection
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.forward.body import BodyLimits, KeptBytes
@@ -37,6 +36,7 @@ from proxy.keyring import ClientKey, Keyring
 from proxy.outbound import Trust
 from proxy.policy.policy import Policy
 from proxy.secret_reader import SecretReader
+from proxy.succession import successors
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -119,11 +119,12 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
             upstream = around.spans.upstream(upstream, config.upstream.url.origin())
     trace = None if around.spans is None else around.spans.refresh
     parts = CredentialParts(config, around.state_home, around.clock, around.tasks, session, around.reader, trace)
-    sources, changes = _sources(config, parts, earlier)
+    going_on = {} if earlier is None else successors(earlier.config.credentials, config.credentials)
+    sources, changes = _sources(config, parts, earlier, going_on)
     same_room = earlier is not None and earlier.config.replay.max_total == config.replay.max_total
     kept_bytes = earlier.kept_bytes if earlier is not None and same_room else KeptBytes(config.replay.max_total)
     tally = Tally() if earlier is None else earlier.tally
-    budgets, resizes = BudgetParts(config, around.clock, around.tasks, around.reader).all(earlier)
+    budgets, resizes = BudgetParts(config, around.clock, around.tasks, around.reader).all(earlier, going_on)
     meters = Meters(budgets, config.rate_budget, around.clock, around.ready)
     in_flight, named = InFlight(), list(zip(addresses(config), config.listeners, strict=True))
     keyrings = {name: _keyring(name, listener, parts, earlier) for name, listener in named if listener.clients}
@@ -174,16 +175,17 @@ def _upstream(config: Config, pool: UpstreamPool) -> Upstream:
 
 
 def _sources(
-    config: Config, parts: CredentialParts, earlier: Snapshot | None
+    config: Config, parts: CredentialParts, earlier: Snapshot | None, going_on: Mapping[str, str]
 ) -> tuple[dict[str, CredentialSource], tuple[Callable[[], None], ...]]:
     """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed."""
-    known: dict[tuple[object, ...], tuple[CredentialSource, CredentialSection]] = {}
-    if earlier is not None:
-        credentials = earlier.config.credentials.items()
-        known = {identity(name, each): (earlier.sources[name], each) for name, each in credentials}
     sources, changes = {}, []
     for name, credential in config.credentials.items():
-        sources[name], before = known.get(identity(name, credential)) or (parts.source(name), None)
+        before = None
+        if earlier is not None and name in going_on:
+            sources[name] = earlier.sources[going_on[name]]
+            before = earlier.config.credentials[going_on[name]]
+        else:
+            sources[name] = parts.source(name)
         if isinstance(credential, OAuth2Credential) and isinstance(grant := sources[name], RefreshingCredential):
             changes.append(partial(parts.reconfigure, grant, name, credential, before))
     return sources, tuple(changes)

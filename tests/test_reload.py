@@ -343,3 +343,48 @@ async def test_a_comment_above_a_client_id_in_plain_text_changes_nothing(oauth_h
     assert msgspec.structs.replace(moved, warnings=served.warnings) == served
     await house.proxy.reload(moved)
     assert house.credential is lends
+
+
+async def two_grants_in_memory(oauth_house: HouseMaker) -> House:
+    """Open a house of two users of one client, which lends each behind a listener of its own."""
+    house = await oauth_house(store={"memory": True})
+    (alice,) = house.settings["credentials"].values()
+    house.environ = {**house.environ, "REFRESH_TOKEN_OF_BOB": house.simulator.issue_refresh_token()}
+    bob = {"oauth2": {**copy.deepcopy(alice["oauth2"]), "refresh_token": "${REFRESH_TOKEN_OF_BOB}"}}
+    listeners = [{"bind": "127.0.0.1:0", "credential": name} for name in ("alice", "bob")]
+    await reload(house, credentials={"alice": alice, "bob": bob}, listeners=listeners)
+    await house.look()
+    return house
+
+
+async def lent(house: House) -> list[str]:
+    """Return what goes to PandaDoc from a request at each listener."""
+    before = len(house.simulator.journal)
+    for url in house.proxy.urls:
+        async with house.client.get(f"{url}/public/v1/members/current") as answer:
+            assert answer.status == 200
+    return [each.authorization[0] for each in house.simulator.journal[before:]]
+
+
+async def test_two_grants_in_memory_are_each_lent_to_their_own_apps_after_a_reload(oauth_house: HouseMaker) -> None:
+    house = await two_grants_in_memory(oauth_house)
+    alices, bobs = await lent(house)
+    assert alices != bobs
+    await reload(house, policy={"profiles": ["no-delete"]})
+    assert await lent(house) == [alices, bobs]
+    alice, bob = house.settings["credentials"].values()
+    await reload(house, credentials={"alice": bob, "bob": alice})
+    assert await lent(house) == [bobs, alices], "a grant goes where its refresh token goes"
+    await reload(house, credentials={"bob": alice, "carol": bob}, listeners=house.settings["listeners"][1:])
+    assert await lent(house) == [alices]
+    assert len(house.redeemed()) == 2
+
+
+async def test_a_grant_in_memory_goes_on_when_its_refresh_token_is_read_elsewhere(oauth_house: HouseMaker) -> None:
+    house = await two_grants_in_memory(oauth_house)
+    before = await lent(house)
+    credentials = copy.deepcopy(house.settings["credentials"])
+    (house.folder / "seed").write_text(house.environ["REFRESH_TOKEN"])
+    credentials["alice"]["oauth2"]["refresh_token"] = {"file": "./seed"}
+    await reload(house, credentials=credentials)
+    assert await lent(house) == before
