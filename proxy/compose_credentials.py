@@ -13,7 +13,7 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from proxy import outbound
+from proxy import outbound, succession
 from proxy.clock import Clock, SystemClock
 from proxy.compose_engine import engine
 from proxy.config import (
@@ -85,14 +85,22 @@ class CredentialParts:
         self, grant: RefreshingCredential, name: str, credential: OAuth2Credential, before: Credential | None
     ) -> None:
         """Have a credential that lends already go on with other settings than those `before`."""
-        store = grant.refresher.keeper.store
-        moved = isinstance(before, OAuth2Credential) and before.store != credential.store
-        if moved and isinstance(store, SharedGrant) and isinstance(credential.store, SharedStore):
-            store.move(engine(credential.store, store.owner, self.reader))
+        if isinstance(before, OAuth2Credential) and before.store != credential.store:
+            keeper = grant.refresher.keeper
+            store = self._moved(keeper.store, credential)
+            if succession.place(before) != succession.place(credential):
+                keeper.move(store, by=self.replica(credential))
         secrets, endpoint = self.secrets(credential), self.endpoint(credential)
         policy = self.policy(credential, by_hand=False)
         grant.refresher.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
         grant.reconfigure(probe=self.probe(credential), wait=credential.wait)
+
+    def _moved(self, store: Store, credential: OAuth2Credential) -> Store:
+        """Return the way to where a grant is to be kept from now on, given the one there was."""
+        if isinstance(store, SharedGrant) and isinstance(credential.store, SharedStore):
+            store.move(engine(credential.store, store.owner, self.reader))
+            return store
+        return self.store(credential)
 
     def refresher(self, name: str, credential: OAuth2Credential, *, by_hand: bool = False) -> Refresher:
         """Make what refreshes a grant; `by_hand`: once, for a person, in a process that ends."""

@@ -1,6 +1,7 @@
 """Which credential goes on as which: a table of configurations before and after."""
 
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from proxy.config import (
     RedisStore,
 )
 from proxy.secrets import SecretReference
-from proxy.succession import successors
+from proxy.succession import losses, successors
 
 
 def env(name: str) -> SecretReference:
@@ -55,6 +56,21 @@ SAID: list[tuple[str, dict[str, Credential], dict[str, Credential], dict[str, st
     ("who takes a name takes no grant", {"a": grant("A")}, {"a": grant("B"), "b": grant("A")}, {"b": "a"}),
     ("another client is another", {"a": grant("A")}, {"a": grant("A", client="OTHER")}, {}),
     ("another region is another", {"a": grant("A")}, {"a": grant("A", token_url=URL("/elsewhere"))}, {}),
+    ("a key is no grant", {"a": grant("A")}, {"a": key("A")}, {}),
+    ("a grant that is to be kept elsewhere", {"a": grant(store=REDIS)}, {"a": grant("A", store=SECRET)}, {"a": "a"}),
+    ("and not another client's", {"a": grant(store=REDIS)}, {"a": grant(client="OTHER", store=SECRET)}, {}),
+    (
+        "out of memory, each by its seed",
+        {"a": grant("A"), "b": grant("B")},
+        {"a": grant("B", store=FileStore(Path("a"))), "c": grant("A", store=FileStore(Path("c")))},
+        {"a": "b", "c": "a"},
+    ),
+    (
+        "out of a file by its name alone",
+        {"a": grant("A", store=FileStore(Path("a"))), "b": grant("A", store=FileStore(Path("b")))},
+        {"b": grant("A", store=FileStore(Path("c"))), "c": grant("A", store=FileStore(Path("d")))},
+        {"b": "b"},
+    ),
     ("a file has the grant", {"a": grant("A", store=FileStore())}, {"b": grant("B", store=FileStore())}, {"b": "a"}),
     (
         "the way to a Redis is a setting",
@@ -87,3 +103,25 @@ def test_two_never_go_on_as_one_however_alike_they_are() -> None:
     assert len(fewer) == 3
     assert fewer["c"] == "c"
     assert len(set(fewer.values())) == 3
+
+
+LOST: list[tuple[str, dict[str, Credential], dict[str, Credential], list[tuple[str, str]]]] = [
+    ("not a key", {"a": key("A")}, {"a": key("B")}, []),
+    ("not what goes on", {"a": grant("A")}, {"a": grant("A", wait=1.0)}, []),
+    ("not what is in a file", {"a": grant("A", store=FileStore())}, {"a": grant("A", client="OTHER")}, []),
+    ("not what a person takes out", {"a": grant("A")}, {"b": grant("B")}, []),
+    ("not what goes on by another name", {"a": grant("A")}, {"a": grant("B", client="OTHER"), "b": grant("A")}, []),
+    ("what is in memory alone", {"a": grant("A")}, {"a": grant("A", client="OTHER")}, [("a", "a.oauth2.client_id")]),
+    ("not between what replicas share", {"a": grant(store=REDIS)}, {"a": grant(store=SECRET)}, []),
+    ("nor to it", {"a": grant()}, {"a": grant(store=SECRET)}, []),
+    ("but from it", {"a": grant(store=SECRET)}, {"a": grant()}, [("a", "a.oauth2.store")]),
+]
+
+
+@pytest.mark.parametrize(("earlier", "later", "lost"), [each[1:] for each in LOST], ids=[each[0] for each in LOST])
+def test_it_tells_what_would_be_lost(
+    earlier: dict[str, Credential], later: dict[str, Credential], lost: list[tuple[str, str]]
+) -> None:
+    found = successors(earlier, later)
+    told = [(name, key.removeprefix("credentials.")) for name, key, _ in losses(earlier, later, found)]
+    assert told == lost
