@@ -29,6 +29,7 @@
     event_loop.py                   which one it all runs on
     disk.py                         file work that stalls nothing else
     core_dumps.py                   nobody reads our memory
+    succession.py                   which credential goes on as which, after a reload
     explain.py methods.py           what would become of a request, for `check`
     binding.py unix_socket.py       addresses that are listened at; acceptor.py: how connections come in
     certificates.py                 what a TLS listener shows, re-read when it changes

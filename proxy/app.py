@@ -180,7 +180,7 @@ class Proxy:
         """Serve another configuration from now on: requests end on the one they began with.
 
         A listener on the same address keeps its socket, and a credential its grant. Raises OSError if an address
-        can't be had; then nothing has changed.
+        can't be had, BadConfig if a grant would be lost; then nothing has changed.
         """
         async with self._taking:
             await self._take(config, await self._trust(config))
@@ -269,7 +269,8 @@ class Proxy:
     async def _take(self, config: Config, trust: Trust) -> None:
         """Put a configuration in the place of the one before, if there is one.
 
-        Raises OSError if an address or a certificate can't be had; then nothing changes.
+        Raises OSError if an address or a certificate can't be had, BadConfig if a grant would be lost; then nothing
+        changes.
         """
         earlier = self._snapshot
         self._coming = snapshot = build(config, self._around, trust, earlier)

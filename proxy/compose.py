@@ -15,11 +15,10 @@ import aiohttp
 from proxy import outbound
 from proxy.clock import Clock
 from proxy.compose_budget import BudgetParts, Budgets, Meters
-from proxy.compose_credentials import CredentialParts, identity
+from proxy.compose_credentials import CredentialParts
 from proxy.compose_policy import policy_of_all, policy_of_client
+from proxy.config import BadConfig, Config, Fault, Listener, OAuth2Credential, TcpBind
 from proxy.config import Client as ClientSection
-from proxy.config import Config, Listener, OAuth2Credential, TcpBind
-from proxy.config import Credential as CredentialSection
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.forward.body import BodyLimits, KeptBytes
@@ -37,6 +36,7 @@ from proxy.keyring import ClientKey, Keyring
 from proxy.outbound import Trust
 from proxy.policy.policy import Policy
 from proxy.secret_reader import SecretReader
+from proxy.succession import losses, successors
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class Snapshot:
     budgets: Budgets
     in_flight: InFlight  # requests that have begun on this snapshot
     settings: tuple[Callable[[], None], ...]  # for what goes on from an earlier one
+
+    def holds_grant(self, name: str) -> bool:
+        source = self.sources[name]
+        return isinstance(source, RefreshingCredential) and source.refresher.keeper.ledger.grant is not None
 
     def commit(self) -> None:
         """Give what goes on its new settings: this snapshot is served from now on."""
@@ -107,8 +111,10 @@ def addresses(config: Config) -> list[str]:
 def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot | None = None) -> Snapshot:
     """Make the parts. Needs a running loop, for the sessions; connects to nothing.
 
-    What an `earlier` snapshot has that must outlive a reload goes on: credentials, and the pool where it may.
+    What an `earlier` snapshot has that must outlive a reload goes on: credentials, and the pool where it may. Raises
+    BadConfig where one can't.
     """
+    going_on = _going_on(config, earlier)
     if earlier is not None and (earlier.config.upstream, earlier.trust) == (config.upstream, trust):
         upstream, pool, session = earlier.upstream, earlier.pool, earlier.credential_session
     else:
@@ -119,11 +125,11 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
             upstream = around.spans.upstream(upstream, config.upstream.url.origin())
     trace = None if around.spans is None else around.spans.refresh
     parts = CredentialParts(config, around.state_home, around.clock, around.tasks, session, around.reader, trace)
-    sources, changes = _sources(config, parts, earlier)
+    sources, changes = _sources(config, parts, earlier, going_on)
     same_room = earlier is not None and earlier.config.replay.max_total == config.replay.max_total
     kept_bytes = earlier.kept_bytes if earlier is not None and same_room else KeptBytes(config.replay.max_total)
     tally = Tally() if earlier is None else earlier.tally
-    budgets, resizes = BudgetParts(config, around.clock, around.tasks, around.reader).all(earlier)
+    budgets, resizes = BudgetParts(config, around.clock, around.tasks, around.reader).all(earlier, going_on)
     meters = Meters(budgets, config.rate_budget, around.clock, around.ready)
     in_flight, named = InFlight(), list(zip(addresses(config), config.listeners, strict=True))
     keyrings = {name: _keyring(name, listener, parts, earlier) for name, listener in named if listener.clients}
@@ -163,6 +169,19 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
     )
 
 
+def _going_on(config: Config, earlier: Snapshot | None) -> Mapping[str, str]:
+    """Tell what those were called before that go on. Raises BadConfig where a grant that is lent would be lost."""
+    if earlier is None:
+        return {}
+    before, after = earlier.config.credentials, config.credentials
+    found = successors(before, after)
+    place = str(config.source or "environment")
+    faults = [Fault(place, key, flaw) for name, key, flaw in losses(before, after, found) if earlier.holds_grant(name)]
+    if faults:
+        raise BadConfig(*faults)
+    return found
+
+
 def _upstream(config: Config, pool: UpstreamPool) -> Upstream:
     settings = config.upstream
     return HttpUpstream(
@@ -174,16 +193,17 @@ def _upstream(config: Config, pool: UpstreamPool) -> Upstream:
 
 
 def _sources(
-    config: Config, parts: CredentialParts, earlier: Snapshot | None
+    config: Config, parts: CredentialParts, earlier: Snapshot | None, going_on: Mapping[str, str]
 ) -> tuple[dict[str, CredentialSource], tuple[Callable[[], None], ...]]:
     """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed."""
-    known: dict[tuple[object, ...], tuple[CredentialSource, CredentialSection]] = {}
-    if earlier is not None:
-        credentials = earlier.config.credentials.items()
-        known = {identity(name, each): (earlier.sources[name], each) for name, each in credentials}
     sources, changes = {}, []
     for name, credential in config.credentials.items():
-        sources[name], before = known.get(identity(name, credential)) or (parts.source(name), None)
+        before = None
+        if earlier is not None and name in going_on:
+            sources[name] = earlier.sources[going_on[name]]
+            before = earlier.config.credentials[going_on[name]]
+        else:
+            sources[name] = parts.source(name)
         if isinstance(credential, OAuth2Credential) and isinstance(grant := sources[name], RefreshingCredential):
             changes.append(partial(parts.reconfigure, grant, name, credential, before))
     return sources, tuple(changes)

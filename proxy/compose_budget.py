@@ -12,9 +12,9 @@ from proxy.budget.local import LocalBudget
 from proxy.budget.rates import Rate
 from proxy.budget.shared import SharedBudget
 from proxy.clock import Clock
-from proxy.compose_credentials import REPLICA, identity
+from proxy.compose_credentials import REPLICA
 from proxy.compose_engine import ledger
-from proxy.config import ApiKeyCredential, Client, Config, Credential, RateBudget, Redis
+from proxy.config import ApiKeyCredential, Client, Config, Credential, RateBudget
 from proxy.credential.token_endpoint import owner_of
 from proxy.forward.metered import Meter
 from proxy.secret_reader import SecretReader
@@ -38,19 +38,21 @@ class BudgetParts:
     tasks: Tasks
     reader: SecretReader
 
-    def all(self, earlier: "Snapshot | None") -> tuple[Budgets, tuple[Callable[[], None], ...]]:
+    def all(
+        self, earlier: "Snapshot | None", going_on: Mapping[str, str]
+    ) -> tuple[Budgets, tuple[Callable[[], None], ...]]:
         """Make each credential's; one that there was goes on, for PandaDoc still counts what was sent.
 
-        Nobody waits any longer on one that is switched off.
+        `going_on`: what those were called that lend on. Nobody waits any longer on one that is switched off.
         """
-        known: dict[tuple[object, ...], LocalBudget] = {}
-        if earlier is not None:
-            known = {_same(name, earlier.config): budget for name, budget in earlier.budgets.items()}
+        redis = self.config.rate_budget.redis
+        known = {} if earlier is None or earlier.config.rate_budget.redis != redis else earlier.budgets
         budgets, changes = {}, []
         for name in self.config.credentials:
             rates = self.config.rate_budget.of(name)
             if rates:
-                budgets[name] = known.get(_same(name, self.config)) or self._budget(name)
+                before = known.get(going_on[name]) if name in going_on else None
+                budgets[name] = before or self._budget(name)
                 changes.append(partial(self._reconfigure, budgets[name], rates))
         kept = set(budgets.values())  # with a grant's that goes on under another name
         for name, budget in ({} if earlier is None else earlier.budgets).items():
@@ -89,11 +91,6 @@ class BudgetParts:
             key = await self.reader.read(credential.api_key)
             return hmac.digest(LABEL, key.reveal().encode(), "sha256").hex()[:32]
         return owner_of(str(credential.token_url), await self.reader.read(credential.client_id))
-
-
-def _same(name: str, config: Config) -> tuple[Redis | None, tuple[object, ...]]:
-    """Tell by what a budget is the same one after a reload."""
-    return config.rate_budget.redis, identity(name, config.credentials[name])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from proxy import outbound
+from proxy import outbound, succession
 from proxy.clock import Clock, SystemClock
 from proxy.compose_engine import engine
 from proxy.config import (
@@ -24,7 +24,7 @@ from proxy.config import (
     Credential,
     Fault,
     FileStore,
-    KubernetesStore,
+    MemoryStore,
     OAuth2Credential,
     RedisStore,
     SharedStore,
@@ -41,10 +41,11 @@ from proxy.credential.probe import UpstreamProbe
 from proxy.credential.refresh import Refresher, Trace
 from proxy.credential.shared_store import SharedStore as SharedGrant
 from proxy.credential.source import CredentialSource
-from proxy.credential.store import MemoryStore, Store
+from proxy.credential.store import MemoryStore as GrantInMemory
+from proxy.credential.store import Store
 from proxy.credential.token_endpoint import TokenEndpoint, owner_of
 from proxy.secret_reader import SecretReader
-from proxy.secrets import SecretUnavailable
+from proxy.secrets import Secret, SecretReference, SecretUnavailable
 from proxy.tasks import Tasks
 
 REPLICA: Final = f"{socket.gethostname()}-{random.randbytes(3).hex()}"  # noqa: S311 - a name, no secret
@@ -84,14 +85,22 @@ class CredentialParts:
         self, grant: RefreshingCredential, name: str, credential: OAuth2Credential, before: Credential | None
     ) -> None:
         """Have a credential that lends already go on with other settings than those `before`."""
-        store = grant.refresher.keeper.store
-        moved = isinstance(before, OAuth2Credential) and before.store != credential.store
-        if moved and isinstance(store, SharedGrant) and isinstance(credential.store, SharedStore):
-            store.move(engine(credential.store, store.owner, self.reader))
+        if isinstance(before, OAuth2Credential) and before.store != credential.store:
+            keeper = grant.refresher.keeper
+            store = self._moved(keeper.store, credential)
+            if succession.place(before) != succession.place(credential):
+                keeper.move(store, by=self.replica(credential))
         secrets, endpoint = self.secrets(credential), self.endpoint(credential)
         policy = self.policy(credential, by_hand=False)
         grant.refresher.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
         grant.reconfigure(probe=self.probe(credential), wait=credential.wait)
+
+    def _moved(self, store: Store, credential: OAuth2Credential) -> Store:
+        """Return the way to where a grant is to be kept from now on, given the one there was."""
+        if isinstance(store, SharedGrant) and isinstance(credential.store, SharedStore):
+            store.move(engine(credential.store, store.owner, self.reader))
+            return store
+        return self.store(credential)
 
     def refresher(self, name: str, credential: OAuth2Credential, *, by_hand: bool = False) -> Refresher:
         """Make what refreshes a grant; `by_hand`: once, for a person, in a process that ends."""
@@ -181,9 +190,9 @@ class CredentialParts:
 
     def _store(self, credential: OAuth2Credential) -> Store:
         if isinstance(credential.store, FileStore):
-            return GrantFile(lambda: place(credential, self.state_home))
+            return GrantFile(partial(self._place, credential))
         if not isinstance(credential.store, SharedStore):
-            return MemoryStore()
+            return GrantInMemory()
 
         async def owner() -> str:
             return await shared.owner()
@@ -197,6 +206,17 @@ class CredentialParts:
             tasks=self.tasks,
         )
         return shared
+
+    def _place(self, credential: OAuth2Credential) -> Place:
+        """Tell where a grant is kept; that another's is too may only show once every client's id can be read.
+
+        Raises SecretUnavailable.
+        """
+        found = place(credential, self.state_home)
+        for name, other in self.config.credentials.items():
+            if other is not credential and _path(other, self.state_home) == found.path:
+                raise SecretUnavailable(f"credential {name} keeps its grant in the same file: give each one of its own")
+        return found
 
     async def owner(self, credential: OAuth2Credential) -> str:
         """Name whose grant it is. Raises SecretUnavailable."""
@@ -215,21 +235,6 @@ class CredentialParts:
     def replica(self, credential: OAuth2Credential) -> str:
         """Name this process to those who share the grant, if there may be any."""
         return REPLICA if isinstance(credential.store, SharedStore) else ""
-
-
-def identity(name: str, credential: Credential) -> tuple[object, ...]:
-    """Tell by what a credential is the same one after a reload: what else is said of it are settings.
-
-    Two objects for one grant would spend each other's refresh tokens.
-    """
-    if isinstance(credential, ApiKeyCredential):
-        return (name, credential.api_key)
-    store: object = credential.store
-    if isinstance(store, RedisStore):  # where the record lies; how it is reached is a setting
-        store = ("redis", store.url, store.prefix)
-    elif isinstance(store, KubernetesStore):
-        store = ("kubernetes", store.secret, store.namespace)
-    return (credential.token_url, credential.client_id, store)
 
 
 @asynccontextmanager
@@ -261,30 +266,45 @@ def place(credential: OAuth2Credential, state_home: Path) -> Place:
 
 
 def refuse_shared_stores(config: Config, state_home: Path) -> None:
-    """Raise BadConfig where two credentials would keep their grants in one file and spend each other's tokens."""
+    """Raise BadConfig where two credentials would have one grant, and spend each other's tokens."""
     owners: dict[object, str] = {}
     for name, credential in config.credentials.items():
-        if not isinstance(credential, OAuth2Credential):
-            continue
-        with suppress(SecretUnavailable):  # told when it is needed
-            where, cure = _whereabouts(credential, state_home, name)
+        if isinstance(credential, OAuth2Credential):
+            where, key, flaw = _whereabouts(credential, state_home, name)
             owner = owners.setdefault(where, name)
             if owner != name:
-                raise BadConfig(
-                    Fault(
-                        str(config.source or "environment"),
-                        f"credentials.{name}.oauth2.store",
-                        f"credential {owner} keeps its grant in the same place: {cure}",
-                    )
-                )
+                path = f"credentials.{name}.oauth2.{key}"
+                raise BadConfig(Fault(str(config.source or "environment"), path, f"credential {owner} {flaw}"))
 
 
-def _whereabouts(credential: OAuth2Credential, state_home: Path, name: str) -> tuple[object, str]:
-    """Tell where a grant is kept, in a form that can be compared, and how to keep it elsewhere."""
+def _whereabouts(credential: OAuth2Credential, state_home: Path, name: str) -> tuple[object, str, str]:
+    """Tell where a grant is kept, in a form that can be compared; where else to keep it: by which key, and how."""
     store = credential.store
+    whose = credential.token_url, _known(credential.client_id)
+    same_place = "keeps its grant in the same place: give each"
     if isinstance(store, FileStore):
-        return place(credential, state_home).path, f"give each a file of its own, such as store: {{file: {name}.json}}"
+        cure = f"{same_place} a file of its own, such as store: {{file: {name}.json}}"
+        return _path(credential, state_home) or whose, "store", cure
     if isinstance(store, RedisStore):
-        owner = owner_of(str(credential.token_url), credential.client_id.read())
-        return (store.url, store.prefix, owner), f"give each a prefix of its own, such as prefix: pandadoc-proxy-{name}"
-    return name, ""  # two in one Secret are told when the configuration is read
+        cure = f"{same_place} a prefix of its own, such as prefix: pandadoc-proxy-{name}"
+        return (_known(store.url), store.prefix, whose), "store", cure
+    if isinstance(store, MemoryStore) and credential.refresh_token is not None:
+        cure = "begins with the same refresh token, and only one of them can redeem it: give each its own"
+        return (whose, _known(credential.refresh_token)), "refresh_token", cure
+    return name, "", ""  # two in one Secret are told when the configuration is read
+
+
+def _path(credential: Credential, state_home: Path) -> Path | None:
+    """Return the file that a grant is kept in; None: it is in none, or the name of it can't be told yet."""
+    if not isinstance(credential, OAuth2Credential) or not isinstance(credential.store, FileStore):
+        return None
+    with suppress(SecretUnavailable):
+        return credential.store.path or place(credential, state_home).path
+    return None
+
+
+def _known(reference: SecretReference) -> Secret | SecretReference:
+    """Return what a secret is; where that can't be read yet, where it will be: who reads it there gets the same."""
+    with suppress(SecretUnavailable):
+        return reference.read()
+    return reference

@@ -83,7 +83,8 @@ class SecretReference:
     """Where a secret is to be read. Made by `env`, `file` or `literal`."""
 
     kind: Literal["env", "file", "literal"]
-    name: str  # the variable, the path, or the place of the literal ("config.yaml:12")
+    name: str  # the variable or the path; a literal has none
+    _place: str = field(default="", compare=False)  # of the literal ("config.yaml:12"): it moves with a line above it
     _environ: Mapping[str, str] = field(default_factory=dict, compare=False)
     _path: Path | None = field(default=None, compare=False)
     _literal: Secret | None = None
@@ -98,7 +99,7 @@ class SecretReference:
 
     @classmethod
     def literal(cls, text: str, place: str) -> SecretReference:
-        return cls("literal", place, _literal=Secret(text))
+        return cls("literal", "", _place=place, _literal=Secret(text))
 
     def read(self) -> Secret:
         """Read the secret as it is now.
@@ -109,7 +110,7 @@ class SecretReference:
 
     def describe(self) -> str:
         """Say where the secret comes from, for messages."""
-        return {"env": "$", "file": "file ", "literal": "a literal in "}[self.kind] + self.name
+        return {"env": "$", "file": "file ", "literal": "a literal in "}[self.kind] + (self._place or self.name)
 
     def __repr__(self) -> str:
         return f"SecretReference({self.describe()})"

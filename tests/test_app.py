@@ -34,6 +34,53 @@ def test_two_credentials_of_one_client_need_a_store_each(tmp_path: Path) -> None
     refuse_shared_stores(load(written(tmp_path, apart), environ=ENVIRON), tmp_path)
 
 
+@pytest.mark.parametrize("store", ["null", "{redis: {url: {file: ./url}}}"])
+def test_two_credentials_of_a_client_whose_id_is_still_to_come_need_a_store_each(tmp_path: Path, store: str) -> None:
+    """They would have one when it is there, and it is too late then to end."""
+    oauth = f"oauth2: {{client_id: {{file: ./id}}, client_secret: {{env: SECRET}}, store: {store}}}"
+    path = written(tmp_path, f"credentials:\n  default: {{{oauth}}}\n  other: {{{oauth}}}\n")
+    with pytest.raises(BadConfig, match=r"credentials\.other\.oauth2\.store: credential default keeps"):
+        refuse_shared_stores(load(path, environ=ENVIRON), tmp_path)
+    path.write_text(path.read_text().replace("file: ./id", "file: ./other", 1))
+    refuse_shared_stores(load(path, environ=ENVIRON), tmp_path)
+
+
+async def test_two_clients_that_turn_out_to_be_one_never_share_a_grant(oauth_house: HouseMaker) -> None:
+    """Only when both ids can be read does it show, and then the proxy runs."""
+    late = {"oauth2": {"store": None, "client_id": {"file": "./late"}}}
+    house = await oauth_house({"credentials": {"default": late}})
+    (alice,) = house.settings["credentials"].values()
+    house.environ = {**house.environ, "REFRESH_TOKEN_OF_BOB": house.simulator.issue_refresh_token()}
+    bob = {"oauth2": {**alice["oauth2"], "client_id": "${CLIENT_ID}", "refresh_token": "${REFRESH_TOKEN_OF_BOB}"}}
+    house.settings = {
+        **house.settings,
+        "credentials": {"default": alice, "bob": bob},
+        "listeners": [{"bind": "127.0.0.1:0", "credential": name} for name in ("default", "bob")],
+    }
+    refuse_shared_stores(house.config(), house.folder / "state")
+    await house.restart()
+    await house.look()
+    assert house.redeemed() == [house.environ["REFRESH_TOKEN_OF_BOB"]]
+    (house.folder / "late").write_text(house.environ["CLIENT_ID"])
+    house.clock.pass_(60)
+    await house.look()
+    seen = await house.get()
+    assert seen.status == 503
+    assert "credential bob keeps its grant in the same file" in seen.json["detail"]
+    assert len(house.redeemed()) == 1
+
+
+def test_two_credentials_in_memory_need_a_refresh_token_each(tmp_path: Path) -> None:
+    oauth = f"{OAUTH}, store: {{memory: true}}}}"
+    path = written(tmp_path, f"credentials:\n  default: {{{oauth}}}\n  other: {{{oauth}}}\n")
+    with pytest.raises(BadConfig, match=r"credentials\.other\.oauth2\.refresh_token: credential default begins"):
+        refuse_shared_stores(load(path, environ=ENVIRON), tmp_path)
+    path.write_text(path.read_text().replace("env: SEED", "env: ANOTHER", 1))
+    refuse_shared_stores(load(path, environ=ENVIRON | {"ANOTHER": "another-seed"}), tmp_path)
+    with pytest.raises(BadConfig, match=r"credentials\.other\.oauth2\.refresh_token: credential default begins"):
+        refuse_shared_stores(load(path, environ=ENVIRON | {"ANOTHER": ENVIRON["SEED"]}), tmp_path)
+
+
 def test_a_missing_secret_file_does_not_keep_the_proxy_from_starting(tmp_path: Path) -> None:
     text = "credentials: {default: {oauth2: {client_id: {file: ./id}, client_secret: {file: ./secret}}}}"
     refuse_shared_stores(load(written(tmp_path, text), environ={}), tmp_path)

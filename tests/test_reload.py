@@ -8,17 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trustme
 import yaml
 from commands.process import until_closed
 from conftest import HouseMaker
-from kubernetes_api import SECRET, KubernetesApi
+from kubernetes_api import NAMESPACE, SECRET, KubernetesApi
 from rig import House, until
 from tls import CertificateFolder, trusting
 from wire import OK, answering, caller, on_cue, upstream
 
-from proxy.config import Config, load
+from proxy.config import BadConfig, Config, load
 from proxy.reloads import Reloads
 from proxy.service_manager import ServiceManager
 from proxy.signals import Signals
@@ -328,3 +329,190 @@ async def test_another_way_to_the_store_is_taken_by_the_grant_that_lends(
         await house.open()
         assert (await house.get()).status == 200
         assert len(house.simulator.token_calls()) == 2
+
+
+async def test_a_comment_above_a_client_id_in_plain_text_changes_nothing(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(store={"memory": True})
+    path = house.folder / "config.yaml"
+    path.write_text(path.read_text().replace("${CLIENT_ID}", house.environ["CLIENT_ID"]))
+    await house.proxy.reload(load(path, environ=house.environ))
+    await house.look()
+    lends, served = house.credential, house.proxy.config
+    path.write_text(f"# nothing but this\n{path.read_text()}")
+    moved = load(path, environ=house.environ)
+    assert msgspec.structs.replace(moved, warnings=served.warnings) == served
+    await house.proxy.reload(moved)
+    assert house.credential is lends
+
+
+async def two_grants_in_memory(oauth_house: HouseMaker) -> House:
+    """Open a house of two users of one client, which lends each behind a listener of its own."""
+    house = await oauth_house(store={"memory": True})
+    (alice,) = house.settings["credentials"].values()
+    house.environ = {**house.environ, "REFRESH_TOKEN_OF_BOB": house.simulator.issue_refresh_token()}
+    bob = {"oauth2": {**copy.deepcopy(alice["oauth2"]), "refresh_token": "${REFRESH_TOKEN_OF_BOB}"}}
+    listeners = [{"bind": "127.0.0.1:0", "credential": name} for name in ("alice", "bob")]
+    await reload(house, credentials={"alice": alice, "bob": bob}, listeners=listeners)
+    await house.look()
+    return house
+
+
+async def lent(house: House) -> list[str]:
+    """Return what goes to PandaDoc from a request at each listener."""
+    before = len(house.simulator.journal)
+    for url in house.proxy.urls:
+        async with house.client.get(f"{url}/public/v1/members/current") as answer:
+            assert answer.status == 200
+    return [each.authorization[0] for each in house.simulator.journal[before:]]
+
+
+async def test_two_grants_in_memory_are_each_lent_to_their_own_apps_after_a_reload(oauth_house: HouseMaker) -> None:
+    house = await two_grants_in_memory(oauth_house)
+    alices, bobs = await lent(house)
+    assert alices != bobs
+    await reload(house, policy={"profiles": ["no-delete"]})
+    assert await lent(house) == [alices, bobs]
+    alice, bob = house.settings["credentials"].values()
+    await reload(house, credentials={"alice": bob, "bob": alice})
+    assert await lent(house) == [bobs, alices], "a grant goes where its refresh token goes"
+    await reload(house, credentials={"bob": alice, "carol": bob}, listeners=house.settings["listeners"][1:])
+    assert await lent(house) == [alices]
+    assert len(house.redeemed()) == 2
+
+
+async def test_a_grant_in_memory_goes_on_when_its_refresh_token_is_read_elsewhere(oauth_house: HouseMaker) -> None:
+    house = await two_grants_in_memory(oauth_house)
+    before = await lent(house)
+    credentials = copy.deepcopy(house.settings["credentials"])
+    (house.folder / "seed").write_text(house.environ["REFRESH_TOKEN"])
+    credentials["alice"]["oauth2"]["refresh_token"] = {"file": "./seed"}
+    await reload(house, credentials=credentials)
+    assert await lent(house) == before
+
+
+FILE = {"file": "./another.json"}
+MEMORY = {"memory": True}
+
+
+async def move(house: House, store: dict[str, Any], **more: Any) -> None:
+    """Reload with the grant kept in another store."""
+    credentials = copy.deepcopy(house.settings["credentials"])
+    credentials["default"]["oauth2"] |= {"store": store, **more}
+    await reload(house, credentials=credentials)
+
+
+@pytest.mark.parametrize(("store", "another"), [(MEMORY, FILE), ({"file": "./grant.json"}, FILE), (FILE, MEMORY)])
+async def test_a_grant_that_is_to_be_kept_elsewhere_goes_there_and_on(
+    oauth_house: HouseMaker, store: dict[str, Any], another: dict[str, Any]
+) -> None:
+    """What it began with is spent, so that a store without it would be the end of it."""
+    house = await oauth_house(store=store)
+    await house.look()
+    before = await lent(house)
+    await move(house, another)
+    assert await lent(house) == before
+    await until(lambda: house.credential.stored)
+    await house.look()
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    if another is FILE:
+        assert (await house.store().load()).generation == 2
+        await house.restart()
+        await house.look()
+        assert (await house.get()).status == 200
+    assert len(house.redeemed()) == len(set(house.redeemed())) == 2
+
+
+async def test_a_grant_that_somebody_has_put_where_another_is_to_be_kept_is_taken(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(store=MEMORY)
+    await house.look()
+    before = await lent(house)
+    house.settings["credentials"]["default"]["oauth2"]["store"] = FILE
+    await house.log_in()
+    await house.proxy.reload(house.config())
+    await until(lambda: house.credential.stored)
+    await house.look()
+    assert await lent(house) != before
+    stored = (await house.store().load()).grant
+    assert stored is not None
+    assert stored.lineage.origin == "login"
+    assert len(house.redeemed()) == 1
+
+
+async def test_a_grant_that_cant_be_kept_elsewhere_is_lent_from_memory_until_it_can(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(store=MEMORY)
+    await house.look()
+    before = await lent(house)
+    (house.folder / "taken").write_text("no folder")
+    await move(house, {"file": "./taken/grant.json"})
+    assert await lent(house) == before
+    await until(lambda: house.ear.heard("ERROR", "generation 1 is still not stored"))
+    assert not house.credential.stored
+    (house.folder / "taken").unlink()
+    await until(lambda: house.credential.stored)
+    assert (await house.store().load()).generation == 1
+    assert await lent(house) == before
+
+
+async def test_a_refresh_that_is_on_its_way_while_the_store_is_moved_is_kept_in_the_new_one(
+    oauth_house: HouseMaker,
+) -> None:
+    house = await oauth_house(store=MEMORY)
+    await house.look()
+    house.simulator.faults.add(Fault(path=TOKEN_PATH, delay=0.5))
+    house.simulator.revoke_access_tokens()
+    asked = asyncio.ensure_future(house.get())
+    await until(lambda: len(house.redeemed()) == 2)
+    await move(house, FILE)
+    assert (await asked).status == 200
+    await until(lambda: house.credential.stored)
+    assert (await house.store().load()).generation == 2
+    await house.restart()
+    await house.look()
+    assert (await house.get()).status == 200
+    assert len(house.redeemed()) == 2
+
+
+@pytest.mark.parametrize(
+    "more", [{"client_id": {"file": "./id"}}, {"token_url": "http://127.0.0.1:1/oauth2/access_token"}]
+)
+async def test_a_grant_in_memory_is_not_ended_by_what_makes_another_of_it(
+    oauth_house: HouseMaker, more: dict[str, Any]
+) -> None:
+    house = await oauth_house(store=MEMORY)
+    await house.look()
+    before = await lent(house)
+    (house.folder / "id").write_text(house.environ["CLIENT_ID"])
+    with pytest.raises(
+        BadConfig, match=r"credentials\.default\.oauth2\.client_id: the grant that is lent is in memory"
+    ):
+        await move(house, MEMORY, **more)
+    assert await lent(house) == before
+
+
+async def test_a_grant_that_replicas_may_share_is_moved_to_what_they_share_and_nowhere_else(
+    oauth_house: HouseMaker, tmp_path: Path
+) -> None:
+    """Each of them would have a copy of its own, and the first to refresh would end the others'."""
+    (tmp_path / "kubernetes").mkdir()
+    async with KubernetesApi(tmp_path / "kubernetes") as api:
+        api.apply_manifests()
+        kubeconfig, token = api.kubeconfig()
+        store = {"kubernetes": {"secret": SECRET, "kubeconfig": str(kubeconfig)}}
+        house = await oauth_house(store=MEMORY)
+        house.secrets.add(token)
+        await house.look()
+        before = await lent(house)
+        await move(house, store)
+        await until(lambda: house.credential.stored)
+        await house.restart()
+        await house.look()
+        assert await lent(house) == before
+        lends = house.credential
+        await move(house, {"kubernetes": {**store["kubernetes"], "namespace": NAMESPACE}})
+        await until(lambda: house.credential.stored)
+        assert house.credential is lends
+        with pytest.raises(BadConfig, match=r"credentials\.default\.oauth2\.store: replicas may share"):
+            await move(house, FILE)
+        assert await lent(house) == before
+        assert len(house.redeemed()) == 1

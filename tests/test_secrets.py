@@ -186,4 +186,10 @@ def test_references_are_equal_by_what_they_name() -> None:
     assert SecretReference.env("KEY", {"KEY": "a"}) == SecretReference.env("KEY", {})
     assert SecretReference.env("KEY", {}) != SecretReference.env("OTHER", {})
     assert SecretReference.literal("a", "x:1") != SecretReference.literal("b", "x:1")
+    assert SecretReference.literal("a", "a") != SecretReference.env("a", {})
     assert len({SecretReference.file(Path("a")), SecretReference.file(Path("a"))}) == 1
+
+
+def test_a_literal_is_the_same_wherever_it_stands() -> None:
+    """A comment above it moves its line, and a grant that is known by it must go on."""
+    assert len({SecretReference.literal("a", "x:1"), SecretReference.literal("a", "x:2")}) == 1

@@ -31,7 +31,8 @@ class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `_store_now` and `_save`; `_saving`, the last task to store one late, by `_store_now`;
+    not in the store, by `_store_now`, `_save` and `move`; `_saving`, the last task to store one late, by `_store_soon`;
+    `_store` and `_by`, by `move`;
     `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
     store had when it was last read, by `read_again`.
     """
@@ -67,6 +68,17 @@ class GrantKeeper:
 
     def reconfigure(self, name: str, seed: Callable[[], Awaitable[Seed | None]]) -> None:
         self._name, self._seed = name, seed
+
+    def move(self, store: Store, by: str) -> None:
+        """Keep the grant in another store from now on, unless there is a newer one in it: then that is taken."""
+        before, self._store, self._by = self._store, store, by
+        self._seen_intent = None  # it was the former store's, and goes along
+        if before is not store:
+            self._tasks.start(before.close(), f"leave a store of {self._name}", finish=True)
+        if self.ledger.grant is not None:
+            log.info("credential %s: its grant goes to another store; where it was, it ends with a refresh", self._name)
+            self._unstored = True
+            self._store_soon(at_once=True)
 
     def __repr__(self) -> str:
         stored = "NOT stored" if self._unstored else "stored"
@@ -225,17 +237,21 @@ class GrantKeeper:
             text, trace = "credential %s: generation %d is NOT stored. %s", _trace(fault)
             log.critical(text, self._name, self.ledger.generation, fault, exc_info=trace)
             self._unstored = True
-            if self._saving is None or self._saving.done():
-                self._saving = self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
+            self._store_soon()
         else:
             self._store_is_well()
+
+    def _store_soon(self, *, at_once: bool = False) -> None:
+        if self._saving is None or self._saving.done():
+            later = self._keep_later(at_once=at_once)
+            self._saving = self._tasks.start(later, f"save {self._name} later", finish=True)
 
     async def _save(self) -> None:
         """Store the pair that is in memory, unless the store has moved on: then take that. Raises StoreError.
 
         With it goes what belongs to it: a redeem of it may have begun meanwhile.
         """
-        ours = self.ledger
+        ours, store = self.ledger, self._store
 
         def change(kept: Ledger) -> Ledger | None:
             if ours.grant is None:
@@ -243,14 +259,17 @@ class GrantKeeper:
             after = ledger.renewed(kept, ours.grant, ours.seeds, ours.refusals, ours.last)
             return after and ledger.merged(ours, after)
 
-        kept = await self._store.update(change) or await self._store.load()
+        kept = await store.update(change) or await store.load()
         self.ledger = ledger.merged(self.ledger, kept)
-        self._unstored = self.ledger.grant != kept.grant  # a later one may have come meanwhile
+        if store is self._store:  # else it says nothing of the one that is to have the pair by now
+            self._unstored = self.ledger.grant != kept.grant  # a later one may have come meanwhile
 
-    async def _keep_later(self) -> None:
+    async def _keep_later(self, *, at_once: bool) -> None:
         """Try until it is stored; when the process ends, LAST_TRIES times more, or until a drain cuts it off."""
         failures = last_tries = 0
         try:
+            if at_once:
+                await self._save_late()
             while self._unstored and last_tries < LAST_TRIES:
                 failures += 1
                 if await self._tasks.pause(backoff.pause(failures, self._jitter())):

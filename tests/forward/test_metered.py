@@ -17,6 +17,7 @@ from conftest import HouseMaker, merge
 from rig import House, Seen, until
 from wire import OK
 
+from proxy.config import load
 from proxy.simulator import Fault
 
 LIST: Final = "/public/v1/documents"
@@ -370,6 +371,17 @@ async def test_a_reload_keeps_what_was_spent(api_key_house: HouseMaker) -> None:
     house.settings = merge(house.settings, {"rate_budget": {"numbers": "none"}})
     await house.proxy.reload(house.config())
     assert "RateLimit" not in (await house.get(LIST)).headers
+
+
+async def test_a_line_above_a_key_in_plain_text_keeps_what_was_spent(api_key_house: HouseMaker) -> None:
+    house = await api_key_house(budget(rates={"list": "4/30s"}, max_wait="0s"))
+    path = house.folder / "config.yaml"
+    path.write_text(path.read_text().replace("${KEY}", house.environ["KEY"]))
+    await house.proxy.reload(load(path, environ=house.environ))
+    assert (await house.get(LIST)).status == 200
+    path.write_text("shutdown: {drain: 5s}\n" + path.read_text())
+    await house.proxy.reload(load(path, environ=house.environ))
+    assert [(await house.get(LIST)).status for _ in range(4)] == [200] * 3 + [429]
 
 
 async def test_a_grant_that_a_reload_renames_keeps_its_budget(oauth_house: HouseMaker) -> None:
