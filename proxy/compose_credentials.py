@@ -146,7 +146,7 @@ class CredentialParts:
             scope=credential.scope,
             redeem_timeout=credential.redeem_timeout,
             connect_timeout=self.config.upstream.connect_timeout,
-            proxy=self.config.upstream.proxy,
+            proxy=None if credential.proxy is None else credential.proxy.url,
         )
 
     def probe(self, credential: OAuth2Credential) -> UpstreamProbe | None:
@@ -155,7 +155,8 @@ class CredentialParts:
     def prober(self, credential: OAuth2Credential) -> UpstreamProbe:
         """Make what a person asks with, also where the server is told not to."""
         url = URL(f"{self.config.upstream.url}".rstrip("/") + (credential.probe or MEMBER), encoded=True)
-        return UpstreamProbe(self.session, url, proxy=self.config.upstream.proxy)
+        proxy = self.config.upstream.proxy
+        return UpstreamProbe(self.session, url, proxy=None if proxy is None else proxy.url)
 
     def store_text(self, credential: OAuth2Credential) -> str:
         """Say where a grant is kept, for people."""

@@ -61,6 +61,20 @@ class RedirectUri(msgspec.Struct, frozen=True):
         return self.text
 
 
+class HttpProxy(msgspec.Struct, frozen=True):
+    """A proxy to go through. Its URL may hold a password, which nothing here writes out."""
+
+    url: URL
+
+    def __str__(self) -> str:
+        """Write it for people: whatever stands before its `@` is masked."""
+        bare = self.url.with_user(None)
+        masked = "//" if self.url.raw_authority == bare.raw_authority else "//***@"
+        return str(bare).replace("//", masked, 1)
+
+    __repr__ = __str__
+
+
 def bind(text: str) -> TcpBind | UnixBind:
     """Read `host:port`, `[::1]:port` or `unix:/path`."""
     if text.startswith("unix:"):
@@ -154,13 +168,18 @@ def redirect_uri(text: str) -> RedirectUri:
     return RedirectUri(text)
 
 
-def proxy_url(text: str) -> URL:
+def http_proxy(text: str) -> HttpProxy:
     """Read a proxy's address; `proxy.corp:3128` means http, as in HTTPS_PROXY."""
     complaint = "expected a proxy such as http://proxy.corp:3128"
     url = _url(text if "://" in text else f"http://{text}", ("http", "https"), complaint)
     if "?" in text or "#" in text or url.raw_path.strip("/"):
         raise ValueError(complaint)
-    return url.with_path("")
+    return HttpProxy(url.with_path(""))
+
+
+def may_be_proxied(url: URL) -> bool:
+    """Tell whether a proxy may stand on the way: TLS keeps it from reading, and this machine is not where it is."""
+    return url.scheme == "https" and not is_loopback(url.host or "")
 
 
 def _url(text: str, schemes: tuple[str, ...], complaint: str) -> URL:
@@ -176,9 +195,3 @@ def _url(text: str, schemes: tuple[str, ...], complaint: str) -> URL:
     if ":" not in host:
         _host(host, complaint)
     return url
-
-
-def without_password(url: URL) -> str:
-    """Write a URL for people: whatever stands before its `@` is masked."""
-    bare = str(url.with_user(None))
-    return bare if url.raw_authority == url.with_user(None).raw_authority else bare.replace("//", "//***@", 1)

@@ -158,7 +158,7 @@ FORMS: Final[Mapping[Any, Form]] = {
         ("https://api.pandadoc.com/oauth2/access_token",),
         lambda _: None,  # what a relative one rests on is completion's to say
     ),
-    sections.ProxyUrl: Form(
+    sections.HttpProxy: Form(
         "proxy",
         "host:port of a proxy that knows CONNECT, with or without http:// before it",
         {"type": _ANY_SCALAR, "pattern": rf"^(?:{_HTTP})?[^\s/?#]+/*$"},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.budget.rates import ALL
-from proxy.config.addresses import TcpBind
+from proxy.config.addresses import TcpBind, may_be_proxied
 from proxy.config.faults import join, shown, suggestion
 from proxy.config.sections import (
     CREDENTIAL_OPERATIONS,
@@ -185,9 +185,10 @@ def _no_loop(config: Config) -> Iterator[Finding]:
 
 
 def _proxy_for_https(config: Config) -> Iterator[Finding]:
-    """Refuse a proxy for plain http: it would see the credential, and its loopback is not ours."""
-    if config.upstream.proxy is not None and config.upstream.url.scheme == "http":
-        yield Finding("upstream.proxy", "a proxy is for https upstreams only: write null", ("upstream.url",))
+    """Refuse a proxy that nothing would go through: completion leaves it at the upstream only then."""
+    if config.upstream.proxy is not None and not may_be_proxied(config.upstream.url):
+        message = "is for https to other machines, and neither upstream.url nor a token_url is that: write null"
+        yield Finding("upstream.proxy", message, ("upstream.url",), counts="credentials")
 
 
 def _one_grant_a_store(config: Config) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ P = "PANDADOC_PROXY__"
         ("upstream: http://[::1]:9", {}, "upstream.url", URL("http://[::1]:9")),
         ("upstream: {connect_timeout: 250ms}", {}, "upstream.connect_timeout", 0.25),
         ("upstream: {connect_timeout: '1.5m'}", {}, "upstream.connect_timeout", 90.0),
-        ("upstream: {proxy: p.corp:3128}", {}, "upstream.proxy", URL("http://p.corp:3128")),
+        ("upstream: {proxy: p.corp:3128}", {}, "upstream.proxy.url", URL("http://p.corp:3128")),
         ("replay: {max_body: 123, max_total: 1kib}", {}, "replay.max_body", 123),
         ("replay: {max_body: 0, max_total: 0}", {}, "replay.max_total", 0),
         ("shutdown: {grace: 0, drain: 0s}", {}, "shutdown.drain", 0.0),
@@ -80,14 +80,14 @@ P = "PANDADOC_PROXY__"
         ("", {P + "LOG__LEVEL": "debug", "PANDADOC_PROXY_LOG": "x"}, "log.level", "debug"),
         ("", {"PANDADOC_PROXY_SERVICE_HOST": "10.0.0.1", "PANDADOC_PROXY_PORT": "tcp://10.0.0.1:80"}, "warnings", ()),
         # the environment's proxy
-        ("", {"HTTPS_PROXY": "http://p:1"}, "upstream.proxy", URL("http://p:1")),
-        ("", {"HTTPS_PROXY": "http://p:1", "https_proxy": "q:2"}, "upstream.proxy", URL("http://q:2")),
+        ("", {"HTTPS_PROXY": "http://p:1"}, "upstream.proxy.url", URL("http://p:1")),
+        ("", {"HTTPS_PROXY": "http://p:1", "https_proxy": "q:2"}, "upstream.proxy.url", URL("http://q:2")),
         ("", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "x, .pandadoc.com"}, "upstream.proxy", None),
         ("", {"HTTPS_PROXY": "http://p:1", "no_proxy": "*"}, "upstream.proxy", None),
         ("", {"HTTPS_PROXY": " "}, "upstream.proxy", None),
         ("upstream: http://localhost:3", {"HTTPS_PROXY": "http://p:1"}, "upstream.proxy", None),
         ("upstream: https://localhost:3", {"HTTPS_PROXY": "http://p:1"}, "upstream.proxy", None),
-        ("upstream: {proxy: q:2}", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, "upstream.proxy", URL("http://q:2")),
+        ("upstream: {proxy: q:2}", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, "upstream.proxy.url", URL("http://q:2")),
     ],
 )  # fmt: skip
 def test_an_odd_configuration_means(

@@ -44,7 +44,7 @@ BLIND: Final = {
     "is taken by": "two keys",
     "the proxy's own address": "two keys",
     "must not be larger than": "two keys",
-    "a proxy is for https": "two keys",
+    "is for https to other machines": "two keys",
     "in the same": "two keys",
     "is not for a cluster": "the same",
     "needs expires_at": "two keys",
