@@ -36,8 +36,12 @@ NO_CREDENTIALS = (
 
 
 def overlay(root: MapNode, environ: Mapping[str, str], faults: Findings) -> MapNode:
-    """Lay every PANDADOC_PROXY__… variable over the tree; whole sections first, then what stands in them."""
-    for name in sorted((name for name in environ if name.startswith(PREFIX)), key=_levels):
+    """Lay every PANDADOC_PROXY__… variable over the tree; whole sections first, then what stands in them.
+
+    An empty one is as good as unset: taken for null, the `${POLICY:-}` of a compose file would remove a policy.
+    """
+    given = (name for name, text in environ.items() if name.startswith(PREFIX) and text.strip())
+    for name in sorted(given, key=_levels):
         override = _Override(name, environ[name], faults)
         try:
             root = override.over(root)
