@@ -56,7 +56,7 @@ class Reader:
         self._environ = environ
         self._folder = folder  # relative paths start here
         self._by_type: dict[Any, Callable[[Node, str], Any]] = {
-            str: lambda node, path: self._leaf(node, path, scalars.text),
+            str: lambda node, path: self._leaf(node, path, scalars.plain),
             bool: lambda node, path: self._leaf(node, path, scalars.flag),
             Path: lambda node, path: self._leaf(node, path, self._file),
             SecretReference: self._secret,
@@ -222,7 +222,7 @@ def _left_out(node: Node, field: FieldInfo) -> bool:
 def _pattern(node: Node) -> Pattern:
     if not scalars.is_written(node):
         raise ValueError(f"expected one pattern, such as GET /public/v1/documents/**; found {node.found}")
-    return Pattern.parse(node.text)
+    return scalars.parsed(node, Pattern.parse)
 
 
 def _memory_store(node: Node) -> MemoryStore:

@@ -30,6 +30,7 @@ BLIND: Final = {
     "expected a key here": "the same",
     "found a date": "JSON knows no dates",
     "has a space in it": "elsewhere a secret may have one",
+    "is for secrets": "elsewhere it is one",
     "is larger than 65535": "a pattern does not count",
     "such as 127.0.0.1:8080": "the same: an address of four numbers",
     "without scheme, port or path": "the same",
