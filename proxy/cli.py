@@ -283,14 +283,14 @@ def _composable(path: Path | None) -> "Config":
 
 def _read(path: Path | None, earlier: "Config | None" = None) -> "Config":
     """Read the configuration and look at what only shows when the parts are put together. Raises BadConfig."""
-    from proxy.compose_credentials import refuse_shared_stores
-    from proxy.compose_engine import refuse_unusable_engines
+    from functools import partial
+
+    from proxy.compose_credentials import shared_stores
+    from proxy.compose_engine import unusable_engines
     from proxy.config import load
 
-    config = load(path, environ=os.environ, earlier=earlier)
-    refuse_unusable_engines(config)
-    refuse_shared_stores(config, _state_home())
-    return config
+    checks = (unusable_engines, partial(shared_stores, state_home=_state_home()))
+    return load(path, environ=os.environ, earlier=earlier, checks=checks)
 
 
 def _by_hand(

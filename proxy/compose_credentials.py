@@ -3,7 +3,7 @@
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,10 +19,8 @@ from proxy.compose_engine import engine
 from proxy.config import (
     MEMBER,
     ApiKeyCredential,
-    BadConfig,
     Config,
     Credential,
-    Fault,
     FileStore,
     KubernetesStore,
     OAuth2Credential,
@@ -30,6 +28,8 @@ from proxy.config import (
     SharedStore,
 )
 from proxy.config.describe import store_text
+from proxy.config.faults import join, shown
+from proxy.config.rules import Finding
 from proxy.credential.api_key import ApiKey
 from proxy.credential.file_store import FileStore as GrantFile
 from proxy.credential.file_store import Place, default_path
@@ -261,8 +261,8 @@ def place(credential: OAuth2Credential, state_home: Path) -> Place:
     return Place(chosen or default_path(state_home, owner), owner)
 
 
-def refuse_shared_stores(config: Config, state_home: Path) -> None:
-    """Raise BadConfig where two credentials would keep their grants in one file and spend each other's tokens."""
+def shared_stores(config: Config, state_home: Path) -> Iterator[Finding]:
+    """Find where two credentials would keep their grants in one file and spend each other's tokens."""
     owners: dict[object, str] = {}
     for name, credential in config.credentials.items():
         if not isinstance(credential, OAuth2Credential):
@@ -271,13 +271,10 @@ def refuse_shared_stores(config: Config, state_home: Path) -> None:
             where, cure = _whereabouts(credential, state_home, name)
             owner = owners.setdefault(where, name)
             if owner != name:
-                raise BadConfig(
-                    Fault(
-                        str(config.source or "environment"),
-                        f"credentials.{name}.oauth2.store",
-                        f"credential {owner} keeps its grant in the same place: {cure}",
-                    )
-                )
+                paths = tuple(f"{join('credentials', each)}.oauth2" for each in (name, owner))
+                compared = (f"{path}.{key}" for path in paths for key in ("store", "token_url"))
+                message = f"credential {shown(owner)} keeps its grant in the same place: {cure}"
+                yield Finding(f"{paths[0]}.store", message, ("upstream.url",), tuple(compared))
 
 
 def _whereabouts(credential: OAuth2Credential, state_home: Path, name: str) -> tuple[object, str]:

@@ -1,6 +1,8 @@
 """The composition root: what the parts need of each other, start, and drain."""
 
 import asyncio
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -10,8 +12,8 @@ from rig import House, until
 from wire import OK, Stage, caller, converse, upstream
 
 from proxy.app import Proxy
-from proxy.compose_credentials import refuse_shared_stores
-from proxy.config import BadConfig, load
+from proxy.compose_credentials import shared_stores
+from proxy.config import BadConfig, Config, load
 from proxy.credential import grant_keeper
 from proxy.simulator import Fault
 
@@ -25,18 +27,30 @@ def written(folder: Path, text: str) -> Path:
     return folder / "config.yaml"
 
 
+def put_together(folder: Path, text: str, environ: Mapping[str, str]) -> Config:
+    """Load a configuration as a command does, which looks at its stores too."""
+    return load(written(folder, text), environ=environ, checks=[partial(shared_stores, state_home=folder)])
+
+
 def test_two_credentials_of_one_client_need_a_store_each(tmp_path: Path) -> None:
     """By default both would be named after the client, and spend each other's refresh tokens."""
     both = f"credentials:\n  default: {{{OAUTH}}}}}\n  other: {{{OAUTH}}}}}\n"
-    with pytest.raises(BadConfig, match=r"credentials\.other\.oauth2\.store: credential default keeps"):
-        refuse_shared_stores(load(written(tmp_path, both), environ=ENVIRON), tmp_path)
-    apart = f"credentials:\n  default: {{{OAUTH}}}}}\n  other: {{{OAUTH}, store: {{file: ./other.json}}}}}}\n"
-    refuse_shared_stores(load(written(tmp_path, apart), environ=ENVIRON), tmp_path)
+    with pytest.raises(BadConfig, match=r"config.yaml:3: credentials\.other\.oauth2\.store: credential default keeps"):
+        put_together(tmp_path, both, ENVIRON)
+    put_together(tmp_path, both.replace("}}\n  other", ", store: {file: ./own.json}}}\n  other"), ENVIRON)
+
+
+@pytest.mark.parametrize("faulty", ["store: {redis: {url: }}", "store: {sql: x}", "token_url: nowhere"])
+def test_what_can_not_be_read_is_not_taken_for_the_same_store(tmp_path: Path, faulty: str) -> None:
+    both = f"credentials:\n  default: {{{OAUTH}, {faulty}}}}}\n  other: {{{OAUTH}}}}}\n"
+    with pytest.raises(BadConfig) as bad:
+        put_together(tmp_path, both, ENVIRON)
+    assert [fault.place for fault in bad.value.faults] == [f"{tmp_path}/config.yaml:2"]
 
 
 def test_a_missing_secret_file_does_not_keep_the_proxy_from_starting(tmp_path: Path) -> None:
     text = "credentials: {default: {oauth2: {client_id: {file: ./id}, client_secret: {file: ./secret}}}}"
-    refuse_shared_stores(load(written(tmp_path, text), environ={}), tmp_path)
+    put_together(tmp_path, text, {})
 
 
 async def test_a_secrets_file_that_arrives_later_is_found(api_key_house: HouseMaker, tmp_path: Path) -> None:

@@ -40,6 +40,34 @@ async def test_check_refuses_what_run_would_refuse(machine: Machine) -> None:
     assert "log.level" in ended.err
 
 
+async def test_check_tells_every_fault_at_once_at_its_line_those_of_stores_too(machine: Machine) -> None:
+    """Which only show when the parts are put together."""
+    (machine.folder / "config.yaml").write_text("""\
+credentials:
+  a: {oauth2: {client_id: x, client_secret: {env: PANDADOC_API_KEY}}}
+  b: {oauth2: {client_id: x, client_secret: {env: PANDADOC_API_KEY}}}
+  c: {oauth2: {client_id: x, client_secret: {env: PANDADOC_API_KEY}}}
+  d:
+    oauth2:
+      client_id: y
+      client_secret: {env: PANDADOC_API_KEY}
+      store: {redis: {url: 'http://nope'}}
+listeners: [{credential: a}]
+replay: {max_body: 1GiB}
+rate_budget: {redis: {url: 'redis://cache'}}
+""")
+    env = {"PANDADOC_API_KEY": "k" * 40, "PANDADOC_PROXY__RATE_BUDGET__REDIS__URL": "ftp://cache"}
+    ended = await machine.run("check", env=env)
+    assert ended.code == 2
+    assert [line.rsplit(": ", 1)[0].split(": credential ")[0] for line in ended.err.splitlines()] == [
+        "config.yaml:3: credentials.b.oauth2.store",
+        "config.yaml:4: credentials.c.oauth2.store",
+        "config.yaml:9: credentials.d.oauth2.store.redis.url",
+        "config.yaml:11: replay.max_body",
+        "PANDADOC_PROXY__RATE_BUDGET__REDIS__URL: rate_budget.redis.url",
+    ]
+
+
 async def test_check_prints_the_schema_and_needs_no_configuration(machine: Machine) -> None:
     """Also where what is there is broken: editors ask while it is being written."""
     ended = await machine.run("check", "--schema", env={"PANDADOC_PROXY__LOG__LEVEL": "loud"})
