@@ -131,7 +131,8 @@ class Reader:
 
     def _many(self, node: Node, collection: Any, kind: Any, path: str) -> Any:
         if not isinstance(node, ListNode):
-            self.faults.add(node.place, path, f'expected a list: begin each entry with "- "; found {node.found}')
+            how = 'begin each entry with "- "' if node.place.line else "write it in brackets, such as [one, two]"
+            self.faults.add(node.place, path, f"expected a list: {how}; found {node.found}")
             return FAULTY
         items = (self.read(item, kind, join(path, str(index))) for index, item in enumerate(node.items))
         return collection(item for item in items if item is not FAULTY)
