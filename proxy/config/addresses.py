@@ -11,7 +11,7 @@ import msgspec
 from yarl import URL
 
 from proxy.errors import CallerError
-from proxy.hosts import is_loopback
+from proxy.hosts import is_loopback, is_wildcard
 from proxy.policy.paths import readings
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -124,9 +124,12 @@ def allowed_host(text: str) -> str:
     if text == "*":
         return text
     try:
-        return str(ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")))
+        host = str(ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
-        return _host(text, complaint).rstrip(".")
+        host = _host(text, complaint).rstrip(".")
+    if is_wildcard(host):  # a browser's way round every other check
+        raise ValueError("is what a browser calls every address, and never passes: write the names that callers use")
+    return host
 
 
 def api_url(text: str) -> URL:

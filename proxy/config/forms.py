@@ -137,7 +137,10 @@ FORMS: Final[Mapping[Any, Form]] = {
     sections.HostName: Form(
         "host",
         'a name or an address without scheme, port or path; "*" is any',
-        {"type": _ANY_SCALAR, "pattern": r"^(?:\*|[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f.]*:[^\s/\[\]]*\]?)$"},
+        {
+            "type": _ANY_SCALAR,
+            "pattern": r"^(?!(?:0\.0\.0\.0|\[?::\]?)$)(?:\*|[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f.]*:[^\s/\[\]]*\]?)$",
+        },
         ("pandadoc-proxy", "*"),
     ),
     sections.UrlPath: Form(
