@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from proxy import logs
+from proxy import logs, open_files
 from proxy.app import Proxy
 from proxy.config import BadConfig, Config
 from proxy.disk import Disk
@@ -85,6 +85,7 @@ class Reloads:
         else:
             if config.log != earlier.log:
                 logs.set_up(config.log)
+            open_files.make_room(config)
 
     def _refuse(self, faults: Iterable[str], said: tuple[str, ...]) -> None:
         self._refused = tuple(faults)
