@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from proxy import __version__
+from proxy.terminal import complain, make_ready, put_out, tell
 
 if TYPE_CHECKING:
     from proxy.compose_credentials import CredentialParts
@@ -36,8 +37,6 @@ config_option = click.option(
 @click.pass_context
 def main(context: click.Context, config_path: Path | None) -> None:
     """Lend PandaDoc credentials to apps that have none: point them at localhost. Without a command: run."""
-    from proxy.terminal import make_ready
-
     make_ready()
     if context.invoked_subcommand is None:
         context.invoke(run, config_path=config_path)
@@ -74,7 +73,13 @@ def check(config_path: Path | None, request: str | None, client: str | None, *, 
     if schema:
         _print_schema()
         return
+    from proxy import event_loop
+
     config = _composable(config_path)
+    try:
+        event_loop.choice()
+    except ValueError as bad:
+        _refuse(bad)
     clients = sorted({name for listener in config.listeners for name in listener.clients})
     if client is not None and (request is None or client not in clients):
         raise click.UsageError(
@@ -83,7 +88,7 @@ def check(config_path: Path | None, request: str | None, client: str | None, *, 
     if request is None:
         from proxy.config import describe
 
-        click.echo(describe(config))
+        tell(describe(config))
         return
     from proxy.explain import explain
     from proxy.methods import is_parsed
@@ -94,7 +99,7 @@ def check(config_path: Path | None, request: str | None, client: str | None, *, 
     if not is_parsed(method):
         raise click.UsageError(f"{method} is no method that is taken: it is answered with 400, whoever asks")
     explained = explain(config, method, target.strip(), client)
-    click.echo("\n".join(explained.lines))
+    tell("\n".join(explained.lines))
     sys.exit(0 if explained.passes else 1)
 
 
@@ -104,7 +109,11 @@ def _print_schema() -> None:
 
     from proxy.config.schema import meanings, schema
 
-    click.echo(json.dumps(schema(meanings()), indent=2, ensure_ascii=False))
+    try:
+        put_out(json.dumps(schema(meanings()), indent=2, ensure_ascii=False))
+    except OSError as fault:
+        complain(f"the schema can't be written: {fault.strerror}")
+        sys.exit(1)
 
 
 @main.command()
@@ -116,7 +125,7 @@ def healthcheck(config_path: Path | None) -> None:
     try:
         ask(_ports(config_path))
     except Unhealthy as fault:
-        click.echo(f"unhealthy: {fault}", err=True)
+        complain(f"unhealthy: {fault}")
         sys.exit(1)
 
 
@@ -147,7 +156,7 @@ def wait(config_path: Path | None, timeout: float) -> None:
     try:
         wait_for(_ports(config_path), timeout)
     except Unhealthy as fault:
-        click.echo(f"not ready after {timeout:g} s: {fault}", err=True)
+        complain(f"not ready after {timeout:g} s: {fault}")
         sys.exit(1)
 
 
@@ -283,14 +292,14 @@ def _composable(path: Path | None) -> "Config":
 
 def _read(path: Path | None, earlier: "Config | None" = None) -> "Config":
     """Read the configuration and look at what only shows when the parts are put together. Raises BadConfig."""
-    from proxy.compose_credentials import refuse_shared_stores
-    from proxy.compose_engine import refuse_unusable_engines
+    from functools import partial
+
+    from proxy.compose_credentials import shared_stores
+    from proxy.compose_engine import unusable_engines
     from proxy.config import load
 
-    config = load(path, environ=os.environ, earlier=earlier)
-    refuse_unusable_engines(config)
-    refuse_shared_stores(config, _state_home())
-    return config
+    checks = (unusable_engines, partial(shared_stores, state_home=_state_home()))
+    return load(path, environ=os.environ, earlier=earlier, checks=checks)
 
 
 def _by_hand(
@@ -332,7 +341,7 @@ def _no_such(name: str | None, names: list[str]) -> str:
 
 
 def _refuse(bad: Exception) -> NoReturn:
-    click.echo(str(bad), err=True)
+    complain(str(bad))
     sys.exit(2)
 
 
@@ -353,7 +362,7 @@ def _finish(work: Coroutine[Any, Any, int]) -> NoReturn:
     except (asyncio.CancelledError, KeyboardInterrupt):  # the second signal; Ctrl-C where nobody catches it
         code = 1
     except OSError as fault:
-        click.echo(f"can't start: {fault}", err=True)
+        complain(f"can't start: {fault}")
         code = 1
     sys.exit(code)
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,10 +19,8 @@ from proxy.compose_engine import engine
 from proxy.config import (
     MEMBER,
     ApiKeyCredential,
-    BadConfig,
     Config,
     Credential,
-    Fault,
     FileStore,
     MemoryStore,
     OAuth2Credential,
@@ -30,6 +28,8 @@ from proxy.config import (
     SharedStore,
 )
 from proxy.config.describe import store_text
+from proxy.config.faults import join, shown
+from proxy.config.rules import Finding
 from proxy.credential.api_key import ApiKey
 from proxy.credential.file_store import FileStore as GrantFile
 from proxy.credential.file_store import Place, default_path
@@ -155,7 +155,7 @@ class CredentialParts:
             scope=credential.scope,
             redeem_timeout=credential.redeem_timeout,
             connect_timeout=self.config.upstream.connect_timeout,
-            proxy=self.config.upstream.proxy,
+            proxy=None if credential.proxy is None else credential.proxy.url,
         )
 
     def probe(self, credential: OAuth2Credential) -> UpstreamProbe | None:
@@ -164,7 +164,8 @@ class CredentialParts:
     def prober(self, credential: OAuth2Credential) -> UpstreamProbe:
         """Make what a person asks with, also where the server is told not to."""
         url = URL(f"{self.config.upstream.url}".rstrip("/") + (credential.probe or MEMBER), encoded=True)
-        return UpstreamProbe(self.session, url, proxy=self.config.upstream.proxy)
+        proxy = self.config.upstream.proxy
+        return UpstreamProbe(self.session, url, proxy=None if proxy is None else proxy.url)
 
     def store_text(self, credential: OAuth2Credential) -> str:
         """Say where a grant is kept, for people."""
@@ -265,16 +266,19 @@ def place(credential: OAuth2Credential, state_home: Path) -> Place:
     return Place(chosen or default_path(state_home, owner), owner)
 
 
-def refuse_shared_stores(config: Config, state_home: Path) -> None:
-    """Raise BadConfig where two credentials would have one grant, and spend each other's tokens."""
+def shared_stores(config: Config, state_home: Path) -> Iterator[Finding]:
+    """Find where two credentials would have one grant, and spend each other's tokens."""
     owners: dict[object, str] = {}
     for name, credential in config.credentials.items():
         if isinstance(credential, OAuth2Credential):
             where, key, flaw = _whereabouts(credential, state_home, name)
             owner = owners.setdefault(where, name)
             if owner != name:
-                path = f"credentials.{name}.oauth2.{key}"
-                raise BadConfig(Fault(str(config.source or "environment"), path, f"credential {owner} {flaw}"))
+                paths = tuple(f"{join('credentials', each)}.oauth2" for each in (name, owner))
+                compared = (f"{path}.{each}" for path in paths for each in ("store", "token_url", "refresh_token"))
+                yield Finding(
+                    f"{paths[0]}.{key}", f"credential {shown(owner)} {flaw}", ("upstream.url",), tuple(compared)
+                )
 
 
 def _whereabouts(credential: OAuth2Credential, state_home: Path, name: str) -> tuple[object, str, str]:

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 
 from proxy.budget.ledger import Ledger
 from proxy.clock import SystemClock
-from proxy.config import BadConfig, Config, Fault, KubernetesStore, OAuth2Credential, Redis, RedisStore, SharedStore
+from proxy.config import Config, KubernetesStore, Redis, RedisStore, SharedStore
+from proxy.config.rules import Finding, every_redis
 from proxy.credential.engine import Engine
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.secret_reader import SecretReader
@@ -39,23 +40,17 @@ def ledger(
     return RedisLedger(url, user, prefix=redis.prefix, way=way, process=process, answer=answer)
 
 
-def refuse_unusable_engines(config: Config) -> None:
-    """Raise BadConfig where an engine can't be had: what it needs is not installed, or its address is none."""
-    faults = []
-    if config.rate_budget.redis is not None:
-        faults += [
-            Fault(str(config.source or "environment"), f"rate_budget.redis{key}", flaw)
-            for key, flaw in _flaws_of_redis(config.rate_budget.redis)
-        ]
-    for name, credential in config.credentials.items():
-        if isinstance(credential, OAuth2Credential) and isinstance(credential.store, RedisStore):
-            path = f"credentials.{name}.oauth2.store.redis"
-            faults += [
-                Fault(str(config.source or "environment"), f"{path}{key}", flaw)
-                for key, flaw in _flaws_of_redis(credential.store)
-            ]
-    if faults:
-        raise BadConfig(*faults)
+def unusable_engines(config: Config) -> Iterator[Finding]:
+    """Find engines that can't be had: what they need is not installed, or their address is none."""
+    for path, redis in every_redis(config):
+        if find_spec("redis") is None:
+            yield Finding(path, NO_REDIS)
+        try:
+            parse(redis.url.read(), sentinel=redis.sentinel is not None, cluster=redis.cluster)
+        except BadAddress as fault:
+            yield Finding(f"{path}.url", str(fault), (f"{path}.sentinel", f"{path}.cluster"))
+        except SecretUnavailable:
+            pass  # told when it is needed: a file may come later
 
 
 def _redis(store: RedisStore, owner: Callable[[], Awaitable[str]], reader: SecretReader) -> Engine:
@@ -81,14 +76,3 @@ def _kubernetes(store: KubernetesStore, reader: SecretReader) -> Engine:
         clock=clock,
         jitter=random.random,
     )
-
-
-def _flaws_of_redis(store: Redis) -> Iterator[tuple[str, str]]:
-    if find_spec("redis") is None:
-        yield "", NO_REDIS
-    try:
-        parse(store.url.read(), sentinel=store.sentinel is not None, cluster=store.cluster)
-    except BadAddress as fault:
-        yield ".url", str(fault)
-    except SecretUnavailable:
-        pass  # told when it is needed: a file may come later

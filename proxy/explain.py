@@ -33,7 +33,7 @@ def explain(config: Config, method: str, target: str, only: str | None = None) -
         readings = readings_of(admitted.target, gate)
     except ProxyError as fault:
         return Explained((f"{method} {target}", f"  {fault.status}, whoever asks: {fault.detail}"), passes=False)
-    asked = _Asked(method, target, readings)
+    asked = _Asked(method, target, admitted.target, readings)
     answers = [answer for listener in config.listeners for answer in _answers(listener, config, asked, only)]
     lines = [asked.shown, *(line for answer in answers for line in answer.lines)]
     return Explained(tuple(lines), any(answer.passes for answer in answers))
@@ -42,13 +42,14 @@ def explain(config: Config, method: str, target: str, only: str | None = None) -
 @dataclass(frozen=True, slots=True)
 class _Asked:
     method: str
-    target: str
+    written: str
+    target: str  # in origin-form
     readings: frozenset[str]
 
     @property
     def shown(self) -> str:
         """Name the operation, where the path leaves no doubt; else every way to read it."""
-        line = f"{self.method} {self.target}"
+        line = f"{self.method} {self.written}"
         if len(self.readings) > 1:
             shown = sorted(ascii(each or "/")[1:-1] for each in self.readings)
             return f"{line}, which may be read as {', '.join(shown)}"
@@ -61,7 +62,7 @@ def _answers(listener: Listener, config: Config, asked: _Asked, only: str | None
     where = f"Listener {listener.bind}"
     if only is not None and only not in listener.clients:
         return
-    if asked.target == listener.health and asked.method in {"GET", "HEAD"}:
+    if asked.written == listener.health and asked.method in {"GET", "HEAD"}:
         yield Explained((f"{where}: answered here, it is the health path",), passes=True)
     elif listener.token_endpoint == "placeholder" and token_request.asked(asked.method, asked.target):  # noqa: S105
         yield Explained((f"{where}: answered here, with a token that opens nothing",), passes=True)

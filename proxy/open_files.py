@@ -1,7 +1,8 @@
 """How many files the process may have open, for each connection is one.
 
 A process that has none left can't accept, connect, resolve a name or write its store. So `run` takes all that it
-is allowed, and says beforehand where that does not suffice. Only `run`: the limit is the whole process's.
+is allowed, and says at its start, and after each reload, where that does not suffice. Only `run`: the limit is the
+whole process's.
 """
 
 import errno

@@ -53,7 +53,8 @@ def trust(settings: Upstream, known: Trust | None = None) -> Trust:
 
 def forwarding_pool(settings: Upstream, context: ssl.SSLContext) -> UpstreamPool:
     """Make the pool of connections that requests go out on."""
-    dial = Dialler(settings.url.origin(), context, connect_timeout=settings.connect_timeout, proxy=settings.proxy)
+    proxy = None if settings.proxy is None else settings.proxy.url
+    dial = Dialler(settings.url.origin(), context, connect_timeout=settings.connect_timeout, proxy=proxy)
     return UpstreamPool(dial, limit=settings.max_connections, keepalive=settings.keepalive)
 
 

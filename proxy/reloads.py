@@ -1,13 +1,13 @@
 """Another configuration while we serve: on SIGHUP, and when its file has changed. A bad one is told, not taken."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
 
-from proxy import logs
+from proxy import logs, open_files
 from proxy.app import Proxy
 from proxy.config import BadConfig, Config
 from proxy.disk import Disk
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the file. Two must agree, so that a change is taken within twice of it."""
 
+TRY_AGAIN: Final = 3
+"""Every so many looks a configuration that was refused is tried again: a file or a port may have come meanwhile."""
 
 GONE: Final = b"\0"
 """Stands for the content of a file that is gone; no YAML holds it."""
@@ -28,7 +30,8 @@ class Reloads:
     """Reloads one proxy.
 
     `_seen` is the file's content at the last look, `_judged` the last that was read as a configuration; `_due` alone
-    changes them once they are known.
+    changes them once they are known. `_refused` is what was said of the last configuration, if it was not taken;
+    `reload` alone changes it. `_looks` counts them, in `_overdue`.
     """
 
     def __init__(self, proxy: Proxy, load: Callable[[Config], Config], manager: ServiceManager) -> None:
@@ -39,6 +42,8 @@ class Reloads:
         self._disk = Disk()
         self._seen: bytes | None = None
         self._judged: bytes | None = None
+        self._refused: tuple[str, ...] = ()
+        self._looks = 0
 
     def __repr__(self) -> str:
         return f"<Reloads of {self._proxy}>"
@@ -54,11 +59,17 @@ class Reloads:
                 self._manager.tell(reloading())
                 await self.reload(asked=asked)
                 self._manager.tell(READY)
+            elif self._overdue():
+                await self.reload(asked=False, again=True)
             self._manager.go_on()
 
-    async def reload(self, *, asked: bool) -> None:
-        """Read the configuration and take it, or say why not: what was served is served on then."""
-        earlier = self._proxy.config
+    async def reload(self, *, asked: bool, again: bool = False) -> None:
+        """Read the configuration and take it, or say why not: what was served is served on then.
+
+        `again`: what was refused is tried once more, and why it is refused is said if it is for another reason.
+        """
+        earlier, said = self._proxy.config, self._refused if again else ()
+        self._refused = ()
         try:
             config = await self._disk.do(lambda: self._load(earlier))
             if replace(config, warnings=earlier.warnings) == earlier:  # those are about files, which others look at
@@ -66,15 +77,26 @@ class Reloads:
                 return
             await self._proxy.reload(config)
         except BadConfig as bad:
-            for fault in bad.faults:
-                log.error("the new configuration is not taken: %s", fault)  # noqa: TRY400 - it is no fault of ours
+            self._refuse(map(str, bad.faults), said)
         except OSError as fault:  # an address, a certificate, a disk that hangs
-            log.error("the new configuration is not taken: %s", fault)  # noqa: TRY400 - it is no fault of ours
-        except Exception:  # whatever it is, what was served is served on
+            self._refuse([str(fault)], said)
+        except Exception:  # whatever it is, what was served is served on, and the fault is not brought about again
             log.exception("a fault of ours: the new configuration is not taken")
         else:
             if config.log != earlier.log:
                 logs.set_up(config.log)
+            open_files.make_room(config)
+
+    def _refuse(self, faults: Iterable[str], said: tuple[str, ...]) -> None:
+        self._refused = tuple(faults)
+        for fault in self._refused if self._refused != said else ():
+            log.error("the new configuration is not taken: %s", fault)
+
+    def _overdue(self) -> bool:
+        """Tell whether to try again what was refused, and is there still."""
+        self._looks += 1
+        there = self._seen is not None and self._seen == self._judged
+        return bool(self._refused) and there and self._looks % TRY_AGAIN == 0
 
     async def _due(self, *, asked: bool) -> bool:
         """Tell whether to read the configuration: somebody asks, or the file has changed and is not being written.

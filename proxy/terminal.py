@@ -6,6 +6,7 @@ What it says is often of something that can't be undone; an exit code that says 
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 import click
@@ -21,14 +22,24 @@ def complain(text: str) -> None:
     _say(text, sys.stderr)
 
 
+def put_out(text: str) -> None:
+    """Write on standard output what is for a program to read. Raises OSError where that takes nothing."""
+    _write(text, sys.stdout)
+
+
 def _say(text: str, *streams: TextIO) -> None:
     for stream in streams:
-        try:
-            click.echo(text, file=stream)
-        except OSError:
-            _empty(stream)
-        else:
+        with suppress(OSError):
+            _write(text, stream)
             return
+
+
+def _write(text: str, stream: TextIO) -> None:
+    try:
+        click.echo(text, file=stream)
+    except OSError:
+        _empty(stream)
+        raise
 
 
 def _empty(stream: TextIO) -> None:

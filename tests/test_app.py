@@ -1,6 +1,8 @@
 """The composition root: what the parts need of each other, start, and drain."""
 
 import asyncio
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -10,8 +12,8 @@ from rig import House, until
 from wire import OK, Stage, caller, converse, upstream
 
 from proxy.app import Proxy
-from proxy.compose_credentials import refuse_shared_stores
-from proxy.config import BadConfig, load
+from proxy.compose_credentials import shared_stores
+from proxy.config import BadConfig, Config, load
 from proxy.credential import grant_keeper
 from proxy.simulator import Fault
 
@@ -25,24 +27,35 @@ def written(folder: Path, text: str) -> Path:
     return folder / "config.yaml"
 
 
+def put_together(folder: Path, text: str, environ: Mapping[str, str]) -> Config:
+    """Load a configuration as a command does, which looks at its stores too."""
+    return load(written(folder, text), environ=environ, checks=[partial(shared_stores, state_home=folder)])
+
+
 def test_two_credentials_of_one_client_need_a_store_each(tmp_path: Path) -> None:
     """By default both would be named after the client, and spend each other's refresh tokens."""
     both = f"credentials:\n  default: {{{OAUTH}}}}}\n  other: {{{OAUTH}}}}}\n"
-    with pytest.raises(BadConfig, match=r"credentials\.other\.oauth2\.store: credential default keeps"):
-        refuse_shared_stores(load(written(tmp_path, both), environ=ENVIRON), tmp_path)
-    apart = f"credentials:\n  default: {{{OAUTH}}}}}\n  other: {{{OAUTH}, store: {{file: ./other.json}}}}}}\n"
-    refuse_shared_stores(load(written(tmp_path, apart), environ=ENVIRON), tmp_path)
+    with pytest.raises(BadConfig, match=r"config.yaml:3: credentials\.other\.oauth2\.store: credential default keeps"):
+        put_together(tmp_path, both, ENVIRON)
+    put_together(tmp_path, both.replace("}}\n  other", ", store: {file: ./own.json}}}\n  other"), ENVIRON)
+
+
+@pytest.mark.parametrize("faulty", ["store: {redis: {url: }}", "store: {sql: x}", "token_url: nowhere"])
+def test_what_can_not_be_read_is_not_taken_for_the_same_store(tmp_path: Path, faulty: str) -> None:
+    both = f"credentials:\n  default: {{{OAUTH}, {faulty}}}}}\n  other: {{{OAUTH}}}}}\n"
+    with pytest.raises(BadConfig) as bad:
+        put_together(tmp_path, both, ENVIRON)
+    assert [fault.place for fault in bad.value.faults] == [f"{tmp_path}/config.yaml:2"]
 
 
 @pytest.mark.parametrize("store", ["null", "{redis: {url: {file: ./url}}}"])
 def test_two_credentials_of_a_client_whose_id_is_still_to_come_need_a_store_each(tmp_path: Path, store: str) -> None:
     """They would have one when it is there, and it is too late then to end."""
     oauth = f"oauth2: {{client_id: {{file: ./id}}, client_secret: {{env: SECRET}}, store: {store}}}"
-    path = written(tmp_path, f"credentials:\n  default: {{{oauth}}}\n  other: {{{oauth}}}\n")
+    both = f"credentials:\n  default: {{{oauth}}}\n  other: {{{oauth}}}\n"
     with pytest.raises(BadConfig, match=r"credentials\.other\.oauth2\.store: credential default keeps"):
-        refuse_shared_stores(load(path, environ=ENVIRON), tmp_path)
-    path.write_text(path.read_text().replace("file: ./id", "file: ./other", 1))
-    refuse_shared_stores(load(path, environ=ENVIRON), tmp_path)
+        put_together(tmp_path, both, ENVIRON)
+    put_together(tmp_path, both.replace("file: ./id", "file: ./other", 1), ENVIRON)
 
 
 async def test_two_clients_that_turn_out_to_be_one_never_share_a_grant(oauth_house: HouseMaker) -> None:
@@ -57,7 +70,7 @@ async def test_two_clients_that_turn_out_to_be_one_never_share_a_grant(oauth_hou
         "credentials": {"default": alice, "bob": bob},
         "listeners": [{"bind": "127.0.0.1:0", "credential": name} for name in ("default", "bob")],
     }
-    refuse_shared_stores(house.config(), house.folder / "state")
+    assert not list(shared_stores(house.config(), house.folder / "state"))
     await house.restart()
     await house.look()
     assert house.redeemed() == [house.environ["REFRESH_TOKEN_OF_BOB"]]
@@ -72,18 +85,17 @@ async def test_two_clients_that_turn_out_to_be_one_never_share_a_grant(oauth_hou
 
 def test_two_credentials_in_memory_need_a_refresh_token_each(tmp_path: Path) -> None:
     oauth = f"{OAUTH}, store: {{memory: true}}}}"
-    path = written(tmp_path, f"credentials:\n  default: {{{oauth}}}\n  other: {{{oauth}}}\n")
-    with pytest.raises(BadConfig, match=r"credentials\.other\.oauth2\.refresh_token: credential default begins"):
-        refuse_shared_stores(load(path, environ=ENVIRON), tmp_path)
-    path.write_text(path.read_text().replace("env: SEED", "env: ANOTHER", 1))
-    refuse_shared_stores(load(path, environ=ENVIRON | {"ANOTHER": "another-seed"}), tmp_path)
-    with pytest.raises(BadConfig, match=r"credentials\.other\.oauth2\.refresh_token: credential default begins"):
-        refuse_shared_stores(load(path, environ=ENVIRON | {"ANOTHER": ENVIRON["SEED"]}), tmp_path)
+    both = f"credentials:\n  default: {{{oauth}}}\n  other: {{{oauth}}}\n"
+    another = both.replace("env: SEED", "env: ANOTHER", 1)
+    put_together(tmp_path, another, ENVIRON | {"ANOTHER": "another-seed"})
+    for text, environ in ((both, ENVIRON), (another, ENVIRON | {"ANOTHER": ENVIRON["SEED"]})):
+        with pytest.raises(BadConfig, match=r"credentials\.other\.oauth2\.refresh_token: credential default begins"):
+            put_together(tmp_path, text, environ)
 
 
 def test_a_missing_secret_file_does_not_keep_the_proxy_from_starting(tmp_path: Path) -> None:
     text = "credentials: {default: {oauth2: {client_id: {file: ./id}, client_secret: {file: ./secret}}}}"
-    refuse_shared_stores(load(written(tmp_path, text), environ={}), tmp_path)
+    put_together(tmp_path, text, {})
 
 
 async def test_a_secrets_file_that_arrives_later_is_found(api_key_house: HouseMaker, tmp_path: Path) -> None:

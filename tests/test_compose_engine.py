@@ -9,7 +9,7 @@ import pytest
 
 from proxy.clock import SystemClock
 from proxy.compose_credentials import CredentialParts
-from proxy.compose_engine import engine, refuse_unusable_engines
+from proxy.compose_engine import engine, unusable_engines
 from proxy.config import BadConfig, Config, KubernetesStore, OAuth2Credential, RedisStore, load
 from proxy.credential.redis_engine import RedisEngine
 from proxy.credential.shared_store import SharedStore
@@ -25,7 +25,7 @@ def configured(folder: Path, *stores: str, url: str = ENVIRON["REDIS_URL"]) -> C
         oauth2 = f"client_id: {{env: ID}}, client_secret: {{env: SECRET}}, store: {store}"
         lines.append(f"  {'default' if number == 0 else f'c{number}'}: {{oauth2: {{{oauth2}}}}}")
     (folder / "config.yaml").write_text("\n".join(lines))
-    return load(folder / "config.yaml", environ=ENVIRON | {"REDIS_URL": url})
+    return load(folder / "config.yaml", environ=ENVIRON | {"REDIS_URL": url}, checks=[unusable_engines])
 
 
 def test_a_store_whose_client_is_not_installed_is_told_with_what_to_install(
@@ -34,13 +34,13 @@ def test_a_store_whose_client_is_not_installed_is_told_with_what_to_install(
     monkeypatch.setitem(sys.modules, "redis", None)
     shared, own = "{redis: {url: {env: REDIS_URL}}}", "{memory: true}"
     with pytest.raises(BadConfig) as bad:
-        refuse_unusable_engines(configured(tmp_path, own, shared, shared))
+        configured(tmp_path, own, shared, shared)
     assert [fault.path for fault in bad.value.faults] == [
         "credentials.c1.oauth2.store.redis",
         "credentials.c2.oauth2.store.redis",
     ]
     assert "pip install '.[redis]'" in bad.value.faults[0].message
-    refuse_unusable_engines(configured(tmp_path, own))
+    configured(tmp_path, own)
 
 
 @pytest.mark.parametrize(
@@ -56,28 +56,38 @@ def test_a_store_whose_client_is_not_installed_is_told_with_what_to_install(
 def test_a_url_that_cant_be_used_is_a_fault_of_the_configuration_and_is_not_shown(
     tmp_path: Path, options: str, url: str
 ) -> None:
-    with pytest.raises(BadConfig, match=r"credentials\.default\.oauth2\.store\.redis\.url: ") as bad:
-        refuse_unusable_engines(configured(tmp_path, f"{{redis: {{url: {{env: REDIS_URL}}{options}}}}}", url=url))
+    with pytest.raises(BadConfig, match=r"yaml:2: credentials\.default\.oauth2\.store\.redis\.url: ") as bad:
+        configured(tmp_path, f"{{redis: {{url: {{env: REDIS_URL}}{options}}}}}", url=url)
     assert "tr0ub4dor" not in str(bad.value)
     assert "unix:///run/s" not in str(bad.value)
 
 
 def test_the_redis_of_a_rate_budget_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = configured(tmp_path, "{memory: true}")
-    (tmp_path / "config.yaml").write_text(
-        (tmp_path / "config.yaml").read_text() + "\nrate_budget: {numbers: auto, redis: {url: 'http://cache'}}\n"
-    )
-    refuse_unusable_engines(config)
-    config = load(tmp_path / "config.yaml", environ=ENVIRON)
-    with pytest.raises(BadConfig, match=r"rate_budget\.redis\.url: "):
-        refuse_unusable_engines(config)
+    path, environ = tmp_path / "config.yaml", {"PANDADOC_API_KEY": "k"}
+    path.write_text("rate_budget:\n  numbers: auto\n  redis: {url: 'http://cache'}\n")
+    with pytest.raises(BadConfig, match=r"yaml:3: rate_budget\.redis\.url: "):
+        load(path, environ=environ, checks=[unusable_engines])
     monkeypatch.setitem(sys.modules, "redis", None)
-    with pytest.raises(BadConfig, match=r"rate_budget\.redis: redis-py is not installed"):
-        refuse_unusable_engines(config)
+    with pytest.raises(BadConfig, match=r"yaml:3: rate_budget\.redis: redis-py is not installed"):
+        load(path, environ=environ, checks=[unusable_engines])
+
+
+def test_a_url_that_a_variable_has_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("rate_budget: {numbers: auto, redis: {url: 'redis://cache'}}\n")
+    name = "PANDADOC_PROXY__RATE_BUDGET__REDIS__URL"
+    environ = {"PANDADOC_API_KEY": "k", name: "http://cache"}
+    with pytest.raises(BadConfig, match=rf"^{name}: rate_budget\.redis\.url: "):
+        load(tmp_path / "config.yaml", environ=environ, checks=[unusable_engines])
+
+
+def test_a_url_is_not_judged_before_it_is_known_what_it_is_for(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig) as bad:
+        configured(tmp_path, "{redis: {url: 'redis://one,other', sentinel: 5}}")
+    assert [fault.path for fault in bad.value.faults] == ["credentials.default.oauth2.store.redis.sentinel"]
 
 
 def test_a_url_that_is_not_there_yet_keeps_nobody_from_starting(tmp_path: Path) -> None:
-    refuse_unusable_engines(configured(tmp_path, "{redis: {url: {file: ./arrives-later}}}"))
+    configured(tmp_path, "{redis: {url: {file: ./arrives-later}}}")
 
 
 async def test_what_is_configured_reaches_the_engine(tmp_path: Path) -> None:

@@ -95,6 +95,9 @@ def test_what_is_answered_here_is_told(config: Config) -> None:
         "Listener 127.0.0.1:9000, whoever reaches it: 403",
         "  refused by the token endpoint: deny /oauth2/**",
     )
+    absolute = explain(config, "POST", "http://localhost/oauth2/access_token")
+    assert absolute.lines[1] == token.lines[1]
+    assert "health path" not in explain(config, "GET", "http://localhost/healthz").lines[1]
 
 
 def test_what_the_guard_refuses_is_refused_whoever_asks(config: Config) -> None:

@@ -20,7 +20,7 @@ from tls import CertificateFolder, trusting
 from wire import OK, answering, caller, on_cue, upstream
 
 from proxy.config import BadConfig, Config, load
-from proxy.reloads import Reloads
+from proxy.reloads import TRY_AGAIN, Reloads
 from proxy.service_manager import ServiceManager
 from proxy.signals import Signals
 from proxy.simulator import Fault
@@ -299,6 +299,52 @@ async def test_a_file_that_is_being_written_is_taken_when_it_is_whole(house: Hou
     assert [config.upstream.url.port == 1 for config in taken] == [False] * 5 + [True]
     assert house.proxy.config.policy.profiles == ("read-only",)
     assert sum("the configuration is reloaded" in line for line in house.ear.lines) == 1
+
+
+async def test_what_was_refused_is_tried_again_without_a_change_and_told_when_that_is_another_fault(
+    house: House, unused_tcp_port: int
+) -> None:
+    """A file that it names, or a port, may come later; and what is served meanwhile allows more."""
+    path, ca_file = house.folder / "config.yaml", house.folder / "ca.pem"
+    listeners = [{"bind": "127.0.0.1:0"}, {"bind": f"127.0.0.1:{unused_tcp_port}"}]
+    upstream = {**house.settings["upstream"], "ca_file": str(ca_file)}
+    changed = {**house.settings, "listeners": listeners, "upstream": upstream, "policy": {"profiles": ["read-only"]}}
+    other = socket.create_server(("127.0.0.1", unused_tcp_port))
+    tries = 0
+
+    def counted(earlier: Config) -> Config:
+        nonlocal tries
+        tries += 1
+        return load(path, environ=house.environ, earlier=earlier)
+
+    looks = Looks(
+        partial(path.write_text, yaml.safe_dump(changed)),
+        *[lambda: None] * 4 * TRY_AGAIN,
+        lambda: trustme.CA().cert_pem.write_to_path(ca_file),
+        *[lambda: None] * 4 * TRY_AGAIN,
+        other.close,
+        *[lambda: None] * 4 * TRY_AGAIN,
+    )
+    with other:
+        await Reloads(house.proxy, counted, ServiceManager({})).until_the_end(looks)
+    assert house.proxy.config.policy.profiles == ("read-only",)
+    refused = [line for line in house.ear.lines if "not taken" in line]
+    assert ["ca.pem" in line for line in refused] == [True, False]
+    assert tries in range(9, 13)  # none after it was taken
+    assert len(house.proxy.urls) == 2
+
+
+async def test_a_fault_that_is_still_there_after_a_change_is_told_again(house: House) -> None:
+    """Whoever has changed the file, or asks, wants an answer."""
+    path = house.folder / "config.yaml"
+    bad = "upstrem: {}\n" + path.read_text()
+    looks = Looks(*(partial(path.write_text, text) for text in [bad] * 4 + [f"{bad}\n"] * 4))
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+    await reloads.until_the_end(looks)
+    await reloads.reload(asked=True)
+    assert sum("upstrem" in line for line in house.ear.lines) == 3
 
 
 async def test_another_way_to_the_store_is_taken_by_the_grant_that_lends(

@@ -11,7 +11,7 @@ import msgspec
 from yarl import URL
 
 from proxy.errors import CallerError
-from proxy.hosts import is_loopback
+from proxy.hosts import is_loopback, is_wildcard
 from proxy.policy.paths import readings
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -59,6 +59,20 @@ class RedirectUri(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.text
+
+
+class HttpProxy(msgspec.Struct, frozen=True):
+    """A proxy to go through. Its URL may hold a password, which nothing here writes out."""
+
+    url: URL
+
+    def __str__(self) -> str:
+        """Write it for people: whatever stands before its `@` is masked."""
+        bare = self.url.with_user(None)
+        masked = "//" if self.url.raw_authority == bare.raw_authority else "//***@"
+        return str(bare).replace("//", masked, 1)
+
+    __repr__ = __str__
 
 
 def bind(text: str) -> TcpBind | UnixBind:
@@ -110,9 +124,12 @@ def allowed_host(text: str) -> str:
     if text == "*":
         return text
     try:
-        return str(ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")))
+        host = str(ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
-        return _host(text, complaint).rstrip(".")
+        host = _host(text, complaint).rstrip(".")
+    if is_wildcard(host):  # a browser's way round every other check
+        raise ValueError("is what a browser calls every address, and never passes: write the names that callers use")
+    return host
 
 
 def api_url(text: str) -> URL:
@@ -154,13 +171,18 @@ def redirect_uri(text: str) -> RedirectUri:
     return RedirectUri(text)
 
 
-def proxy_url(text: str) -> URL:
+def http_proxy(text: str) -> HttpProxy:
     """Read a proxy's address; `proxy.corp:3128` means http, as in HTTPS_PROXY."""
     complaint = "expected a proxy such as http://proxy.corp:3128"
     url = _url(text if "://" in text else f"http://{text}", ("http", "https"), complaint)
     if "?" in text or "#" in text or url.raw_path.strip("/"):
         raise ValueError(complaint)
-    return url.with_path("")
+    return HttpProxy(url.with_path(""))
+
+
+def may_be_proxied(url: URL) -> bool:
+    """Tell whether a proxy may stand on the way: TLS keeps it from reading, and this machine is not where it is."""
+    return url.scheme == "https" and not is_loopback(url.host or "")
 
 
 def _url(text: str, schemes: tuple[str, ...], complaint: str) -> URL:
@@ -176,9 +198,3 @@ def _url(text: str, schemes: tuple[str, ...], complaint: str) -> URL:
     if ":" not in host:
         _host(host, complaint)
     return url
-
-
-def without_password(url: URL) -> str:
-    """Write a URL for people: whatever stands before its `@` is masked."""
-    bare = str(url.with_user(None))
-    return bare if url.raw_authority == url.with_user(None).raw_authority else bare.replace("//", "//***@", 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.config.addresses import TcpBind, without_password
+from proxy.config.addresses import TcpBind
 from proxy.config.sections import ApiKeyCredential, FileStore, MemoryStore, OAuth2Credential, Redis, RedisStore
 from proxy.config.sockets import PRIVATE
 from proxy.config.units import duration_text, rate_text, size_text
@@ -127,6 +127,8 @@ def _grant(credential: OAuth2Credential) -> Iterator[str]:
     if credential.access_token is not None:
         yield f"first access token from {credential.access_token.describe()}"
     yield f"refreshed at POST {credential.token_url}, {_ahead(credential.refresh_before)}"
+    if credential.proxy is not None:
+        yield f"there through the proxy {credential.proxy}"
     if credential.max_age is not None:
         yield f"and {duration_text(credential.max_age)} after the last refresh at the latest"
     if credential.unknown_outcome == "stop":
@@ -171,7 +173,7 @@ def _hosts(listener: Listener) -> str:
 
 def _upstream(upstream: Upstream) -> Iterator[str]:
     yield f"Upstream {upstream.url}"
-    yield f"  proxy: {without_password(upstream.proxy) if upstream.proxy else 'none'}"
+    yield f"  proxy: {upstream.proxy or 'none'}"
     yield f"  certificates: the system's{f' and {upstream.ca_file}' if upstream.ca_file else ''}"
 
 

@@ -11,7 +11,6 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 from proxy.config.document import MAX_DEPTH, Unreadable, variable
 from proxy.config.faults import join, shown
 from proxy.config.nodes import ListNode, MapNode, Node, Place, Scalar, spelled_out
-from proxy.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +36,12 @@ NO_CREDENTIALS = (
 
 
 def overlay(root: MapNode, environ: Mapping[str, str], faults: Findings) -> MapNode:
-    """Lay every PANDADOC_PROXY__… variable over the tree; whole sections first, then what stands in them."""
-    for name in sorted((name for name in environ if name.startswith(PREFIX)), key=_levels):
+    """Lay every PANDADOC_PROXY__… variable over the tree; whole sections first, then what stands in them.
+
+    An empty one is as good as unset: taken for null, the `${POLICY:-}` of a compose file would remove a policy.
+    """
+    given = (name for name, text in environ.items() if name.startswith(PREFIX) and text.strip())
+    for name in sorted(given, key=_levels):
         override = _Override(name, environ[name], faults)
         try:
             root = override.over(root)
@@ -138,14 +141,11 @@ def _default(way: str, node: Node) -> MapNode:
 
 
 def https_proxy(url: URL, environ: Mapping[str, str]) -> str | None:
-    """Name the variable that has a proxy for this URL, if one has and NO_PROXY does not exempt it.
+    """Name the variable that has a proxy for an https URL, if one has and NO_PROXY does not exempt it.
 
-    Only https is proxied, loopback never is; lower case comes first, as in curl.
+    Lower case comes first, as in curl.
     """
-    host = url.host or ""
     exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    if url.scheme != "https" or is_loopback(host):
-        return None
-    if proxy_bypass_environment(f"{host}:{url.port}", {"no": exempt}):
+    if proxy_bypass_environment(f"{url.host}:{url.port}", {"no": exempt}):
         return None
     return next((name for name in ("https_proxy", "HTTPS_PROXY") if environ.get(name, "").strip()), None)

@@ -60,9 +60,9 @@ class Findings:
         """Whether the value at a path, or one that it stands in, is known to be wrong."""
         return any(path == wrong or path.startswith(f"{wrong}.") for _, wrong, _ in self._found)
 
-    def within(self, path: str) -> bool:
-        """Whether anything that stands in the value at a path is known to be wrong."""
-        return any(wrong.startswith(f"{path}.") for _, wrong, _ in self._found)
+    def touches(self, path: str) -> bool:
+        """Whether that, or anything that stands in it, is known to be wrong."""
+        return self.covers(path) or any(wrong.startswith(f"{path}.") for _, wrong, _ in self._found)
 
     def ordered(self) -> tuple[Fault, ...]:
         """All of them, the file's by line, then the environment's by variable."""

@@ -13,7 +13,7 @@ from proxy import certificates
 from proxy.config.document import MAX_CHARACTERS, Unreadable
 from proxy.config.faults import join
 from proxy.config.nodes import Place
-from proxy.config.rules import Finding, clients
+from proxy.config.rules import Finding, clients, every_redis
 from proxy.config.sections import ApiKeyCredential
 from proxy.secrets import SHORTEST_CLIENT_KEY, SecretUnavailable, flaw_of_api_key
 from proxy.unix_socket import owner_ids
@@ -73,7 +73,7 @@ def _flaw_of_ca_file(path: Path) -> str | None:
 
 
 def warnings(config: Config) -> Iterator[Finding]:
-    """Yield certificates that nobody will trust, and secret files that can't be read yet; the start goes on.
+    """Yield certificates that nobody will trust, and files that can't be read yet; the start goes on.
 
     Such files may be mounted later.
     """
@@ -83,6 +83,10 @@ def warnings(config: Config) -> Iterator[Finding]:
                 yield Finding(f"listeners.{index}.tls.cert", text)
     for path, secret in secrets(config):
         yield from _unreadable(path, secret, "its credential can't be lent")
+    for path, redis in every_redis(config):
+        yield from _unreadable(f"{path}.url", redis.url, "Redis can't be asked")
+        if redis.ca_file is not None and (flaw := _flaw_of_ca_file(redis.ca_file)):
+            yield Finding(f"{path}.ca_file", f"{flaw}; until then Redis can't be asked")
     yield from _unlendable_keys(config)
     yield from _useless_keys(config)
 

@@ -35,7 +35,8 @@ _ORIGIN: Final = rf"{_HTTP}@?(?:[A-Za-z0-9_.-]+|\[[^\s/?#\]]+\])(?::\d{{0,5}})?"
 _API_URL: Final = {"type": "string", "pattern": rf"^{_ORIGIN}(?:/[^\s?#]*)?$"}
 
 _TEXT: Final = {"type": "string", "pattern": r"\S"}
-_PATH: Final = {"type": "string", "pattern": r"^(?=.*\S)[^\u0000-\u001f\u007f]+$"}
+_PLAIN: Final = {"type": "string", "pattern": r"^(?![\s\S]*\$\{)[\s\S]*\S"}
+_PATH: Final = {"type": "string", "pattern": r"^(?=.*\S)(?![~$])(?!.*\$\{)[^\u0000-\u001f\u007f]+$"}
 _PATTERN: Final = {
     "type": "string",
     "pattern": rf"^[\s,]*(?:\*|{_METHOD}(?:\s*,[\s,]*{_METHOD})*)?[\s,]*/(?!.*\*\*/+[^/\s])[^?#;%\\\s]*\s*$",
@@ -76,7 +77,7 @@ def _auto(value: float | None) -> str:
 
 
 FORMS: Final[Mapping[Any, Form]] = {
-    str: Form("text", "a text; what YAML takes for a number, a date or a truth value needs quotes", _TEXT, ("acme",)),
+    str: Form("text", "a text; what YAML takes for a number, a date or a truth value needs quotes", _PLAIN, ("acme",)),
     bool: Form(
         "truth",
         "true or false",
@@ -98,7 +99,7 @@ FORMS: Final[Mapping[Any, Form]] = {
                 {"type": "string", "pattern": rf"^(?:\$\{{{_VARIABLE}\}}|(?!\$)(?!.*\$\{{)[!-~](?:[ -~]*[!-~])?)\s*$"},
                 one_of(
                     env={"type": "string", "pattern": f"^{_VARIABLE}$"},
-                    file={"type": "string", "pattern": "/"},
+                    file={"type": "string", "pattern": r"^(?![~$])(?!.*\$\{).*/"},
                     value=_TEXT,
                 ),
             ]
@@ -136,7 +137,10 @@ FORMS: Final[Mapping[Any, Form]] = {
     sections.HostName: Form(
         "host",
         'a name or an address without scheme, port or path; "*" is any',
-        {"type": _ANY_SCALAR, "pattern": r"^(?:\*|[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f.]*:[^\s/\[\]]*\]?)$"},
+        {
+            "type": _ANY_SCALAR,
+            "pattern": r"^(?!(?:0\.0\.0\.0|\[?::\]?)$)(?:\*|[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f.]*:[^\s/\[\]]*\]?)$",
+        },
         ("pandadoc-proxy", "*"),
     ),
     sections.UrlPath: Form(
@@ -158,7 +162,7 @@ FORMS: Final[Mapping[Any, Form]] = {
         ("https://api.pandadoc.com/oauth2/access_token",),
         lambda _: None,  # what a relative one rests on is completion's to say
     ),
-    sections.ProxyUrl: Form(
+    sections.HttpProxy: Form(
         "proxy",
         "host:port of a proxy that knows CONNECT, with or without http:// before it",
         {"type": _ANY_SCALAR, "pattern": rf"^(?:{_HTTP})?[^\s/?#]+/*$"},

@@ -19,9 +19,11 @@ from proxy.config.reader import Reader
 from proxy.config.sections import Config, Ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from proxy.config.rules import Finding
+
+    Check = Callable[[Config], Iterable[Finding]]
 
 DEFAULT_SEARCH = (Path("config.yaml"), Path("/etc/pandadoc-proxy/config.yaml"))
 FILE_VARIABLE = "PANDADOC_PROXY_CONFIG"
@@ -36,11 +38,12 @@ def load(
     environ: Mapping[str, str],
     search: Sequence[Path] = DEFAULT_SEARCH,
     earlier: Config | None = None,
+    checks: Sequence[Check] = (),
 ) -> Config:
     """Read the named file, else the one that PANDADOC_PROXY_CONFIG names, else the first found, else none.
 
     `earlier` is what is served: its file is read again, and must be there and have keys if it had any, for
-    without it the defaults would allow what it forbids.
+    without it the defaults would allow what it forbids. `checks` find what only shows when the parts are put together.
     Raises BadConfig with everything that is wrong. Does blocking file I/O.
     """
     served = None if earlier is None else earlier.source
@@ -48,7 +51,7 @@ def load(
         raise BadConfig(Fault(str(served), "", "the file is gone: put it back"))
     try:
         source, text = _found(served or path, environ, search)
-        return _config(text, source, environ, keyed=earlier is not None and earlier.keyed)
+        return _config(text, source, environ, checks, keyed=earlier is not None and earlier.keyed)
     except Unreadable as flaw:
         raise BadConfig(Fault(str(flaw.place), "", flaw.message)) from None
 
@@ -102,7 +105,9 @@ def _named(path: Path, place: Place) -> str:
     return text
 
 
-def _config(text: str, source: Path | None, environ: Mapping[str, str], *, keyed: bool) -> Config:
+def _config(
+    text: str, source: Path | None, environ: Mapping[str, str], checks: Sequence[Check], *, keyed: bool
+) -> Config:
     faults = Findings()
     written = _written(text, source, faults)
     if keyed and not written.entries:
@@ -110,7 +115,8 @@ def _config(text: str, source: Path | None, environ: Mapping[str, str], *, keyed
     root = _root(written, environ, faults)
     reader = Reader(environ, source.parent if source else Path(), faults)
     config = completed(reader.section(root, Config, ""), environ, faults)
-    _add(faults, (*rules.faults(config), *files.faults(config)), root, unless=faults)
+    for check in (rules.faults, files.faults, *checks):
+        _add(faults, check(config), root, unless=faults)
     if faults:
         raise BadConfig(*faults.ordered())
     _add(reader.warnings, (*rules.warnings(config), *files.warnings(config)), root, unless=faults)
@@ -140,6 +146,6 @@ def _lacks_credentials(root: MapNode) -> bool:
 
 def _add(to: Findings, findings: Iterable[Finding], root: MapNode, *, unless: Findings) -> None:
     for finding in findings:
-        drop = any(unless.covers(path) for path in (finding.path, *finding.rests_on))
-        if not drop and not (finding.counts and unless.within(finding.counts)):
+        drop = any(map(unless.covers, (finding.path, *finding.rests_on))) or any(map(unless.touches, finding.whole))
+        if not drop:
             to.add(locate(root, finding.path), finding.path, finding.message)

@@ -56,7 +56,7 @@ class Reader:
         self._environ = environ
         self._folder = folder  # relative paths start here
         self._by_type: dict[Any, Callable[[Node, str], Any]] = {
-            str: lambda node, path: self._leaf(node, path, scalars.text),
+            str: lambda node, path: self._leaf(node, path, scalars.plain),
             bool: lambda node, path: self._leaf(node, path, scalars.flag),
             Path: lambda node, path: self._leaf(node, path, self._file),
             SecretReference: self._secret,
@@ -131,7 +131,8 @@ class Reader:
 
     def _many(self, node: Node, collection: Any, kind: Any, path: str) -> Any:
         if not isinstance(node, ListNode):
-            self.faults.add(node.place, path, f'expected a list: begin each entry with "- "; found {node.found}')
+            how = 'begin each entry with "- "' if node.place.line else "write it in brackets, such as [one, two]"
+            self.faults.add(node.place, path, f"expected a list: {how}; found {node.found}")
             return FAULTY
         items = (self.read(item, kind, join(path, str(index))) for index, item in enumerate(node.items))
         return collection(item for item in items if item is not FAULTY)
@@ -222,7 +223,7 @@ def _left_out(node: Node, field: FieldInfo) -> bool:
 def _pattern(node: Node) -> Pattern:
     if not scalars.is_written(node):
         raise ValueError(f"expected one pattern, such as GET /public/v1/documents/**; found {node.found}")
-    return Pattern.parse(node.text)
+    return scalars.parsed(node, Pattern.parse)
 
 
 def _memory_store(node: Node) -> MemoryStore:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
+_WAYS = {"env", "file", "value"}
 _FORMS = "expected {env: NAME} or {file: PATH}"
 
 
@@ -36,6 +37,9 @@ def reference(node: Node, environ: Mapping[str, str], folder: Path) -> SecretRef
 
 
 def _in_mapping(node: MapNode, environ: Mapping[str, str], folder: Path) -> SecretReference:
+    if len(node.entries) > 1 and node.entries.keys() <= _WAYS:  # a variable's beside the file's, or beside another's
+        given = " and ".join(f"{way} ({value.place})" for way, value in node.entries.items())
+        raise ValueError(f"{_FORMS}, found {given}: take one of them out")
     if len(node.entries) != 1:
         raise ValueError(f"{_FORMS}, found a mapping of {len(node.entries)} keys")
     ((key, value),) = node.entries.items()

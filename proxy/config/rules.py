@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.budget.rates import ALL
-from proxy.config.addresses import TcpBind
+from proxy.config.addresses import TcpBind, may_be_proxied
 from proxy.config.faults import join, shown, suggestion
 from proxy.config.sections import (
     CREDENTIAL_OPERATIONS,
@@ -44,7 +44,7 @@ class Finding(msgspec.Struct, frozen=True):
     path: str
     message: str
     rests_on: tuple[str, ...] = ()
-    counts: str = ""  # a list whose entries were counted: none of them may be faulty
+    whole: tuple[str, ...] = ()  # it rests on everything in these, as where entries are counted or stores compared
 
 
 def faults(config: Config) -> Iterator[Finding]:
@@ -125,12 +125,12 @@ def _rules_that_matter(config: Config) -> Iterator[Finding]:
         for number, rule in enumerate(policy.rules[:-1]):
             if rule.pattern.covers(EVERYTHING):
                 message = f"is never asked, for `{rule}` before it fits every request: put that last"
-                yield Finding(f"{path}.rules.{number + 1}", message, counts=f"{path}.rules")
+                yield Finding(f"{path}.rules.{number + 1}", message, whole=(f"{path}.rules",))
                 break
         if policy.otherwise == "allow" and policy.rules and policy.rules[-1].allows:
             message = "changes nothing, for what fits no rule is allowed: write `otherwise: deny` beside the rules"
             last = f"{path}.rules.{len(policy.rules) - 1}"
-            yield Finding(last, f"{message}, or take it out", (f"{path}.otherwise",), counts=f"{path}.rules")
+            yield Finding(last, f"{message}, or take it out", (f"{path}.otherwise",), (f"{path}.rules",))
 
 
 def _one_socket_each(config: Config) -> Iterator[Finding]:
@@ -185,9 +185,10 @@ def _no_loop(config: Config) -> Iterator[Finding]:
 
 
 def _proxy_for_https(config: Config) -> Iterator[Finding]:
-    """Refuse a proxy for plain http: it would see the credential, and its loopback is not ours."""
-    if config.upstream.proxy is not None and config.upstream.url.scheme == "http":
-        yield Finding("upstream.proxy", "a proxy is for https upstreams only: write null", ("upstream.url",))
+    """Refuse a proxy that nothing would go through: completion leaves it at the upstream only then."""
+    if config.upstream.proxy is not None and not may_be_proxied(config.upstream.url):
+        message = "is for https to other machines, and neither upstream.url nor a token_url is that: write null"
+        yield Finding("upstream.proxy", message, ("upstream.url",), ("credentials",))
 
 
 def _one_grant_a_store(config: Config) -> Iterator[Finding]:
@@ -206,13 +207,14 @@ def _same_object(one: KubernetesStore, other: KubernetesStore) -> bool:
 
 
 def _one_kind_of_redis(config: Config) -> Iterator[Finding]:
-    for path, redis in _every_redis(config):
+    for path, redis in every_redis(config):
         if redis.cluster and redis.sentinel is not None:
             message = "is not for a cluster, which finds its masters by itself: take one of the two out"
             yield Finding(f"{path}.sentinel", message, (f"{path}.cluster",))
 
 
-def _every_redis(config: Config) -> Iterator[tuple[str, Redis]]:
+def every_redis(config: Config) -> Iterator[tuple[str, Redis]]:
+    """Yield every Redis that is to be used, with its path."""
     for name, item in config.credentials.items():
         if isinstance(item, OAuth2Credential) and isinstance(item.store, RedisStore):
             yield f"{join('credentials', name)}.oauth2.store.redis", item.store

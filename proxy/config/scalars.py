@@ -5,7 +5,7 @@ Every function raises ValueError with what to write instead, never with what was
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from proxy.config.faults import suggestion
 from proxy.config.nodes import Node, Scalar, is_nothing
@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
+Value = TypeVar("Value")
+
+_FILLED_IN = "write it out, or set it by a variable of its own, PANDADOC_PROXY__…"
+
 
 def is_written(node: Node) -> TypeGuard[Scalar]:
     """Whether a node is one value, and not null."""
     return isinstance(node, Scalar) and node.kind != "nothing"
 
 
-def parsed(node: Node, parse: Callable[[str], Any]) -> Any:
+def parsed(node: Node, parse: Callable[[str], Value]) -> Value:
     """Read what has a notation of its own; its text is taken as it stands, whatever YAML sees in it."""
     if is_written(node):
-        return parse(node.text)
+        return parse(_plain(node.text))
     advice = "leave the key out for its default" if is_nothing(node) else "a value with [ ] { } needs quotes"
     raise ValueError(f"expected one value, found {node.found}: {advice}")
 
@@ -40,11 +44,25 @@ def text(node: Node) -> str:
     return node.text
 
 
+def plain(node: Node) -> str:
+    """Read a text that is no secret."""
+    return _plain(text(node))
+
+
+def _plain(written: str) -> str:
+    """Refuse what is filled in for secrets alone; here it would be taken to the letter."""
+    if "${" in written:
+        raise ValueError(f"${{…}} is for secrets: {_FILLED_IN}")
+    return written
+
+
 def path(node: Node) -> str:
-    """Read a file's path; what the operating system could not take is refused here."""
+    """Read a file's path; what the operating system could not take, or a shell would replace, is refused here."""
     written = text(node)
     if not written.isprintable():
         raise ValueError("expected a path, found a control character in it")
+    if written.startswith(("~", "$")) or "${" in written:
+        raise ValueError(f"~ and $ are not filled in here: {_FILLED_IN}")
     return written
 
 

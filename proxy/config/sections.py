@@ -89,7 +89,7 @@ HostName: TypeAlias = Annotated[str, Reads(addresses.allowed_host)]
 UrlPath: TypeAlias = Annotated[str, Reads(_absolute_path)]  # wherever there is one, there may be none
 ApiUrl: TypeAlias = Annotated[URL, Reads(addresses.upstream_url)]
 TokenUrl: TypeAlias = Annotated[URL, Reads(addresses.api_url, null_is_default=True)]
-ProxyUrl: TypeAlias = Annotated[URL, Reads(addresses.proxy_url)]
+HttpProxy: TypeAlias = Annotated[addresses.HttpProxy, Reads(addresses.http_proxy)]
 Seconds: TypeAlias = Annotated[float, Reads(units.positive_duration)]
 SecondsOrZero: TypeAlias = Annotated[float, Reads(units.duration)]
 SecondsOrAuto: TypeAlias = Annotated[float | None, Reads(_refresh_before, null_is_default=True)]
@@ -184,12 +184,7 @@ class Upstream(Section, frozen=True, kw_only=True):
     keepalive: Seconds = 15.0
     max_connections: Count = 100
     ca_file: Path | None = None
-    proxy: ProxyUrl | None = None  # once loaded: what the environment decided, if the file did not
-
-    def __repr__(self) -> str:
-        shown = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "proxy")
-        proxy = "None" if self.proxy is None else addresses.without_password(self.proxy)
-        return f"Upstream({', '.join(f'{name}={value!r}' for name, value in shown)}, proxy={proxy})"
+    proxy: HttpProxy | None = None  # once loaded: of `url` alone, and what the environment decided if the file did not
 
 
 class ApiKeyCredential(Section, frozen=True, kw_only=True):
@@ -237,6 +232,7 @@ class OAuth2Credential(Section, frozen=True, kw_only=True):
     access_token: SecretReference | None = None  # with refresh_token and expires_at
     expires_at: Moment | None = None
     token_url: TokenUrl = URL("/oauth2/access_token")  # relative to upstream.url here; absolute once loaded
+    proxy: Annotated[addresses.HttpProxy | None, NotAKey()] = None  # once loaded: of token_url
     authorize_url: TokenUrl = URL("/oauth2/authorize")  # the same: completion knows PandaDoc's own host for it
     redirect_uri: RedirectUri = addresses.RedirectUri("http://127.0.0.1:8089/callback")
     scope: str | None = None

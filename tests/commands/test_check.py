@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from commands.process import ROOT, SCRIPT, Machine
+from commands.process import PROXY, ROOT, SCRIPT, Machine
 
 from proxy import __version__
 from proxy.config.schema import meanings, schema
@@ -40,11 +40,61 @@ async def test_check_refuses_what_run_would_refuse(machine: Machine) -> None:
     assert "log.level" in ended.err
 
 
+async def test_check_tells_every_fault_at_once_at_its_line_those_of_stores_too(machine: Machine) -> None:
+    """Which only show when the parts are put together."""
+    (machine.folder / "config.yaml").write_text("""\
+credentials:
+  a: {oauth2: {client_id: x, client_secret: {env: PANDADOC_API_KEY}}}
+  b: {oauth2: {client_id: x, client_secret: {env: PANDADOC_API_KEY}}}
+  c: {oauth2: {client_id: x, client_secret: {env: PANDADOC_API_KEY}}}
+  d:
+    oauth2:
+      client_id: y
+      client_secret: {env: PANDADOC_API_KEY}
+      store: {redis: {url: 'http://nope'}}
+listeners: [{credential: a}]
+replay: {max_body: 1GiB}
+rate_budget: {redis: {url: 'redis://cache'}}
+""")
+    env = {"PANDADOC_API_KEY": "k" * 40, "PANDADOC_PROXY__RATE_BUDGET__REDIS__URL": "ftp://cache"}
+    ended = await machine.run("check", env=env)
+    assert ended.code == 2
+    assert [line.rsplit(": ", 1)[0].split(": credential ")[0] for line in ended.err.splitlines()] == [
+        "config.yaml:3: credentials.b.oauth2.store",
+        "config.yaml:4: credentials.c.oauth2.store",
+        "config.yaml:9: credentials.d.oauth2.store.redis.url",
+        "config.yaml:11: replay.max_body",
+        "PANDADOC_PROXY__RATE_BUDGET__REDIS__URL: rate_budget.redis.url",
+    ]
+
+
 async def test_check_prints_the_schema_and_needs_no_configuration(machine: Machine) -> None:
     """Also where what is there is broken: editors ask while it is being written."""
     ended = await machine.run("check", "--schema", env={"PANDADOC_PROXY__LOG__LEVEL": "loud"})
     assert (ended.code, ended.err) == (0, "")
     assert json.loads(ended.out) == schema(meanings())
+
+
+def redirected(how: str) -> tuple[str, ...]:
+    return ("sh", "-c", f'exec "$@" {how}', "sh", *PROXY)
+
+
+@pytest.mark.parametrize("asked", [(), ("--request", "GET /public/v1/documents")])
+async def test_what_a_full_disk_does_not_take_is_said_elsewhere(machine: Machine, asked: tuple[str, ...]) -> None:
+    ended = await machine.run("check", *asked, env=machine.with_api_key(), program=redirected(">/dev/full"))
+    assert (ended.code, "/public/v1/documents" in ended.err) == (0, True)
+
+
+async def test_a_schema_that_a_full_disk_does_not_take_is_told_as_not_written(machine: Machine) -> None:
+    """It goes to a file, which is cut off then."""
+    ended = await machine.run("check", "--schema", program=redirected(">/dev/full"))
+    assert (ended.code, ended.err) == (1, "the schema can't be written: No space left on device")
+
+
+@pytest.mark.parametrize("command", ["run", "check", "healthcheck", "wait"])
+async def test_a_bad_configuration_is_exit_2_though_nobody_can_be_told(machine: Machine, command: str) -> None:
+    env = machine.with_api_key() | {"PANDADOC_PROXY__LISTENERS__0__BIND": "nowhere"}
+    assert (await machine.run(command, env=env, program=redirected(">/dev/full 2>&1"))).code == 2
 
 
 async def test_the_version_is_told_by_the_module_and_by_the_installed_command(machine: Machine) -> None:

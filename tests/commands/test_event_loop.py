@@ -9,7 +9,9 @@ from commands.process import Machine
 from proxy import event_loop
 
 
-@pytest.mark.parametrize(("choice", "package"), [(None, "uvloop"), ("uvloop", "uvloop"), ("asyncio", "asyncio")])
+@pytest.mark.parametrize(
+    ("choice", "package"), [(None, "uvloop"), ("", "uvloop"), ("uvloop", "uvloop"), ("asyncio", "asyncio")]
+)
 def test_it_is_uvloops_unless_another_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, choice: str | None, package: str
 ) -> None:
@@ -21,8 +23,9 @@ def test_it_is_uvloops_unless_another_is_asked_for(
         assert type(runner.get_loop()).__module__.partition(".")[0] == package
 
 
-async def test_another_choice_is_refused_with_what_to_write(machine: Machine) -> None:
+@pytest.mark.parametrize("command", ["run", "check"])
+async def test_another_choice_is_refused_with_what_to_write(machine: Machine, command: str) -> None:
     env = machine.with_api_key() | {event_loop.CHOICE: "twisted"}
-    process = await machine.start(env=env, program=(sys.executable, "-m", "proxy"))
+    process = await machine.start(command, env=env, program=(sys.executable, "-m", "proxy"))
     assert await process.ended() == 2
     assert process.err == ["PANDADOC_PROXY_EVENT_LOOP is 'twisted': write uvloop or asyncio"]

@@ -34,6 +34,16 @@ async def test_too_low_a_limit_is_told_with_what_to_do(
     assert '"level":"warning"' in line
 
 
+async def test_what_a_reload_needs_is_told_too(machine: Machine) -> None:
+    config = machine.folder / "config.yaml"
+    config.write_text("limits: {max_connections: 100}\n")
+    process = await machine.start(env=machine.with_api_key(), program=with_limits(200, 2500))
+    await process.url()
+    assert not [line for line in process.err if "files" in line]
+    config.write_text("limits: {max_connections: 20000}\n")
+    await process.said("may open 2500 files", "limits.max_connections (20000)")
+
+
 async def test_without_a_file_left_it_says_so_once_and_accepts_again_when_there_is(
     machine: Machine, app: ClientSession
 ) -> None:

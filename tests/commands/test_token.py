@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientSession
 from commands.process import MEMBER, PROXY, Machine, status_of
 from rig import until
+from wire import OK, answering, upstream
 
 from proxy.simulator import Fault
 from proxy.simulator.journal import TOKEN_PATH
@@ -79,6 +80,30 @@ async def test_a_store_that_cant_be_read_is_told_and_left(machine: Machine) -> N
         assert "left as it is" in ended.out + ended.err
     assert (machine.folder / "grant.json").read_text() == "garbage"
     assert not [call for call in machine.simulator.token_calls() if call.status == 200]
+
+
+async def test_no_proxy_sees_a_token_call_to_this_machine(machine: Machine) -> None:
+    """It goes there in plain http: the client's secret and the refresh token would be anybody's on the way."""
+    async with upstream(answering(OK)) as corporate:
+        env = machine.with_grant() | {
+            "HTTPS_PROXY": corporate.url,
+            "PANDADOC_PROXY__UPSTREAM__URL": "https://api.example",
+            "PANDADOC_PROXY__CREDENTIALS__DEFAULT__OAUTH2__TOKEN_URL": machine.simulator.url + TOKEN_PATH,
+            "PANDADOC_PROXY__CREDENTIALS__DEFAULT__OAUTH2__PROBE": "null",
+        }
+        assert (await machine.run("token", "refresh", env=env)).code == 0
+        assert corporate.heard == []
+
+
+async def test_a_token_call_to_elsewhere_goes_through_the_proxy(machine: Machine) -> None:
+    async with upstream(answering(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")) as corporate:
+        env = machine.with_grant() | {
+            "HTTPS_PROXY": corporate.url,
+            "PANDADOC_PROXY__CREDENTIALS__DEFAULT__OAUTH2__TOKEN_URL": "https://token.example/t",
+        }
+        ended = await machine.run("token", "refresh", env=env)
+        assert (ended.code, "the HTTP proxy answered 407" in ended.err) == (1, True)
+        assert {message.start for message in corporate.heard} == {b"CONNECT token.example:443 HTTP/1.1"}
 
 
 async def test_a_refresh_beside_a_running_proxy_costs_nobody_a_request(machine: Machine, app: ClientSession) -> None:

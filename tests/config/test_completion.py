@@ -49,3 +49,64 @@ def test_the_consent_follows_the_token_endpoint_not_the_upstream(
 def test_a_configured_consent_page_stays_as_it_is(loaded: Callable[[str, Mapping[str, str]], Config]) -> None:
     found = credential(loaded, "https://api.pandadoc.com", ", authorize_url: 'https://consent.example/a%2Fb'")
     assert str(found.authorize_url) == "https://consent.example/a%2Fb"
+
+
+PROXY = {"HTTPS_PROXY": "http://p:1"}
+APART = ", token_url: 'https://token.example/t'"
+BESIDE = ", token_url: 'http://127.0.0.1:9/t'"
+
+
+@pytest.mark.parametrize(
+    ("upstream", "more", "environ", "ways"),
+    [
+        ("https://a.example", "", PROXY, ("http://p:1", "http://p:1")),
+        ("https://a.example", BESIDE, PROXY, ("http://p:1", "None")),
+        ("https://a.example", BESIDE.replace("http:", "https:"), PROXY, ("http://p:1", "None")),
+        ("https://a.example", APART, PROXY | {"NO_PROXY": "token.example"}, ("http://p:1", "None")),
+        ("https://a.example", APART, PROXY | {"NO_PROXY": "a.example"}, ("None", "http://p:1")),
+        ("http://127.0.0.1:9", APART, PROXY, ("None", "http://p:1")),
+        ("http://127.0.0.1:9", APART, {}, ("None", "None")),
+        ("https://a.example', proxy: 'q:2", "", {"NO_PROXY": "*"}, ("http://q:2", "http://q:2")),
+        ("https://a.example', proxy: 'q:2", BESIDE, {}, ("http://q:2", "None")),
+        ("https://localhost', proxy: 'q:2", APART, PROXY, ("None", "http://q:2")),
+        ("http://127.0.0.1:9', proxy: 'q:2", APART, PROXY, ("None", "http://q:2")),
+    ],
+)
+def test_each_url_has_the_proxy_that_is_meant_for_it(
+    loaded: Callable[[str, Mapping[str, str]], Config],
+    upstream: str,
+    more: str,
+    environ: dict[str, str],
+    ways: tuple[str, str],
+) -> None:
+    """What goes to this machine, or in plain text, no proxy ever sees."""
+    oauth2 = f"{{client_id: {{env: ID}}, client_secret: {{env: SECRET}}{more}}}"
+    text = f"upstream: {{url: '{upstream}'}}\ncredentials: {{default: {{oauth2: {oauth2}}}}}\n"
+    config = loaded(text, ENVIRON | environ)
+    found = config.credentials["default"]
+    assert isinstance(found, OAuth2Credential)
+    assert (str(config.upstream.proxy), str(found.proxy)) == ways
+
+
+@pytest.mark.parametrize("upstream", ["http://127.0.0.1:9", "https://localhost:9"])
+def test_a_proxy_that_nothing_would_go_through_is_refused(
+    faults: Callable[[str, Mapping[str, str]], list[str]], upstream: str
+) -> None:
+    text = f"upstream: {{url: '{upstream}', proxy: 'q:2'}}\n"
+    (fault,) = faults(text, {"PANDADOC_API_KEY": "k"})
+    assert fault.startswith("config.yaml:1: upstream.proxy: is for https to other machines")
+
+
+def test_nobody_judges_a_proxy_before_every_token_url_is_known(
+    faults: Callable[[str, Mapping[str, str]], list[str]],
+) -> None:
+    oauth2 = "{client_id: {env: ID}, client_secret: {env: SECRET}, token_url: nonsense}"
+    text = f"upstream: {{url: 'http://127.0.0.1:9', proxy: 'q:2'}}\ncredentials: {{default: {{oauth2: {oauth2}}}}}\n"
+    (fault,) = faults(text, ENVIRON)
+    assert "token_url" in fault
+
+
+def test_a_proxy_that_cant_be_read_is_told_once(faults: Callable[[str, Mapping[str, str]], list[str]]) -> None:
+    oauth2 = "{client_id: {env: ID}, client_secret: {env: SECRET}}"
+    (fault,) = faults(f"credentials: {{default: {{oauth2: {oauth2}}}}}\n", ENVIRON | {"HTTPS_PROXY": "ftp://p"})
+    assert fault.startswith("HTTPS_PROXY: upstream.proxy: expected a proxy")

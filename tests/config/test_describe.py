@@ -67,6 +67,7 @@ Listener unix:/run/x.sock lends credential one
     client id from a literal in config.yaml:7, secret from $S
     first refresh token from $R
     refreshed at POST https://a.example/p/oauth2/access_token, well before it expires
+    there through the proxy http://***@proxy:1
     kept in file g
     new consents: pandadoc-proxy login, at https://a.example/oauth2/authorize, back to http://127.0.0.1:8089/callback
     probed with GET /public/v1/members/current
@@ -79,6 +80,7 @@ Listener 0.0.0.0:80 lends credential two
     client id from a literal in config.yaml:8, secret from $S
     no refresh token: the store must have one
     refreshed at POST https://a.example/p/oauth2/access_token, 1d before it expires
+    there through the proxy http://***@proxy:1
     kept in memory, lost when the process ends
     new consents: pandadoc-proxy login, at https://a.example/oauth2/authorize, back to http://127.0.0.1:8089/callback
     not probed

@@ -49,6 +49,26 @@ def test_an_api_key_that_its_file_holds_with_its_scheme_is_a_warning(folder: Pat
     )
 
 
+def test_what_a_redis_needs_and_is_not_there_yet_is_a_warning(folder: Path, loaded: Loaded) -> None:
+    """It is read again for each connection, so the start goes on."""
+    redis = "{redis: {url: {file: ./url}, ca_file: ./ca.pem}}"
+    oauth2 = f"{{client_id: a, client_secret: {{env: S}}, store: {redis}}}"
+    text = f"credentials:\n  default: {{oauth2: {oauth2}}}\nrate_budget: {redis}\n"
+    ca_file, url = (
+        "ca.pem can't be read: No such file or directory",
+        "the file url does not exist: create or mount it",
+    )
+    assert loaded(text, {"S": "s"}).warnings == (
+        f"config.yaml:2: credentials.default.oauth2.store.redis.url: {url}; until then Redis can't be asked",
+        f"config.yaml:2: credentials.default.oauth2.store.redis.ca_file: {ca_file}; until then Redis can't be asked",
+        f"config.yaml:3: rate_budget.redis.url: {url}; until then Redis can't be asked",
+        f"config.yaml:3: rate_budget.redis.ca_file: {ca_file}; until then Redis can't be asked",
+    )
+    (folder / "url").write_text("rediss://cache", encoding="utf-8")
+    (folder / "ca.pem").write_text(CERTIFICATE, encoding="ascii")
+    assert loaded(text, {"S": "s"}).warnings == ()
+
+
 def test_every_secret_is_found_with_its_path(loaded: Loaded) -> None:
     text = """\
 credentials:

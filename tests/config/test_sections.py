@@ -85,4 +85,4 @@ def test_a_proxys_password_stays_out_of_the_repr() -> None:
     assert "password" not in repr(config)
     assert "http://***@p:1" in repr(config)
     assert config.upstream.proxy is not None
-    assert config.upstream.proxy.password == "password"
+    assert config.upstream.proxy.url.password == "password"

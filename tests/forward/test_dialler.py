@@ -104,17 +104,18 @@ async def test_an_http_proxy_tunnels_and_sees_no_credential(
         head = await stage.head()
         host, port = head.start.split()[1].decode().split(":")
         reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
-        assert host == "localhost"
+        assert host == "api.example"  # which only the proxy can find
         await stage.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
         async with asyncio.TaskGroup() as both:
             both.create_task(pump(stage.reader, writer))
             both.create_task(pump(reader, stage.writer))
 
-    async with tls_upstream(authority, "localhost") as (url, heads), upstream(tunnel) as between:
-        settings = {"url": url, "ca_file": pem(authority, tmp_path), "proxy": between.url}
+    async with tls_upstream(authority, "api.example") as (url, heads), upstream(tunnel) as between:
+        settings = {"ca_file": pem(authority, tmp_path), "proxy": between.url}
+        settings["url"] = url.replace("localhost", "api.example")
         house = await api_key_house({"upstream": settings})
         assert (await house.get("/x")).status == 200
-        assert between.heard[0].start.startswith(b"CONNECT localhost:")
+        assert between.heard[0].start.startswith(b"CONNECT api.example:")
         assert not between.heard[0].values(b"authorization")
         assert heads
 
@@ -130,7 +131,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 async def test_an_http_proxy_that_refuses_is_named(api_key_house: HouseMaker) -> None:
     async with upstream(answering(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")) as between:
-        settings = {"url": "https://localhost:1", "proxy": between.url}
+        settings = {"url": "https://api.example", "proxy": between.url}
         house = await api_key_house({"upstream": settings})
         seen = await house.get("/x")
         assert seen.status == 502
