@@ -65,12 +65,14 @@ class HttpProxy(msgspec.Struct, frozen=True):
     """A proxy to go through. Its URL may hold a password, which nothing here writes out."""
 
     url: URL
+    variable: str = ""  # which names it, where the file does not
 
     def __str__(self) -> str:
         """Write it for people: whatever stands before its `@` is masked."""
         bare = self.url.with_user(None)
         masked = "//" if self.url.raw_authority == bare.raw_authority else "//***@"
-        return str(bare).replace("//", masked, 1)
+        origin = f" (from ${self.variable})" if self.variable else ""
+        return str(bare).replace("//", masked, 1) + origin
 
     __repr__ = __str__
 

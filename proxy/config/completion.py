@@ -44,7 +44,7 @@ def _way(written: HttpProxy | None, environ: Mapping[str, str], faults: Findings
     if name is None or faults.covers("upstream.proxy"):
         return None
     try:
-        return http_proxy(environ[name].strip())
+        return replace(http_proxy(environ[name].strip()), variable=name)
     except ValueError as error:
         faults.add(Place(name), "upstream.proxy", str(error))
         return None

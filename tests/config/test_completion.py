@@ -52,6 +52,7 @@ def test_a_configured_consent_page_stays_as_it_is(loaded: Callable[[str, Mapping
 
 
 PROXY = {"HTTPS_PROXY": "http://p:1"}
+FROM_PROXY = "http://p:1 (from $HTTPS_PROXY)"
 APART = ", token_url: 'https://token.example/t'"
 BESIDE = ", token_url: 'http://127.0.0.1:9/t'"
 
@@ -59,12 +60,12 @@ BESIDE = ", token_url: 'http://127.0.0.1:9/t'"
 @pytest.mark.parametrize(
     ("upstream", "more", "environ", "ways"),
     [
-        ("https://a.example", "", PROXY, ("http://p:1", "http://p:1")),
-        ("https://a.example", BESIDE, PROXY, ("http://p:1", "None")),
-        ("https://a.example", BESIDE.replace("http:", "https:"), PROXY, ("http://p:1", "None")),
-        ("https://a.example", APART, PROXY | {"NO_PROXY": "token.example"}, ("http://p:1", "None")),
-        ("https://a.example", APART, PROXY | {"NO_PROXY": "a.example"}, ("None", "http://p:1")),
-        ("http://127.0.0.1:9", APART, PROXY, ("None", "http://p:1")),
+        ("https://a.example", "", PROXY, (FROM_PROXY, FROM_PROXY)),
+        ("https://a.example", BESIDE, PROXY, (FROM_PROXY, "None")),
+        ("https://a.example", BESIDE.replace("http:", "https:"), PROXY, (FROM_PROXY, "None")),
+        ("https://a.example", APART, PROXY | {"NO_PROXY": "token.example"}, (FROM_PROXY, "None")),
+        ("https://a.example", APART, PROXY | {"NO_PROXY": "a.example"}, ("None", FROM_PROXY)),
+        ("http://127.0.0.1:9", APART, PROXY, ("None", FROM_PROXY)),
         ("http://127.0.0.1:9", APART, {}, ("None", "None")),
         ("https://a.example', proxy: 'q:2", "", {"NO_PROXY": "*"}, ("http://q:2", "http://q:2")),
         ("https://a.example', proxy: 'q:2", BESIDE, {}, ("http://q:2", "None")),

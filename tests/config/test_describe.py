@@ -104,6 +104,11 @@ only once"""
     )
 
 
+def test_a_proxy_is_told_with_the_variable_that_names_it(loaded: Loaded) -> None:
+    told = describe(loaded("", {"PANDADOC_API_KEY": "k", "https_proxy": "u:p@corp:3128"}))
+    assert "\n  proxy: http://***@corp:3128 (from $https_proxy)\n" in told
+
+
 def test_the_default_store_and_no_file_are_told(loaded: Loaded) -> None:
     config = loaded("", {"PANDADOC_CLIENT_ID": "i", "PANDADOC_CLIENT_SECRET": "s"})
     assert "kept in file (the default one, in the XDG state folder)" in describe(config)
