@@ -150,7 +150,9 @@ class HttpUpstream:
                 await connection.room(self._idle_timeout)
             if body.length is None:
                 connection.write(LAST_CHUNK)
-        except Exception:  # the caller's fault or the upstream's: no answer is to be waited for
+        except UpstreamError:  # the connection tells of it, when it has read what had come before
+            raise
+        except Exception:  # the caller's fault: no answer is to be waited for
             connection.close()
             raise
         connection.expect_by(self._response_timeout)

@@ -7,6 +7,7 @@ Never here: what is sent, or whether it is sent again (http_upstream), and which
 """
 
 import asyncio
+import os
 import select
 from collections.abc import Callable
 from contextlib import suppress
@@ -187,7 +188,9 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._fail(Broken())
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it does not matter how it ended
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self._fault is None:
+            self._read_the_rest()
         self._reader.reusable = False  # an answer that its own end ends is whole by `eof_received`
         self._fail(Broken())  # what is whole may be read all the same
 
@@ -198,6 +201,19 @@ class UpstreamConnection(asyncio.Protocol):
         self._full = False
         if self._writing is not None and not self._writing.done():
             self._writing.set_result(None)
+
+    def _read_the_rest(self) -> None:
+        """Take what had come before the break: perhaps the answer that says why nothing more was taken.
+
+        Over TLS it is read below (upstream_tls), and the socket is closed by now.
+        """
+        transport = self._transport
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return
+        with suppress(OSError):
+            rest = os.read(transport.get_extra_info("socket").fileno(), READ_AHEAD)
+            if rest:
+                self.data_received(rest)
 
     async def _more(self) -> None:
         """Wait for whatever comes next. Raises what it came to."""

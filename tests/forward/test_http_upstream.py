@@ -1,6 +1,8 @@
 """Sends over real sockets: what goes out, when it may go out again, and what an early answer ends."""
 
 import asyncio
+import select
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -384,6 +386,24 @@ async def test_an_early_answer_that_closes_outweighs_the_piece_that_can_not_be_s
                 await asked
         else:
             assert await whole(await asked) == b"no"
+
+
+async def test_an_early_answer_outweighs_the_reset_that_comes_right_behind_it() -> None:
+    """The upstream does not read on; on asyncio's own loop the next piece is written before the answer is read."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        line = Sender(
+            ScriptedUpstream(on_cue, url=f"http://127.0.0.1:{listening.getsockname()[1]}"), limit=1, patience=5
+        )
+        sent = Sent(20 * MIB, kept=0).comes(b"panda")
+        asked = asyncio.create_task(line.send("POST", sent.body))
+        await until(lambda: line.pool.created == 1)
+        peer, _ = listening.accept()
+        await asyncio.to_thread(select.select, [peer], [], [])
+        peer.sendall(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
+        peer.close()
+        sent.comes(b"panda")
+        assert await whole(await asked) == b"no"
+        assert (line.pool.busy, line.pool.idle) == (0, 0)
 
 
 async def test_an_upstream_that_takes_no_more_of_a_body_is_given_up() -> None:
