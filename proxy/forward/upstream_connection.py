@@ -109,12 +109,16 @@ class UpstreamConnection(asyncio.Protocol):
         if self._fault is not None:
             raise self._fault
 
-    async def asked(self, seconds: float) -> None:
-        """Wait until the upstream asks for the body (RFC 9110 §10.1.1) or says anything else, for so long at most."""
+    async def asked(self, seconds: float) -> bool:
+        """Wait until the upstream asks for the body (RFC 9110 §10.1.1) or says anything else, for so long at most.
+
+        Tell whether it may still want it: not where it has answered.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not (self._reader.continued or self._reader.head is not None or self._fault is not None):
                     await self._wait_to_write()
+        return self._reader.head is None
 
     async def head(self, seconds: float | None) -> AnswerHead:
         """Wait for the answer's head, from now on for so long. Raises UpstreamError."""

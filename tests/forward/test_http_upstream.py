@@ -480,6 +480,19 @@ async def test_a_body_that_is_waited_for_stays_with_the_caller_if_the_answer_is_
         await answer.close()
 
 
+async def test_a_body_that_is_waited_for_is_not_invited_by_an_answer_that_comes_at_once() -> None:
+    """It is there before the sending has begun: in the turn of the loop in which the head goes out."""
+    async with sender(answering(OK)) as line:
+        await line.warm()
+        (kept,) = line.pool._idle  # noqa: SLF001 - nothing else puts an arrival into that turn
+        sent = Sent(5, waits=True)
+        asked = asyncio.create_task(line.send("POST", sent.body))
+        await asyncio.sleep(0)
+        kept.data_received(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+        assert ((await asked).status, sent.invited) == (413, 0)
+        assert (line.pool.busy, line.pool.idle) == (0, 0)
+
+
 # Cancellation
 
 

@@ -304,7 +304,7 @@ async def test_an_upstream_that_says_anything_to_an_expectation_is_not_waited_fo
     async with connected(saying(said)) as (connection, _):
         ask(connection)
         began = time.monotonic()
-        await connection.asked(10)
+        assert await connection.asked(10) is (said != OK)
         assert time.monotonic() - began < 5
 
 
@@ -312,7 +312,7 @@ async def test_an_upstream_that_knows_no_expectations_is_waited_for_a_little() -
     async with connected(on_cue) as (connection, _):
         ask(connection)
         began = time.monotonic()
-        await connection.asked(0.2)
+        assert await connection.asked(0.2)
         assert time.monotonic() - began >= 0.19
 
 
