@@ -256,7 +256,6 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
         errand.exchange.fault = NO_NEWER if newer is None else NOT_KEPT
         return answer, credential
     await answer.close()
-    errand.exchange.replayed = True
     answer = await errand.attempt(newer, replay=True)
     if answer.status not in SAYS_NOTHING:
         source.replayed(newer, refused=answer.status == UNAUTHORIZED)
