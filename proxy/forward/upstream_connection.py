@@ -35,8 +35,8 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection, as asyncio's transports know it.
 
     What changes: `_reader`, by what arrives; `_fault`, once nothing more can come of it; `wrote`, whether anything
-    of the present request was handed to the transport; `_due`, when patience ends, by `_allow` alone, and with it
-    the alarm. `reused` and `idle_since` are the pool's.
+    of the present request was handed to the transport; `_cut_short`, by `carry_no_more`; `_due`, when patience ends, by
+    `_allow` alone, and with it the alarm. `reused` and `idle_since` are the pool's.
     """
 
     def __init__(self, lost: Callable[["UpstreamConnection"], None]) -> None:
@@ -53,6 +53,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._writing: asyncio.Future[None] | None = None  # who waits for room
         self._full = False  # whether the transport has no room
         self._paused = False  # whether the socket is left alone
+        self._cut_short = False  # whether the request's end stays unsent
         self._due = NEVER
         self._patience: Callable[[], UpstreamError] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -152,14 +153,16 @@ class UpstreamConnection(asyncio.Protocol):
             try:
                 await self._more()
             except UpstreamError as fault:
-                raise AnswerBroken(type(fault).__name__) from fault
+                cause = "; it may have waited for the upload that its early head ended" if self._cut_short else ""
+                raise AnswerBroken(type(fault).__name__ + cause) from fault
             finally:
                 self._allow(None)
         return self._take()
 
     def carry_no_more(self) -> None:
-        """Let the present answer be the last."""
+        """Let the present answer be the last: its request's end stays unsent."""
         self._reader.reusable = False
+        self._cut_short = True
 
     def close(self) -> None:
         """Be done with it, at once."""

@@ -343,6 +343,23 @@ async def test_an_early_answer_ends_the_sending_and_then_the_connection() -> Non
         assert sent.body.received == 5
 
 
+async def test_an_early_answer_that_waits_for_the_rest_of_an_upload_says_so_where_it_breaks_off() -> None:
+    """Whatever it says ends the upload (RFC 9112 §9.5 asks for that where it is an error)."""
+
+    async def script(stage: Stage) -> None:
+        await stage.head()
+        await stage.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        await stage.reader.read()
+
+    async with sender(script, patience=0.2) as line:
+        answer = await line.send("POST", Sent(100_000).comes(b"panda").body)
+        assert answer.status == 200
+        with pytest.raises(AnswerBroken, match="the upload that its early head ended"):
+            await whole(answer)
+        await answer.close()
+        assert (line.pool.busy, line.pool.idle) == (0, 0)
+
+
 async def test_an_early_answer_reaches_a_sender_that_is_held_back() -> None:
     """The upstream reads no more, and has said why."""
 
