@@ -29,7 +29,7 @@ BUG: Final = "The proxy failed on this request; its log says why."
 class ProxyError(Exception):
     """An answer of our own instead of an upstream's.
 
-    `unsent` is set by the transport, where nothing of the request was handed to a connection.
+    `unsent` tells where nothing of the request was handed to a connection; the transport sets it.
     """
 
     unsent = False
@@ -108,6 +108,7 @@ class Overloaded(ProxyError):
 class Throttled(ProxyError):
     """Nothing is left of a rate budget, and the request has waited for as long as it may (RFC 6585 §4)."""
 
+    unsent = True
     status = 429
     type = "proxy_throttled"
     error = "http_request_denied"

@@ -18,7 +18,7 @@
     http_upstream.py     behind the seam: HTTP/1.1 on connections of our own
     resend.py            whether a send that broke is tried again (law 11)
     upstream_pool.py     the connections there are; dialler.py: how a new one is made
-    upstream_connection.py  one of them; answer_reader.py and framing.py: what comes on it
+    upstream_connection.py  one of them; answer_reader.py and framing.py: what comes on it; upstream_tls.py: or below it
     relay.py             the answer on its way to the caller (law 13)
     problem.py           an answer of our own (law 14)
     exchange.py          what the access log tells of one request

@@ -269,7 +269,8 @@ class Connection(RequestHandler):
         self._parser = None  # it may hold a large part of what it has read
         if self._body is not None and not self._body.is_eof():
             self._messages.pop()  # it is the body of the head before it that is broken
-            self._body.set_exception(web.RequestPayloadError("unreadable"))
+            if self._request_in_progress or self._messages:  # else it is answered, and only read away
+                self._body.set_exception(web.RequestPayloadError("unreadable"))
             self._body.feed_eof()
             self.close()
 

@@ -11,16 +11,15 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
 from proxy.errors import Overloaded, ProxyError, UpstreamError, UpstreamTimeout
 from proxy.forward.upstream_connection import UpstreamConnection
+from proxy.forward.upstream_tls import read_to_the_end
 from proxy.open_files import EXHAUSTED
-
-P = TypeVar("P", bound=asyncio.Protocol)
 
 HEAD_START: Final = 0.25
 """Seconds that the first address has before the next is tried as well (RFC 8305 §5)."""
@@ -66,7 +65,6 @@ class Dialler:
     def __init__(self, origin: URL, context: ssl.SSLContext, *, connect_timeout: float, proxy: URL | None) -> None:
         """`connect_timeout` is for all of it, in seconds. `proxy` is asked to tunnel (RFC 9110 §9.3.6)."""
         self._origin = origin
-        self._tls = context if origin.scheme == "https" else None
         self._context = context
         self._connect_timeout = connect_timeout
         self._proxy = proxy
@@ -84,14 +82,15 @@ class Dialler:
             raise as_proxy_error(fault) from fault
 
     async def _direct(self, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
-        _, connection = await self._connected(lambda: UpstreamConnection(lost), self._origin, self._tls)
+        connection = UpstreamConnection(lost)
+        await self._connect(connection, self._origin)
         return connection
 
     async def _tunnel(self, proxy: URL, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
         """Have an HTTP proxy connect us, and speak TLS with the upstream through it."""
-        loop, origin = asyncio.get_running_loop(), self._origin
+        origin, tunnel = self._origin, _Tunnel()
         try:
-            between, tunnel = await self._connected(_Tunnel, proxy, self._context if proxy.scheme == "https" else None)
+            between = await self._connect(tunnel, proxy)
         except (OSError, ssl.SSLError) as fault:
             if _exhausted(fault):
                 raise
@@ -106,23 +105,32 @@ class Dialler:
             between.abort()
             raise _TunnelFailed
         connection = UpstreamConnection(lost)
-        transport = await loop.start_tls(between, connection, self._context, server_hostname=origin.raw_host)
-        assert transport is not None  # noqa: S101 - only for a transport that is closing already
-        connection.connection_made(transport)
+        await self._secure(between, connection, origin)
         return connection
 
-    async def _connected(
-        self, protocol: Callable[[], P], url: URL, tls: ssl.SSLContext | None
-    ) -> tuple[asyncio.Transport, P]:
-        """Connect to a URL's authority. Raises OSError."""
-        loop = asyncio.get_running_loop()
+    async def _connect(self, protocol: asyncio.Protocol, url: URL) -> asyncio.Transport:
+        """Connect to a URL's authority, with TLS where its scheme says so. Raises OSError."""
+        secure, loop = url.scheme == "https", asyncio.get_running_loop()
         connected = await start_connection(await asyncio.shield(self._found(url)), happy_eyeballs_delay=HEAD_START)
         try:
-            hostname = url.raw_host if tls is not None else None
-            return await loop.create_connection(protocol, sock=connected, ssl=tls, server_hostname=hostname)
+            tcp, _ = await loop.create_connection(asyncio.Protocol if secure else lambda: protocol, sock=connected)
         except BaseException:  # the same
             connected.close()
             raise
+        return await self._secure(tcp, protocol, url) if secure else tcp
+
+    async def _secure(self, below: asyncio.Transport, protocol: asyncio.Protocol, url: URL) -> asyncio.Transport:
+        """Begin TLS with a URL's host, on a connection that leads there. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        try:
+            transport = await loop.start_tls(below, protocol, self._context, server_hostname=url.raw_host)
+        except BaseException:  # the same
+            below.abort()
+            raise
+        assert transport is not None  # noqa: S101 - only for a transport that is closing already
+        read_to_the_end(below)
+        protocol.connection_made(transport)
+        return transport
 
     def _found(self, url: URL) -> asyncio.Future[Sequence[AddressInfo]]:
         """Look a name up, in a thread; connections that come at once share one answer."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from proxy.credential.credential import Credential
 from proxy.credential.source import CredentialSource
+from proxy.errors import ProxyError
 from proxy.forward.body import Body
 from proxy.forward.exchange import Exchange
 from proxy.forward.headers import Head, to_upstream
@@ -28,12 +29,17 @@ class Errand(NamedTuple):
         return self.body is None or self.body.replayable
 
     async def attempt(self, credential: Credential, *, replay: bool = False) -> Answer:
-        """Send it once."""
+        """Send it once. A replay of which nothing was sent leaves no mark: what is told is the first attempt's."""
         exchange = self.exchange
         fields = to_upstream(self.head, credential.authorization, self.via, cookies=self.cookies)
-        exchange.lent(self.source.name, credential)
         exchange.asked()
+        sent = True
         try:
             return await self.upstream.send(Attempt(self.head.method, self.target, fields, self.body, replay))
+        except ProxyError as fault:
+            sent = not (replay and fault.unsent)
+            raise
         finally:
             exchange.answered()
+            if sent:
+                exchange.lent(self.source.name, credential, replayed=replay)

@@ -77,8 +77,10 @@ class Exchange:
         """Note that its head has come back, or that it has failed."""
         self.upstream_seconds += self.now() - self._asked
 
-    def lent(self, name: str, credential: Credential) -> None:
+    def lent(self, name: str, credential: Credential, *, replayed: bool) -> None:
+        """Note what was lent for an attempt; `replayed`: on account of a 401."""
         self.credential, self.generation = name, credential.generation
+        self.replayed = self.replayed or replayed
 
     def tell(self) -> None:
         """Write the access line."""

@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.credential.credential import Credential
-from proxy.errors import AnswerBroken, CallerError, CallerStalled, MethodRefused, ProxyError, Refused
+from proxy.errors import AnswerBroken, CallerError, CallerStalled, MethodRefused, ProxyError, Refused, UpstreamError
 from proxy.forward import guard, token_placeholder, token_request
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
@@ -39,6 +39,9 @@ CLIENT_CLOSED: Final = 499
 
 HELD_401: Final = 64 * 1024
 """Bytes of a 401's body that are read ahead, so that no connection is held while a refresh runs."""
+
+MEASURED: Final = 1024 * 1024
+"""Bytes of an answer that are read ahead where only a length can tell a whole one: they count with what is kept."""
 
 NOT_KEPT: Final = (
     "PandaDoc's 401 is relayed: the request's body was not kept (replay.max_body, replay.max_total), and can't be sent"
@@ -220,7 +223,10 @@ async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> w
         if tells(lines + reason, lent.authorization):
             lines, reason = _unleaked(fields, reason, lent, lane, exchange)
         response = RelayedResponse(request, answer.status, reason, lines)
-        await _relay(request, lane, answer, response, exchange)
+        if response.breaks_visibly() or not lane.kept_bytes.take(MEASURED):
+            await _relay(request, lane, answer, response, exchange)
+        else:
+            await _relay_measured(request, lane, answer, response, exchange)
         return response
     finally:
         await answer.close()
@@ -253,7 +259,6 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
         errand.exchange.fault = NO_NEWER if newer is None else NOT_KEPT
         return answer, credential
     await answer.close()
-    errand.exchange.replayed = True
     answer = await errand.attempt(newer, replay=True)
     if answer.status not in SAYS_NOTHING:
         source.replayed(newer, refused=answer.status == UNAUTHORIZED)
@@ -277,6 +282,24 @@ async def _relay(request: Incoming, lane: Lane, answer: Answer, response: Relaye
     except AnswerBroken as fault:
         cut(request, response, stalled=isinstance(fault, CallerStalled))
         raise
+
+
+async def _relay_measured(
+    request: Incoming, lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange
+) -> None:
+    """Read an answer ahead that tells no length, so that it can be sent with one. Raises UpstreamError where it breaks.
+
+    One that is longer is passed on as it comes: where it breaks off, its caller can't know.
+    """
+    try:
+        held = await hold(answer, MEASURED)
+        if held.broken is not None:
+            raise UpstreamError("The upstream's answer broke off.") from held.broken
+        if held.whole is not None:
+            response.measured(len(held.whole))
+        await _relay(request, lane, held, response, exchange)
+    finally:
+        lane.kept_bytes.give_back(MEASURED)
 
 
 def _own_answer(request: Incoming, fault: ProxyError, lane: Lane, exchange: Exchange) -> web.StreamResponse:

@@ -139,8 +139,9 @@ class HttpUpstream:
     async def _pour(self, body: Body, connection: UpstreamConnection) -> None:
         """Hand a body over chunk by chunk; time runs for the upstream only while it holds one."""
         try:
-            if body.waits:
-                await connection.asked(EXPECTING)
+            if body.waits and not await connection.asked(EXPECTING):
+                connection.carry_no_more()  # the body that was announced stays with the caller
+                return
             await connection.room(self._idle_timeout)
             async for chunk in body.chunks():
                 if body.length is None:
@@ -150,7 +151,9 @@ class HttpUpstream:
                 await connection.room(self._idle_timeout)
             if body.length is None:
                 connection.write(LAST_CHUNK)
-        except Exception:  # the caller's fault or the upstream's: no answer is to be waited for
+        except UpstreamError:  # the connection tells of it, when it has read what had come before
+            raise
+        except Exception:  # the caller's fault: no answer is to be waited for
             connection.close()
             raise
         connection.expect_by(self._response_timeout)

@@ -83,6 +83,16 @@ class RelayedResponse(web.StreamResponse):
         lines.append(b"\r\n")
         return b"".join(lines)
 
+    def breaks_visibly(self) -> bool:
+        """Tell whether the caller sees a break: by the framing, or by a reset, which a unix socket has none of."""
+        transport = self._request.transport
+        return self.framed or transport is None or transport.get_extra_info("socket").family != socket.AF_UNIX
+
+    def measured(self, length: int) -> None:
+        """Frame the body by its length, which the upstream has not told."""
+        self._fields += b"Content-Length: %d\r\n" % length
+        self.framed, self._keep_alive = True, self._request.keep_alive
+
     def framed_chunk(self, chunk: bytes) -> bytes:
         """Return a piece of the body as it is sent."""
         return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self.chunked_here else chunk
@@ -140,7 +150,7 @@ async def relay(response: RelayedResponse, answer: Answer, exchange: Exchange, i
 
 
 class HeldAnswer:
-    """A 401 that was read ahead, so that its connection is free while a refresh runs."""
+    """An answer that was read ahead: a 401, so that its connection is free while a refresh runs."""
 
     def __init__(
         self, answer: Answer, read: bytes, rest: AsyncIterator[bytes] | None, broken: AnswerBroken | None
@@ -149,16 +159,16 @@ class HeldAnswer:
         self.reason = answer.reason
         self.fields = answer.fields
         self.whole = read if rest is None and broken is None else None
+        self.broken = broken
         self._answer = answer
         self._read = read
         self._rest = rest
-        self._broken = broken
 
     async def chunks(self) -> AsyncIterator[bytes]:
         if self._read:
             yield self._read
-        if self._broken is not None:
-            raise self._broken
+        if self.broken is not None:
+            raise self.broken
         if self._rest is not None:
             async for chunk in self._rest:
                 yield chunk

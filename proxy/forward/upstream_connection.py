@@ -7,6 +7,7 @@ Never here: what is sent, or whether it is sent again (http_upstream), and which
 """
 
 import asyncio
+import os
 import select
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,8 +35,8 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection, as asyncio's transports know it.
 
     What changes: `_reader`, by what arrives; `_fault`, once nothing more can come of it; `wrote`, whether anything
-    of the present request was handed to the transport; `_due`, when patience ends, by `_allow` alone, and with it
-    the alarm. `reused` and `idle_since` are the pool's.
+    of the present request was handed to the transport; `_cut_short`, by `carry_no_more`; `_due`, when patience ends, by
+    `_allow` alone, and with it the alarm. `reused` and `idle_since` are the pool's.
     """
 
     def __init__(self, lost: Callable[["UpstreamConnection"], None]) -> None:
@@ -52,6 +53,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._writing: asyncio.Future[None] | None = None  # who waits for room
         self._full = False  # whether the transport has no room
         self._paused = False  # whether the socket is left alone
+        self._cut_short = False  # whether the request's end stays unsent
         self._due = NEVER
         self._patience: Callable[[], UpstreamError] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -108,12 +110,16 @@ class UpstreamConnection(asyncio.Protocol):
         if self._fault is not None:
             raise self._fault
 
-    async def asked(self, seconds: float) -> None:
-        """Wait until the upstream asks for the body (RFC 9110 §10.1.1) or says anything else, for so long at most."""
+    async def asked(self, seconds: float) -> bool:
+        """Wait until the upstream asks for the body (RFC 9110 §10.1.1) or says anything else, for so long at most.
+
+        Tell whether it may still want it: not where it has answered.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not (self._reader.continued or self._reader.head is not None or self._fault is not None):
                     await self._wait_to_write()
+        return self._reader.head is None
 
     async def head(self, seconds: float | None) -> AnswerHead:
         """Wait for the answer's head, from now on for so long. Raises UpstreamError."""
@@ -147,14 +153,16 @@ class UpstreamConnection(asyncio.Protocol):
             try:
                 await self._more()
             except UpstreamError as fault:
-                raise AnswerBroken(type(fault).__name__) from fault
+                cause = "; it may have waited for the upload that its early head ended" if self._cut_short else ""
+                raise AnswerBroken(type(fault).__name__ + cause) from fault
             finally:
                 self._allow(None)
         return self._take()
 
     def carry_no_more(self) -> None:
-        """Let the present answer be the last."""
+        """Let the present answer be the last: its request's end stays unsent."""
         self._reader.reusable = False
+        self._cut_short = True
 
     def close(self) -> None:
         """Be done with it, at once."""
@@ -187,7 +195,9 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._fail(Broken())
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it does not matter how it ended
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self._fault is None:
+            self._read_the_rest()
         self._reader.reusable = False  # an answer that its own end ends is whole by `eof_received`
         self._fail(Broken())  # what is whole may be read all the same
 
@@ -198,6 +208,19 @@ class UpstreamConnection(asyncio.Protocol):
         self._full = False
         if self._writing is not None and not self._writing.done():
             self._writing.set_result(None)
+
+    def _read_the_rest(self) -> None:
+        """Take what had come before the break: perhaps the answer that says why nothing more was taken.
+
+        Over TLS it is read below (upstream_tls), and the socket is closed by now.
+        """
+        transport = self._transport
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return
+        with suppress(OSError):
+            rest = os.read(transport.get_extra_info("socket").fileno(), READ_AHEAD)
+            if rest:
+                self.data_received(rest)
 
     async def _more(self) -> None:
         """Wait for whatever comes next. Raises what it came to."""

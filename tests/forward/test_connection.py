@@ -246,6 +246,21 @@ async def test_a_body_that_is_framed_wrongly_is_a_400_at_once(api_key_house: Hou
         await until(lambda: up.gone == 1)  # the upstream saw no whole body
 
 
+@pytest.mark.parametrize("read_on", [b"", b"5\r\nhello\r\n"])
+async def test_a_body_that_turns_out_to_be_framed_wrongly_behind_its_answer_is_nobodys_fault(
+    api_key_house: HouseMaker, read_on: bytes
+) -> None:
+    """Whoever reaches the listener could fill the log otherwise, without a key."""
+    house = await api_key_house({})
+    for _ in range(20):
+        async with caller(house.port) as line:
+            await line.send(b"POST / HTTP/1.1\r\nHost: evil.example\r\nTransfer-Encoding: chunked\r\n\r\n" + read_on)
+            assert (await line.answer()).start == b"HTTP/1.1 421 Misdirected Request"
+            await line.send(b"ZZ\r\n")
+            assert await line.closed() == b""
+    assert not house.ear.heard("ERROR")
+
+
 async def waiting(stage: Stage) -> None:
     """Answer each request once the test says so."""
     while True:

@@ -97,9 +97,25 @@ async def test_an_upstream_that_speaks_no_tls_is_told(api_key_house: HouseMaker)
         assert seen.headers["Proxy-Status"].startswith("pandadoc-proxy; error=tls_")
 
 
+async def test_an_upstream_that_leaves_before_its_handshake_is_told(api_key_house: HouseMaker) -> None:
+    async def gone(stage: Stage) -> None:
+        stage.reset()
+
+    async with upstream(gone) as up:
+        house = await api_key_house({"upstream": {"url": up.url.replace("http://", "https://")}})
+        for _ in range(20):
+            seen = await house.get("/x")
+            assert seen.status == 502
+            assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=destination_unavailable"
+
+
+@pytest.mark.parametrize("tls", [False, True])
 async def test_an_http_proxy_tunnels_and_sees_no_credential(
-    api_key_house: HouseMaker, authority: trustme.CA, tmp_path: Path
+    api_key_house: HouseMaker, authority: trustme.CA, tmp_path: Path, *, tls: bool
 ) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
     async def tunnel(stage: Stage) -> None:
         head = await stage.head()
         host, port = head.start.split()[1].decode().split(":")
@@ -110,7 +126,10 @@ async def test_an_http_proxy_tunnels_and_sees_no_credential(
             both.create_task(pump(stage.reader, writer))
             both.create_task(pump(reader, stage.writer))
 
-    async with tls_upstream(authority, "api.example") as (url, heads), upstream(tunnel) as between:
+    async with (
+        tls_upstream(authority, "api.example") as (url, heads),
+        upstream(tunnel, tls=context if tls else None) as between,
+    ):
         settings = {"ca_file": pem(authority, tmp_path), "proxy": between.url}
         settings["url"] = url.replace("localhost", "api.example")
         house = await api_key_house({"upstream": settings})

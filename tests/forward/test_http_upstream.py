@@ -1,6 +1,8 @@
 """Sends over real sockets: what goes out, when it may go out again, and what an early answer ends."""
 
 import asyncio
+import select
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -341,6 +343,23 @@ async def test_an_early_answer_ends_the_sending_and_then_the_connection() -> Non
         assert sent.body.received == 5
 
 
+async def test_an_early_answer_that_waits_for_the_rest_of_an_upload_says_so_where_it_breaks_off() -> None:
+    """Whatever it says ends the upload (RFC 9112 §9.5 asks for that where it is an error)."""
+
+    async def script(stage: Stage) -> None:
+        await stage.head()
+        await stage.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        await stage.reader.read()
+
+    async with sender(script, patience=0.2) as line:
+        answer = await line.send("POST", Sent(100_000).comes(b"panda").body)
+        assert answer.status == 200
+        with pytest.raises(AnswerBroken, match="the upload that its early head ended"):
+            await whole(answer)
+        await answer.close()
+        assert (line.pool.busy, line.pool.idle) == (0, 0)
+
+
 async def test_an_early_answer_reaches_a_sender_that_is_held_back() -> None:
     """The upstream reads no more, and has said why."""
 
@@ -384,6 +403,24 @@ async def test_an_early_answer_that_closes_outweighs_the_piece_that_can_not_be_s
                 await asked
         else:
             assert await whole(await asked) == b"no"
+
+
+async def test_an_early_answer_outweighs_the_reset_that_comes_right_behind_it() -> None:
+    """The upstream does not read on; on asyncio's own loop the next piece is written before the answer is read."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        line = Sender(
+            ScriptedUpstream(on_cue, url=f"http://127.0.0.1:{listening.getsockname()[1]}"), limit=1, patience=5
+        )
+        sent = Sent(20 * MIB, kept=0).comes(b"panda")
+        asked = asyncio.create_task(line.send("POST", sent.body))
+        await until(lambda: line.pool.created == 1)
+        peer, _ = listening.accept()
+        await asyncio.to_thread(select.select, [peer], [], [])
+        peer.sendall(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
+        peer.close()
+        sent.comes(b"panda")
+        assert await whole(await asked) == b"no"
+        assert (line.pool.busy, line.pool.idle) == (0, 0)
 
 
 async def test_an_upstream_that_takes_no_more_of_a_body_is_given_up() -> None:
@@ -458,6 +495,19 @@ async def test_a_body_that_is_waited_for_stays_with_the_caller_if_the_answer_is_
         answer = await line.send("POST", sent.body)
         assert (answer.status, sent.invited) == (417, 0)
         await answer.close()
+
+
+async def test_a_body_that_is_waited_for_is_not_invited_by_an_answer_that_comes_at_once() -> None:
+    """It is there before the sending has begun: in the turn of the loop in which the head goes out."""
+    async with sender(answering(OK)) as line:
+        await line.warm()
+        (kept,) = line.pool._idle  # noqa: SLF001 - nothing else puts an arrival into that turn
+        sent = Sent(5, waits=True)
+        asked = asyncio.create_task(line.send("POST", sent.body))
+        await asyncio.sleep(0)
+        kept.data_received(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+        assert ((await asked).status, sent.invited) == (413, 0)
+        assert (line.pool.busy, line.pool.idle) == (0, 0)
 
 
 # Cancellation

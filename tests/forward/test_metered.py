@@ -204,6 +204,17 @@ async def test_the_replay_of_a_401_counts_too(oauth_house: HouseMaker) -> None:
     assert seen.headers["RateLimit"].startswith('"list";r=2;')
 
 
+async def test_a_replay_that_finds_no_slot_is_none(oauth_house: HouseMaker) -> None:
+    """The log and the metrics tell of what was sent."""
+    house = await oauth_house(budget(rates={"list": "2/30s"}, max_wait="1s"), seed_life=3600)
+    await house.get(LIST)
+    house.simulator.revoke_access_tokens()
+    seen = await house.get(LIST)
+    assert (seen.status, statuses(house)) == (429, [200, 401])
+    first, last = house.ear.fields[-2:]
+    assert (last["status"], last["replayed"], last["generation"]) == (429, False, first["generation"])
+
+
 async def test_a_request_for_which_no_credential_can_be_had_spends_nothing(api_key_house: HouseMaker) -> None:
     house = await api_key_house(
         merge(budget(rates={"list": "1/20s"}), {"credentials": {"default": {"api_key": {"file": "./absent"}}}})

@@ -1,6 +1,7 @@
 """One connection to the upstream: what comes on it, how long it may take, and how it ends. Over real sockets."""
 
 import asyncio
+import select
 import socket
 import ssl
 import time
@@ -117,6 +118,34 @@ async def test_what_came_before_a_break_is_read_before_it_is_told(end: str) -> N
         up.cue.set()
         with pytest.raises(AnswerBroken):
             await connection.read(5)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_what_came_before_a_write_that_fails_is_an_answer_all_the_same(*, tls: bool) -> None:
+    """An upstream that refuses an upload may not read it: its answer comes, and at once a reset."""
+    authority = trustme.CA()
+    serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(serving)
+    authority.configure_trust(trusting)
+
+    def accepted(listening: socket.socket) -> socket.socket:
+        peer, _ = listening.accept()
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else its answer would wait for an ACK
+        return serving.wrap_socket(peer, server_side=True) if tls else peer
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        accepting = asyncio.create_task(asyncio.to_thread(accepted, listening))
+        url = f"http{'s' if tls else ''}://localhost:{listening.getsockname()[1]}"
+        connection = await Line().dial(url, trusting)
+        peer = await accepting
+        ask(connection)
+        await asyncio.to_thread(select.select, [peer], [], [])
+        peer.sendall(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
+        peer.close()
+        connection.write(bytes(MIB))  # the loop has not heard of it yet
+        assert (await connection.head(5)).status == 413
+        assert await read_all(connection) == b"no"
+        assert not connection.reusable
 
 
 async def test_an_answer_without_a_length_ends_with_the_upstreams_close() -> None:
@@ -275,7 +304,7 @@ async def test_an_upstream_that_says_anything_to_an_expectation_is_not_waited_fo
     async with connected(saying(said)) as (connection, _):
         ask(connection)
         began = time.monotonic()
-        await connection.asked(10)
+        assert await connection.asked(10) is (said != OK)
         assert time.monotonic() - began < 5
 
 
@@ -283,7 +312,7 @@ async def test_an_upstream_that_knows_no_expectations_is_waited_for_a_little() -
     async with connected(on_cue) as (connection, _):
         ask(connection)
         began = time.monotonic()
-        await connection.asked(0.2)
+        assert await connection.asked(0.2)
         assert time.monotonic() - began >= 0.19
 
 

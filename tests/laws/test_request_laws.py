@@ -4,11 +4,12 @@ import asyncio
 import hashlib
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from conftest import HouseMaker
 from rig import House, until
-from wire import OK, Stage, answering, caller, converse, upstream
+from wire import OK, Stage, answering, caller, converse, put, read_message, upstream
 
 from proxy.simulator import Fault
 
@@ -261,6 +262,38 @@ async def test_an_answer_to_http_1_0_that_breaks_off_ends_in_a_reset(api_key_hou
             up.cue.set()
             with pytest.raises(ConnectionResetError):
                 await line.reader.read()
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b""], ids=["whole", "broken"])
+@pytest.mark.parametrize("size", [0, 5, 2**20 - 1, 2**20 + 1])
+async def test_at_a_unix_socket_an_answer_to_http_1_0_is_measured_before_it_is_passed_on(
+    api_key_house: HouseMaker, tmp_path: Path, size: int, end: bytes
+) -> None:
+    """Nothing can be reset there. What is longer than a MiB ends as it does, broken or not."""
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        piece = b"%x\r\n%b\r\n" % (size, b"x" * size) if size else b""
+        await stage.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + piece + end)
+
+    async with upstream(script) as up:
+        path = tmp_path / "proxy.sock"
+        house = await api_key_house({"upstream": {"url": up.url}, "listeners": [{"bind": f"unix:{path}"}]})
+        reader, writer = await asyncio.open_unix_connection(path, limit=2**21)
+        await put(writer, b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        seen = await read_message(reader, to_end=True)
+        assert await reader.read() == b""
+        writer.close()
+        if size > 2**20:
+            assert (len(seen.body), seen.values(b"content-length")) == (size, [])
+        elif end:
+            assert (len(seen.body), seen.values(b"content-length")) == (size, [b"%d" % size])
+        else:
+            assert seen.start == b"HTTP/1.1 502 Bad Gateway"
+            assert house.ear.heard("The upstream's answer broke off")
+        assert house.ear.fields[-1]["status"] == int(seen.start.split()[1])
+        assert house.proxy._snapshot is not None  # noqa: SLF001 - nothing else shows what is kept
+        assert house.proxy._snapshot.kept_bytes.used == 0  # noqa: SLF001 - the same
 
 
 async def test_a_caller_that_stops_reading_is_let_go_of(api_key_house: HouseMaker) -> None:
