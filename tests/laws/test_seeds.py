@@ -245,6 +245,36 @@ async def test_a_seeds_access_token_that_has_expired_is_ignored(oauth_house: Hou
     assert [call.status for call in house.simulator.api_calls()] == [200]
 
 
+async def test_a_seed_with_an_access_token_takes_no_living_grants_place_before_it_has_proven_itself(
+    oauth_house: HouseMaker,
+) -> None:
+    """Both are mistyped, perhaps; what they would write over is the only copy of what can still be refreshed."""
+    house = await oauth_house()
+    assert (await house.get()).status == 200
+    oauth2 = house.settings["credentials"]["default"]["oauth2"]
+    oauth2 |= {"access_token": "${ACCESS_TOKEN}", "expires_at": str(int(house.clock.wall() + HOUR))}
+    house.environ = {**house.environ, "REFRESH_TOKEN": "mistyped", "ACCESS_TOKEN": "mistyped-too"}
+    await house.restart()
+    await house.look()
+    assert house.ear.heard("ERROR", "refuses the configured refresh token", "the stored grant goes on")
+    assert (await house.get()).status == 200
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    assert house.redeemed().count("mistyped") == 1
+
+
+async def test_a_good_seed_with_an_access_token_replaces_a_stored_grant_by_a_redeem(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    assert (await house.get()).status == 200
+    oauth2 = house.settings["credentials"]["default"]["oauth2"]
+    oauth2 |= {"access_token": "${ACCESS_TOKEN}", "expires_at": str(int(house.clock.wall() + HOUR))}
+    seed = house.simulator.issue_refresh_token()
+    await begin_with(house, seed)
+    assert house.redeemed()[1:] == [seed]
+    assert house.simulator.api_calls()[-1].authorization != (f"Bearer {house.environ['ACCESS_TOKEN']}",)
+    assert house.ear.fields[-1]["generation"] == 2
+
+
 # Files that change while we run
 
 
