@@ -68,6 +68,15 @@ class Advice:
             f" with `pandadoc-proxy token refresh{self._option()}`, or begin anew. {self.login()}"
         )
 
+    def stopped_seed(self, doubt: Intent) -> str:
+        """Say that a newly configured refresh token that may be spent is passed over, and that nobody is hurt."""
+        where = f"credentials.{self.name}.oauth2.refresh_token"
+        return (
+            f"{where} ({self.refresh_token}) is not tried again (unknown_outcome: stop); the stored grant goes on."
+            f"{lost_reply(doubt)} Try it once more with `pandadoc-proxy token refresh{self._option()}`, or set a new"
+            " one."
+        )
+
     def unfinished(self, doubt: Intent) -> str:
         """Say that a redeem's end is not known, and that nobody need act yet."""
         return f"{lost_reply(doubt).strip()} A running proxy tries it again when a token is needed."

@@ -30,8 +30,9 @@ from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Intent, L
 from proxy.credential.policy import Policy
 from proxy.credential.store import Lease, StoreError, StoreUnreachable
 from proxy.credential.token_endpoint import Client
-from proxy.credential.token_reply import Cause, Outcome, Redeemed, Refused, Unknown
+from proxy.credential.token_reply import Cause, NotRedeemed, Outcome, Redeemed, Refused, Unknown
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
+from proxy.notice import Notice
 from proxy.secrets import Secret, SecretUnavailable
 from proxy.tasks import Tasks
 
@@ -103,6 +104,10 @@ class Because(Enum):
     BY_HAND = "a person asked for it"
 
 
+FOR_THE_SEED: Final = frozenset({Because.SEED, Because.BY_HAND})
+"""Why a new seed is redeemed first also where it got no verdict before."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Order:
     """Why a refresh was begun. `refused`: the generation that the upstream answered with 401, if that is why."""
@@ -118,6 +123,14 @@ class _Doubt:
     lineage: Lineage
     since: float  # monotonic: clocks of replicas differ
     asked: Because | None  # why we had asked; None: another replica had, and wrote down what it was told
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsettled:
+    """How the last redeem of a refresh token ended that brought no verdict on it."""
+
+    at: float  # monotonic
+    doubt: Intent | None  # since when it may be spent
 
 
 class Refresher:
@@ -136,6 +149,8 @@ class Refresher:
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
     `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
     `_last`                           the last attempt that we know of, whoever's it was; `_heeds`, `_round`
+    `_unsettled`                      refresh tokens, by fingerprint, whose last redeem brought no verdict;
+                                      `_no_verdict`, `_may_live`, `_keep`
     `_doubts`                         refusals, by the refresh token's fingerprint, that may not be believed yet;
                                       `_doubt` and `_outrun`
     """
@@ -172,6 +187,8 @@ class Refresher:
         self._held_back = False
         self._disproved: int | None = None
         self._doubts: dict[str, _Doubt] = {}
+        self._unsettled: dict[str, _Unsettled] = {}
+        self._passed_over = Notice(log, logging.ERROR)
         self._latch = Latch()
         self._last: Attempt | None = None
 
@@ -361,7 +378,7 @@ class Refresher:
         if self._adopt() or self._needless(order):
             return True
         client = await self._client()
-        return bool(await self._told(self._alive(client, seeded), client, order))
+        return bool(await self._told(self._alive(client, seeded, order), client, order))
 
     async def _told(self, grant: Grant, client: Client, order: _Order) -> bool | None:
         """Take what another replica was told as if we had asked; tell whether that settles it. None: nothing new."""
@@ -417,7 +434,7 @@ class Refresher:
         if self._adopt() or self._needless(order):
             return True
         client = await self._client()
-        grant = self._alive(client, seeded)
+        grant = self._alive(client, seeded, order)
         if (settled := await self._told(grant, client, order)) is not None:
             return settled
         self._stop_in_doubt(grant)
@@ -440,7 +457,22 @@ class Refresher:
         self._count(order, outcome.cause)
         if isinstance(outcome, Refused):
             return await self._refused(outcome, grant, client, order, was, alone=lease is not None)
-        self._stop_in_doubt(grant)  # there is one now if its outcome is unknown, and that may have to stop us
+        beside = grant is seeded and self._stored_lives(client)
+        return self._no_verdict(grant, outcome, order, beside=beside)
+
+    def _no_verdict(self, grant: Grant, outcome: NotRedeemed | Unknown, order: _Order, *, beside: bool) -> bool:
+        """Have it tried again, or not, where it may be spent (law 6); tell whether that settles it.
+
+        `beside`: it is a seed, and the stored grant lives; that one's turn is now, where a token is needed.
+        """
+        unsettled = _Unsettled(self._clock.monotonic(), self._in_doubt(grant))
+        self._unsettled[grant.refresh_token.fingerprint()] = unsettled
+        if not beside:
+            self._stop_in_doubt(grant)
+        elif self._stopping_doubt(grant) is not None:
+            return not self._urgent(order)
+        asked = outcome.retry_after
+        self._held_back = beside and not asked and not self._urgent(order)
         trouble = self._waiting_helps(f"The token endpoint failed: {outcome.detail}")
         self._fail(trouble, backoff.pause(self.failures + 1, self._jitter(), asked))
         return True
@@ -467,6 +499,11 @@ class Refresher:
     async def _may_live(self, seeded: Grant) -> bool:
         if self._disbelieved(seeded):  # later, when it is known
             return False
+        doubt = self._stopping_doubt(seeded)
+        if doubt is not None and self.keeper.ledger.grant is not None:
+            self._passed_over.say(self.advice.stopped_seed(doubt))
+            self._unsettled.setdefault(seeded.refresh_token.fingerprint(), _Unsettled(0.0, doubt))
+            return False
         return not self._latch or not self._latch.closed(await self._client(), seeded)
 
     async def _client(self) -> Client:
@@ -476,19 +513,33 @@ class Refresher:
             raise SecretUnavailable(self.advice.another_client())
         return client
 
-    def _alive(self, client: Client, seeded: Grant | None) -> Grant:
+    def _alive(self, client: Client, seeded: Grant | None, order: _Order) -> Grant:
         """Choose what to redeem: a new seed before the stored grant, and nothing that is known to be dead.
 
-        What was refused, and may have been spent by another replica, comes last. Raises OperatorError if there is no
-        refresh token, or none that lives.
+        What may be spent comes last, where that is to stop us; before it what was refused, and may have been spent by
+        another replica; before that, where a token is needed, what got no verdict when it was tried last. Raises
+        OperatorError if there is no refresh token, or none that lives.
         """
         grants = [grant for grant in (seeded, self.keeper.ledger.grant) if grant is not None]
         if not grants:
             raise OperatorError(self.advice.no_refresh_token())
-        for grant in sorted(grants, key=self._disbelieved):
+
+        def place(grant: Grant) -> tuple[bool, bool, float]:
+            unsettled = self._unsettled.get(grant.refresh_token.fingerprint())
+            tried_at = unsettled.at if unsettled is not None and order.because not in FOR_THE_SEED else -inf
+            return self._stopping_doubt(grant) is not None, self._disbelieved(grant), tried_at
+
+        for grant in sorted(grants, key=place):
             if not self._latch.closed(client, grant):
                 return grant
         raise OperatorError(self._latch.why(client, grants[-1]))
+
+    def _stored_lives(self, client: Client) -> bool:
+        """Tell whether the stored grant may be redeemed."""
+        stored = self.keeper.ledger.grant
+        if stored is None or self._latch.closed(client, stored) or self._disbelieved(stored):
+            return False
+        return self._stopping_doubt(stored) is None
 
     def _stop_in_doubt(self, grant: Grant) -> None:
         """Raise OperatorError if nobody knows the end of a redeem of this token, and that is to stop us."""
@@ -496,7 +547,18 @@ class Refresher:
             raise OperatorError(self.advice.stopped(doubt))
 
     def _stopping_doubt(self, grant: Grant) -> Intent | None:
-        return None if self._policy.retry_unknown else self.keeper.ledger.doubt(grant.refresh_token)
+        return None if self._policy.retry_unknown else self._in_doubt(grant)
+
+    def _in_doubt(self, grant: Grant) -> Intent | None:
+        """Return the redeem of it that nobody knows the end of.
+
+        The ledger forgets a seed's when the stored grant is redeemed after it; that one is remembered here.
+        """
+        doubt = self.keeper.ledger.doubt(grant.refresh_token)
+        unsettled = self._unsettled.get(grant.refresh_token.fingerprint())
+        if doubt is None and unsettled is not None and grant != self.keeper.ledger.grant:
+            return unsettled.doubt
+        return doubt
 
     async def _keep(self, grant: Grant, reply: Redeemed, sent_at: float, order: _Order) -> None:
         """Store the new pair, then lend it (law 4). Its life counts from before the request was sent (law 7)."""
@@ -510,6 +572,7 @@ class Refresher:
         result = REFRESHED if reply.access_token is not None else Cause.NO_ACCESS_TOKEN
         await self.keeper.keep(renewed, Attempt(self._clock.wall(), result))
         self.seed_waits = False
+        self._unsettled.pop(grant.refresh_token.fingerprint(), None)
         self._count(order, result)
         if reply.access_token is None:
             self._fail(self._waiting_helps(f"The token endpoint answered 200 with {reply.fault}"))
@@ -571,9 +634,8 @@ class Refresher:
         if outcome.error == "invalid_grant" and self._disbelieved(grant):
             self.seed_waits = False
             self._fail(self._waiting_helps(self.advice.may_be_on_its_way(), self._believed_in(grant)))
-            another = stored is not None and not (self._latch.closed(client, stored) or self._disbelieved(stored))
-            return not (another and self._urgent(order))
-        doubt = self.keeper.ledger.doubt(grant.refresh_token)
+            return not (self._stored_lives(client) and self._urgent(order))
+        doubt = self._in_doubt(grant)
         why = self.advice.dead(outcome.error, doubt)
         self._latch.close(client, grant, why)
         self.seed_waits = False
