@@ -82,6 +82,11 @@ class Redeemer(Protocol):
         """Seconds that a redeem takes at most."""
         ...
 
+    @property
+    def scope(self) -> str | None:
+        """What is asked for."""
+        ...
+
     def owner(self, client: Client) -> str:
         """Name whose grants it refreshes with `client`'s credentials."""
         ...
@@ -177,6 +182,7 @@ class Refresher:
         self.failed_at = 0.0
         self.failures = 0  # since the last success
         self.refreshes: Counter[tuple[Because, str]] = Counter()
+        self._latch = Latch()
         self.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
         self._clock = clock
         self._jitter = jitter
@@ -189,7 +195,6 @@ class Refresher:
         self._doubts: dict[str, _Doubt] = {}
         self._unsettled: dict[str, _Unsettled] = {}
         self._passed_over = Notice(log, logging.ERROR)
-        self._latch = Latch()
         self._last: Attempt | None = None
 
     def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: Redeemer, policy: Policy) -> None:
@@ -203,6 +208,7 @@ class Refresher:
         )
         self._secrets = secrets
         self._endpoint = endpoint
+        self._latch.scope = endpoint.scope
         self._policy = policy
         self.keeper.reconfigure(name, secrets.seed)
 
@@ -443,7 +449,7 @@ class Refresher:
         was, before = self.keeper.ledger.grant, self.keeper.ledger.intent
         if not await self.keeper.begin(grant, urgent=self._from_memory(order) and grant is not seeded):
             return False
-        sent_at = self._clock.wall()
+        sent_at, scope = self._clock.wall(), self._latch.scope
         outcome = await self._endpoint.redeem(grant.refresh_token, client)
         if isinstance(outcome, Redeemed):
             await self._keep(grant, outcome, sent_at, order)
@@ -456,7 +462,8 @@ class Refresher:
         self._last = self.keeper.ledger.last
         self._count(order, outcome.cause)
         if isinstance(outcome, Refused):
-            return await self._refused(outcome, grant, client, order, was, alone=lease is not None)
+            asked_alike = scope == self._latch.scope  # else a reload came meanwhile, and this says nothing any more
+            return asked_alike and await self._refused(outcome, grant, client, order, was, alone=lease is not None)
         beside = grant is seeded and self._stored_lives(client)
         return self._no_verdict(grant, outcome, order, beside=beside)
 

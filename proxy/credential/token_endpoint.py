@@ -57,7 +57,7 @@ class TokenEndpoint:
         self.url = url
         self.redeem_timeout = redeem_timeout  # seconds
         self._clock = clock
-        self._scope = scope
+        self.scope = scope
         self._proxy = proxy
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)  # the whole has its own limit
 
@@ -106,7 +106,7 @@ class TokenEndpoint:
 
     def _fields_of_all(self, client: Client) -> dict[str, str]:
         fields = {"client_id": client.client_id.reveal(), "client_secret": client.client_secret.reveal()}
-        return fields if self._scope is None else {**fields, "scope": self._scope}
+        return fields if self.scope is None else {**fields, "scope": self.scope}
 
 
 @asynccontextmanager

@@ -210,6 +210,39 @@ async def test_a_new_client_secret_gives_a_dead_grant_another_try(oauth_house: H
     await heals(house)
 
 
+async def test_a_scope_that_is_corrected_in_a_reload_gives_a_dead_grant_another_try(oauth_house: HouseMaker) -> None:
+    """As the message asks. A reload that changes nothing of what is sent asks nobody again."""
+    house = await oauth_house(scope="read writ")
+    house.simulator.faults.add(Fault(path=TOKENS, status=400, body=b'{"error": "invalid_scope"}'))
+    assert "(invalid_scope)" in (await house.get()).json["detail"]
+    house.simulator.faults.clear()
+    oauth2 = house.settings["credentials"]["default"]["oauth2"]
+    for scope, calls in (("read writ", 1), ("read+write", 2), ("read writ", 2)):
+        oauth2 |= {"scope": scope, "wait": f"{calls + len(scope)}s"}
+        await house.proxy.reload(house.config())
+        for _ in range(2):
+            house.clock.pass_(3)
+            await house.look()
+        assert len(house.redeemed()) == calls
+    assert house.credential.state is State.FRESH
+    assert (await house.get()).status == 200
+
+
+async def test_what_was_refused_with_the_scope_of_before_a_reload_says_nothing_of_the_new_one(
+    oauth_house: HouseMaker,
+) -> None:
+    house = await oauth_house(scope="read writ")
+    gate = asyncio.Event()
+    house.simulator.faults.add(Fault(path=TOKENS, status=400, body=b'{"error": "invalid_scope"}', gate=gate, times=1))
+    waiting = asyncio.create_task(house.get())
+    await house.simulator.until(lambda: len(house.redeemed()) == 1)
+    house.settings["credentials"]["default"]["oauth2"]["scope"] = "read+write"
+    await house.proxy.reload(house.config())
+    gate.set()
+    assert (await waiting).status == 200
+    assert len(house.redeemed()) == 2
+
+
 # What is told of it afterwards
 
 
