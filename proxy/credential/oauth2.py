@@ -139,11 +139,10 @@ class RefreshingCredential:
     async def look(self) -> None:
         self._keeper.store.watch(self.look)
         try:
-            await self._refresher.look()
+            if await self._refresher.look():
+                self._blind = ""
         except (StoreError, SecretUnavailable) as fault:
             self._blind = f"credential {self.name}: {fault}"
-        else:
-            self._blind = ""
         self._notice.say(self._blind)
         self._sound_alarm()
 

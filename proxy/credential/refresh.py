@@ -245,13 +245,14 @@ class Refresher:
 
     # When
 
-    async def look(self) -> None:
+    async def look(self) -> bool:
         """Look behind the traffic: take what another process stored, begin what is due.
 
-        Raises StoreError or SecretUnavailable if it can't see; a refresh that is due is begun all the same.
+        Tells whether it has looked: not during a refresh. Raises StoreError or SecretUnavailable if it can't see; a
+        refresh that is due is begun all the same.
         """
         if self.in_flight is not None:
-            return
+            return False
         try:
             await self._seeded(urgent=False, anew=False)
             if self.in_flight is None:  # else what is in memory by now may not be stored, and is that refresh's to lend
@@ -261,6 +262,7 @@ class Refresher:
             because = self._due()
             if because is not None and (self.seed_waits or not self._short_lived()):
                 self.start(because=because)
+        return True
 
     def start_if_due(self, credential: Credential) -> None:
         """Refresh behind the traffic what is stale, or what a newly configured refresh token replaces."""
