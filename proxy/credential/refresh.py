@@ -59,6 +59,7 @@ it may be storing what it got, and callers are waiting. The last look may take a
 
 ADOPTED: Final = "adopted"
 NEEDLESS: Final = "needless"
+UNAVAILABLE: Final = "unavailable"
 """How a refresh may end in which nothing was redeemed."""
 
 OUTRUN: Final = "outrun"
@@ -152,7 +153,8 @@ class Refresher:
     `_disproved`                      the generation for whose 401 the last refresh was begun, until it is accepted
                                       again; `_renew`, `accepted`
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
-    `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
+    `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_fail`,
+                                      `_traced`
     `_last`                           the last attempt that we know of, whoever's it was; `_heeds`, `_round`
     `_unsettled`                      refresh tokens, by fingerprint, whose last redeem brought no verdict;
                                       `_no_verdict`, `_may_live`, `_keep`
@@ -335,24 +337,25 @@ class Refresher:
 
     async def _traced(self, order: _Order, trace: Trace) -> None:
         """Renew while somebody looks on."""
-        failures, self._result = self.failures, ""
+        self._result = NEEDLESS
         with trace(self.name, order.because.name.lower()) as tell:
             await self._renew(order)
-            tell(self._result or ("unavailable" if self.failures > failures else NEEDLESS))
+            tell(self._result)
 
     async def _renew(self, order: _Order) -> None:
         self._held_back, self._disproved = False, order.refused
         try:
             await self._take_turns(order)
         except ProxyError as trouble:
-            self._fail(trouble, backoff.DEAD_LOOK)
+            self._fail(trouble, backoff.DEAD_LOOK, tried=False)
         except StoreUnreachable as fault:
             if self._fail(self._waiting_helps(str(fault).rstrip(".")), backoff.DEAD_LOOK * (0.5 + self._jitter())):
                 self._count(order, "store_unreachable")
         except (StoreError, SecretUnavailable) as fault:
             self._held_back = isinstance(fault, StoreError) and not self._urgent(order)
             word = "store_unavailable" if isinstance(fault, StoreError) else "secret_unavailable"
-            if self._fail(OperatorError(f"Credential {self.name} can't be refreshed: {fault}"), backoff.DEAD_LOOK):
+            why = OperatorError(f"Credential {self.name} can't be refreshed: {fault}")
+            if self._fail(why, backoff.DEAD_LOOK, tried=False):
                 self._count(order, word)
         except Exception:  # a fault of ours must not be tried again at once, by every request
             log.exception("a fault of ours in the refresh of credential %s", self.name)
@@ -706,10 +709,15 @@ class Refresher:
         again = "It is tried again by itself." if self._policy.goes_on else by_hand
         return CredentialUnavailable(f"Credential {self.name} can't be refreshed yet. {cause}. {again}")
 
-    def _fail(self, trouble: ProxyError, pause: float | None = None) -> bool:
-        """Remember why, and when to try again. Tell whether it is news: the same is not logged at every look."""
+    def _fail(self, trouble: ProxyError, pause: float | None = None, *, tried: bool = True) -> bool:
+        """Remember why, and when to try again. Tell whether it is news: the same is not logged at every look.
+
+        `tried`: it was more than a look at what is in the way; else the same is not counted again, either.
+        """
         news = self.trouble is None or self.trouble.detail != trouble.detail
-        self.failures += 1
+        self.failures += news or tried
+        if self._result == NEEDLESS:
+            self._result = UNAVAILABLE
         self.trouble = trouble
         self.failed_at = self._clock.wall()
         seconds = backoff.pause(self.failures, self._jitter()) if pause is None else pause

@@ -427,6 +427,9 @@ async def test_a_seed_is_never_redeemed_into_memory(town: Town) -> None:
     assert isinstance(ours.trouble, OperatorError)
     assert "The disk is full." in ours.trouble.detail
     assert ours.results == {"store_unavailable": 1}
+    town.clock.pass_(3)
+    await refreshed(ours)
+    assert ours.failures == 1  # nothing was tried
     town.store.full = False
     town.clock.pass_(3)
     await refreshed(ours)

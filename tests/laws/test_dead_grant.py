@@ -50,6 +50,17 @@ async def test_a_dead_grant_costs_one_token_call_whatever_comes(oauth_house: Hou
     assert len(house.simulator.api_calls()) == 1  # nothing was sent up without a token
 
 
+async def test_a_dead_grant_that_is_looked_at_has_failed_once(oauth_house: HouseMaker) -> None:
+    """Nothing is tried; thousands of failures in a row, a day later, would be no one's."""
+    house = await dead(oauth_house)
+    failures = house.credential.failures
+    for _ in range(20):
+        house.clock.pass_(3)
+        await house.look()
+        assert (await house.get()).status == 503
+    assert house.credential.failures == failures == 1
+
+
 async def test_a_dead_grants_answer_names_the_reason_and_the_command(oauth_house: HouseMaker) -> None:
     """No Retry-After: SDKs would sleep on it for nothing (law 14)."""
     house = await dead(oauth_house)
