@@ -469,3 +469,21 @@ async def test_an_api_key_that_is_swapped_is_lent_without_a_401(api_key_house: H
         await house.proxy.look()
     assert len([line for line in house.ear.lines if INVALID in line]) == 1
     assert (await house.get()).status == 200
+
+
+async def test_an_upload_that_is_not_kept_goes_out_with_the_key_that_its_file_has_now(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    """It can't be replayed; the look that would find the new key may be two seconds off."""
+    path = tmp_path / "key"
+    settings = {"credentials": {"default": {"api_key": {"file": str(path)}}}, "replay": {"max_body": "64KiB"}}
+    house = await api_key_house(settings)
+    path.write_text(house.simulator.issue_api_key())
+    assert (await house.get()).status == 200
+    house.simulator.revoke_api_keys()
+    path.write_text(house.simulator.issue_api_key())
+    large = b'{"name": "%s"}' % (b"x" * 300_000)
+    for _ in range(2):
+        seen = await house.ask("POST", "/public/v1/documents", data=large, headers={"Content-Type": "application/json"})
+        assert seen.status == 201
+        path.unlink(missing_ok=True)  # a file that is away is no reason to send nothing
