@@ -77,6 +77,14 @@ class Advice:
             " one."
         )
 
+    def seed_waits(self) -> str:
+        """Say that the stored grant is dead (invalid_grant), and that another refresh token is configured by now."""
+        return (
+            f"PandaDoc refuses the stored refresh token of credential {self.name} (invalid_grant). The configured one"
+            f" ({self.refresh_token}) is new: not redeemed yet, or refused too. A running proxy redeems it within"
+            f" seconds; `pandadoc-proxy token refresh{self._option()}` does it now, and tells."
+        )
+
     def unfinished(self, doubt: Intent) -> str:
         """Say that a redeem's end is not known, and that nobody need act yet."""
         return f"{lost_reply(doubt).strip()} A running proxy tries it again when a token is needed."

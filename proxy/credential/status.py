@@ -167,7 +167,8 @@ def _judged(ledger: Ledger, around: Circumstances, advice: Advice) -> tuple[Heal
     doubt = ledger.doubt(grant.refresh_token) if grant is not None else ledger.intent
     # invalid_grant alone is the grant's: what else was refused may be a client that only the last to try had.
     if failed == "invalid_grant" or (failed in PERMANENT and state not in LENT):
-        return "dead", "dead", advice.dead(failed, doubt)
+        replaced = failed == "invalid_grant" and grant is not None and around.seed_waits
+        return ("failing", state, advice.seed_waits()) if replaced else ("dead", "dead", advice.dead(failed, doubt))
     if doubt is not None and around.now - doubt.at > around.redeem_time:
         return (
             ("failing", state, advice.unfinished(doubt))
