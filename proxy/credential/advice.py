@@ -61,6 +61,14 @@ class Advice:
             f" goes on.{lost_reply(doubt)} Remove {where} ({self.refresh_token}), or set a new one."
         )
 
+    def refused(self) -> str:
+        """Say that PandaDoc mints tokens and refuses them: the user, or the application, may do nothing any more."""
+        return (
+            f"PandaDoc refuses each access token of credential {self.name} (401), also one that it has just given out,"
+            " and in a probe too. No refresh helps: see whether the user who agreed is still a member of the workspace,"
+            f" and run `pandadoc-proxy login{self._option()}` as one who is."
+        )
+
     def stopped(self, doubt: Intent) -> str:
         """Say why a refresh token that may be spent is not tried again (`unknown_outcome: stop`)."""
         return (

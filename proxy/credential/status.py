@@ -9,9 +9,10 @@ from proxy.credential.credential import Credential, Freshness
 from proxy.credential.ledger import LOGIN, REFRESHED, SEEDED, Ledger, Mint
 from proxy.credential.token_reply import PERMANENT, Cause
 
-STATES: Final = ("fresh", "stale", "expired", "dead", "refused")
-"""What a running proxy's credential may be. `refused`: an API key that PandaDoc answered with 401 since it last
-accepted it; it is lent all the same."""
+REFUSED: Final = "refused"
+STATES: Final = ("fresh", "stale", "expired", "dead", REFUSED)
+"""What a running proxy's credential may be. REFUSED: an API key that PandaDoc answered with 401 since it last accepted
+it, or a grant of which it refused a token just minted, in a probe too; what there is is lent all the same."""
 
 MOMENTS: Final = frozenset({"obtained_at", "expires_at", "last_refresh_at", "lineage_began_at", "unfinished_since"})
 
@@ -64,7 +65,7 @@ def api_key_status(name: str, source: str, flaw: str | None) -> Status:
 def lent_key_status(name: str, source: str, generation: int, flaw: str, refusal: str) -> Status:
     """Tell how an API key is that is lent: why a newer one can't be read, and that PandaDoc refuses this one."""
     health: Health = "failing" if flaw or refusal else "healthy"
-    state = "refused" if refusal else "fresh"
+    state = REFUSED if refusal else "fresh"
     return Status(name, "api_key", health, state, flaw or refusal, generation, store=source)
 
 
