@@ -12,14 +12,13 @@ import aiohttp
 
 from proxy import __version__
 from proxy.config import Upstream
+from proxy.credential.token_endpoint import noting_connections
 from proxy.forward.dialler import Dialler
 from proxy.forward.upstream_pool import UpstreamPool
 from proxy.trust import verifying
 
 DNS_TTL: Final = 60
 """Seconds for which an address is used for new connections; a moved API is followed within a minute."""
-
-CREDENTIAL_CONNECTIONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +61,9 @@ def credential_session(context: ssl.SSLContext) -> aiohttp.ClientSession:
     """Make the session for token calls and probes.
 
     Each goes out on a connection of its own: on a kept one that the other side is just closing, a redeem's
-    outcome would be unknown (law 6).
+    outcome would be unknown (law 6). None waits for another's: a credential has one redeem and one probe at most.
     """
-    connector = aiohttp.TCPConnector(limit=CREDENTIAL_CONNECTIONS, ttl_dns_cache=DNS_TTL, force_close=True, ssl=context)
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=DNS_TTL, force_close=True, ssl=context)
     return aiohttp.ClientSession(
         connector=connector,
         headers={
@@ -75,4 +74,5 @@ def credential_session(context: ssl.SSLContext) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
+        trace_configs=[noting_connections()],
     )

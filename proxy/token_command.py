@@ -15,7 +15,7 @@ from proxy.compose_credentials import CredentialParts, for_a_person
 from proxy.config import ApiKeyCredential, Config, MemoryStore, OAuth2Credential
 from proxy.credential.advice import moment, span
 from proxy.credential.credential import Credential, Freshness
-from proxy.credential.ledger import Grant
+from proxy.credential.ledger import SEEDED, Grant
 from proxy.credential.probe import Probed
 from proxy.credential.refresh import PATIENCE_SLACK, Refresher
 from proxy.credential.status import (
@@ -35,6 +35,10 @@ from proxy.terminal import complain, tell
 IN_MEMORY: Final = (
     "Credential {} keeps its grant in the running proxy's memory, where nothing else can see it."
     " Give it store: {{file: …}}."
+)
+
+CONFIGURED: Final = (
+    "Nothing was redeemed: that is the configured access token, unproven. Once more, and it is refreshed.\n"
 )
 
 
@@ -108,9 +112,11 @@ async def _refresh(parts: CredentialParts, name: str, credential: OAuth2Credenti
     stored = await refresher.keeper.settled()
     grant, now = refresher.keeper.ledger.grant, parts.clock.wall()
     assert grant is not None  # noqa: S101 - without trouble there is one
+    last = refresher.keeper.ledger.last
     tell(
         f"Credential {name} is at generation {grant.generation}; its access token is good until"
         f" {moment(grant.expires_at)}, for {span(grant.expires_at - now)}.\n"
+        + (CONFIGURED if last is not None and last.result == SEEDED else "")
         + (parts.takes_over(credential) if stored else "It could NOT be stored, and is lost: log in again.")
     )
     return 0 if stored else 1

@@ -124,6 +124,54 @@ async def test_a_key_that_was_refused_once_is_well_when_pandadoc_takes_it_again(
     assert (await status_of(house))["credentials"][0]["state"] == "fresh"
 
 
+async def test_a_grant_is_told_as_refused_while_pandadoc_refuses_each_token_that_it_mints(
+    oauth_house: HouseMaker,
+) -> None:
+    """To a probe, too: the member was removed, perhaps. A path that is not allowed is no such thing."""
+    house = await oauth_house()
+
+    async def told() -> tuple[str, str, str]:
+        credential = (await status_of(house))["credentials"][0]
+        return credential["health"], credential["state"], credential["advice"]
+
+    async def asked(path: str, times: int) -> None:
+        for _ in range(times):
+            await house.get(path)
+            house.clock.pass_(6)
+
+    forbidden = Fault(path="/public/v1/forbidden", status=401)
+    house.simulator.faults.add(forbidden)
+    await asked("/public/v1/forbidden", 5)
+    assert await told() == ("healthy", "fresh", "")
+    house.simulator.faults.add(Fault(path="/public/**", status=401))
+    house.clock.pass_(60)
+    await asked("/public/v1/documents", 3)
+    health, state, advice = await told()
+    assert (health, state) == ("failing", "refused")
+    assert "refuses each access token of credential default (401)" in advice
+    assert "`pandadoc-proxy login`" in advice
+    house.clock.pass_(3600)
+    await asked("/public/v1/documents", 3)
+    assert (await told())[:2] == ("failing", "refused")  # for as long as it lasts
+    assert len([line for line in house.ear.lines if line.startswith("WARNING") and advice in line]) == 1
+    house.simulator.faults.clear()
+    house.simulator.faults.add(forbidden)
+    assert (await house.get()).status == 200
+    assert await told() == ("healthy", "fresh", "")
+
+
+async def test_a_login_ends_what_was_said_of_the_tokens_before(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path="/public/**", status=401))
+    for _ in range(3):
+        await house.get()
+        house.clock.pass_(6)
+    assert (await status_of(house))["credentials"][0]["state"] == "refused"
+    await house.log_in()
+    await house.look()
+    assert (await status_of(house))["credentials"][0]["state"] == "fresh"
+
+
 async def test_status_names_clients_and_shows_no_key(api_key_house: HouseMaker) -> None:
     key = "billing-key-0123456789"
     clients = {"billing": {"key": {"value": key}}, "later": {"key": {"file": "./not-yet"}}}

@@ -125,6 +125,7 @@ class Endpoint:
     """One replica's way to the token endpoint."""
 
     redeem_timeout = 60.0
+    scope = None
 
     def __init__(self, panda_doc: PandaDoc, fate: Fate) -> None:
         self._panda_doc = panda_doc

@@ -62,11 +62,36 @@ class Advice:
             f" goes on.{lost_reply(doubt)} Remove {where} ({self.refresh_token}), or set a new one."
         )
 
+    def refused(self) -> str:
+        """Say that PandaDoc mints tokens and refuses them: the user, or the application, may do nothing any more."""
+        return (
+            f"PandaDoc refuses each access token of credential {self.name} (401), also one that it has just given out,"
+            " and in a probe too. No refresh helps: see whether the user who agreed is still a member of the workspace,"
+            f" and run `pandadoc-proxy login{self._option()}` as one who is."
+        )
+
     def stopped(self, doubt: Intent) -> str:
         """Say why a refresh token that may be spent is not tried again (`unknown_outcome: stop`)."""
         stopped = f"Credential {self.name} is not refreshed (unknown_outcome: stop).{lost_reply(doubt)}"
         once_more = f"Try it once more with `pandadoc-proxy token refresh{self._option()}`, or begin anew."
         return f"{stopped} {self.login()}" if self.in_memory else f"{stopped} {once_more} {self.login()}"
+
+    def stopped_seed(self, doubt: Intent) -> str:
+        """Say that a newly configured refresh token that may be spent is passed over, and that nobody is hurt."""
+        where = f"credentials.{self.name}.oauth2.refresh_token"
+        return (
+            f"{where} ({self.refresh_token}) is not tried again (unknown_outcome: stop); the stored grant goes on."
+            f"{lost_reply(doubt)} Try it once more with `pandadoc-proxy token refresh{self._option()}`, or set a new"
+            " one."
+        )
+
+    def seed_waits(self) -> str:
+        """Say that the stored grant is dead (invalid_grant), and that another refresh token is configured by now."""
+        return (
+            f"PandaDoc refuses the stored refresh token of credential {self.name} (invalid_grant). The configured one"
+            f" ({self.refresh_token}) is new: not redeemed yet, or refused too. A running proxy redeems it within"
+            f" seconds; `pandadoc-proxy token refresh{self._option()}` does it now, and tells."
+        )
 
     def unfinished(self, doubt: Intent) -> str:
         """Say that a redeem's end is not known, and that nobody need act yet."""

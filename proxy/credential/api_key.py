@@ -52,6 +52,8 @@ class ApiKey:
         return self._credential
 
     async def proven(self) -> Credential:
+        """Lend the key that its file has now: a 401 could not be cured."""
+        self._doubted = self._doubted or self._key.kind == "file"
         return await self.current()
 
     async def replacement(self, refused: Credential) -> Credential | None:

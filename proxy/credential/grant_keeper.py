@@ -119,8 +119,9 @@ class GrantKeeper:
     async def new_lineage(self) -> Grant | None:
         """Return the grant that the configured refresh token begins, if it was never seen here.
 
-        An access token beside it makes it the next generation already, while that is good. Raises
-        SecretUnavailable where there is nothing else to go on with; else it is only told, once.
+        An access token beside it, while that is good, makes it the first generation already where there is none: it
+        is not proven, and must not write over what lives. Raises SecretUnavailable where there is nothing else to go
+        on with; else it is only told, once.
         """
         try:
             seed = await self._seed()
@@ -135,7 +136,7 @@ class GrantKeeper:
         now = self._clock.wall()
         lineage = Lineage("refresh_token", seed.refresh_token.fingerprint(), now)
         grant = Grant(self.ledger.generation, lineage, seed.refresh_token)
-        if seed.access_token is None or seed.expires_at <= now:
+        if self.ledger.grant is not None or seed.access_token is None or seed.expires_at <= now:
             return grant
         return replace(
             grant,

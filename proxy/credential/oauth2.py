@@ -20,10 +20,11 @@ from cachetools import TLRUCache
 from proxy.clock import Clock
 from proxy.credential.credential import Credential, Freshness
 from proxy.credential.expiry_alarm import ExpiryAlarm
+from proxy.credential.ledger import Lineage
 from proxy.credential.probe import Probe, Probed
 from proxy.credential.refresh import Because, Refresher
 from proxy.credential.refusals import Verdict
-from proxy.credential.status import Running, Status, running_status
+from proxy.credential.status import REFUSED, Running, Status, running_status
 from proxy.credential.store import StoreError
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
 from proxy.notice import Notice
@@ -64,6 +65,8 @@ class RefreshingCredential:
     `_probing`, `_last_probe`     the one probe in flight, and the last one's result; `_ask`
     `_blind`                      why the last look saw nothing; `look`
     `_accepted`, `_accepted_at`   the token last accepted by the upstream, and when; `accepted`
+    `_refused`                    the lineage of which a token just minted was refused in a probe, until one is
+                                  accepted; `_note_refusal`, `accepted`
     """
 
     def __init__(self, refresher: Refresher, *, probe: Probe | None, wait: float, clock: Clock, tasks: Tasks) -> None:
@@ -80,6 +83,7 @@ class RefreshingCredential:
         self._last_probe: _LastProbe | None = None
         self._accepted: Credential | None = None
         self._accepted_at = 0.0  # monotonic
+        self._refused: Lineage | None = None
         self._blind = ""
         self._notice = Notice(log)
         self._alarm = ExpiryAlarm()
@@ -111,8 +115,15 @@ class RefreshingCredential:
 
     def status(self) -> Status:
         trouble = self._refresher.trouble.detail if self._refresher.trouble else self._blind
-        running = Running(self.state.value, self._refresher.credential, trouble, self._keeper.stored)
+        state = self.state.value
+        if not trouble and self._is_refused():
+            state, trouble = REFUSED, self._refresher.advice.refused()
+        running = Running(state, self._refresher.credential, trouble, self._keeper.stored)
         return running_status(self.name, self._keeper.ledger, running, self._clock.wall())
+
+    def _is_refused(self) -> bool:
+        grant = self._keeper.ledger.grant
+        return grant is not None and grant.lineage == self._refused
 
     @property
     def refreshes(self) -> Mapping[tuple[Because, str], int]:
@@ -139,11 +150,10 @@ class RefreshingCredential:
     async def look(self) -> None:
         self._keeper.store.watch(self.look)
         try:
-            await self._refresher.look()
+            if await self._refresher.look():
+                self._blind = ""
         except (StoreError, SecretUnavailable) as fault:
             self._blind = f"credential {self.name}: {fault}"
-        else:
-            self._blind = ""
         self._notice.say(self._blind)
         self._sound_alarm()
 
@@ -261,6 +271,8 @@ class RefreshingCredential:
 
     def accepted(self, credential: Credential) -> None:
         self._accepted, self._accepted_at = credential, self._clock.monotonic()
+        if not self._superseded(credential):
+            self._refused = None
         self._refresher.accepted(credential.generation)
         refusals = self._keeper.refusals
         if refusals.on_trial is not None or refusals.spent:
@@ -320,9 +332,18 @@ class RefreshingCredential:
         newest = self._refresher.credential
         if newest is None or newest.generation <= refused.generation:
             return
-        helped = await self._ask(probe, newest) is Probed.ACCEPTED
-        learnt = self._keeper.refusals
+        result, learnt = await self._ask(probe, newest), self._keeper.refusals
+        helped = result is Probed.ACCEPTED
         self._keeper.keep_refusals(learnt.helped() if helped else learnt.spend(self._clock.wall()))
+        if result is Probed.REFUSED and not self._superseded(newest):
+            self._note_refusal()
+
+    def _note_refusal(self) -> None:
+        """Remember, and say once, that a token just minted is refused."""
+        grant = self._keeper.ledger.grant
+        if grant is not None and not self._is_refused():
+            self._refused = grant.lineage
+            log.warning("%s", self._refresher.advice.refused())
 
     async def _ask(self, probe: Probe, credential: Credential) -> Probed:
         """Probe, unless this generation was probed within PROBE_PAUSE: then that result still holds."""

@@ -30,8 +30,9 @@ from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Intent, L
 from proxy.credential.policy import Policy
 from proxy.credential.store import Lease, MemoryStore, StoreError, StoreUnreachable
 from proxy.credential.token_endpoint import Client
-from proxy.credential.token_reply import Cause, Outcome, Redeemed, Refused, Unknown
+from proxy.credential.token_reply import Cause, NotRedeemed, Outcome, Redeemed, Refused, Unknown
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
+from proxy.notice import Notice
 from proxy.secrets import Secret, SecretUnavailable
 from proxy.tasks import Tasks
 
@@ -58,6 +59,7 @@ it may be storing what it got, and callers are waiting. The last look may take a
 
 ADOPTED: Final = "adopted"
 NEEDLESS: Final = "needless"
+UNAVAILABLE: Final = "unavailable"
 """How a refresh may end in which nothing was redeemed."""
 
 OUTRUN: Final = "outrun"
@@ -79,6 +81,11 @@ class Redeemer(Protocol):
     @property
     def redeem_timeout(self) -> float:
         """Seconds that a redeem takes at most."""
+        ...
+
+    @property
+    def scope(self) -> str | None:
+        """What is asked for."""
         ...
 
     def owner(self, client: Client) -> str:
@@ -103,6 +110,10 @@ class Because(Enum):
     BY_HAND = "a person asked for it"
 
 
+FOR_THE_SEED: Final = frozenset({Because.SEED, Because.BY_HAND})
+"""Why a new seed is redeemed first also where it got no verdict before."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Order:
     """Why a refresh was begun. `refused`: the generation that the upstream answered with 401, if that is why."""
@@ -120,6 +131,14 @@ class _Doubt:
     asked: Because | None  # why we had asked; None: another replica had, and wrote down what it was told
 
 
+@dataclass(frozen=True, slots=True)
+class _Unsettled:
+    """How the last redeem of a refresh token ended that brought no verdict on it."""
+
+    at: float  # monotonic
+    doubt: Intent | None  # since when it may be spent
+
+
 class Refresher:
     """Mints generation after generation, one refresh in flight at most.
 
@@ -134,8 +153,11 @@ class Refresher:
     `_disproved`                      the generation for whose 401 the last refresh was begun, until it is accepted
                                       again; `_renew`, `accepted`
     `refreshes`                       how often one ended how, for each reason it was begun for; `_count`
-    `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_traced`
+    `_result`                         how the one in flight ends, for who traces it; `_count`, `_adopt`, `_fail`,
+                                      `_traced`
     `_last`                           the last attempt that we know of, whoever's it was; `_heeds`, `_round`
+    `_unsettled`                      refresh tokens, by fingerprint, whose last redeem brought no verdict;
+                                      `_no_verdict`, `_may_live`, `_keep`
     `_doubts`                         refusals, by the refresh token's fingerprint, that may not be believed yet;
                                       `_doubt` and `_outrun`
     """
@@ -162,6 +184,7 @@ class Refresher:
         self.failed_at = 0.0
         self.failures = 0  # since the last success
         self.refreshes: Counter[tuple[Because, str]] = Counter()
+        self._latch = Latch()
         self.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
         self._clock = clock
         self._jitter = jitter
@@ -172,7 +195,8 @@ class Refresher:
         self._held_back = False
         self._disproved: int | None = None
         self._doubts: dict[str, _Doubt] = {}
-        self._latch = Latch()
+        self._unsettled: dict[str, _Unsettled] = {}
+        self._passed_over = Notice(log, logging.ERROR)
         self._last: Attempt | None = None
 
     def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: Redeemer, policy: Policy) -> None:
@@ -187,6 +211,7 @@ class Refresher:
         )
         self._secrets = secrets
         self._endpoint = endpoint
+        self._latch.scope = endpoint.scope
         self._policy = policy
         self.keeper.reconfigure(name, secrets.seed)
 
@@ -223,13 +248,14 @@ class Refresher:
 
     # When
 
-    async def look(self) -> None:
+    async def look(self) -> bool:
         """Look behind the traffic: take what another process stored, begin what is due.
 
-        Raises StoreError or SecretUnavailable if it can't see; a refresh that is due is begun all the same.
+        Tells whether it has looked: not during a refresh. Raises StoreError or SecretUnavailable if it can't see; a
+        refresh that is due is begun all the same.
         """
         if self.in_flight is not None:
-            return
+            return False
         try:
             await self._seeded(urgent=False, anew=False)
             if self.in_flight is None:  # else what is in memory by now may not be stored, and is that refresh's to lend
@@ -239,6 +265,7 @@ class Refresher:
             because = self._due()
             if because is not None and (self.seed_waits or not self._short_lived()):
                 self.start(because=because)
+        return True
 
     def start_if_due(self, credential: Credential) -> None:
         """Refresh behind the traffic what is stale, or what a newly configured refresh token replaces."""
@@ -311,24 +338,25 @@ class Refresher:
 
     async def _traced(self, order: _Order, trace: Trace) -> None:
         """Renew while somebody looks on."""
-        failures, self._result = self.failures, ""
+        self._result = NEEDLESS
         with trace(self.name, order.because.name.lower()) as tell:
             await self._renew(order)
-            tell(self._result or ("unavailable" if self.failures > failures else NEEDLESS))
+            tell(self._result)
 
     async def _renew(self, order: _Order) -> None:
         self._held_back, self._disproved = False, order.refused
         try:
             await self._take_turns(order)
         except ProxyError as trouble:
-            self._fail(trouble, backoff.DEAD_LOOK)
+            self._fail(trouble, backoff.DEAD_LOOK, tried=False)
         except StoreUnreachable as fault:
             if self._fail(self._waiting_helps(str(fault).rstrip(".")), backoff.DEAD_LOOK * (0.5 + self._jitter())):
                 self._count(order, "store_unreachable")
         except (StoreError, SecretUnavailable) as fault:
             self._held_back = isinstance(fault, StoreError) and not self._urgent(order)
             word = "store_unavailable" if isinstance(fault, StoreError) else "secret_unavailable"
-            if self._fail(OperatorError(f"Credential {self.name} can't be refreshed: {fault}"), backoff.DEAD_LOOK):
+            why = OperatorError(f"Credential {self.name} can't be refreshed: {fault}")
+            if self._fail(why, backoff.DEAD_LOOK, tried=False):
                 self._count(order, word)
         except Exception:  # a fault of ours must not be tried again at once, by every request
             log.exception("a fault of ours in the refresh of credential %s", self.name)
@@ -362,7 +390,7 @@ class Refresher:
         if self._adopt() or self._needless(order):
             return True
         client = await self._client()
-        return bool(await self._told(self._alive(client, seeded), client, order))
+        return bool(await self._told(self._alive(client, seeded, order), client, order))
 
     async def _told(self, grant: Grant, client: Client, order: _Order) -> bool | None:
         """Take what another replica was told as if we had asked; tell whether that settles it. None: nothing new."""
@@ -418,7 +446,7 @@ class Refresher:
         if self._adopt() or self._needless(order):
             return True
         client = await self._client()
-        grant = self._alive(client, seeded)
+        grant = self._alive(client, seeded, order)
         if (settled := await self._told(grant, client, order)) is not None:
             return settled
         self._stop_in_doubt(grant)
@@ -427,7 +455,7 @@ class Refresher:
         was, before = self.keeper.ledger.grant, self.keeper.ledger.intent
         if not await self.keeper.begin(grant, urgent=self._from_memory(order) and grant is not seeded):
             return False
-        sent_at = self._clock.wall()
+        sent_at, scope = self._clock.wall(), self._latch.scope
         outcome = await self._endpoint.redeem(grant.refresh_token, client)
         if isinstance(outcome, Redeemed):
             await self._keep(grant, outcome, sent_at, order)
@@ -441,8 +469,24 @@ class Refresher:
         self._last = self.keeper.ledger.last
         self._count(order, outcome.cause)
         if isinstance(outcome, Refused):
-            return await self._refused(outcome, grant, client, order, was, alone=lease is not None)
-        self._stop_in_doubt(grant)  # there is one now if its outcome is unknown, and that may have to stop us
+            asked_alike = scope == self._latch.scope  # else a reload came meanwhile, and this says nothing any more
+            return asked_alike and await self._refused(outcome, grant, client, order, was, alone=lease is not None)
+        beside = grant is seeded and self._stored_lives(client)
+        return self._no_verdict(grant, outcome, order, beside=beside)
+
+    def _no_verdict(self, grant: Grant, outcome: NotRedeemed | Unknown, order: _Order, *, beside: bool) -> bool:
+        """Have it tried again, or not, where it may be spent (law 6); tell whether that settles it.
+
+        `beside`: it is a seed, and the stored grant lives; that one's turn is now, where a token is needed.
+        """
+        unsettled = _Unsettled(self._clock.monotonic(), self._in_doubt(grant))
+        self._unsettled[grant.refresh_token.fingerprint()] = unsettled
+        if not beside:
+            self._stop_in_doubt(grant)
+        elif self._stopping_doubt(grant) is not None:
+            return not self._urgent(order)
+        asked = outcome.retry_after
+        self._held_back = beside and not asked and not self._urgent(order)
         trouble = self._waiting_helps(f"The token endpoint failed: {outcome.detail}")
         self._fail(trouble, backoff.pause(self.failures + 1, self._jitter(), asked))
         return True
@@ -469,6 +513,11 @@ class Refresher:
     async def _may_live(self, seeded: Grant) -> bool:
         if self._disbelieved(seeded):  # later, when it is known
             return False
+        doubt = self._stopping_doubt(seeded)
+        if doubt is not None and self.keeper.ledger.grant is not None:
+            self._passed_over.say(self.advice.stopped_seed(doubt))
+            self._unsettled.setdefault(seeded.refresh_token.fingerprint(), _Unsettled(0.0, doubt))
+            return False
         return not self._latch or not self._latch.closed(await self._client(), seeded)
 
     async def _client(self) -> Client:
@@ -478,19 +527,33 @@ class Refresher:
             raise SecretUnavailable(self.advice.another_client())
         return client
 
-    def _alive(self, client: Client, seeded: Grant | None) -> Grant:
+    def _alive(self, client: Client, seeded: Grant | None, order: _Order) -> Grant:
         """Choose what to redeem: a new seed before the stored grant, and nothing that is known to be dead.
 
-        What was refused, and may have been spent by another replica, comes last. Raises OperatorError if there is no
-        refresh token, or none that lives.
+        What may be spent comes last, where that is to stop us; before it what was refused, and may have been spent by
+        another replica; before that, where a token is needed, what got no verdict when it was tried last. Raises
+        OperatorError if there is no refresh token, or none that lives.
         """
         grants = [grant for grant in (seeded, self.keeper.ledger.grant) if grant is not None]
         if not grants:
             raise OperatorError(self.advice.no_refresh_token())
-        for grant in sorted(grants, key=self._disbelieved):
+
+        def place(grant: Grant) -> tuple[bool, bool, float]:
+            unsettled = self._unsettled.get(grant.refresh_token.fingerprint())
+            tried_at = unsettled.at if unsettled is not None and order.because not in FOR_THE_SEED else -inf
+            return self._stopping_doubt(grant) is not None, self._disbelieved(grant), tried_at
+
+        for grant in sorted(grants, key=place):
             if not self._latch.closed(client, grant):
                 return grant
         raise OperatorError(self._latch.why(client, grants[-1]))
+
+    def _stored_lives(self, client: Client) -> bool:
+        """Tell whether the stored grant may be redeemed."""
+        stored = self.keeper.ledger.grant
+        if stored is None or self._latch.closed(client, stored) or self._disbelieved(stored):
+            return False
+        return self._stopping_doubt(stored) is None
 
     def _stop_in_doubt(self, grant: Grant) -> None:
         """Raise OperatorError if nobody knows the end of a redeem of this token, and that is to stop us."""
@@ -498,7 +561,18 @@ class Refresher:
             raise OperatorError(self.advice.stopped(doubt))
 
     def _stopping_doubt(self, grant: Grant) -> Intent | None:
-        return None if self._policy.retry_unknown else self.keeper.ledger.doubt(grant.refresh_token)
+        return None if self._policy.retry_unknown else self._in_doubt(grant)
+
+    def _in_doubt(self, grant: Grant) -> Intent | None:
+        """Return the redeem of it that nobody knows the end of.
+
+        The ledger forgets a seed's when the stored grant is redeemed after it; that one is remembered here.
+        """
+        doubt = self.keeper.ledger.doubt(grant.refresh_token)
+        unsettled = self._unsettled.get(grant.refresh_token.fingerprint())
+        if doubt is None and unsettled is not None and grant != self.keeper.ledger.grant:
+            return unsettled.doubt
+        return doubt
 
     async def _keep(self, grant: Grant, reply: Redeemed, sent_at: float, order: _Order) -> None:
         """Store the new pair, then lend it (law 4). Its life counts from before the request was sent (law 7)."""
@@ -512,6 +586,7 @@ class Refresher:
         result = REFRESHED if reply.access_token is not None else Cause.NO_ACCESS_TOKEN
         await self.keeper.keep(renewed, Attempt(self._clock.wall(), result))
         self.seed_waits = False
+        self._unsettled.pop(grant.refresh_token.fingerprint(), None)
         self._count(order, result)
         if reply.access_token is None:
             self._fail(self._waiting_helps(f"The token endpoint answered 200 with {reply.fault}"))
@@ -573,9 +648,8 @@ class Refresher:
         if outcome.error == "invalid_grant" and self._disbelieved(grant):
             self.seed_waits = False
             self._fail(self._waiting_helps(self.advice.may_be_on_its_way(), self._believed_in(grant)))
-            another = stored is not None and not (self._latch.closed(client, stored) or self._disbelieved(stored))
-            return not (another and self._urgent(order))
-        doubt = self.keeper.ledger.doubt(grant.refresh_token)
+            return not (self._stored_lives(client) and self._urgent(order))
+        doubt = self._in_doubt(grant)
         why = self.advice.dead(outcome.error, doubt)
         self._latch.close(client, grant, why)
         self.seed_waits = False
@@ -639,10 +713,15 @@ class Refresher:
         again = "It is tried again by itself." if self._policy.goes_on else by_hand
         return CredentialUnavailable(f"Credential {self.name} can't be refreshed yet. {cause}. {again}")
 
-    def _fail(self, trouble: ProxyError, pause: float | None = None) -> bool:
-        """Remember why, and when to try again. Tell whether it is news: the same is not logged at every look."""
+    def _fail(self, trouble: ProxyError, pause: float | None = None, *, tried: bool = True) -> bool:
+        """Remember why, and when to try again. Tell whether it is news: the same is not logged at every look.
+
+        `tried`: it was more than a look at what is in the way; else the same is not counted again, either.
+        """
         news = self.trouble is None or self.trouble.detail != trouble.detail
-        self.failures += 1
+        self.failures += news or tried
+        if self._result == NEEDLESS:
+            self._result = UNAVAILABLE
         self.trouble = trouble
         self.failed_at = self._clock.wall()
         seconds = backoff.pause(self.failures, self._jitter()) if pause is None else pause

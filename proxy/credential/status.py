@@ -9,9 +9,10 @@ from proxy.credential.credential import Credential, Freshness
 from proxy.credential.ledger import LOGIN, REFRESHED, SEEDED, Ledger, Mint
 from proxy.credential.token_reply import PERMANENT, Cause
 
-STATES: Final = ("fresh", "stale", "expired", "dead", "refused")
-"""What a running proxy's credential may be. `refused`: an API key that PandaDoc answered with 401 since it last
-accepted it; it is lent all the same."""
+REFUSED: Final = "refused"
+STATES: Final = ("fresh", "stale", "expired", "dead", REFUSED)
+"""What a running proxy's credential may be. REFUSED: an API key that PandaDoc answered with 401 since it last accepted
+it, or a grant of which it refused a token just minted, in a probe too; what there is is lent all the same."""
 
 MOMENTS: Final = frozenset({"obtained_at", "expires_at", "last_refresh_at", "lineage_began_at", "unfinished_since"})
 
@@ -64,7 +65,7 @@ def api_key_status(name: str, source: str, flaw: str | None) -> Status:
 def lent_key_status(name: str, source: str, generation: int, flaw: str, refusal: str) -> Status:
     """Tell how an API key is that is lent: why a newer one can't be read, and that PandaDoc refuses this one."""
     health: Health = "failing" if flaw or refusal else "healthy"
-    state = "refused" if refusal else "fresh"
+    state = REFUSED if refusal else "fresh"
     return Status(name, "api_key", health, state, flaw or refusal, generation, store=source)
 
 
@@ -167,7 +168,8 @@ def _judged(ledger: Ledger, around: Circumstances, advice: Advice) -> tuple[Heal
     doubt = ledger.doubt(grant.refresh_token) if grant is not None else ledger.intent
     # invalid_grant alone is the grant's: what else was refused may be a client that only the last to try had.
     if failed == "invalid_grant" or (failed in PERMANENT and state not in LENT):
-        return "dead", "dead", advice.dead(failed, doubt)
+        replaced = failed == "invalid_grant" and grant is not None and around.seed_waits
+        return ("failing", state, advice.seed_waits()) if replaced else ("dead", "dead", advice.dead(failed, doubt))
     if doubt is not None and around.now - doubt.at > around.redeem_time:
         return (
             ("failing", state, advice.unfinished(doubt))

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
@@ -34,6 +35,34 @@ class Client:
     client_secret: Secret
 
 
+@dataclass(slots=True)
+class _Way:
+    """How far a call has come; `noting_connections` alone changes it."""
+
+    connected: bool | None = None  # None: nobody looks
+
+
+def noting_connections() -> aiohttp.TraceConfig:
+    """Make what a session needs, so that its token calls know of a fault before there was a connection.
+
+    The connection is there when a proxy on the way has answered CONNECT and TLS is up; only then is the form written.
+    """
+
+    async def begins(_session: object, context: SimpleNamespace, _params: object) -> None:
+        if isinstance(way := context.trace_request_ctx, _Way):
+            way.connected = False
+
+    async def connected(_session: object, context: SimpleNamespace, _params: object) -> None:
+        if isinstance(way := context.trace_request_ctx, _Way):
+            way.connected = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(begins)
+    trace.on_connection_create_end.append(connected)
+    trace.on_connection_reuseconn.append(connected)
+    return trace
+
+
 def owner_of(token_url: str, client_id: Secret) -> str:
     """Name whose grant it is: refresh tokens are good for one client at one token endpoint."""
     return sha256(f"{token_url}\n{client_id.reveal()}".encode()).hexdigest()[:16]
@@ -57,7 +86,7 @@ class TokenEndpoint:
         self.url = url
         self.redeem_timeout = redeem_timeout  # seconds
         self._clock = clock
-        self._scope = scope
+        self.scope = scope
         self._proxy = proxy
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)  # the whole has its own limit
 
@@ -75,22 +104,31 @@ class TokenEndpoint:
         return await self._call(client, form)
 
     async def _call(self, client: Client, form: dict[str, str]) -> Outcome:
+        way = _Way()
         try:
-            return await self._post({**form, **self._fields_of_all(client)})
+            return await self._post({**form, **self._fields_of_all(client)}, way)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as fault:
             return _unreached(fault)
-        except TimeoutError:
-            return Unknown(Cause.TIMEOUT, "no answer in time")
         except (aiohttp.ClientError, OSError) as fault:
+            if way.connected is False:
+                through = " through the HTTP proxy" if self._proxy else ""
+                return NotRedeemed(Cause.NO_CONNECTION, f"no connection{through} ({type(fault).__name__})")
+            if isinstance(fault, TimeoutError):
+                return Unknown(Cause.TIMEOUT, "no answer in time")
             return Unknown(Cause.CONNECTION_LOST, f"the connection broke before the answer ({type(fault).__name__})")
 
-    async def _post(self, form: dict[str, str]) -> Outcome:
+    async def _post(self, form: dict[str, str], way: _Way) -> Outcome:
         answer, read = None, bytearray()
         try:
             async with (
                 _time_limit(self.redeem_timeout),
                 self._session.post(
-                    self.url, data=form, allow_redirects=False, timeout=self._timeout, proxy=self._proxy
+                    self.url,
+                    data=form,
+                    allow_redirects=False,
+                    timeout=self._timeout,
+                    proxy=self._proxy,
+                    trace_request_ctx=way,
                 ) as answer,
             ):
                 if await read_at_most(answer.content, REPLY_LIMIT, read) is None:
@@ -106,7 +144,7 @@ class TokenEndpoint:
 
     def _fields_of_all(self, client: Client) -> dict[str, str]:
         fields = {"client_id": client.client_id.reveal(), "client_secret": client.client_secret.reveal()}
-        return fields if self._scope is None else {**fields, "scope": self._scope}
+        return fields if self.scope is None else {**fields, "scope": self.scope}
 
 
 @asynccontextmanager

@@ -50,6 +50,9 @@ PERMANENT: Final = frozenset(
 )
 """OAuth errors (RFC 6749 §5.2) that no waiting cures."""
 
+JSON_SPACE: Final = " \t\r\n"
+LENIENT: Final = json.JSONDecoder(strict=False, parse_int=float)
+
 UNKNOWN_ERROR_PAUSE: Final = 60.0
 """Seconds between tries when the endpoint names an error nobody knows."""
 
@@ -213,11 +216,12 @@ def _plain(body: bytes, coding: str | None) -> bytes:
 def _json_object(body: bytes) -> Mapping[str, object] | None:
     """Read leniently: by now the old refresh token is spent, and nothing odd may cost the new one (law 4).
 
-    Odd bytes become U+FFFD, which no token has; a number of any length is a float.
+    Odd bytes become U+FFFD, which no token has; a number of any length is a float; what stands behind the object is
+    somebody else's.
     """
     try:
-        text = body.decode(json.detect_encoding(body), "replace")
-        document = json.loads(text, strict=False, parse_int=float)
+        text = body.decode(json.detect_encoding(body), "replace").lstrip(JSON_SPACE)
+        document, _ = LENIENT.raw_decode(text)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

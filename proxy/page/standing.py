@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from proxy.credential.advice import span
-from proxy.credential.status import Status
+from proxy.credential.status import REFUSED, Status
 
 Tone = Literal["bad", "warn", "wait", "unknown", "good"]
 TONES: Final[tuple[Tone, ...]] = ("bad", "warn", "wait", "unknown", "good")
@@ -50,7 +50,7 @@ def standing(lending: Lending) -> Standing:
 
 
 def _failing(lending: Lending, left: str) -> Standing:
-    if lending.status.state == "refused":
+    if lending.status.state == REFUSED:
         return Standing("warn", "Refused", "Lent all the same")
     state = lending.status.state.capitalize()
     return Standing("warn", "Blind" if lending.blind else "Failing", f"{state}, {left}" if left else state)

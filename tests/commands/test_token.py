@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,17 @@ async def test_a_refresh_beside_a_running_proxy_costs_nobody_a_request(machine: 
     assert await status_of(app, url + MEMBER) == 200
     assert [line["generation"] for line in await process.accesses(2)] == [1, 2]
     assert [call.status for call in machine.simulator.token_calls()] == [200, 200]
+
+
+async def test_a_refresh_that_took_the_configured_access_token_says_that_nothing_was_redeemed(machine: Machine) -> None:
+    """Exit code 0 is no proof of it then."""
+    env = await seeded(machine, access_token="{env: ACCESS_TOKEN}", expires_at=int(time.time()) + 3600)
+    env["ACCESS_TOKEN"] = machine.simulator.issue_access_token()
+    first, second = [await machine.run("token", "refresh", env=env) for _ in range(2)]
+    assert (first.code, second.code) == (0, 0)
+    unproven = "Nothing was redeemed: that is the configured access token"
+    assert (unproven in first.out, unproven in second.out) == (True, False)
+    assert len(machine.simulator.token_calls()) == 1
 
 
 async def test_a_refresh_waits_for_the_one_that_is_running_and_takes_what_it_brought(

@@ -68,6 +68,29 @@ def test_a_token_that_may_be_spent_waits_for_a_person(advice: Advice, option: st
     assert f"`pandadoc-proxy token refresh{option}`, or begin anew. {advice.login()}" in said
 
 
+@pytest.mark.parametrize(("advice", "option"), [(OURS, ""), (OTHER, " --credential other")])
+def test_a_seed_that_may_be_spent_waits_for_a_person_and_hurts_nobody(advice: Advice, option: str) -> None:
+    said = advice.stopped_seed(DOUBT)
+    assert f"credentials.{advice.name}.oauth2.refresh_token ({advice.refresh_token}) is not tried again" in said
+    assert "(unknown_outcome: stop); the stored grant goes on." in said
+    assert MINUTE in said
+    assert f"`pandadoc-proxy token refresh{option}`" in said
+
+
+@pytest.mark.parametrize(("advice", "option"), [(OURS, ""), (OTHER, " --credential other")])
+def test_a_grant_whose_tokens_are_refused_asks_for_another_member(advice: Advice, option: str) -> None:
+    said = advice.refused()
+    assert f"each access token of credential {advice.name} (401)" in said
+    assert f"`pandadoc-proxy login{option}`" in said
+
+
+@pytest.mark.parametrize(("advice", "option"), [(OURS, ""), (OTHER, " --credential other")])
+def test_a_dead_grant_beside_a_new_seed_asks_for_no_other_one(advice: Advice, option: str) -> None:
+    said = advice.seed_waits()
+    assert f"The configured one ({advice.refresh_token}) is new" in said
+    assert f"`pandadoc-proxy token refresh{option}`" in said
+
+
 def test_a_moment_is_written_to_the_minute() -> None:
     assert moment(DOUBT.at + 59) == MINUTE
     assert moment(0) == "1970-01-01 00:00 UTC"

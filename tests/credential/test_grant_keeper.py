@@ -216,18 +216,26 @@ async def test_nothing_configured_begins_nothing(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize(("left", "good"), [(60.0, True), (0.0, False), (-60.0, False)])
-async def test_an_access_token_beside_it_is_the_next_generation_while_it_is_good(
-    lending: Ground,
+async def test_an_access_token_beside_it_is_the_first_generation_while_it_is_good(
+    ground: Ground,
     left: float,
     good: bool,  # noqa: FBT001 - a column
 ) -> None:
-    now = lending.clock.wall()
-    lending.seed.seed = Seed(Secret("another seed"), Secret("access"), now + left)
-    fresh = await lending.keeper.new_lineage()
+    now = ground.clock.wall()
+    ground.seed.seed = Seed(Secret("a seed"), Secret("access"), now + left)
+    fresh = await ground.keeper.new_lineage()
     assert fresh is not None
-    assert fresh.generation == (2 if good else 1)
+    assert fresh.generation == (1 if good else 0)
     assert fresh.access_token == (Secret("access") if good else None)
     assert not good or (fresh.obtained_at >= now and fresh.expires_at == now + left)
+
+
+async def test_an_access_token_beside_it_says_nothing_where_there_is_a_grant(lending: Ground) -> None:
+    """It is not proven; the grant is."""
+    lending.seed.seed = Seed(Secret("another seed"), Secret("access"), lending.clock.wall() + 60)
+    fresh = await lending.keeper.new_lineage()
+    assert fresh is not None
+    assert (fresh.generation, fresh.access_token) == (1, None)
 
 
 async def test_a_seed_that_can_not_be_read_matters_where_there_is_nothing_else(ground: Ground) -> None:

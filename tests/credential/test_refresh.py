@@ -41,6 +41,7 @@ class ScriptedStore(MemoryStore):
         self.gate.set()
         self.writing = asyncio.Event()
         self.full = False
+        self.unreadable = False
         self.fault: Exception | None = None
         self.lease_is_taken = False
         self.slow: list[asyncio.Event] = []  # what reads to come wait for, one each
@@ -48,6 +49,8 @@ class ScriptedStore(MemoryStore):
     async def load(self) -> Ledger:
         if self.slow:
             await self.slow.pop().wait()
+        if self.unreadable:
+            raise StoreError("The disk is gone.")
         return await super().load()
 
     async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
@@ -424,6 +427,9 @@ async def test_a_seed_is_never_redeemed_into_memory(town: Town) -> None:
     assert isinstance(ours.trouble, OperatorError)
     assert "The disk is full." in ours.trouble.detail
     assert ours.results == {"store_unavailable": 1}
+    town.clock.pass_(3)
+    await refreshed(ours)
+    assert ours.failures == 1  # nothing was tried
     town.store.full = False
     town.clock.pass_(3)
     await refreshed(ours)
@@ -469,6 +475,28 @@ async def test_a_command_that_ends_at_once_redeems_nothing_into_its_memory(town:
     assert town.redeems == 1
     assert by_hand.trouble is not None
     assert "The disk is full." in by_hand.trouble.detail
+
+
+async def test_a_look_that_saw_nothing_is_not_taken_for_sight(town: Town, caplog: pytest.LogCaptureFixture) -> None:
+    """During a refresh nobody looks: an alert that waits for minutes would begin anew, and the log say it again."""
+    ours, answering = await refreshed(town.refresher()), asyncio.Event()
+    lending = RefreshingCredential(ours, probe=None, wait=5, clock=town.clock, tasks=town.tasks)
+    town.store.unreadable = True
+    await lending.look()
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering, status=503, times=1))
+    refresh = ours.start(because=Because.BY_HAND, refused=1)
+    assert refresh is not None
+    await until(lambda: town.redeems == 2)
+    await lending.look()
+    assert lending.blind
+    answering.set()
+    await refresh
+    await lending.look()
+    assert lending.blind
+    assert caplog.text.count("credential default: The disk is gone.") == 1
+    town.store.unreadable = False
+    await lending.look()
+    assert not lending.blind
 
 
 # An outcome that nobody knows

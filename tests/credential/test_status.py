@@ -106,6 +106,14 @@ CASES = {
     ),
     "nothing at all": (Ledger(), {"lent": None}, "dead", "dead", "has no refresh token"),
     "a seed that waits": (Ledger(), {"lent": None, "seed_waits": True}, "healthy", "none", ""),
+    "dead, and a new seed waits": (DEAD, {"seed_waits": True}, "failing", "fresh", "not redeemed yet"),
+    "dead and expired, and a new seed waits": (
+        DEAD,
+        {"lent": EXPIRED, "seed_waits": True},
+        "failing",
+        "expired",
+        "`pandadoc-proxy token refresh --credential acme`",
+    ),
     "a seed that was refused": (
         Ledger(last=Attempt(NOW, "invalid_grant")),
         {"lent": None, "seed_waits": True},

@@ -1,5 +1,7 @@
 """One call to the token endpoint, against raw bytes: what is sent, and what each fault proves (law 6)."""
 
+import asyncio
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -7,12 +9,13 @@ from urllib.parse import parse_qsl
 
 import aiohttp
 import pytest
-from rig import TurnedClock
+from aiohttp.abc import AbstractResolver, ResolveResult
+from rig import TurnedClock, until
 from wire import Script, Stage, answering, upstream
 from yarl import URL
 
 from proxy.credential.token_endpoint import Client, TokenEndpoint
-from proxy.credential.token_reply import NotRedeemed, Outcome, Redeemed, Unknown
+from proxy.credential.token_reply import Cause, NotRedeemed, Outcome, Redeemed, Unknown
 from proxy.outbound import credential_session
 from proxy.secrets import Secret
 
@@ -27,7 +30,13 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield made
 
 
-def endpoint(session: aiohttp.ClientSession, url: str, scope: str | None = None, seconds: float = 5.0) -> TokenEndpoint:
+def endpoint(
+    session: aiohttp.ClientSession,
+    url: str,
+    scope: str | None = None,
+    seconds: float = 5.0,
+    proxy: str | None = None,
+) -> TokenEndpoint:
     return TokenEndpoint(
         session,
         URL(url) / "oauth2/access_token",
@@ -35,7 +44,7 @@ def endpoint(session: aiohttp.ClientSession, url: str, scope: str | None = None,
         scope=scope,
         redeem_timeout=seconds,
         connect_timeout=5.0,
-        proxy=None,
+        proxy=URL(proxy) if proxy else None,
     )
 
 
@@ -69,6 +78,88 @@ async def test_a_refused_connection_proves_that_nothing_was_redeemed(
 ) -> None:
     outcome = await endpoint(session, f"http://127.0.0.1:{unused_tcp_port}").redeem(Secret("old"), CLIENT)
     assert isinstance(outcome, NotRedeemed)
+
+
+async def hang_up(stage: Stage) -> None:
+    await stage.head()
+    stage.writer.close()
+
+
+async def hang_at_the_head(stage: Stage) -> None:
+    await stage.head()
+    await stage.reader.read()
+
+
+async def say_nothing(stage: Stage) -> None:
+    await stage.reader.read(1)
+    await stage.reader.read()
+
+
+async def reset_at_once(stage: Stage) -> None:
+    stage.reset()
+
+
+UNREACHED = {
+    "the proxy hangs": (hang_at_the_head, True),
+    "the proxy hangs up": (hang_up, True),
+    "the proxy resets": (reset_at_once, True),
+    "the proxy speaks no HTTP": (answering(b"SSH-2.0\r\n\r\n"), True),
+    "TLS hangs": (say_nothing, False),
+    "TLS is reset": (reset_at_once, False),
+}
+
+
+@pytest.mark.parametrize(("script", "proxied"), UNREACHED.values(), ids=UNREACHED)
+async def test_what_fails_before_there_is_a_connection_proves_that_nothing_was_redeemed(
+    session: aiohttp.ClientSession,
+    script: Script,
+    proxied: bool,  # noqa: FBT001 - a column
+) -> None:
+    """Not a byte of the form has left (law 6)."""
+    async with upstream(script) as up:
+        url = "https://api.pandadoc.test" if proxied else up.url.replace("http:", "https:")
+        target = endpoint(session, url, seconds=0.3, proxy=up.url if proxied else None)
+        outcome = await target.redeem(Secret("old"), CLIENT)
+        assert isinstance(outcome, NotRedeemed)
+        assert outcome.cause == "no_connection"
+        assert ("through the HTTP proxy" in outcome.detail) == proxied
+        assert all(message.start.startswith(b"CONNECT ") for message in up.heard)
+
+
+class SilentResolver(AbstractResolver):
+    """One that is not reached."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        del host, port, family
+        await asyncio.Event().wait()
+        return []
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_name_whose_resolver_hangs_proves_that_nothing_was_redeemed(session: aiohttp.ClientSession) -> None:
+    assert isinstance(session.connector, aiohttp.TCPConnector)
+    session.connector._resolver = SilentResolver()  # noqa: SLF001 - the session is otherwise the proxy's own
+    outcome = await endpoint(session, "http://api.pandadoc.test", seconds=0.1).redeem(Secret("old"), CLIENT)
+    assert outcome == NotRedeemed(Cause.NO_CONNECTION, "no connection (TimeoutError)")
+
+
+async def test_a_session_that_tells_of_no_connections_proves_nothing() -> None:
+    """A fault is then taken for the worse."""
+    async with aiohttp.ClientSession() as plain, upstream(say_nothing) as up:
+        target = endpoint(plain, up.url.replace("http:", "https:"), seconds=0.2)
+        assert isinstance(await target.redeem(Secret("old"), CLIENT), Unknown)
+
+
+async def test_redeems_of_many_credentials_wait_for_no_connection_of_each_other(session: aiohttp.ClientSession) -> None:
+    async with upstream(hang) as up:
+        target = endpoint(session, up.url, seconds=1.0)
+        redeems = [asyncio.create_task(target.redeem(Secret(f"old-{number}"), CLIENT)) for number in range(30)]
+        await until(lambda: len(up.heard) == len(redeems))
+        assert {outcome.cause for outcome in await asyncio.gather(*redeems)} == {"timeout"}  # type: ignore[union-attr]
 
 
 async def answer_and_stall(stage: Stage) -> None:

@@ -62,6 +62,15 @@ UNUSABLE = {
 }
 
 
+@pytest.mark.parametrize("behind", [b"<!-- served by edge-7 -->", b"\0\0", b"{}", b"\r\n\r\n}", b"\xff"])
+@pytest.mark.parametrize("before", [b"", b" \r\n\t", b"\xef\xbb\xbf"])
+def test_a_pair_is_kept_whatever_stands_behind_it(before: bytes, behind: bytes) -> None:
+    """The old refresh token is spent by then (law 4)."""
+    outcome = reply(body=before + json.dumps(tokens()).encode() + behind)
+    assert isinstance(outcome, Redeemed)
+    assert outcome.refresh_token == Secret("r" * 40)
+
+
 @pytest.mark.parametrize("body", UNUSABLE.values(), ids=UNUSABLE)
 def test_an_access_token_that_cant_be_sent_is_none_but_the_refresh_token_is_kept(body: object) -> None:
     """Any refresh token in a 200 is stored before the rest is judged (law 4)."""

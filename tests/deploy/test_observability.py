@@ -230,11 +230,20 @@ async def test_an_api_key_whose_file_cannot_be_read_makes_its_alert_true_until_i
 async def test_a_revoked_api_key_makes_its_alert_true(api_key_house: HouseMaker) -> None:
     house = await api_key_house()
     await house.get()
-    refused = ALERTS["PandaDocProxyApiKeyRefused"]["expr"]
+    refused = ALERTS["PandaDocProxyCredentialRefused"]["expr"]
     assert not (await exported(house)).holds(refused)
     house.simulator.revoke_api_keys()
     assert (await house.get()).status == 401
     assert (await exported(house)).holds(refused)
+
+
+async def test_a_grant_whose_fresh_tokens_are_refused_makes_the_same_alert_true(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path="/public/**", status=401))
+    for _ in range(3):
+        await house.get()
+        house.clock.pass_(6)
+    assert (await exported(house)).holds(ALERTS["PandaDocProxyCredentialRefused"]["expr"])
 
 
 def test_no_two_panels_overlap() -> None:

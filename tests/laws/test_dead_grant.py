@@ -50,6 +50,17 @@ async def test_a_dead_grant_costs_one_token_call_whatever_comes(oauth_house: Hou
     assert len(house.simulator.api_calls()) == 1  # nothing was sent up without a token
 
 
+async def test_a_dead_grant_that_is_looked_at_has_failed_once(oauth_house: HouseMaker) -> None:
+    """Nothing is tried; thousands of failures in a row, a day later, would be no one's."""
+    house = await dead(oauth_house)
+    failures = house.credential.failures
+    for _ in range(20):
+        house.clock.pass_(3)
+        await house.look()
+        assert (await house.get()).status == 503
+    assert house.credential.failures == failures == 1
+
+
 async def test_a_dead_grants_answer_names_the_reason_and_the_command(oauth_house: HouseMaker) -> None:
     """No Retry-After: SDKs would sleep on it for nothing (law 14)."""
     house = await dead(oauth_house)
@@ -219,6 +230,39 @@ async def test_a_new_client_secret_gives_a_dead_grant_another_try(oauth_house: H
     assert "invalid_client" in (await house.get()).json["detail"]
     path.write_text(house.simulator.client_secret)
     await heals(house)
+
+
+async def test_a_scope_that_is_corrected_in_a_reload_gives_a_dead_grant_another_try(oauth_house: HouseMaker) -> None:
+    """As the message asks. A reload that changes nothing of what is sent asks nobody again."""
+    house = await oauth_house(scope="read writ")
+    house.simulator.faults.add(Fault(path=TOKENS, status=400, body=b'{"error": "invalid_scope"}'))
+    assert "(invalid_scope)" in (await house.get()).json["detail"]
+    house.simulator.faults.clear()
+    oauth2 = house.settings["credentials"]["default"]["oauth2"]
+    for scope, calls in (("read writ", 1), ("read+write", 2), ("read writ", 2)):
+        oauth2 |= {"scope": scope, "wait": f"{calls + len(scope)}s"}
+        await house.proxy.reload(house.config())
+        for _ in range(2):
+            house.clock.pass_(3)
+            await house.look()
+        assert len(house.redeemed()) == calls
+    assert house.credential.state is State.FRESH
+    assert (await house.get()).status == 200
+
+
+async def test_what_was_refused_with_the_scope_of_before_a_reload_says_nothing_of_the_new_one(
+    oauth_house: HouseMaker,
+) -> None:
+    house = await oauth_house(scope="read writ")
+    gate = asyncio.Event()
+    house.simulator.faults.add(Fault(path=TOKENS, status=400, body=b'{"error": "invalid_scope"}', gate=gate, times=1))
+    waiting = asyncio.create_task(house.get())
+    await house.simulator.until(lambda: len(house.redeemed()) == 1)
+    house.settings["credentials"]["default"]["oauth2"]["scope"] = "read+write"
+    await house.proxy.reload(house.config())
+    gate.set()
+    assert (await waiting).status == 200
+    assert len(house.redeemed()) == 2
 
 
 # What is told of it afterwards

@@ -14,6 +14,7 @@ from proxy.secrets import Secret
 from proxy.simulator import Fault
 
 HOUR = 3600
+TOKENS = "/oauth2/access_token"
 INVALID = "holds a line break or a NUL inside: the secret must be one line, alone"
 
 
@@ -245,6 +246,127 @@ async def test_a_seeds_access_token_that_has_expired_is_ignored(oauth_house: Hou
     assert [call.status for call in house.simulator.api_calls()] == [200]
 
 
+async def test_a_seed_with_an_access_token_takes_no_living_grants_place_before_it_has_proven_itself(
+    oauth_house: HouseMaker,
+) -> None:
+    """Both are mistyped, perhaps; what they would write over is the only copy of what can still be refreshed."""
+    house = await oauth_house()
+    assert (await house.get()).status == 200
+    oauth2 = house.settings["credentials"]["default"]["oauth2"]
+    oauth2 |= {"access_token": "${ACCESS_TOKEN}", "expires_at": str(int(house.clock.wall() + HOUR))}
+    house.environ = {**house.environ, "REFRESH_TOKEN": "mistyped", "ACCESS_TOKEN": "mistyped-too"}
+    await house.restart()
+    await house.look()
+    assert house.ear.heard("ERROR", "refuses the configured refresh token", "the stored grant goes on")
+    assert (await house.get()).status == 200
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    assert house.redeemed().count("mistyped") == 1
+
+
+async def test_a_good_seed_with_an_access_token_replaces_a_stored_grant_by_a_redeem(oauth_house: HouseMaker) -> None:
+    house = await oauth_house()
+    assert (await house.get()).status == 200
+    oauth2 = house.settings["credentials"]["default"]["oauth2"]
+    oauth2 |= {"access_token": "${ACCESS_TOKEN}", "expires_at": str(int(house.clock.wall() + HOUR))}
+    seed = house.simulator.issue_refresh_token()
+    await begin_with(house, seed)
+    assert house.redeemed()[1:] == [seed]
+    assert house.simulator.api_calls()[-1].authorization != (f"Bearer {house.environ['ACCESS_TOKEN']}",)
+    assert house.ear.fields[-1]["generation"] == 2
+
+
+# A seed that gets no verdict, beside a grant that lives
+
+
+NO_VERDICT = {
+    "a server's error": Fault(path=TOKENS, status=500, times=1),
+    "a page": Fault(path=TOKENS, status=403, body=b"<html>", headers=(("Content-Type", "text/html"),), times=1),
+    "an error nobody knows": Fault(path=TOKENS, status=400, body=b'{"error": "oops"}', times=1),
+    "a lost connection": Fault(path=TOKENS, reset=True, times=1),
+}
+
+
+@pytest.mark.parametrize("fault", NO_VERDICT.values(), ids=NO_VERDICT)
+async def test_a_seed_that_gets_no_verdict_does_not_keep_an_expired_token_from_being_refreshed(
+    oauth_house: HouseMaker, fault: Fault
+) -> None:
+    house = await oauth_house(simulator={"expires_in": HOUR})
+    assert (await house.get()).status == 200
+    seed = house.simulator.issue_refresh_token()
+    house.environ = {**house.environ, "REFRESH_TOKEN": seed}
+    await house.restart()
+    for number in range(1, 4):
+        house.simulator.faults.add(fault)
+        house.clock.pass_(61)
+        await house.look()
+        assert house.redeemed()[1:] == [seed] * number
+        assert (await house.get()).status == 200
+    house.clock.pass_(HOUR)
+    assert (await house.get()).status == 200
+    assert len(house.redeemed()) == 5
+    assert house.redeemed()[4] != seed
+    await house.look()
+    assert house.redeemed()[5:] == [seed]  # its turn comes again, when nobody waits
+    assert (await house.get()).status == 200
+    assert house.credential.status().health == "healthy"
+
+
+@pytest.mark.parametrize("later", [0, 61])
+async def test_a_401_just_after_a_seeds_failure_or_during_it_is_healed_by_the_stored_grant(
+    oauth_house: HouseMaker, later: float
+) -> None:
+    """The pause is the seed's."""
+    house = await oauth_house()
+    assert (await house.get()).status == 200
+    house.environ = {**house.environ, "REFRESH_TOKEN": house.simulator.issue_refresh_token()}
+    await house.restart()
+    house.simulator.faults.add(NO_VERDICT["a server's error"])
+    await house.look()
+    house.simulator.revoke_access_tokens()
+    house.clock.pass_(later)
+    if later:
+        house.simulator.faults.add(NO_VERDICT["a server's error"])
+    assert (await house.get()).status == 200
+    assert [call.status for call in house.simulator.token_calls()] == [200, *[500] * (2 if later else 1), 200]
+
+
+async def test_told_to_stop_a_seed_in_doubt_is_passed_over_while_the_stored_grant_lives(
+    oauth_house: HouseMaker,
+) -> None:
+    house = await oauth_house(unknown_outcome="stop")
+    assert (await house.get()).status == 200
+    seed = house.simulator.issue_refresh_token()
+    house.environ = {**house.environ, "REFRESH_TOKEN": seed}
+    await house.restart()
+    house.simulator.faults.add(Fault(path=TOKENS, status=503, times=1))
+    for _ in range(2):
+        for _ in range(3):
+            await house.look()
+            assert (await house.get()).status == 200
+            assert house.credential.state.value == "fresh"
+            house.clock.pass_(61)
+        assert house.redeemed()[1:] == [seed]
+        await house.restart()  # the doubt is in the store
+    await house.look()
+    said = [
+        line
+        for line in house.ear.lines
+        if "is not tried again (unknown_outcome: stop); the stored grant goes on" in line
+    ]
+    assert [line.split(" ", 1)[0] for line in said] == ["ERROR"] * 3  # once for each start
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    for _ in range(3):
+        house.clock.pass_(61)
+        await house.look()
+    assert house.redeemed().count(seed) == 1
+    assert len(house.redeemed()) == 3
+    house.settings["credentials"]["default"]["oauth2"]["unknown_outcome"] = "retry"
+    await begin_with(house, seed)
+    assert house.redeemed()[3:] == [seed]
+
+
 # Files that change while we run
 
 
@@ -347,3 +469,21 @@ async def test_an_api_key_that_is_swapped_is_lent_without_a_401(api_key_house: H
         await house.proxy.look()
     assert len([line for line in house.ear.lines if INVALID in line]) == 1
     assert (await house.get()).status == 200
+
+
+async def test_an_upload_that_is_not_kept_goes_out_with_the_key_that_its_file_has_now(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    """It can't be replayed; the look that would find the new key may be two seconds off."""
+    path = tmp_path / "key"
+    settings = {"credentials": {"default": {"api_key": {"file": str(path)}}}, "replay": {"max_body": "64KiB"}}
+    house = await api_key_house(settings)
+    path.write_text(house.simulator.issue_api_key())
+    assert (await house.get()).status == 200
+    house.simulator.revoke_api_keys()
+    path.write_text(house.simulator.issue_api_key())
+    large = b'{"name": "%s"}' % (b"x" * 300_000)
+    for _ in range(2):
+        seen = await house.ask("POST", "/public/v1/documents", data=large, headers={"Content-Type": "application/json"})
+        assert seen.status == 201
+        path.unlink(missing_ok=True)  # a file that is away is no reason to send nothing
