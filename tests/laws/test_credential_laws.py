@@ -1,9 +1,12 @@
 """The laws of the credential, each by its sentence, through the whole proxy and a real simulator."""
 
 import asyncio
+import io
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import HouseMaker
@@ -67,6 +70,73 @@ async def test_callers_wait_as_long_as_they_were_told_and_the_redeem_goes_on(oau
     await until(lambda: house.ear.heard("refreshed because"))
     assert (await house.get()).status == 200
     assert len(house.simulator.token_calls()) == 1
+
+
+NO_ENDPOINT = pytest.mark.parametrize("fault", [{"status": 503}, {"hang": True}], ids=["failing", "hanging"])
+"""What a token endpoint may do while nothing else helps."""
+
+
+@NO_ENDPOINT
+async def test_a_caller_whose_401_asked_for_a_refresh_that_fails_or_outlasts_wait_gets_503(
+    oauth_house: HouseMaker, fault: Mapping[str, Any]
+) -> None:
+    """Of a 401 an app would believe that it has lost its access; it may come again, and is served once that is over."""
+    house = await oauth_house(wait="300ms")
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
+    for _ in range(3):
+        seen = await house.get()
+        assert seen.status == 503
+        assert seen.json["type"] == "credential_unavailable"
+        assert 1 <= int(seen.headers["Retry-After"]) <= 10
+        assert "refreshed" in house.ear.fields[-1]["fault"]
+    assert bool(house.refresher.in_flight) == fault.get("hang", False)  # the redeem itself goes on
+    assert len(house.simulator.token_calls()) == 2
+
+
+async def test_a_caller_whose_401_met_a_slow_refresh_is_served_when_it_comes_again(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(seed_life=3600, wait="50ms")
+    assert (await house.get()).status == 200
+    gate = asyncio.Event()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", gate=gate, times=1))
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 503
+    gate.set()
+    await house.settle()
+    assert (await house.get()).status == 200
+    assert len(house.simulator.token_calls()) == 1
+
+
+@NO_ENDPOINT
+async def test_what_a_good_token_may_not_do_stays_a_401_though_no_refresh_comes_of_it(
+    oauth_house: HouseMaker, fault: Mapping[str, Any]
+) -> None:
+    """A probe shows that the token is good, where there is time to ask: PandaDoc's 401 is its last word."""
+    house = await oauth_house(wait="300ms")
+    await house.get()
+    house.simulator.faults.add(Fault(path="/public/v1/forbidden", status=401))
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
+    assert (await house.get("/public/v1/forbidden")).status == (503 if "hang" in fault else 401)
+    assert ("a probe shows that the token is good" in house.ear.fields[-1]["fault"]) == ("hang" not in fault)
+
+
+@NO_ENDPOINT
+async def test_in_a_cool_down_a_401_is_relayed_whatever_the_token_endpoint_does(
+    oauth_house: HouseMaker, fault: Mapping[str, Any]
+) -> None:
+    house = await oauth_house({"replay": {"max_body": "1KiB"}}, wait="300ms")
+    await house.get()
+    house.simulator.faults.add(Fault(path=EVERYTHING, status=401, times=3))  # the last is the probe's
+    assert (await house.get()).status == 401
+    assert house.ear.fields[-1]["fault"] == "PandaDoc's 401 is relayed: a newer credential was refused too"
+    house.simulator.revoke_access_tokens()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
+    for _ in range(2):
+        assert (await house.get()).status == 401
+        assert "cool-down" in house.ear.fields[-1]["fault"]
+        assert (await house.ask("POST", "/public/v1/nowhere", data=io.BytesIO(b"x" * 100_000))).status == 401
+        house.clock.pass_(6)
 
 
 # Law 2
@@ -514,7 +584,7 @@ async def test_a_reply_with_a_refresh_token_alone_makes_no_refused_token_new(oau
     successor = house.simulator.issue_refresh_token()
     reply = b'{"refresh_token": "%s"}' % successor.encode()
     house.simulator.faults.add(Fault(path="/oauth2/access_token", status=200, body=reply, times=1))
-    assert (await house.get()).status == 401
+    assert (await house.get()).status == 503
     house.clock.pass_(3)
     assert (await house.get()).status == 200
 

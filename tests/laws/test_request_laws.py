@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from conftest import HouseMaker
@@ -15,6 +16,7 @@ from proxy.simulator import Fault
 GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SMALL_REPLAY = {"replay": {"max_body": "64KiB", "max_total": "128KiB"}}
 UPLOAD = "/public/v1/documents?upload"
+ME = "/public/v1/members/current"
 
 
 async def pieces(size: int, piece: int = 16384) -> AsyncIterator[bytes]:
@@ -167,6 +169,39 @@ async def test_a_revoked_token_is_found_by_the_probe_before_an_upload_that_cant_
     assert uploads(house) == [404]
     probes = [call.status for call in house.simulator.api_calls() if call.method == "GET"]
     assert probes == [200, 401]
+
+
+@pytest.mark.parametrize("fault", [{"status": 503}, {"hang": True}], ids=["failing", "hanging"])
+async def test_a_token_that_the_probe_has_shown_to_be_dead_is_lent_to_no_upload(
+    oauth_house: HouseMaker, fault: Mapping[str, Any]
+) -> None:
+    """Nor to a later one, while no newer token can be had: it would be sent whole, for a 401 at its end."""
+    house = await oauth_house(SMALL_REPLAY, wait="300ms")
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
+    house.clock.pass_(31)
+    for _ in range(3):
+        seen = await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))
+        assert seen.status == 503
+        assert seen.json["type"] == "credential_unavailable"
+        assert 1 <= int(seen.headers["Retry-After"]) <= 10
+        house.clock.pass_(6)  # the probe's result is old by then
+    assert not uploads(house)
+
+
+async def test_a_token_that_was_accepted_since_its_probe_was_refused_is_lent_to_uploads(
+    oauth_house: HouseMaker,
+) -> None:
+    """A probe's own path may be refused for a while; a refresh that hangs is waited for, and no more."""
+    house = await oauth_house(SMALL_REPLAY, seed_life=3600, wait="300ms")
+    await house.get()
+    house.clock.pass_(31)
+    house.simulator.faults.add(Fault(path=ME, status=401, times=1))
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", hang=True))
+    assert (await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))).status == 503
+    assert (await house.get()).status == 200
+    assert (await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))).status == 404
 
 
 async def test_an_upload_that_cant_be_kept_waits_for_the_refresh_in_flight(oauth_house: HouseMaker) -> None:
