@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 from conftest import HouseMaker
-from wire import Stage, caller, converse, upstream
+from wire import OK, Stage, caller, converse, upstream
 
 from proxy.clock import SystemClock
 from proxy.credential.api_key import ApiKey
@@ -14,7 +14,7 @@ from proxy.forward.body import BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.guard import Gate
-from proxy.forward.handler import Handler, Lane
+from proxy.forward.handler import HELD_401, Handler, Lane
 from proxy.forward.headers import Origin
 from proxy.forward.places import InFlight, Places
 from proxy.forward.server import Server
@@ -93,6 +93,24 @@ async def test_a_large_401_passes_whole(oauth_house: HouseMaker) -> None:
             assert seen.body == body
         assert len(house.simulator.token_calls()) == 2
         assert len(up.heard) == 4
+
+
+async def test_a_401_that_is_too_large_to_be_read_ahead_keeps_no_refresh_waiting(oauth_house: HouseMaker) -> None:
+    """Its end has not even come when it is replayed: no more than the limit and a piece was read."""
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        if stage.upstream.connections == 1:
+            await stage.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100000000\r\n\r\n" + bytes(2 * HELD_401))
+            await stage.reader.read()
+        await stage.say(OK)
+
+    async with upstream(script) as up:
+        house = await oauth_house()
+        await house.forward_to(up.url)
+        async with asyncio.timeout(10):
+            assert (await house.get("/x")).status == 200
+        assert len(house.simulator.token_calls()) == 2
 
 
 async def test_a_401_that_breaks_off_still_heals_and_if_relayed_breaks_off_too(oauth_house: HouseMaker) -> None:

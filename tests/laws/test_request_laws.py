@@ -176,12 +176,12 @@ async def test_a_token_that_the_probe_has_shown_to_be_dead_is_lent_to_no_upload(
     oauth_house: HouseMaker, fault: Mapping[str, Any]
 ) -> None:
     """Nor to a later one, while no newer token can be had: it would be sent whole, for a 401 at its end."""
-    house = await oauth_house(SMALL_REPLAY, wait="300ms")
+    house = await oauth_house(SMALL_REPLAY, seed_life=3600, wait="1s")
     await house.get()
     house.simulator.revoke_access_tokens()
     house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
     house.clock.pass_(31)
-    for _ in range(3):
+    for _ in range(2):
         seen = await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))
         assert seen.status == 503
         assert seen.json["type"] == "credential_unavailable"
@@ -194,7 +194,7 @@ async def test_a_token_that_was_accepted_since_its_probe_was_refused_is_lent_to_
     oauth_house: HouseMaker,
 ) -> None:
     """A probe's own path may be refused for a while; a refresh that hangs is waited for, and no more."""
-    house = await oauth_house(SMALL_REPLAY, seed_life=3600, wait="300ms")
+    house = await oauth_house(SMALL_REPLAY, seed_life=3600, wait="1s")
     await house.get()
     house.clock.pass_(31)
     house.simulator.faults.add(Fault(path=ME, status=401, times=1))
@@ -218,6 +218,29 @@ async def test_an_upload_that_cant_be_kept_waits_for_the_refresh_in_flight(oauth
     assert (await upload).status == 404
     assert uploads(house) == [404]
     assert house.ear.fields[-1]["generation"] == 2
+
+
+@pytest.mark.parametrize("status", [404, 502])
+async def test_an_answer_that_is_an_error_does_not_spare_an_upload_its_probe(
+    oauth_house: HouseMaker, status: int
+) -> None:
+    """It says nothing of the token: PandaDoc may not even have looked at it."""
+    house = await oauth_house(SMALL_REPLAY)
+    house.simulator.faults.add(Fault(path="/public/v1/documents", status=status))
+    assert (await house.get("/public/v1/documents")).status == status
+    await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))
+    asked = [(call.method, call.target) for call in house.simulator.api_calls()]
+    assert asked == [("GET", "/public/v1/documents"), ("GET", ME), ("POST", "/public/v1/nowhere")]
+
+
+async def test_a_probe_that_is_redirected_goes_nowhere_else(oauth_house: HouseMaker) -> None:
+    """Redirects are never followed, and the credential goes to the configured origin (law 15)."""
+    async with upstream(answering(OK)) as other:
+        house = await oauth_house(SMALL_REPLAY)
+        house.simulator.faults.add(Fault(path=ME, status=302, headers=(("Location", other.url + ME),)))
+        assert (await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))).status == 404
+        assert [call.status for call in house.simulator.api_calls()] == [302, 404]
+        assert not other.connections
 
 
 async def test_a_token_accepted_lately_is_not_probed(oauth_house: HouseMaker) -> None:
