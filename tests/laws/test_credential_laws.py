@@ -86,6 +86,7 @@ async def test_a_caller_whose_401_asked_for_a_refresh_that_fails_or_outlasts_wai
 ) -> None:
     """Of a 401 an app would believe that it has lost its access; it may come again, and is served once that is over."""
     house = await oauth_house(seed_life=3600, wait="300ms")
+    await house.look()  # storing the seed may take longer
     await house.get()
     house.simulator.revoke_access_tokens()
     house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
@@ -101,6 +102,7 @@ async def test_a_caller_whose_401_asked_for_a_refresh_that_fails_or_outlasts_wai
 
 async def test_a_caller_whose_401_met_a_slow_refresh_is_served_when_it_comes_again(oauth_house: HouseMaker) -> None:
     house = await oauth_house(seed_life=3600, wait="50ms")
+    await house.look()  # storing the seed may take longer
     assert (await house.get()).status == 200
     gate = asyncio.Event()
     house.simulator.faults.add(Fault(path="/oauth2/access_token", gate=gate, times=1))
@@ -118,6 +120,7 @@ async def test_what_a_good_token_may_not_do_stays_a_401_though_no_refresh_comes_
 ) -> None:
     """A probe shows that the token is good, where there is time to ask: PandaDoc's 401 is its last word."""
     house = await oauth_house(seed_life=3600, wait="1s")
+    await house.look()
     await house.get()
     house.simulator.faults.add(Fault(path="/public/v1/forbidden", status=401))
     house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
@@ -130,6 +133,7 @@ async def test_in_a_cool_down_a_401_is_relayed_whatever_the_token_endpoint_does(
     oauth_house: HouseMaker, fault: Mapping[str, Any]
 ) -> None:
     house = await oauth_house({"replay": {"max_body": "1KiB"}}, seed_life=3600, wait="1s")
+    await house.look()
     house.simulator.faults.add(Fault(path=EVERYTHING, status=401, times=2))
     assert (await house.get()).status == 401
     assert house.ear.fields[-1]["fault"] == "PandaDoc's 401 is relayed: a newer credential was refused too"
@@ -217,6 +221,25 @@ async def test_an_upstream_that_says_401_to_everything_costs_three_refreshes_at_
         assert {answer.status for answer in seen} == {401}
         assert not any("Proxy-Status" in answer.headers for answer in seen)
     assert len(house.simulator.token_calls()) <= 3
+
+
+async def test_once_a_refresh_in_a_cool_down_has_not_helped_nothing_is_asked_until_it_ends(
+    oauth_house: HouseMaker,
+) -> None:
+    """Neither the token endpoint nor, by probes, PandaDoc: a 401 is relayed at once."""
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path=EVERYTHING, status=401))
+    for _ in range(2):
+        assert (await house.get("/public/v1/documents")).status == 401
+    tokens = len(house.simulator.token_calls())
+    probes = len([call for call in house.simulator.api_calls() if call.target == ME])
+    assert (tokens, probes) == (3, 2)
+    for _ in range(3):
+        house.clock.pass_(6)
+        assert (await house.get("/public/v1/documents")).status == 401
+        assert "cool-down" in house.ear.fields[-1]["fault"]
+    assert len(house.simulator.token_calls()) == tokens
+    assert len([call for call in house.simulator.api_calls() if call.target == ME]) == probes
 
 
 async def test_a_real_revocation_heals_within_seconds_of_an_upstream_that_said_401_to_everything(

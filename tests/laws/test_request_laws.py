@@ -177,6 +177,7 @@ async def test_a_token_that_the_probe_has_shown_to_be_dead_is_lent_to_no_upload(
 ) -> None:
     """Nor to a later one, while no newer token can be had: it would be sent whole, for a 401 at its end."""
     house = await oauth_house(SMALL_REPLAY, seed_life=3600, wait="1s")
+    await house.look()
     await house.get()
     house.simulator.revoke_access_tokens()
     house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
@@ -195,6 +196,7 @@ async def test_a_token_that_was_accepted_since_its_probe_was_refused_is_lent_to_
 ) -> None:
     """A probe's own path may be refused for a while; a refresh that hangs is waited for, and no more."""
     house = await oauth_house(SMALL_REPLAY, seed_life=3600, wait="1s")
+    await house.look()
     await house.get()
     house.clock.pass_(31)
     house.simulator.faults.add(Fault(path=ME, status=401, times=1))
