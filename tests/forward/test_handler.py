@@ -27,10 +27,28 @@ from proxy.secrets import SecretReference
 GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
+class Half:
+    """An answer with a bug in the midst of it."""
+
+    status = 200
+    reason = b"OK"
+    fields = ((b"Content-Length", b"100"),)
+    whole = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield b"half"
+        raise RuntimeError("a bug in the midst")
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
 class Exploding:
-    """An upstream with a bug in it."""
+    """An upstream with a bug in it, or, at /half, in its answer."""
 
     async def send(self, attempt: Attempt) -> Answer:
+        if attempt.target == "/half":
+            return Half()
         raise RuntimeError(f"a bug at {attempt.target}")
 
 
@@ -73,6 +91,18 @@ async def test_a_fault_of_ours_is_a_500_that_tells_the_caller_nothing(
             assert b"bug" not in seen.body
     assert "a bug at /x" in caplog.text
     assert "hush-hush" not in caplog.text
+
+
+async def test_a_fault_of_ours_in_the_midst_of_an_answer_is_a_closed_connection(
+    exploding_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Never a second status line (law 13)."""
+    async with caller(exploding_port) as line:
+        await line.send(b"GET /half HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        seen = await line.closed()
+    assert seen.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert seen.endswith(b"\r\n\r\nhalf")
+    assert "a bug in the midst" in caplog.text
 
 
 async def test_a_large_401_passes_whole(oauth_house: HouseMaker) -> None:

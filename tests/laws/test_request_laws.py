@@ -117,6 +117,7 @@ async def test_a_401_with_an_api_key_is_relayed(api_key_house: HouseMaker) -> No
     assert seen.status == 401
     assert seen.json["type"] == "authentication_error"
     assert len(house.simulator.api_calls()) == 1
+    assert house.ear.fields[-1]["fault"] == "PandaDoc's 401 is relayed: no other API key is configured"
 
 
 async def test_a_post_is_not_sent_again_after_a_reset(api_key_house: HouseMaker) -> None:
@@ -265,6 +266,17 @@ async def test_all_kept_bodies_together_stay_within_max_total(oauth_house: House
     gate.set()
     answers = await asyncio.gather(*asked)
     assert sorted(answer.status for answer in answers) == [401, 404, 404]
+
+
+async def test_what_was_kept_of_a_body_is_given_back_at_its_requests_end(oauth_house: HouseMaker) -> None:
+    """Else a while after each start no body is kept any more, and every 401 of an upload is relayed."""
+    house = await oauth_house(SMALL_REPLAY)
+    body = b"x" * 60_000
+    for _ in range(3):
+        assert (await house.ask("POST", "/public/v1/nowhere", data=body)).status == 404
+    house.simulator.revoke_access_tokens()
+    assert (await house.ask("POST", "/public/v1/nowhere", data=body)).status == 404
+    assert uploads(house) == [404, 404, 404, 401, 404]
 
 
 async def test_a_body_larger_than_allowed_is_refused_before_or_while_it_streams(api_key_house: HouseMaker) -> None:
