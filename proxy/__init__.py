@@ -17,6 +17,7 @@
     secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed
     keyring.py                      which client a key belongs to
     errors.py                       what we say ourselves, by who must act
+    throttled.py                    how long a 429 of PandaDoc's says to wait
     outbound.py hosts.py            what leaves the machine; which names mean this one
     trust.py                        how a server's certificate is verified
     logs.py log_lines.py notice.py  what operators are told

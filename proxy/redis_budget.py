@@ -18,12 +18,12 @@ from typing import Any, Final
 from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen
 from proxy.budget.pace import SLACK
 from proxy.budget.rates import Rate
-from proxy.budget.throttled import LONGEST
 from proxy.budget.window import ALONE, GROWTH, REPEATED
 from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.redis_client import RedisClient, Way
 from proxy.credential.redis_faults import to_be_left, translated
 from proxy.secrets import Secret, SecretUnavailable
+from proxy.throttled import LONGEST
 
 LIMIT: Final = 1.0
 """Seconds for one call: so long a request waits at most before its process goes on by itself."""

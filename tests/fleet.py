@@ -139,7 +139,7 @@ class Fleet:
             status = await self._send(lent)
             if status < 400:
                 source.accepted(lent)
-            elif (newer := await source.replacement(lent)) is not None:
+            elif isinstance(newer := await source.replacement(lent), Credential):
                 status = await self._send(newer)
                 source.replayed(newer, refused=status == 401)
         except ProxyError as fault:

@@ -48,7 +48,7 @@ MAY_NOT_KNOW = {
     "proxy.compose": {"proxy.app", "proxy.cli", "proxy.simulator", "proxy.demo"},
 }
 FORWARD_KNOWS_OF_CREDENTIAL = {"proxy.credential.credential", "proxy.credential.source"}
-FORWARD_KNOWS_OF_BUDGET = {"proxy.budget.budget", "proxy.budget.calls", "proxy.budget.throttled"}
+FORWARD_KNOWS_OF_BUDGET = {"proxy.budget.budget", "proxy.budget.calls"}
 
 
 @cache

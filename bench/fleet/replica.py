@@ -113,7 +113,7 @@ class Replica:
             newer = await self.source.replacement(lent)
         except ProxyError as fault:
             return Answered(fault.status)
-        if newer is None:
+        if isinstance(newer, str):
             return Answered(401, refused_first=True)
         accepted = await self._panda_doc.accepts(self._checked(newer))
         self.source.replayed(newer, refused=not accepted)

@@ -56,15 +56,15 @@ class ApiKey:
         self._doubted = self._doubted or self._key.kind == "file"
         return await self.current()
 
-    async def replacement(self, refused: Credential) -> Credential | None:
+    async def replacement(self, refused: Credential) -> Credential | str:
         try:
             newest = await self._read()
-        except OperatorError:
-            return None
+        except OperatorError as fault:
+            return fault.detail
         if newest.generation > refused.generation:
             return newest
         self._note_refusal(newest)
-        return None
+        return "no other API key is configured"
 
     def renew_behind(self, refused: Credential) -> None:
         """Have the key read again by the next request, unless it was already."""

@@ -40,6 +40,11 @@ PROBE_PAUSE: Final = 5.0
 """Seconds for which a probe's result holds: a revocation in a cool-down heals this soon (law 3)."""
 
 
+COOLING: Final = "a fresh token was refused too, not long ago: this is the cool-down after it"
+STILL_GOOD: Final = "a probe shows that the token is good: what was asked for is refused"
+"""Why a 401 is relayed, for the access log."""
+
+
 class State(Enum):
     """What a credential can do now (laws 5 to 7)."""
 
@@ -52,7 +57,7 @@ class State(Enum):
 @dataclass(frozen=True, slots=True)
 class _LastProbe:
     generation: int
-    until: float
+    at: float  # monotonic
     result: Probed
 
 
@@ -181,20 +186,25 @@ class RefreshingCredential:
         return credential
 
     async def proven(self) -> Credential:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._wait):
-                return await self._proven()
+        by = self._patience_ends()
+        try:
+            async with asyncio.timeout_at(by):
+                credential, dead = await self._probed()
+        except TimeoutError:
+            credential = self._at_once()
+            dead = self._refused_last(credential)
+        if dead:
+            await self._newer(credential, by)
         return self._at_once()
 
-    async def _proven(self) -> Credential:
+    async def _probed(self) -> tuple[Credential, bool]:
+        """Return what a refresh in flight leaves, and whether a probe shows that PandaDoc does not take it."""
         await self.current()
         await self._join(self._refresher.in_flight)
         credential = await self.current()
         if self._probe is None or self._accepted_lately(credential):
-            return credential
-        if await self._ask(self._probe, credential) is Probed.REFUSED:
-            await self.replacement(credential)
-        return await self.current()
+            return credential, False
+        return credential, await self._ask(self._probe, credential) is Probed.REFUSED
 
     def _lendable(self) -> Credential | None:
         """Return the newest credential unless it has expired (law 5)."""
@@ -208,20 +218,26 @@ class RefreshingCredential:
 
     async def _after_refresh(self) -> Credential:
         """Wait for the refresh in flight, or a new one, at most `wait` seconds (law 1)."""
-        await self._join(self._refresher.start(because=Because.NEEDED))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wait):
+                await self._join(self._refresher.start(because=Because.NEEDED))
         return self._at_once()
 
     def _at_once(self) -> Credential:
         """Lend what there is, or say why there is nothing."""
         if (credential := self._lendable()) is not None:
             return credential
+        raise self._why_not()
+
+    def _why_not(self) -> ProxyError:
+        """Make the error that says why there is nothing, or nothing newer."""
         trouble = self._refresher.trouble
         if self._refresher.in_flight is not None or trouble is None:
-            raise CredentialUnavailable(
+            return CredentialUnavailable(
                 f"Credential {self.name} is being refreshed, and that takes longer than {self._wait:g} s.",
                 retry_after=1,
             )
-        raise self._afresh(trouble)
+        return self._afresh(trouble)
 
     def _afresh(self, trouble: ProxyError) -> ProxyError:
         """Make the error anew for each caller: its Retry-After counts down, its traceback is its own."""
@@ -230,35 +246,54 @@ class RefreshingCredential:
         left = self._refresher.try_at - self._clock.monotonic()
         return CredentialUnavailable(trouble.detail, retry_after=left)
 
+    def _patience_ends(self) -> float:
+        """Return when a caller who comes now has waited for `wait` seconds, by the event loop's clock."""
+        return asyncio.get_running_loop().time() + self._wait
+
     async def _join(self, task: asyncio.Task[None] | None) -> None:
-        """Wait for somebody else's task, at most `wait` seconds; being cancelled here leaves it running."""
+        """Wait for somebody else's task; being cancelled here, as at the end of `wait`, leaves it running."""
         if task is not None:
-            await asyncio.wait({task}, timeout=self._wait)
+            await asyncio.wait({task})
 
     # What the upstream's answers teach (laws 2 and 3)
 
-    async def replacement(self, refused: Credential) -> Credential | None:
-        with suppress(CredentialUnavailable, TimeoutError):
-            async with asyncio.timeout(self._wait):
+    async def replacement(self, refused: Credential) -> Credential | str:
+        return await self._newer(refused, self._patience_ends())
+
+    async def _newer(self, refused: Credential, by: float) -> Credential | str:
+        """Do what `replacement` does, until the loop's clock says `by`."""
+        probed = Probed.UNCLEAR
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(by):
                 for _ in range(2):  # the first may have joined a refresh that was begun for another reason
                     if not self._superseded(refused):
                         await self._join(self._heal(refused))
-                newest = await self.current()
-                if newest.generation > refused.generation:
-                    return newest
-                await self._say_if_dead(refused)
-        return None
+                if self._superseded(refused):
+                    return await self.current()
+                if self._probe is not None and (self.state is State.DEAD or not self._cooling):
+                    probed = await self._ask(self._probe, refused)
+        return self._last_word(probed)
 
-    async def _say_if_dead(self, refused: Credential) -> None:
-        """Raise OperatorError where a person must act: no refresh can help, and a probe shows that the token is dead.
+    def _last_word(self, probed: Probed) -> str:
+        """Say why a 401 is PandaDoc's last word, though nothing newer is there to replay with.
 
-        PandaDoc kills the old token when it redeems; if that reply was lost, its 401 would hide the reason.
+        Raises ProxyError where it is not: the token that a probe has shown to be dead can't be replaced, as only a
+        person can help, or a refresh has failed for a reason that passes, or takes too long. Where PandaDoc has killed
+        the old token in a redeem whose reply was lost, its 401 would hide that.
         """
-        trouble, probe = self._refresher.trouble, self._probe
-        if probe is None or not isinstance(trouble, OperatorError):
-            return
-        if await self._ask(probe, refused) is Probed.REFUSED:
-            raise self._afresh(trouble)
+        if probed is Probed.ACCEPTED:
+            return STILL_GOOD
+        fault = self._why_not()
+        if isinstance(fault, OperatorError):
+            if probed is Probed.UNCLEAR:
+                return fault.detail
+        elif self._cooling:
+            return COOLING
+        raise fault
+
+    @property
+    def _cooling(self) -> bool:
+        return self._keeper.refusals.cooling(self._clock.wall())
 
     def renew_behind(self, refused: Credential) -> None:
         """Refresh at once only a token that was not accepted lately: no replay will show whether it helped (law 3)."""
@@ -349,7 +384,7 @@ class RefreshingCredential:
         """Probe, unless this generation was probed within PROBE_PAUSE: then that result still holds."""
         while True:
             last = self._last_probe
-            if last and last.generation == credential.generation and self._clock.monotonic() < last.until:
+            if last and last.generation == credential.generation and self._clock.monotonic() < last.at + PROBE_PAUSE:
                 return last.result
             if self._probing is None:  # else it may be another generation's: look again when it is over
                 self._probing = self._tasks.start(self._probe_now(probe, credential), f"probe {self.name}")
@@ -363,10 +398,17 @@ class RefreshingCredential:
             result = await probe(credential)
         finally:
             self._probing = None
-        self._last_probe = _LastProbe(credential.generation, self._clock.monotonic() + PROBE_PAUSE, result)
+        self._last_probe = _LastProbe(credential.generation, self._clock.monotonic(), result)
         if result is Probed.ACCEPTED:
             self.accepted(credential)
         return result
 
     def _accepted_lately(self, credential: Credential) -> bool:
         return self._accepted is credential and self._clock.monotonic() < self._accepted_at + ACCEPTED_LATELY
+
+    def _refused_last(self, credential: Credential) -> bool:
+        """Tell whether the last that is known of it is that a probe was refused."""
+        last = self._last_probe
+        if last is None or (last.generation, last.result) != (credential.generation, Probed.REFUSED):
+            return False
+        return self._accepted is not credential or self._accepted_at < last.at

@@ -5,6 +5,11 @@ A 401 refreshes at once. Only when the token that was minted on account of a 401
 relayed, unless a probe with the same token is refused too; that permits one refresh, and if the new
 token's probe is refused as well, none until the cool-down ends. It is over when a refresh has helped.
 
+With one exception: a token that is accepted opens a spent cool-down again, once. It shows that PandaDoc does take
+tokens after all, as when it has said 401 to everything for a while; without it, the next real revocation would stay
+unhealed for up to an hour. Once, for beside a probe whose own path is 401 for ever other requests are accepted all
+the time. So a cool-down costs three refreshes at most: that which began it, and two that a probe has asked for.
+
     401 for the current generation      not in a cool-down   in a cool-down     in it, and spent
     ──────────────────────────────────  ───────────────────  ─────────────────  ────────────────
     any but the one on trial            REFRESH              PROBE              RELAY

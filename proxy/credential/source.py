@@ -33,10 +33,11 @@ class CredentialSource(Protocol):
         """
         ...
 
-    async def replacement(self, refused: Credential) -> Credential | None:
-        """Answer a 401 for `refused`: a newer credential to replay with, or None to relay the 401.
+    async def replacement(self, refused: Credential) -> Credential | str:
+        """Answer a 401 for `refused`: a newer credential to replay with, or why the 401 is to be relayed.
 
-        Raises OperatorError where the credential is known to be dead, and only a person can help.
+        Raises CredentialUnavailable where the 401 would mislead, for a newer one can't be had yet; OperatorError where
+        the credential is known to be dead, and only a person can help.
         """
         ...
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 from math import isfinite
 from typing import Final
 
+from proxy import throttled
 from proxy.secrets import Secret
 
 REPLY_LIMIT: Final = 64 * 1024
@@ -123,11 +124,13 @@ Outcome = Redeemed | Refused | NotRedeemed | Unknown
 def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Outcome:
     """Tell what an answer means; `now` is the wall clock, for a Retry-After that is a date."""
     retry_after = read_retry_after(headers.get("Retry-After"), now)
-    document = _json_object(_plain(body, headers.get("Content-Encoding")))
+    plain = _plain(body, headers.get("Content-Encoding"))
+    document = _json_object(plain)
     if status == 200:  # noqa: PLR2004 - RFC 6749 §5.1: a token comes with 200 and nothing else
         return _no_tokens(headers) if document is None else _tokens(document)
     if status == 429:  # noqa: PLR2004 - RFC 6585 §4
-        return NotRedeemed(Cause.THROTTLED, "too many requests (429)", retry_after)
+        said = throttled.sentence(plain) if retry_after is None else retry_after
+        return NotRedeemed(Cause.THROTTLED, "too many requests (429)", said)
     error = (document or {}).get("error")
     if not (400 <= status < 500 and isinstance(error, str)):  # noqa: PLR2004 - the class of client errors
         return Unknown(_cause_of(status), f"status {status}", retry_after)

@@ -43,11 +43,10 @@ HELD_401: Final = 64 * 1024
 MEASURED: Final = 1024 * 1024
 """Bytes of an answer that are read ahead where only a length can tell a whole one: they count with what is kept."""
 
-NOT_KEPT: Final = (
-    "PandaDoc's 401 is relayed: the request's body was not kept (replay.max_body, replay.max_total), and can't be sent"
-    " again"
-)
-NO_NEWER: Final = "PandaDoc's 401 is relayed: there is no newer credential to replay with"
+RELAYED: Final = "PandaDoc's 401 is relayed: "
+NOT_KEPT: Final = "the request's body was not kept (replay.max_body, replay.max_total), and can't be sent again"
+REFUSED_TOO: Final = "a newer credential was refused too"
+"""Why PandaDoc's 401 is its last word; the credential may have other reasons."""
 
 Trace = Callable[[Exchange, Fields, bytes], AbstractContextManager[None]]
 """What may look on while a request is answered: given its exchange, its fields and its scheme."""
@@ -247,7 +246,7 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
         return answer, credential
     if body is not None and not body.replayable:
         source.renew_behind(credential)
-        errand.exchange.fault = NOT_KEPT
+        errand.exchange.fault = RELAYED + NOT_KEPT
         return answer, credential
     answer = await hold(answer, HELD_401)
     try:
@@ -255,13 +254,16 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
     except BaseException:  # our reason says more than the upstream's; or the caller hung up
         await answer.close()
         raise
-    if newer is None or not (body is None or body.replayable):
-        errand.exchange.fault = NO_NEWER if newer is None else NOT_KEPT
+    if isinstance(newer, str) or not errand.repeatable:
+        errand.exchange.fault = RELAYED + (newer if isinstance(newer, str) else NOT_KEPT)
         return answer, credential
     await answer.close()
     answer = await errand.attempt(newer, replay=True)
+    refused = answer.status == UNAUTHORIZED
     if answer.status not in SAYS_NOTHING:
-        source.replayed(newer, refused=answer.status == UNAUTHORIZED)
+        source.replayed(newer, refused=refused)
+    if refused:
+        errand.exchange.fault = RELAYED + REFUSED_TOO
     return answer, newer
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from proxy.budget import throttled
+from proxy import throttled
 from proxy.budget.budget import Budget, BudgetSpent, Priority, Slot
 from proxy.budget.calls import Call, call
 from proxy.clock import Clock

@@ -38,7 +38,8 @@ MEMBER: Mapping[str, object] = MappingProxyType(
     }
 )
 _DEFAULT_COUNT, _MAX_COUNT = "50", 100
-_LARGEST_PDF = 1024**3
+_LARGEST_PDF = 1024**3  # of a download, which is the simulator's own
+_LARGEST_UPLOAD = 50 * 1024 * 1024  # PandaDoc's limit for a file
 _MOST_DIGITS = 18  # int() itself refuses thousands of them
 _NOT_A_NUMBER = "A valid integer is required."
 # PandaDoc's numbers for the status filter, as far as a document here can get.
@@ -63,6 +64,8 @@ def create_document(documents: Documents, content: Content) -> Answer:
     if isinstance(content, tuple):
         if not any(part.name == "file" for part in content):
             return validation_error(file="No file was submitted.")
+        if any(part.size > _LARGEST_UPLOAD for part in content):
+            return TOO_LARGE
         content = next((bytes(part.value) for part in content if part.name == "data"), b"{}")
     if content is None:
         return TOO_LARGE

@@ -143,6 +143,14 @@ def test_a_429_proves_that_nothing_was_redeemed() -> None:
     assert reply(429, b"") == NotRedeemed(Cause.THROTTLED, "too many requests (429)", None)
 
 
+def test_how_long_a_429_lasts_is_in_its_field_else_in_its_sentence() -> None:
+    """PandaDoc documents no field; in the field the sentence has a number."""
+    said = {"type": "throttled", "detail": "Request was throttled. Expected available in 45 seconds."}
+    assert reply(429, said) == NotRedeemed(Cause.THROTTLED, "too many requests (429)", 45.0)
+    assert reply(429, said, Retry_After="soon") == NotRedeemed(Cause.THROTTLED, "too many requests (429)", 45.0)
+    assert reply(429, said, Retry_After="13") == NotRedeemed(Cause.THROTTLED, "too many requests (429)", 13.0)
+
+
 @pytest.mark.parametrize(
     ("written", "seconds"),
     [

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 from conftest import HouseMaker
-from wire import Stage, caller, converse, upstream
+from wire import OK, Stage, caller, converse, upstream
 
 from proxy.clock import SystemClock
 from proxy.credential.api_key import ApiKey
@@ -14,7 +14,7 @@ from proxy.forward.body import BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.guard import Gate
-from proxy.forward.handler import Handler, Lane
+from proxy.forward.handler import HELD_401, Handler, Lane
 from proxy.forward.headers import Origin
 from proxy.forward.places import InFlight, Places
 from proxy.forward.server import Server
@@ -27,10 +27,28 @@ from proxy.secrets import SecretReference
 GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
+class Half:
+    """An answer with a bug in the midst of it."""
+
+    status = 200
+    reason = b"OK"
+    fields = ((b"Content-Length", b"100"),)
+    whole = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield b"half"
+        raise RuntimeError("a bug in the midst")
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
 class Exploding:
-    """An upstream with a bug in it."""
+    """An upstream with a bug in it, or, at /half, in its answer."""
 
     async def send(self, attempt: Attempt) -> Answer:
+        if attempt.target == "/half":
+            return Half()
         raise RuntimeError(f"a bug at {attempt.target}")
 
 
@@ -75,6 +93,18 @@ async def test_a_fault_of_ours_is_a_500_that_tells_the_caller_nothing(
     assert "hush-hush" not in caplog.text
 
 
+async def test_a_fault_of_ours_in_the_midst_of_an_answer_is_a_closed_connection(
+    exploding_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Never a second status line (law 13)."""
+    async with caller(exploding_port) as line:
+        await line.send(b"GET /half HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        seen = await line.closed()
+    assert seen.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert seen.endswith(b"\r\n\r\nhalf")
+    assert "a bug in the midst" in caplog.text
+
+
 async def test_a_large_401_passes_whole(oauth_house: HouseMaker) -> None:
     """Only its beginning is read ahead while the refresh runs."""
     body = bytes(range(256)) * 1000
@@ -93,6 +123,24 @@ async def test_a_large_401_passes_whole(oauth_house: HouseMaker) -> None:
             assert seen.body == body
         assert len(house.simulator.token_calls()) == 2
         assert len(up.heard) == 4
+
+
+async def test_a_401_that_is_too_large_to_be_read_ahead_keeps_no_refresh_waiting(oauth_house: HouseMaker) -> None:
+    """Its end has not even come when it is replayed: no more than the limit and a piece was read."""
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        if stage.upstream.connections == 1:
+            await stage.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100000000\r\n\r\n" + bytes(2 * HELD_401))
+            await stage.reader.read()
+        await stage.say(OK)
+
+    async with upstream(script) as up:
+        house = await oauth_house()
+        await house.forward_to(up.url)
+        async with asyncio.timeout(10):
+            assert (await house.get("/x")).status == 200
+        assert len(house.simulator.token_calls()) == 2
 
 
 async def test_a_401_that_breaks_off_still_heals_and_if_relayed_breaks_off_too(oauth_house: HouseMaker) -> None:

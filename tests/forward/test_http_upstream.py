@@ -20,11 +20,12 @@ from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.dialler import Dialler
 from proxy.forward.http_upstream import HttpUpstream
 from proxy.forward.upstream import Answer, Attempt
-from proxy.forward.upstream_connection import Broken
+from proxy.forward.upstream_connection import Broken, UpstreamConnection
 from proxy.forward.upstream_pool import UpstreamPool
 
 MIB = 2**20
 FIELDS = ((b"Accept", b"*/*"), (b"authorization", b"API-Key x"))
+GET = Attempt("GET", "/x", FIELDS, None)
 
 
 class Sender:
@@ -288,6 +289,43 @@ async def test_a_request_is_sent_again_once() -> None:
         with pytest.raises(Broken):
             await line.send()
         assert len(line.up.heard) == 2
+
+
+async def test_a_request_of_which_nothing_was_written_is_sent_again_once_too() -> None:
+    """Both connections had ended when they were there: it is not dialled for ever."""
+    async with upstream(answering(OK)) as up:
+        dialler = Dialler(URL(up.url), ssl.create_default_context(), connect_timeout=5, proxy=None)
+
+        async def dial(lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
+            connection = await dialler(lost)
+            if pool.created < 2:
+                connection.close()
+            return connection
+
+        pool = UpstreamPool(dial, limit=5, keepalive=15)
+        with pytest.raises(Broken):
+            await HttpUpstream(pool, URL(up.url), response_timeout=5, idle_timeout=5).send(GET)
+        assert (pool.created, pool.resent, up.heard) == (2, 1, [])
+
+
+async def test_a_request_is_sent_again_on_a_fresh_connection_though_another_is_kept() -> None:
+    """What has ended one kept connection has ended the others: a restart of the upstream, or a device on the way."""
+    both = asyncio.Barrier(2)
+
+    async def script(stage: Stage) -> None:
+        if stage.upstream.connections > 2:
+            await answering(OK)(stage)
+        await stage.request()
+        await both.wait()
+        await stage.say(OK)
+        await stage.request()
+        stage.reset()
+
+    async with sender(script) as line:
+        assert [await whole(answer) for answer in await asyncio.gather(line.send(), line.send())] == [b"ok", b"ok"]
+        assert line.pool.idle == 2
+        assert await whole(await line.send()) == b"ok"
+        assert (len(line.up.heard), line.up.connections, line.pool.resent) == (4, 3, 1)
 
 
 async def test_a_request_that_has_half_a_head_for_an_answer_is_not_sent_again() -> None:

@@ -1,9 +1,12 @@
 """The laws of the credential, each by its sentence, through the whole proxy and a real simulator."""
 
 import asyncio
+import io
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import HouseMaker
@@ -27,9 +30,13 @@ async def test_the_very_first_request_costs_one_refresh_and_a_wait(oauth_house: 
 # Law 1
 
 
-async def test_a_thousand_requests_at_the_moment_of_expiry_cost_one_refresh(oauth_house: HouseMaker) -> None:
-    """At most one refresh is in flight per credential, whatever the number of callers."""
-    house = await oauth_house(simulator={"expires_in": 3600})
+@pytest.mark.parametrize("stored", [True, False], ids=["in a file", "in memory"])
+async def test_a_thousand_requests_at_the_moment_of_expiry_cost_one_refresh(
+    oauth_house: HouseMaker, tmp_path: Path, *, stored: bool
+) -> None:
+    """At most one refresh is in flight per credential, whatever the number of callers, and without a lease too."""
+    store = {"file": str(tmp_path / "grant.json")} if stored else {"memory": True}
+    house = await oauth_house(simulator={"expires_in": 3600}, store=store)
     await house.get()
     house.clock.pass_(3601)
     seen = await house.many(1000)
@@ -67,6 +74,75 @@ async def test_callers_wait_as_long_as_they_were_told_and_the_redeem_goes_on(oau
     await until(lambda: house.ear.heard("refreshed because"))
     assert (await house.get()).status == 200
     assert len(house.simulator.token_calls()) == 1
+
+
+NO_ENDPOINT = pytest.mark.parametrize("fault", [{"status": 503}, {"hang": True}], ids=["failing", "hanging"])
+"""What a token endpoint may do while nothing else helps."""
+
+
+@NO_ENDPOINT
+async def test_a_caller_whose_401_asked_for_a_refresh_that_fails_or_outlasts_wait_gets_503(
+    oauth_house: HouseMaker, fault: Mapping[str, Any]
+) -> None:
+    """Of a 401 an app would believe that it has lost its access; it may come again, and is served once that is over."""
+    house = await oauth_house(seed_life=3600, wait="300ms")
+    await house.look()  # storing the seed may take longer
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
+    for _ in range(3):
+        seen = await house.get()
+        assert seen.status == 503
+        assert seen.json["type"] == "credential_unavailable"
+        assert 1 <= int(seen.headers["Retry-After"]) <= 10
+        assert "refreshed" in house.ear.fields[-1]["fault"]
+    assert bool(house.refresher.in_flight) == fault.get("hang", False)  # the redeem itself goes on
+    assert len(house.simulator.token_calls()) == 1
+
+
+async def test_a_caller_whose_401_met_a_slow_refresh_is_served_when_it_comes_again(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(seed_life=3600, wait="50ms")
+    await house.look()  # storing the seed may take longer
+    assert (await house.get()).status == 200
+    gate = asyncio.Event()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", gate=gate, times=1))
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 503
+    gate.set()
+    await house.settle()
+    assert (await house.get()).status == 200
+    assert len(house.simulator.token_calls()) == 1
+
+
+@NO_ENDPOINT
+async def test_what_a_good_token_may_not_do_stays_a_401_though_no_refresh_comes_of_it(
+    oauth_house: HouseMaker, fault: Mapping[str, Any]
+) -> None:
+    """A probe shows that the token is good, where there is time to ask: PandaDoc's 401 is its last word."""
+    house = await oauth_house(seed_life=3600, wait="1s")
+    await house.look()
+    await house.get()
+    house.simulator.faults.add(Fault(path="/public/v1/forbidden", status=401))
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
+    assert (await house.get("/public/v1/forbidden")).status == (503 if "hang" in fault else 401)
+    assert ("a probe shows that the token is good" in house.ear.fields[-1]["fault"]) == ("hang" not in fault)
+
+
+@NO_ENDPOINT
+async def test_in_a_cool_down_a_401_is_relayed_whatever_the_token_endpoint_does(
+    oauth_house: HouseMaker, fault: Mapping[str, Any]
+) -> None:
+    house = await oauth_house({"replay": {"max_body": "1KiB"}}, seed_life=3600, wait="1s")
+    await house.look()
+    house.simulator.faults.add(Fault(path=EVERYTHING, status=401, times=2))
+    assert (await house.get()).status == 401
+    assert house.ear.fields[-1]["fault"] == "PandaDoc's 401 is relayed: a newer credential was refused too"
+    house.simulator.revoke_access_tokens()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
+    assert (await house.get()).status == 401
+    assert "cool-down" in house.ear.fields[-1]["fault"]
+    assert (await house.ask("POST", "/public/v1/nowhere", data=io.BytesIO(b"x" * 100_000))).status == 401
+    assert "was not kept" in house.ear.fields[-1]["fault"]
 
 
 # Law 2
@@ -145,6 +221,25 @@ async def test_an_upstream_that_says_401_to_everything_costs_three_refreshes_at_
         assert {answer.status for answer in seen} == {401}
         assert not any("Proxy-Status" in answer.headers for answer in seen)
     assert len(house.simulator.token_calls()) <= 3
+
+
+async def test_once_a_refresh_in_a_cool_down_has_not_helped_nothing_is_asked_until_it_ends(
+    oauth_house: HouseMaker,
+) -> None:
+    """Neither the token endpoint nor, by probes, PandaDoc: a 401 is relayed at once."""
+    house = await oauth_house()
+    house.simulator.faults.add(Fault(path=EVERYTHING, status=401))
+    for _ in range(2):
+        assert (await house.get("/public/v1/documents")).status == 401
+    tokens = len(house.simulator.token_calls())
+    probes = len([call for call in house.simulator.api_calls() if call.target == ME])
+    assert (tokens, probes) == (3, 2)
+    for _ in range(3):
+        house.clock.pass_(6)
+        assert (await house.get("/public/v1/documents")).status == 401
+        assert "cool-down" in house.ear.fields[-1]["fault"]
+    assert len(house.simulator.token_calls()) == tokens
+    assert len([call for call in house.simulator.api_calls() if call.target == ME]) == probes
 
 
 async def test_a_real_revocation_heals_within_seconds_of_an_upstream_that_said_401_to_everything(
@@ -408,6 +503,22 @@ async def test_an_expired_token_is_never_lent_and_the_503_says_when_to_come_back
     assert len(house.simulator.api_calls()) == 2
 
 
+async def test_a_retry_after_is_ten_seconds_at_most_however_long_the_token_endpoint_asks_for(
+    oauth_house: HouseMaker,
+) -> None:
+    """SDKs sleep on it (law 14). The endpoint itself is left alone for as long as it has asked for."""
+    house = await oauth_house()
+    said = b'{"type": "throttled", "detail": "Request was throttled. Expected available in 45 seconds."}'
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", status=429, body=said, times=1))
+    for _ in range(4):
+        seen = await house.get()
+        assert (seen.status, seen.headers["Retry-After"]) == (503, "10")
+        house.clock.pass_(8)
+    assert len(house.simulator.token_calls()) == 1
+    house.clock.pass_(14)
+    assert (await house.get()).status == 200
+
+
 async def test_a_start_with_an_expired_token_while_the_endpoint_is_down_heals_without_another(
     oauth_house: HouseMaker,
 ) -> None:
@@ -514,7 +625,7 @@ async def test_a_reply_with_a_refresh_token_alone_makes_no_refused_token_new(oau
     successor = house.simulator.issue_refresh_token()
     reply = b'{"refresh_token": "%s"}' % successor.encode()
     house.simulator.faults.add(Fault(path="/oauth2/access_token", status=200, body=reply, times=1))
-    assert (await house.get()).status == 401
+    assert (await house.get()).status == 503
     house.clock.pass_(3)
     assert (await house.get()).status == 200
 

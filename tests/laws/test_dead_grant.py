@@ -108,13 +108,40 @@ async def test_a_token_that_pandadoc_has_killed_is_told_by_our_reason_not_by_its
     await house.get()
     house.simulator.revoke_access_tokens()
     house.simulator.lose_token_replies()
-    assert (await house.get("/public/v1/documents")).status == 401  # nothing is known yet
+    assert (await house.get("/public/v1/documents")).headers["Retry-After"]  # nothing is known yet
     house.clock.pass_(2)
     seen = await house.get("/public/v1/documents")
     assert seen.status == 503
     assert "never had its answer stored" in seen.json["detail"]
     assert LOGIN in seen.json["detail"]
     assert "Retry-After" not in seen.headers
+
+
+async def test_a_token_that_pandadoc_has_killed_is_told_by_our_reason_in_a_cool_down_too(
+    oauth_house: HouseMaker,
+) -> None:
+    house = await oauth_house()
+    await house.get()
+    house.simulator.faults.add(Fault(path="/public/**", status=401, times=2))
+    assert (await house.get()).status == 401  # the cool-down begins
+    house.simulator.revoke_access_tokens()
+    house.simulator.revoke_grants()
+    seen = await house.get()
+    assert seen.status == 503
+    assert seen.json["type"] == "credential_dead"
+    assert LOGIN in seen.json["detail"]
+
+
+async def test_without_a_probe_a_401_is_relayed_though_the_grant_is_dead_and_the_log_has_the_reason(
+    oauth_house: HouseMaker,
+) -> None:
+    """Nothing shows that the token is dead too."""
+    house = await oauth_house(probe=None)
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    house.simulator.revoke_grants()
+    assert (await house.get()).status == 401
+    assert house.ear.fields[-1]["fault"].startswith("PandaDoc's 401 is relayed: PandaDoc refuses the refresh token")
 
 
 async def test_what_a_good_token_may_not_do_stays_a_401_though_its_grant_is_dead(oauth_house: HouseMaker) -> None:
@@ -280,7 +307,7 @@ async def test_a_refresh_that_failed_for_a_401_is_forgotten_once_pandadoc_takes_
     house.simulator.faults.add(Fault(path=MEMBER, status=401, body=b"{}"))
     house.simulator.faults.add(Fault(path=TOKENS, status=429, body=b"{}"))
     for _ in range(3):
-        assert (await house.get()).status == 401
+        assert (await house.get()).status == 503
         await house.settle()
         house.clock.pass_(40)
     house.simulator.faults.clear()

@@ -10,6 +10,7 @@ from fleet import REDEEM_TIMEOUT, Fleet, Replica
 from rig import TurnedClock, assert_silent, until
 
 from proxy.credential.backoff import pause
+from proxy.credential.credential import Credential
 from proxy.credential.oauth2 import State
 from proxy.credential.policy import Policy
 from proxy.credential.refresh import HEARD_FOR
@@ -382,7 +383,7 @@ async def test_a_path_that_is_refused_for_ever_costs_a_fleet_as_many_refreshes_a
         for replica in fleet.replicas:
             lent = await replica.credential.current()
             newer = await replica.credential.replacement(lent)
-            if newer is not None:
+            if isinstance(newer, Credential):
                 replica.credential.replayed(newer, refused=True)
             await fleet.settle()
         assert await fleet.load(1) == {200}
@@ -566,14 +567,14 @@ async def test_a_replica_that_starts_on_an_engine_that_lost_its_data_waits_for_t
 
 
 async def test_a_pair_that_could_not_be_stored_is_not_lost_while_its_replica_lives(fleet: Fleet) -> None:
-    """Its siblings get 401s meanwhile, and go on with it as soon as it is stored."""
+    """Its siblings' callers get 503 meanwhile, and they go on with it as soon as it is stored."""
     fleet.join(3)
     assert await fleet.load() == {200}
     gate, asking = await redeeming(fleet, fleet.replicas[0])
     fleet.record.reachable = False
     gate.set()
     assert await asking == 200
-    assert await fleet.ask(fleet.replicas[1]) == 401
+    assert await fleet.ask(fleet.replicas[1]) == 503
     fleet.record.reachable = True
     await until(lambda: fleet.replicas[0].credential.stored)
     fleet.clock.pass_(10)

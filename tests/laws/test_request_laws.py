@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import HouseMaker
@@ -16,6 +17,7 @@ from proxy.simulator import Fault
 GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SMALL_REPLAY = {"replay": {"max_body": "64KiB", "max_total": "128KiB"}}
 UPLOAD = "/public/v1/documents?upload"
+ME = "/public/v1/members/current"
 
 
 async def pieces(size: int, piece: int = 16384) -> AsyncIterator[bytes]:
@@ -116,6 +118,7 @@ async def test_a_401_with_an_api_key_is_relayed(api_key_house: HouseMaker) -> No
     assert seen.status == 401
     assert seen.json["type"] == "authentication_error"
     assert len(house.simulator.api_calls()) == 1
+    assert house.ear.fields[-1]["fault"] == "PandaDoc's 401 is relayed: no other API key is configured"
 
 
 async def test_a_post_is_not_sent_again_after_a_reset(api_key_house: HouseMaker) -> None:
@@ -170,6 +173,41 @@ async def test_a_revoked_token_is_found_by_the_probe_before_an_upload_that_cant_
     assert probes == [200, 401]
 
 
+@pytest.mark.parametrize("fault", [{"status": 503}, {"hang": True}], ids=["failing", "hanging"])
+async def test_a_token_that_the_probe_has_shown_to_be_dead_is_lent_to_no_upload(
+    oauth_house: HouseMaker, fault: Mapping[str, Any]
+) -> None:
+    """Nor to a later one, while no newer token can be had: it would be sent whole, for a 401 at its end."""
+    house = await oauth_house(SMALL_REPLAY, seed_life=3600, wait="1s")
+    await house.look()
+    await house.get()
+    house.simulator.revoke_access_tokens()
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", **fault))
+    house.clock.pass_(31)
+    for _ in range(2):
+        seen = await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))
+        assert seen.status == 503
+        assert seen.json["type"] == "credential_unavailable"
+        assert 1 <= int(seen.headers["Retry-After"]) <= 10
+        house.clock.pass_(6)  # the probe's result is old by then
+    assert not uploads(house)
+
+
+async def test_a_token_that_was_accepted_since_its_probe_was_refused_is_lent_to_uploads(
+    oauth_house: HouseMaker,
+) -> None:
+    """A probe's own path may be refused for a while; a refresh that hangs is waited for, and no more."""
+    house = await oauth_house(SMALL_REPLAY, seed_life=3600, wait="1s")
+    await house.look()
+    await house.get()
+    house.clock.pass_(31)
+    house.simulator.faults.add(Fault(path=ME, status=401, times=1))
+    house.simulator.faults.add(Fault(path="/oauth2/access_token", hang=True))
+    assert (await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))).status == 503
+    assert (await house.get()).status == 200
+    assert (await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))).status == 404
+
+
 async def test_an_upload_that_cant_be_kept_waits_for_the_refresh_in_flight(oauth_house: HouseMaker) -> None:
     """PandaDoc kills the old token at the redeem, in the middle of the upload."""
     house = await oauth_house(SMALL_REPLAY, simulator={"expires_in": 3600})
@@ -184,6 +222,29 @@ async def test_an_upload_that_cant_be_kept_waits_for_the_refresh_in_flight(oauth
     assert (await upload).status == 404
     assert uploads(house) == [404]
     assert house.ear.fields[-1]["generation"] == 2
+
+
+@pytest.mark.parametrize("status", [404, 502])
+async def test_an_answer_that_is_an_error_does_not_spare_an_upload_its_probe(
+    oauth_house: HouseMaker, status: int
+) -> None:
+    """It says nothing of the token: PandaDoc may not even have looked at it."""
+    house = await oauth_house(SMALL_REPLAY)
+    house.simulator.faults.add(Fault(path="/public/v1/documents", status=status))
+    assert (await house.get("/public/v1/documents")).status == status
+    await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))
+    asked = [(call.method, call.target) for call in house.simulator.api_calls()]
+    assert asked == [("GET", "/public/v1/documents"), ("GET", ME), ("POST", "/public/v1/nowhere")]
+
+
+async def test_a_probe_that_is_redirected_goes_nowhere_else(oauth_house: HouseMaker) -> None:
+    """Redirects are never followed, and the credential goes to the configured origin (law 15)."""
+    async with upstream(answering(OK)) as other:
+        house = await oauth_house(SMALL_REPLAY)
+        house.simulator.faults.add(Fault(path=ME, status=302, headers=(("Location", other.url + ME),)))
+        assert (await house.ask("POST", "/public/v1/nowhere", data=pieces(300_000))).status == 404
+        assert [call.status for call in house.simulator.api_calls()] == [302, 404]
+        assert not other.connections
 
 
 async def test_a_token_accepted_lately_is_not_probed(oauth_house: HouseMaker) -> None:
@@ -206,6 +267,17 @@ async def test_all_kept_bodies_together_stay_within_max_total(oauth_house: House
     gate.set()
     answers = await asyncio.gather(*asked)
     assert sorted(answer.status for answer in answers) == [401, 404, 404]
+
+
+async def test_what_was_kept_of_a_body_is_given_back_at_its_requests_end(oauth_house: HouseMaker) -> None:
+    """Else a while after each start no body is kept any more, and every 401 of an upload is relayed."""
+    house = await oauth_house(SMALL_REPLAY)
+    body = b"x" * 60_000
+    for _ in range(3):
+        assert (await house.ask("POST", "/public/v1/nowhere", data=body)).status == 404
+    house.simulator.revoke_access_tokens()
+    assert (await house.ask("POST", "/public/v1/nowhere", data=body)).status == 404
+    assert uploads(house) == [404, 404, 404, 401, 404]
 
 
 async def test_a_body_larger_than_allowed_is_refused_before_or_while_it_streams(api_key_house: HouseMaker) -> None:

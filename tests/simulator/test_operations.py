@@ -106,6 +106,16 @@ def test_a_body_too_large_to_be_parsed_is_413() -> None:
     assert operations.send_document(documents, documents.create("x"), None).status == 413
 
 
+def test_a_file_above_fifty_mebibytes_is_413() -> None:
+    documents = _documents()
+    limit = 50 * 1024 * 1024
+    data = Part("data", value=bytearray(b'{"name": "Scan"}'))
+    for size, status in ((limit, 201), (limit + 1, 413)):
+        file = Part("file", is_file=True, size=size)
+        assert operations.create_document(documents, (file, data)).status == status
+    assert len(documents) == 1
+
+
 def test_sending_too_early_is_409_with_the_status_that_stands_in_the_way() -> None:
     documents = _documents()
     document = documents.create("Contract")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.budget.throttled import LONGEST, UNSAID, after, wait
+from proxy.throttled import LONGEST, UNSAID, after, sentence, wait
 
 NOW = 1_790_000_000.0
 DRF = b'{"type":"throttled","detail":"Request was throttled. Expected available in 13 seconds."}'
@@ -35,6 +35,11 @@ def test_the_wait_is_read_from_the_field_then_from_the_sentence_then_guessed(
     retry_after: bytes | None, body: bytes, seconds: float
 ) -> None:
     assert wait(retry_after, body, NOW) == seconds
+
+
+def test_a_sentence_without_a_number_says_nothing() -> None:
+    assert sentence(DRF) == 13.0
+    assert sentence(b"Request was throttled.") is None
 
 
 def test_a_date_is_so_many_seconds_from_now() -> None:

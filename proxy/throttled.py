@@ -22,9 +22,16 @@ def wait(retry_after: bytes | None, body: bytes, now: float) -> float:
     """Return seconds. `now` is wall-clock seconds since 1970, for a Retry-After that is a date (RFC 9110 §10.2.3)."""
     said = None if retry_after is None else after(retry_after, now)
     if said is None:
-        sentence = SENTENCE.search(body)
-        said = float(sentence[1]) if sentence else UNSAID
+        said = sentence(body)
+    if said is None:
+        said = UNSAID
     return min(LONGEST, max(1.0, said))
+
+
+def sentence(body: bytes) -> float | None:
+    """Read the number in its sentence: seconds, or None where it has none."""
+    found = SENTENCE.search(body)
+    return float(found[1]) if found else None
 
 
 def after(value: bytes, now: float) -> float | None:
