@@ -7,7 +7,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -299,31 +299,27 @@ class Proxy:
             self._tasks.start(self._retire(earlier, gone), "retire the configuration before")
 
     async def _opened(self, config: Config) -> tuple[dict[str, Open], Binding | None]:
-        """Open what a configuration wants and is not open yet. Raises OSError; then nothing new is left open."""
+        """Open what a configuration wants and is not open yet. Raises OSError; then all is as it was."""
         opened: dict[str, Open] = {}
-        fresh: list[Binding] = []
         present = self._bindings
-        try:
+        async with AsyncExitStack() as undo:
             for name, listener in zip(addresses(config), config.listeners, strict=True):
                 certificate = await self._certificate(name, listener)
                 if name in self._open:
                     opened[name] = replace(self._open[name], certificate=certificate)
                 else:
                     opened[name] = self._new(name, listener, certificate, config)
-                    fresh.append(opened[name].binding)
-                    await fresh[-1].start(present)
+                    undo.push_async_callback(opened[name].binding.stop)
+                    await opened[name].binding.start(present)
             admin = self._admin
             if self._snapshot is None or _admin_bind(self._snapshot.config) != _admin_bind(config):
                 admin = self._admin_binding(config)
                 if admin is not None:
-                    fresh.append(admin)
+                    undo.push_async_callback(admin.stop)
                     await admin.start(present)
             for name, listener in zip(addresses(config), config.listeners, strict=True):
-                await opened[name].binding.hand_over(*_permissions(listener))
-        except OSError:
-            for binding in fresh:
-                await binding.stop()
-            raise
+                undo.callback(opened[name].binding.hand_over(*_permissions(listener)))
+            undo.pop_all()
         return opened, admin
 
     async def _retire(self, snapshot: Snapshot, gone: Sequence[Binding]) -> None:

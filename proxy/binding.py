@@ -4,8 +4,9 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 from proxy import unix_socket
@@ -69,12 +70,14 @@ class Binding:
         listening = self._at_path(bind) if isinstance(bind, UnixBind) else await self._at_port(bind, ours)
         self._acceptors = [Acceptor(each, self.server, self._tasks) for each in listening]
 
-    async def hand_over(self, mode: int, owner: Owner | None) -> None:
-        """Give a unix socket another mode and owner. Raises OSError that says what to do."""
-        owner = owner or Owner()
-        if self._socket is not None and (mode, owner) != (self._mode, self._owner):
-            self._socket.hand_over(mode, unix_socket.owner_ids(owner.user, owner.group))
-            self._mode, self._owner = mode, owner
+    def hand_over(self, mode: int, owner: Owner | None) -> Callable[[], object]:
+        """Give a unix socket another mode and owner; return what undoes it. Raises OSError that says what to do."""
+        owner, before = owner or Owner(), (self._mode, self._owner)
+        if self._socket is None or (mode, owner) == before:
+            return lambda: None
+        had = self._socket.hand_over(mode, unix_socket.owner_ids(owner.user, owner.group))
+        self._mode, self._owner = mode, owner
+        return partial(self._take_back, before, had)
 
     async def stop_accepting(self) -> None:
         """Take no new connection but those that wait already; who is connected is served."""
@@ -88,6 +91,11 @@ class Binding:
         await self.stop_accepting()
         self.server.pre_shutdown()
         await self.server.shutdown(CUT_OFF)
+
+    def _take_back(self, before: tuple[int, Owner], had: tuple[int, tuple[int, int]]) -> None:
+        if self._socket is not None:
+            self._socket.hand_over(*had)
+            self._mode, self._owner = before
 
     def _at_path(self, bind: UnixBind) -> list[socket.socket]:
         ids = unix_socket.owner_ids(self._owner.user, self._owner.group)
