@@ -29,7 +29,7 @@ class Binding:
     """One address and its server.
 
     `_acceptors`, `_socket`, of a unix one, and `where` are set by `start`; `_mode` and `_owner` change by
-    `hand_over`.
+    `hand_over`. `stop_accepting` forgets `_socket`.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Binding:
         """Take no new connection but those that wait already; who is connected is served."""
         if self._socket is not None:
             self._socket.remove()
+            self._socket = None  # once it is closed, the file of another may have its number
         for acceptor in self._acceptors:
             await acceptor.stop()
 

@@ -50,7 +50,7 @@ class UnixSocket:
         return before
 
     def remove(self) -> None:
-        """Remove the file, unless it is gone or another's by now. Does nothing the second time."""
+        """Remove the file, unless it is gone or another's by now. Call it while the socket is open, and no more."""
         with suppress(OSError), _alone(self.path.parent):
             if _identity(self.path.lstat()) == self.made:
                 self.path.unlink()

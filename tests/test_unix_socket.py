@@ -254,6 +254,18 @@ async def test_a_listeners_socket_and_the_admin_ports_are_served_and_removed(
     assert not admin.exists()
 
 
+async def test_a_proxy_that_ends_leaves_the_socket_alone_that_came_after_its_own(
+    api_key_house: HouseMaker, path: Path
+) -> None:
+    """The number of its inode may be given out again as soon as it accepts no more: ext4 and overlayfs do so."""
+    house = await at_a_socket(api_key_house, path)
+    (listener,) = house.proxy._open.values()  # noqa: SLF001 - a drain stops it so, and may wait long then
+    await listener.binding.stop_accepting()
+    with listen(path, 0o600, NOBODY).socket:
+        await house.proxy.drain()
+        assert connects(path)
+
+
 async def test_a_start_that_fails_leaves_no_socket_behind(api_key_house: HouseMaker, path: Path) -> None:
     other = path.with_name("other.sock")
     house = await api_key_house({"listeners": [{"bind": f"unix:{other}"}]})
