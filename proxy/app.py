@@ -85,8 +85,9 @@ class Proxy:
     """The running proxy.
 
     What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; `_snapshot`, `_open` and `_admin` by
-    `_take`, and `_coming`, what it is about to set; `_retired`, snapshots whose last requests are not over, by
-    `_take` and `_retire`. `_taking` is held while one configuration takes another's place.
+    `_take`, and `_coming`, what it is about to set; `_retired`, snapshots whose last requests are not over, and
+    `_leaving`, bindings that no configuration has any more and somebody may be connected to, by `_take` and `_retire`.
+    `_taking` is held while one configuration takes another's place.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Proxy:
         self._retired: list[Snapshot] = []
         self._open: dict[str, Open] = {}  # by address, in the configuration's order
         self._admin: Binding | None = None
+        self._leaving: list[Binding] = []
         self._disk = Disk()  # for certificates
         self._authorities = Disk()  # for `upstream.ca_file`: one that hangs keeps no certificate from being renewed
         self._notice = Notice(log)  # about `upstream.ca_file`
@@ -160,6 +162,11 @@ class Proxy:
     @property
     def _bindings(self) -> list[Binding]:
         return [*(each.binding for each in self._open.values()), *([self._admin] if self._admin else [])]
+
+    @property
+    def _for_callers(self) -> list[Binding]:
+        """What a drain parts from; the admin port of now answers to its end."""
+        return [*(each.binding for each in self._open.values()), *self._leaving]
 
     async def start(self) -> None:
         """Bind and serve. Raises OSError if an address can't be had; nothing is left bound then."""
@@ -205,7 +212,7 @@ class Proxy:
         log.info("draining: %d requests in flight, %g s at most", self._in_flight, settings.drain)
         for budget in {budget for each in self._snapshots for budget in each.budgets.values()}:
             budget.end(settings.drain * LAST_TURN)
-        opened = [each.binding for each in self._open.values()]
+        opened = self._for_callers
         await _stop_accepting(opened)
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.drain):
@@ -223,9 +230,9 @@ class Proxy:
     async def stop(self) -> None:
         """End now: whatever is still in flight is cut off. Does nothing the second time."""
         self._serving = False
-        for each in self._open.values():
-            each.binding.server.cut()
-        for binding in self._bindings:
+        for binding in self._for_callers:
+            binding.server.cut()
+        for binding in (*self._bindings, *self._leaving):
             await binding.stop()
         await self._tasks.drain(CUT_OFF)
         for snapshot in self._snapshots:
@@ -296,6 +303,7 @@ class Proxy:
             admin.server.reconfigure(_limits(config.limits.of_admin), None)
         if earlier is not None:
             self._retired.append(earlier)
+            self._leaving += gone
             self._tasks.start(self._retire(earlier, gone), "retire the configuration before")
 
     async def _opened(self, config: Config) -> tuple[dict[str, Open], Binding | None]:
@@ -329,6 +337,7 @@ class Proxy:
         await snapshot.in_flight.none()
         for binding in gone:
             await binding.stop()
+            self._leaving.remove(binding)
         grants = [source for source in snapshot.sources.values() if isinstance(source, RefreshingCredential)]
         for refresh in [grant.refresher.in_flight for grant in grants]:
             if refresh is not None:  # it goes through the sessions that are to be closed
