@@ -15,11 +15,15 @@ from proxy.config import Listener, TcpBind, UnixBind
 from proxy.config.sockets import PRIVATE, Owner
 from proxy.forward.server import Server
 from proxy.hosts import is_wildcard
+from proxy.names import look_up
 from proxy.tasks import Tasks
 from proxy.unix_socket import UnixSocket
 
 ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """What bind(2) and socket(2) say of an address that this machine does not have: ::1, where IPv6 is off."""
+
+LOOK_UP: Final = 5.0
+"""Seconds in which the name of an address must be found: a reload that waits for it hears no signal."""
 
 CUT_OFF: Final = 1.0
 """Seconds that answers get to leave when all is over."""
@@ -104,11 +108,8 @@ class Binding:
         return [self._socket.socket]
 
     async def _at_port(self, bind: TcpBind, ours: Iterable[TcpBind | UnixBind]) -> list[socket.socket]:
+        addresses = await addresses_of(bind)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            addresses = dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found)
             sockets = sockets_at(addresses, bind.port)
         except OSError as fault:
             reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror or str(fault)
@@ -119,6 +120,18 @@ class Binding:
             raise OSError(f"{bind}: {reason}. {cure}") from fault
         self.where = TcpBind(bind.host, sockets[0].getsockname()[1])
         return sockets
+
+
+async def addresses_of(bind: TcpBind) -> list[tuple[socket.AddressFamily, str]]:
+    """Look up where a name is. Raises OSError that says what to do."""
+    try:
+        async with asyncio.timeout(LOOK_UP):
+            found = await look_up(bind.host, bind.port, flags=socket.AI_PASSIVE)
+    except OSError as fault:  # a TimeoutError is one, and has no text
+        reason = fault.strerror or f"no answer within {LOOK_UP:g} s"
+        cure = "Check the name and this machine's DNS, or write an address"
+        raise OSError(f"{bind}: the name can't be resolved: {reason}. {cure}.") from fault
+    return list(dict.fromkeys((socket.AddressFamily(family), str(address[0])) for family, _, _, _, address in found))
 
 
 def _meet(one: TcpBind, other: TcpBind) -> bool:

@@ -2,11 +2,14 @@
 
 import errno
 import socket
+import threading
 
 import pytest
 from wire import free_port
 
-from proxy.binding import sockets_at
+from proxy import binding
+from proxy.binding import addresses_of, sockets_at
+from proxy.config import TcpBind
 
 LOOPBACK = (socket.AF_INET, "127.0.0.1")
 NOT_OURS = [(socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")]
@@ -43,3 +46,22 @@ def test_any_free_port_is_the_same_one_on_each_address() -> None:
     first, second = sockets_at([LOOPBACK, (socket.AF_INET, "127.0.0.2")], 0)
     with first, second:
         assert first.getsockname()[1] == second.getsockname()[1]
+
+
+async def test_a_name_that_is_not_found_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(OSError, match=r"^lost\.example:1: the name can't be resolved: Name or.*\. Check the name and"):
+        await addresses_of(TcpBind("lost.example", 1))
+
+
+async def test_a_name_that_nobody_answers_for_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload that waits for it hears no signal."""
+    over = threading.Event()
+    monkeypatch.setattr(binding, "LOOK_UP", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
+    with pytest.raises(OSError, match=r"^lost\.example:1: the name can't be resolved: no answer within 0\.05 s\. "):
+        await addresses_of(TcpBind("lost.example", 1))
+    over.set()
