@@ -139,6 +139,7 @@ def server_context(files: Tls) -> ssl.SSLContext:
     if files.client_ca is not None:
         _load_authorities(context, files.client_ca, "client_ca")
         context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # one that another has issued need not come with that
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0  # the same for TLS 1.3
     return context

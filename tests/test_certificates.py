@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from tls import LONG_AGO, CertificateFolder
+from tls import LONG_AGO, CertificateFolder, trusting
 
 from proxy import certificates
 from proxy.certificates import ServerCertificate, doubt, expiry, flaws, server_context
@@ -65,6 +66,34 @@ def test_with_client_ca_certificates_are_required_and_no_ticket_is_given(folder:
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.num_tickets == 0
     assert ssl.OP_NO_TICKET in context.options
+
+
+def let_in(server: ssl.SSLContext, trusted: trustme.CA, own: trustme.LeafCert) -> str:
+    """Shake hands with a caller who shows `own`; return why it was refused, or ""."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = trusting(trusted, own).wrap_bio(back, there, server_hostname="localhost")
+    asked = server.wrap_bio(there, back, server_side=True)
+    try:
+        for _ in range(2):
+            for side in (asking, asked):
+                with suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+    except ssl.SSLCertVerificationError as refused:
+        return refused.verify_message
+    assert asked.getpeercert()
+    return ""
+
+
+def test_of_the_authorities_in_client_ca_each_lets_in_whom_it_has_issued(folder: CertificateFolder) -> None:
+    """Also one that is itself issued: alone, it lets in no others of its root's. By the root's word all come in."""
+    root = trustme.CA()
+    issuing = root.create_child_ca()
+    apps = [issuer.issue_cert("app@example.com") for issuer in (root, issuing, trustme.CA())]
+    unknown = "unable to get local issuer certificate"
+    for authority, refusals in ((root, ["", "", unknown]), (issuing, [unknown, "", unknown])):
+        folder.put(client_ca=authority.cert_pem.bytes())
+        server = server_context(files(folder, client_ca=True))
+        assert [let_in(server, folder.ca, app) for app in apps] == refusals
 
 
 @pytest.mark.parametrize("key_type", trustme.KeyType)
