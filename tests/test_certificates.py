@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -173,6 +173,22 @@ def test_a_certificate_for_another_purpose_has_no_expiry_to_tell(folder: Certifi
     folder.put(cert=cert, key=key)
     assert "unsuitable certificate purpose" in doubt(files(folder))
     assert expiry(files(folder)) is None
+
+
+def test_a_key_that_most_callers_cant_use_is_doubted_and_served_all_the_same(folder: CertificateFolder) -> None:
+    """There may be callers who can, as some who asked for a curve of their own."""
+    key = ec.generate_private_key(ec.BrainpoolP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1)).sign(key, SHA256())
+    own = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    folder.put(cert=made.public_bytes(Encoding.PEM), key=own)
+    assert told(files(folder)) == []
+    begin, end = f"most callers can't use the key of {folder.path}/cert (", "): make a pair on P-256, or of RSA"
+    assert doubt(files(folder)).startswith(begin)  # what OpenSSL calls it depends on its version
+    assert doubt(files(folder)).endswith(end)
+    assert expiry(files(folder)) is None
+    assert server_context(files(folder)).minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def client_pair() -> tuple[bytes, bytes]:
