@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from proxy import unix_socket
 from proxy.acceptor import Acceptor
@@ -22,6 +22,9 @@ from proxy.unix_socket import UnixSocket
 ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """What bind(2) and socket(2) say of an address that this machine does not have: ::1, where IPv6 is off."""
 
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+"""A family, and what bind(2) takes there: of IPv6, the interface too."""
+
 LOOK_UP: Final = 5.0
 """Seconds in which the name of an address must be found: a reload that waits for it hears no signal."""
 
@@ -32,8 +35,8 @@ CUT_OFF: Final = 1.0
 class Binding:
     """One address and its server.
 
-    `_acceptors`, `_socket`, of a unix one, and `where` are set by `start`; `_mode` and `_owner` change by
-    `hand_over`. `stop_accepting` forgets `_socket`.
+    `_acceptors`, `_socket`, of a unix one, `_addresses`, of another, and `where` are set by `start`; `_mode` and
+    `_owner` change by `hand_over`. `stop_accepting` forgets `_socket`.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Binding:
         self._mode = mode
         self._owner = owner or Owner()
         self._acceptors: list[Acceptor] = []
+        self._addresses: list[Address] = []
         self._socket: UnixSocket | None = None
 
     @classmethod
@@ -69,9 +73,8 @@ class Binding:
 
         `beside`: what this process listens at already, and may be in the way.
         """
-        ours = [each.where for each in beside]
         bind = self._bind
-        listening = self._at_path(bind) if isinstance(bind, UnixBind) else await self._at_port(bind, ours)
+        listening = self._at_path(bind) if isinstance(bind, UnixBind) else await self._at_port(bind, beside)
         self._acceptors = [Acceptor(each, self.server, self._tasks) for each in listening]
 
     def hand_over(self, mode: int, owner: Owner | None) -> Callable[[], object]:
@@ -97,6 +100,13 @@ class Binding:
         self.server.pre_shutdown()
         await self.server.shutdown(CUT_OFF)
 
+    def meets(self, addresses: Iterable[Address], port: int) -> bool:
+        """Tell whether it and one of these can't both be bound. (All addresses are every one.)"""
+        if not isinstance(self.where, TcpBind) or self.where.port != port:
+            return False
+        mine, others = ({str(address[0]) for _, address in each} for each in (self._addresses, addresses))
+        return not mine.isdisjoint(others) or any(map(is_wildcard, mine | others))
+
     def _take_back(self, before: tuple[int, Owner], had: tuple[int, tuple[int, int]]) -> None:
         if self._socket is not None:
             self._socket.hand_over(*had)
@@ -107,22 +117,22 @@ class Binding:
         self._socket = unix_socket.listen(bind.path, self._mode, ids)
         return [self._socket.socket]
 
-    async def _at_port(self, bind: TcpBind, ours: Iterable[TcpBind | UnixBind]) -> list[socket.socket]:
+    async def _at_port(self, bind: TcpBind, beside: Iterable["Binding"]) -> list[socket.socket]:
         addresses = await addresses_of(bind)
         try:
             sockets = sockets_at(addresses, bind.port)
         except OSError as fault:
             reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror or str(fault)
-            own = next((each for each in ours if isinstance(each, TcpBind) and _meet(each, bind)), None)
+            own = next((each.where for each in beside if each.meets(addresses, bind.port)), None)
             cure = "Choose another address, or free this one."
             if own is not None and fault.errno == errno.EADDRINUSE:  # it must go on until all of the new is there
                 cure = f"This proxy itself listens at {own}: restart it, or choose another port."
             raise OSError(f"{bind}: {reason}. {cure}") from fault
-        self.where = TcpBind(bind.host, sockets[0].getsockname()[1])
+        self.where, self._addresses = TcpBind(bind.host, sockets[0].getsockname()[1]), addresses
         return sockets
 
 
-async def addresses_of(bind: TcpBind) -> list[tuple[socket.AddressFamily, str]]:
+async def addresses_of(bind: TcpBind) -> list[Address]:
     """Look up where a name is. Raises OSError that says what to do."""
     try:
         async with asyncio.timeout(LOOK_UP):
@@ -131,15 +141,10 @@ async def addresses_of(bind: TcpBind) -> list[tuple[socket.AddressFamily, str]]:
         reason = fault.strerror or f"no answer within {LOOK_UP:g} s"
         cure = "Check the name and this machine's DNS, or write an address"
         raise OSError(f"{bind}: the name can't be resolved: {reason}. {cure}.") from fault
-    return list(dict.fromkeys((socket.AddressFamily(family), str(address[0])) for family, _, _, _, address in found))
+    return list(dict.fromkeys((socket.AddressFamily(family), address) for family, _, _, _, address in found))
 
 
-def _meet(one: TcpBind, other: TcpBind) -> bool:
-    """Tell whether two can't both be bound, as far as their names tell."""
-    return one.port == other.port and (one.host == other.host or is_wildcard(one.host) or is_wildcard(other.host))
-
-
-def sockets_at(addresses: Iterable[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+def sockets_at(addresses: Iterable[Address], port: int) -> list[socket.socket]:
     """Bind to every address of a host that this machine has; on "any free port", to the same one on each.
 
     Raises OSError if it has none of them, or one can't be had; nothing is bound then.
@@ -149,7 +154,7 @@ def sockets_at(addresses: Iterable[tuple[socket.AddressFamily, str]], port: int)
     with ExitStack() as bound:
         for family, address in addresses:
             try:
-                one = socket.create_server((address, port), family=family)
+                one = socket.create_server((address[0], port, *address[2:]), family=family)
             except OSError as fault:
                 if fault.errno not in ABSENT:
                     raise

@@ -145,6 +145,13 @@ async def test_an_address_that_the_proxy_itself_is_in_the_way_of_takes_a_restart
     assert (await house.get()).status == 200
 
 
+async def test_a_name_for_an_address_that_the_proxy_listens_at_takes_a_restart_too(house: House) -> None:
+    port = int(house.url.rpartition(":")[2])
+    with pytest.raises(OSError, match=rf"^localhost:{port}: .* listens at 127\.0\.0\.1:{port}: restart it"):
+        await reload(house, listeners=[{"bind": f"localhost:{port}"}])
+    assert (await house.get()).status == 200
+
+
 async def test_an_address_that_another_has_is_not_blamed_on_a_port_of_ours(house: House) -> None:
     port = int(house.url.rpartition(":")[2])
     with socket.create_server(("127.0.0.2", port)), pytest.raises(OSError, match=r"in use\. .*free this one"):
