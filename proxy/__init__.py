@@ -28,7 +28,7 @@
     service_manager.py              what systemd is told
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
     event_loop.py                   which one it all runs on
-    disk.py                         file work that stalls nothing else
+    disk.py names.py                file work and look-ups that stall nothing else, nor the end
     core_dumps.py                   nobody reads our memory
     succession.py                   which credential goes on as which, after a reload
     explain.py methods.py           what would become of a request, for `check`

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -85,8 +85,9 @@ class Proxy:
     """The running proxy.
 
     What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; `_snapshot`, `_open` and `_admin` by
-    `_take`, and `_coming`, what it is about to set; `_retired`, snapshots whose last requests are not over, by
-    `_take` and `_retire`. `_taking` is held while one configuration takes another's place.
+    `_take`, and `_coming`, what it is about to set; `_retired`, snapshots whose last requests are not over, and
+    `_leaving`, bindings that no configuration has any more and somebody may be connected to, by `_take` and `_retire`.
+    `_taking` is held while one configuration takes another's place.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Proxy:
         self._retired: list[Snapshot] = []
         self._open: dict[str, Open] = {}  # by address, in the configuration's order
         self._admin: Binding | None = None
+        self._leaving: list[Binding] = []
         self._disk = Disk()  # for certificates
         self._authorities = Disk()  # for `upstream.ca_file`: one that hangs keeps no certificate from being renewed
         self._notice = Notice(log)  # about `upstream.ca_file`
@@ -160,6 +162,11 @@ class Proxy:
     @property
     def _bindings(self) -> list[Binding]:
         return [*(each.binding for each in self._open.values()), *([self._admin] if self._admin else [])]
+
+    @property
+    def _for_callers(self) -> list[Binding]:
+        """What a drain parts from; the admin port of now answers to its end."""
+        return [*(each.binding for each in self._open.values()), *self._leaving]
 
     async def start(self) -> None:
         """Bind and serve. Raises OSError if an address can't be had; nothing is left bound then."""
@@ -205,7 +212,7 @@ class Proxy:
         log.info("draining: %d requests in flight, %g s at most", self._in_flight, settings.drain)
         for budget in {budget for each in self._snapshots for budget in each.budgets.values()}:
             budget.end(settings.drain * LAST_TURN)
-        opened = [each.binding for each in self._open.values()]
+        opened = self._for_callers
         await _stop_accepting(opened)
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.drain):
@@ -223,9 +230,9 @@ class Proxy:
     async def stop(self) -> None:
         """End now: whatever is still in flight is cut off. Does nothing the second time."""
         self._serving = False
-        for each in self._open.values():
-            each.binding.server.cut()
-        for binding in self._bindings:
+        for binding in self._for_callers:
+            binding.server.cut()
+        for binding in (*self._bindings, *self._leaving):
             await binding.stop()
         await self._tasks.drain(CUT_OFF)
         for snapshot in self._snapshots:
@@ -297,34 +304,31 @@ class Proxy:
             admin.server.reconfigure(_limits(config.limits.of_admin), None)
         if earlier is not None:
             self._retired.append(earlier)
+            self._leaving += gone
             self._tasks.start(self._retire(earlier, gone), "retire the configuration before")
 
     async def _opened(self, config: Config) -> tuple[dict[str, Open], Binding | None]:
-        """Open what a configuration wants and is not open yet. Raises OSError; then nothing new is left open."""
+        """Open what a configuration wants and is not open yet. Raises OSError; then all is as it was."""
         opened: dict[str, Open] = {}
-        fresh: list[Binding] = []
         present = self._bindings
-        try:
+        async with AsyncExitStack() as undo:
             for name, listener in zip(addresses(config), config.listeners, strict=True):
                 certificate = await self._certificate(name, listener)
                 if name in self._open:
                     opened[name] = replace(self._open[name], certificate=certificate)
                 else:
                     opened[name] = self._new(name, listener, certificate, config)
-                    fresh.append(opened[name].binding)
-                    await fresh[-1].start(present)
+                    undo.push_async_callback(opened[name].binding.stop)
+                    await opened[name].binding.start(present)
             admin = self._admin
             if self._snapshot is None or _admin_bind(self._snapshot.config) != _admin_bind(config):
                 admin = self._admin_binding(config)
                 if admin is not None:
-                    fresh.append(admin)
+                    undo.push_async_callback(admin.stop)
                     await admin.start(present)
             for name, listener in zip(addresses(config), config.listeners, strict=True):
-                await opened[name].binding.hand_over(*_permissions(listener))
-        except OSError:
-            for binding in fresh:
-                await binding.stop()
-            raise
+                undo.callback(opened[name].binding.hand_over(*_permissions(listener)))
+            undo.pop_all()
         return opened, admin
 
     async def _retire(self, snapshot: Snapshot, gone: Sequence[Binding]) -> None:
@@ -334,6 +338,7 @@ class Proxy:
         await snapshot.in_flight.none()
         for binding in gone:
             await binding.stop()
+            self._leaving.remove(binding)
         grants = [source for source in snapshot.sources.values() if isinstance(source, RefreshingCredential)]
         for refresh in [grant.refresher.in_flight for grant in grants]:
             if refresh is not None:  # it goes through the sessions that are to be closed

@@ -139,6 +139,7 @@ def server_context(files: Tls) -> ssl.SSLContext:
     if files.client_ca is not None:
         _load_authorities(context, files.client_ca, "client_ca")
         context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # one that another has issued need not come with that
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0  # the same for TLS 1.3
     return context
@@ -168,28 +169,30 @@ def flaws(files: Tls) -> Iterator[CertificateFlaw]:
 
 
 def doubt(files: Tls) -> str:
-    """Say why nobody who verifies will trust a certificate that could be loaded: its dates, its purpose; or ""."""
+    """Say why a certificate that could be loaded is of no use to callers: its dates, its purpose, its key; or ""."""
     try:
         _verified(files)
     except ssl.SSLCertVerificationError as refused:
         return f"who verifies {files.cert} will refuse it ({refused.verify_message}): renew it"
+    except ssl.SSLError as failed:  # its curve is one that OpenSSL speaks by itself to nobody
+        return f"most callers can't use the key of {files.cert} ({failed.reason}): make a pair on P-256, or of RSA"
     return ""
 
 
 def expiry(files: Tls) -> float | None:
     """Tell when a certificate that could be loaded expires, or has, in seconds since 1970.
 
-    The listener's own is meant, the first in the file. None: its purpose is another, and nobody would trust it anyway.
+    The listener's own is meant, the first in the file. None: there is a doubt about it that no other date would end.
     """
     try:
         seen = _verified(files, NO_CHECK_TIME)
-    except ssl.SSLCertVerificationError:
+    except ssl.SSLError:  # a refused certificate is one
         return None
     return float(ssl.cert_time_to_seconds(str(seen["notAfter"])))
 
 
 def _verified(files: Tls, flags: ssl.VerifyFlags = ssl.VerifyFlags.VERIFY_DEFAULT) -> dict[str, Any]:
-    """Return what a caller sees of a certificate. Raises SSLCertVerificationError.
+    """Return what a caller sees of a certificate. Raises SSLError, and of its kinds SSLCertVerificationError.
 
     OpenSSL judges, in a handshake that never leaves this function, with the certificate as its own authority.
     """

@@ -15,6 +15,7 @@ from proxy.config import Upstream
 from proxy.credential.token_endpoint import noting_connections
 from proxy.forward.dialler import Dialler
 from proxy.forward.upstream_pool import UpstreamPool
+from proxy.names import Resolver
 from proxy.trust import verifying
 
 DNS_TTL: Final = 60
@@ -63,7 +64,7 @@ def credential_session(context: ssl.SSLContext) -> aiohttp.ClientSession:
     Each goes out on a connection of its own: on a kept one that the other side is just closing, a redeem's
     outcome would be unknown (law 6). None waits for another's: a credential has one redeem and one probe at most.
     """
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=DNS_TTL, force_close=True, ssl=context)
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=DNS_TTL, force_close=True, ssl=context, resolver=Resolver())
     return aiohttp.ClientSession(
         connector=connector,
         headers={

@@ -33,15 +33,37 @@ class UnixSocket:
     path: Path
     made: tuple[int, int]  # device and inode
 
-    def hand_over(self, mode: int, owner: tuple[int, int]) -> None:
-        """Give it another mode and owner while it listens. Raises OSError that says what to do."""
-        _hand_over(self.path, mode, owner)
+    def hand_over(self, mode: int, owner: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+        """Give it another mode and owner; return those it had.
+
+        Raises OSError that says what to do; then it has them still.
+        """
+        found = self._found()
+        before = stat.S_IMODE(found.st_mode), (found.st_uid, found.st_gid)
+        self.path.chmod(mode)  # first: once it is another's, that may take a capability of its own
+        try:
+            if owner != before[1]:
+                _give(self.path, owner)
+        except OSError:
+            self.path.chmod(before[0])
+            raise
+        return before
 
     def remove(self) -> None:
-        """Remove the file, unless it is gone or another's by now. Does nothing the second time."""
+        """Remove the file, unless it is gone or another's by now. Call it while the socket is open, and no more."""
         with suppress(OSError), _alone(self.path.parent):
-            if _identity(self.path) == self.made:
+            if _identity(self.path.lstat()) == self.made:
                 self.path.unlink()
+
+    def _found(self) -> os.stat_result:
+        """Return what stands at the path. Raises OSError if that is not what we made: a link, say."""
+        try:
+            found = self.path.lstat()
+        except OSError as fault:
+            raise _refusal(self.path, f"its file can't be seen: {fault.strerror}. Restart the proxy") from fault
+        if _identity(found) != self.made:
+            raise _refusal(self.path, "something else is in the place of its file. Remove it, and restart the proxy")
+        return found
 
 
 def listen(path: Path, mode: int, owner: tuple[int, int]) -> UnixSocket:
@@ -54,16 +76,17 @@ def listen(path: Path, mode: int, owner: tuple[int, int]) -> UnixSocket:
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _bind(server, path)
+            made = UnixSocket(server, path, _identity(path.lstat()))
             try:
-                _hand_over(path, mode, owner)  # nobody can connect yet: it does not listen
+                made.hand_over(mode, owner)  # nobody can connect yet: it does not listen
                 server.listen(1)  # whoever serves it says how many may wait
-                return UnixSocket(server, path, _identity(path))
             except OSError:
                 path.unlink(missing_ok=True)
                 raise
         except OSError:
             server.close()
             raise
+    return made
 
 
 def owner_ids(user: str | None, group: str | None) -> tuple[int, int]:
@@ -123,9 +146,7 @@ def _bind(server: socket.socket, path: Path) -> None:
         raise _refusal(path, f"{fault.strerror}. {cure}") from fault
 
 
-def _hand_over(path: Path, mode: int, owner: tuple[int, int]) -> None:
-    """Set mode and owner."""
-    path.chmod(mode)
+def _give(path: Path, owner: tuple[int, int]) -> None:
     if owner == (UNCHANGED, UNCHANGED):
         return
     try:
@@ -139,8 +160,7 @@ def _refusal(path: Path, text: str) -> OSError:
     return OSError(f"unix:{path}: {text}.")
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.lstat()
+def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from tls import LONG_AGO, CertificateFolder
+from tls import LONG_AGO, CertificateFolder, trusting
 
 from proxy import certificates
 from proxy.certificates import ServerCertificate, doubt, expiry, flaws, server_context
@@ -65,6 +66,34 @@ def test_with_client_ca_certificates_are_required_and_no_ticket_is_given(folder:
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.num_tickets == 0
     assert ssl.OP_NO_TICKET in context.options
+
+
+def let_in(server: ssl.SSLContext, trusted: trustme.CA, own: trustme.LeafCert) -> str:
+    """Shake hands with a caller who shows `own`; return why it was refused, or ""."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = trusting(trusted, own).wrap_bio(back, there, server_hostname="localhost")
+    asked = server.wrap_bio(there, back, server_side=True)
+    try:
+        for _ in range(2):
+            for side in (asking, asked):
+                with suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+    except ssl.SSLCertVerificationError as refused:
+        return refused.verify_message
+    assert asked.getpeercert()
+    return ""
+
+
+def test_of_the_authorities_in_client_ca_each_lets_in_whom_it_has_issued(folder: CertificateFolder) -> None:
+    """Also one that is itself issued: alone, it lets in no others of its root's. By the root's word all come in."""
+    root = trustme.CA()
+    issuing = root.create_child_ca()
+    apps = [issuer.issue_cert("app@example.com") for issuer in (root, issuing, trustme.CA())]
+    unknown = "unable to get local issuer certificate"
+    for authority, refusals in ((root, ["", "", unknown]), (issuing, [unknown, "", unknown])):
+        folder.put(client_ca=authority.cert_pem.bytes())
+        server = server_context(files(folder, client_ca=True))
+        assert [let_in(server, folder.ca, app) for app in apps] == refusals
 
 
 @pytest.mark.parametrize("key_type", trustme.KeyType)
@@ -144,6 +173,22 @@ def test_a_certificate_for_another_purpose_has_no_expiry_to_tell(folder: Certifi
     folder.put(cert=cert, key=key)
     assert "unsuitable certificate purpose" in doubt(files(folder))
     assert expiry(files(folder)) is None
+
+
+def test_a_key_that_most_callers_cant_use_is_doubted_and_served_all_the_same(folder: CertificateFolder) -> None:
+    """There may be callers who can, as some who asked for a curve of their own."""
+    key = ec.generate_private_key(ec.BrainpoolP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1)).sign(key, SHA256())
+    own = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    folder.put(cert=made.public_bytes(Encoding.PEM), key=own)
+    assert told(files(folder)) == []
+    begin, end = f"most callers can't use the key of {folder.path}/cert (", "): make a pair on P-256, or of RSA"
+    assert doubt(files(folder)).startswith(begin)  # what OpenSSL calls it depends on its version
+    assert doubt(files(folder)).endswith(end)
+    assert expiry(files(folder)) is None
+    assert server_context(files(folder)).minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def client_pair() -> tuple[bytes, bytes]:

@@ -96,6 +96,38 @@ async def test_a_listener_comes_and_goes_with_its_requests(api_key_house: HouseM
             assert (await line.answer()).start == b"HTTP/1.1 200 OK"
 
 
+async def test_a_request_that_has_begun_on_a_listener_that_is_gone_is_waited_for_by_a_drain(
+    house: House, unused_tcp_port: int
+) -> None:
+    """A reload moved it, and the process was told to end in the same minute."""
+    async with caller(house.port) as line:
+        await line.send(GET[:20])
+        await reload(house, listeners=[{"bind": f"127.0.0.1:{unused_tcp_port}"}])
+        draining = asyncio.ensure_future(house.proxy.drain())
+        await until_closed(house.url)
+        await asyncio.sleep(0.5)  # decides nothing: a drain that does not wait is over by then
+        assert not draining.done()
+        await line.send(GET[20:])
+        assert (await line.answer()).start == b"HTTP/1.1 200 OK"
+        await draining
+
+
+@pytest.mark.parametrize("how", ["drain", "stop"])
+async def test_a_request_on_a_listener_that_is_gone_is_cut_off_at_the_end_and_told_nothing_untrue(
+    api_key_house: HouseMaker, unused_tcp_port: int, how: str
+) -> None:
+    """PandaDoc did nothing wrong: its connection must not be closed first."""
+    async with upstream(on_cue) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, "shutdown": {"drain": "100ms"}})
+        async with caller(house.port) as line:
+            await line.send(GET)
+            await until(lambda: len(up.heard) == 1)
+            await reload(house, listeners=[{"bind": f"127.0.0.1:{unused_tcp_port}"}], policy={"profiles": ["no-send"]})
+            async with asyncio.timeout(10):
+                await (house.proxy.drain() if how == "drain" else house.proxy.stop())
+            assert await line.closed() == b""
+
+
 async def test_an_address_that_cant_be_had_changes_nothing(house: House) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listeners = [{"bind": "127.0.0.1:0"}, {"bind": f"127.0.0.1:{taken.getsockname()[1]}"}]
@@ -111,6 +143,13 @@ async def test_an_address_that_the_proxy_itself_is_in_the_way_of_takes_a_restart
     port = int((house.url if section == "listeners" else house.proxy.admin_url or "").rpartition(":")[2])
     with pytest.raises(OSError, match=rf"^0\.0\.0\.0:{port}: .*127\.0\.0\.1:{port}.*[Rr]estart"):
         await reload(house, listeners=[{"bind": f"0.0.0.0:{port}", "anyone": True}])
+    assert (await house.get()).status == 200
+
+
+async def test_a_name_for_an_address_that_the_proxy_listens_at_takes_a_restart_too(house: House) -> None:
+    port = int(house.url.rpartition(":")[2])
+    with pytest.raises(OSError, match=rf"^localhost:{port}: .* listens at 127\.0\.0\.1:{port}: restart it"):
+        await reload(house, listeners=[{"bind": f"localhost:{port}"}])
     assert (await house.get()).status == 200
 
 

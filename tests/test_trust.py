@@ -78,6 +78,21 @@ async def test_an_authority_without_key_identifiers_is_one(
 
 
 @WAYS
+async def test_an_authority_that_is_itself_issued_vouches_alone_for_what_it_has_issued(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """As for curl, client-go, and Python from 3.13 on; and for nobody else's."""
+    root = trustme.CA()
+    issuing = root.create_child_ca()
+    issuing.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with shown(issuing.issue_cert("127.0.0.1")) as port:
+        await connect(tmp_path / "ca.pem", port)
+    async with shown(root.issue_cert("127.0.0.1")) as port:
+        with pytest.raises((ssl.SSLCertVerificationError, RedisConnectionError), match="CERTIFICATE_VERIFY_FAILED"):
+            await connect(tmp_path / "ca.pem", port)
+
+
+@WAYS
 @pytest.mark.parametrize("wrong", ["authority", "name", "date"])
 async def test_chain_name_and_dates_are_looked_at(
     authority: BareAuthority, connect: Connect, tmp_path: Path, wrong: str

@@ -133,14 +133,43 @@ def test_a_folder_that_is_missing_is_told(path: Path) -> None:
         listen(path / "deeper.sock", 0o600, NOBODY)
 
 
-def test_an_owner_that_can_t_be_had_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object, **__: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
+def refused(*_: object, **__: object) -> None:
+    """Do as chown(2) does for everybody but root."""
+    raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(os, "chown", refused)  # what everybody but root gets
+
+def test_an_owner_that_can_t_be_had_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "chown", refused)
     with pytest.raises(OSError, match=r"can't be given to its owner: Operation not permitted\. Run as root"):
         listen(path, 0o600, (0, UNCHANGED))
     assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", ["a file", "a link to a file"])
+def test_what_has_taken_its_place_is_not_handed_over(made: UnixSocket, path: Path, kind: str) -> None:
+    victim = path if kind == "a file" else path.with_name("victim")
+    path.unlink()
+    victim.touch(0o600)
+    if victim != path:
+        path.symlink_to(victim)
+    with pytest.raises(OSError, match=rf"^unix:{path}: something else is in the place of its file\. Remove it"):
+        made.hand_over(0o666, NOBODY)
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+
+
+def test_one_whose_file_is_gone_is_not_handed_over(made: UnixSocket, path: Path) -> None:
+    path.unlink()
+    with pytest.raises(OSError, match=rf"^unix:{path}: its file can't be seen: No such file"):
+        made.hand_over(0o666, NOBODY)
+
+
+def test_an_owner_that_can_t_be_had_leaves_a_living_socket_as_it_was(
+    made: UnixSocket, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "chown", refused)
+    with pytest.raises(OSError, match="can't be given to its owner"):
+        made.hand_over(0o666, (0, UNCHANGED))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_at_the_end_its_file_is_gone(made: UnixSocket, path: Path) -> None:
@@ -225,6 +254,18 @@ async def test_a_listeners_socket_and_the_admin_ports_are_served_and_removed(
     assert not admin.exists()
 
 
+async def test_a_proxy_that_ends_leaves_the_socket_alone_that_came_after_its_own(
+    api_key_house: HouseMaker, path: Path
+) -> None:
+    """The number of its inode may be given out again as soon as it accepts no more: ext4 and overlayfs do so."""
+    house = await at_a_socket(api_key_house, path)
+    (listener,) = house.proxy._open.values()  # noqa: SLF001 - a drain stops it so, and may wait long then
+    await listener.binding.stop_accepting()
+    with listen(path, 0o600, NOBODY).socket:
+        await house.proxy.drain()
+        assert connects(path)
+
+
 async def test_a_start_that_fails_leaves_no_socket_behind(api_key_house: HouseMaker, path: Path) -> None:
     other = path.with_name("other.sock")
     house = await api_key_house({"listeners": [{"bind": f"unix:{other}"}]})
@@ -236,3 +277,43 @@ async def test_a_start_that_fails_leaves_no_socket_behind(api_key_house: HouseMa
         await house.open()
     assert not other.exists()
     assert path.read_text() == "in the way"
+
+
+async def test_a_reload_that_is_refused_leaves_every_socket_as_it_was(
+    api_key_house: HouseMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those too that were handed over before the one that couldn't be; and the next reload knows how they stand."""
+    one, two = tmp_path / "one.sock", tmp_path / "two.sock"
+    house = await api_key_house({"listeners": [{"bind": f"unix:{one}"}, {"bind": f"unix:{two}"}]})
+
+    async def reload(owner: dict[str, str]) -> None:
+        wide = {"bind": f"unix:{one}", "mode": "0666"}
+        house.settings = {**house.settings, "listeners": [wide, {"bind": f"unix:{two}"} | owner]}
+        await house.proxy.reload(house.config())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "chown", refused)
+        with pytest.raises(OSError, match="can't be given to its owner"):
+            await reload({"owner": "0"})
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (one, two)] == [0o600, 0o600]
+    await reload({})
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (one, two)] == [0o666, 0o600]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+async def test_an_owner_that_a_refused_reload_gave_is_taken_back(
+    api_key_house: HouseMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tmp_path / "one.sock", tmp_path / "two.sock"
+    house = await api_key_house({"listeners": [{"bind": f"unix:{one}"}, {"bind": f"unix:{two}"}]})
+    before, chown = one.stat().st_uid, os.chown
+
+    def for_one_alone(path: Path, *owner: int, follow_symlinks: bool) -> None:
+        refused() if path == two else chown(path, *owner, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "chown", for_one_alone)
+    listeners = [{"bind": f"unix:{each}", "owner": "4242"} for each in (one, two)]
+    house.settings = {**house.settings, "listeners": listeners}
+    with pytest.raises(OSError, match="can't be given to its owner"):
+        await house.proxy.reload(house.config())
+    assert one.stat().st_uid == before

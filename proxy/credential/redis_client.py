@@ -21,7 +21,7 @@ from redis.backoff import ConstantBackoff, NoBackoff
 
 from proxy.credential.redis_address import RedisAddress
 from proxy.credential.redis_faults import distrusted
-from proxy.trust import NOT_ASKED
+from proxy.trust import ASKED, NOT_ASKED
 
 LIMIT: Final = 2.0
 """Seconds for one call, with connecting and whatever it has to wait for."""
@@ -155,7 +155,8 @@ def _options(address: RedisAddress, limit: float, way: Way) -> dict[str, Any]:
     }
     if address.tls:
         options |= {"ssl": True, "ssl_ca_certs": way.ca_file and str(way.ca_file)}
-        options |= {"ssl_min_version": ssl.TLSVersion.TLSv1_2, "ssl_exclude_verify_flags": [NOT_ASKED]}
+        options |= {"ssl_min_version": ssl.TLSVersion.TLSv1_2}
+        options |= {"ssl_include_verify_flags": [ASKED], "ssl_exclude_verify_flags": [NOT_ASKED]}
     return options
 
 

@@ -69,8 +69,8 @@ class Connection(RequestHandler):
     whole head; `_unreadable`, once what came could not be parsed: nothing after it can. All by `data_received`
     and what it calls. `_begun`, whether a head has begun to come behind one that is answered yet, by the same.
     `_clock` runs while a head is incomplete, and once all is said. `_retired` is set by `retire`. `_place`, the TCP
-    connection, is set by `take_place`: before the handshake, where there is one. `sealed`, whether a TLS record has
-    begun to come that can't be read yet, is set by a TlsConnection.
+    connection, is set by `take_place`: before the handshake, where there is one. `_sealed`, whether a TLS record has
+    begun to come that can't be read yet, is set by `seal`.
     """
 
     __slots__ = (
@@ -83,8 +83,8 @@ class Connection(RequestHandler):
         "_limits",
         "_place",
         "_retired",
+        "_sealed",
         "_unreadable",
-        "sealed",
     )
 
     def __init__(self, manager: "Server", *, door: Door, limits: ConnectionLimits, **settings: Any) -> None:
@@ -99,7 +99,7 @@ class Connection(RequestHandler):
         self._unreadable = False
         self._begun = False
         self._retired = False
-        self.sealed = False
+        self._sealed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
@@ -129,6 +129,16 @@ class Connection(RequestHandler):
             self._begun = self._body is EMPTY_PAYLOAD and len(data) > len(ENDS[0]) and not data.endswith(ENDS)
         elif of_a_head:
             self._piece_of_a_head_came(data)
+
+    def seal(self, *, inside: bool) -> None:
+        """Take note of whether the caller's bytes end within a TLS record: it may hold the beginning of a head."""
+        self._sealed = inside
+        if self.transport is None or self.transport.is_closing() or self._owes():
+            return
+        if inside and self._clock is None:
+            self._start_clock()
+        elif not inside and not self._head_size:
+            self._stop_clock()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_clock()
@@ -216,7 +226,10 @@ class Connection(RequestHandler):
 
     def _busy(self) -> bool:
         """Tell whether a request is being served, or the rest of its body is still being read away."""
-        return self._request_in_progress or bool(self._messages) or self._waiter is None
+        return self._owes() or self._waiter is None
+
+    def _owes(self) -> bool:
+        return self._request_in_progress or bool(self._messages)
 
     def _is_spoken_to(self) -> bool:
         """Tell whether a head has begun to come, or something lies in the kernel that nobody has read.
@@ -225,7 +238,7 @@ class Connection(RequestHandler):
         """
         if self.transport is None or self._place is None or self.transport.is_closing():
             return False
-        if self._clock is not None or self.sealed:
+        if self._clock is not None or self._sealed:
             return True
         kernel = select.poll()
         kernel.register(self._place.get_extra_info("socket"), select.POLLIN)
@@ -250,7 +263,7 @@ class Connection(RequestHandler):
         if self._head_size > self._limits.max_head + UNCOUNTED:
             self._refuse_head()
         elif self._clock is None and data.strip(b"\r\n"):
-            if self._request_in_progress or self._messages:
+            if self._owes():
                 self._begun = True
             else:
                 self._start_clock()
@@ -277,7 +290,7 @@ class Connection(RequestHandler):
     def _answered(self, *, leaving: bool) -> None:
         if self._place is not None and (leaving or not self._messages):
             self._door.crowd.rest(self._place, Waits.LEAVING if leaving else Waits.IDLE)
-            if self._begun and not leaving:
+            if (self._begun or self._sealed) and not leaving:
                 self._begun = False
                 self._start_clock()
 
@@ -308,6 +321,13 @@ class Connection(RequestHandler):
             self._stop_clock()
             self._door.crowd.rest(self._place, Waits.LEAVING)
             self._clock = self._loop.call_later(LINGER, self._place.abort)
+
+    def _process_keepalive(self) -> None:
+        """Leave a head that has begun to come the time that it has, though the one for idle connections is over."""
+        if self._clock is not None:
+            self._keepalive_handle = self._loop.call_at(self._clock.when(), self._process_keepalive)
+        else:
+            super()._process_keepalive()
 
     def _start_clock(self) -> None:
         self._clock = self._loop.call_later(self._limits.header_timeout, self._too_late)

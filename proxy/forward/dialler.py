@@ -9,9 +9,8 @@ import base64
 import errno
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from aiohappyeyeballs import start_connection
 from yarl import URL
@@ -19,6 +18,7 @@ from yarl import URL
 from proxy.errors import Overloaded, ProxyError, UpstreamError, UpstreamTimeout
 from proxy.forward.upstream_connection import UpstreamConnection
 from proxy.forward.upstream_tls import read_to_the_end
+from proxy.names import Found, look_up
 from proxy.open_files import EXHAUSTED
 
 HEAD_START: Final = 0.25
@@ -26,9 +26,6 @@ HEAD_START: Final = 0.25
 
 FRESH: Final = 0.5
 """Seconds for which an address is used without being looked up again: a burst of connections asks once."""
-
-AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
-"""What getaddrinfo(3) says of an address."""
 
 LARGEST_HEAD: Final = 16 * 1024
 """Bytes of an HTTP proxy's answer."""
@@ -68,7 +65,7 @@ class Dialler:
         self._context = context
         self._connect_timeout = connect_timeout
         self._proxy = proxy
-        self._lookups: dict[URL, tuple[float, asyncio.Future[Sequence[AddressInfo]]]] = {}
+        self._lookups: dict[URL, tuple[float, Found]] = {}
 
     def __repr__(self) -> str:
         return f"<Dialler {self._origin}>"
@@ -132,19 +129,17 @@ class Dialler:
         protocol.connection_made(transport)
         return transport
 
-    def _found(self, url: URL) -> asyncio.Future[Sequence[AddressInfo]]:
-        """Look a name up, in a thread; connections that come at once share one answer."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+    def _found(self, url: URL) -> Found:
+        """Look a name up; connections that come at once share one answer."""
+        now = asyncio.get_running_loop().time()
         asked_at, found = self._lookups.get(url, (now, None))
         if found is None or (found.done() and (_failed(found) or now - asked_at > FRESH)):
-            look_up = partial(socket.getaddrinfo, url.raw_host, url.port, type=socket.SOCK_STREAM)
-            found = loop.run_in_executor(None, look_up)
+            found = look_up(url.raw_host, url.port)
             self._lookups[url] = (now, found)
         return found
 
 
-def _failed(done: asyncio.Future[Sequence[AddressInfo]]) -> bool:
+def _failed(done: Found) -> bool:
     return done.cancelled() or done.exception() is not None
 
 

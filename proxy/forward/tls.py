@@ -84,9 +84,9 @@ class TlsConnection(SSLProtocol):
         """Note whether a record has begun that can't be read before it is whole. (A handshake is nothing yet.)"""
         own: Any = self
         inside = self._records.feed(own._ssl_buffer_view[:nbytes])  # noqa: SLF001 - its own
-        self._connection.sealed = inside and self._connection.connected
         inner: Any = super()
         inner.buffer_updated(nbytes)
+        self._connection.seal(inside=inside and self._connection.connected)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)

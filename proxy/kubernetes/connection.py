@@ -16,6 +16,7 @@ from proxy import __version__
 from proxy.kubernetes.cluster import Cluster
 from proxy.kubernetes.faults import KubernetesFault
 from proxy.kubernetes.objects import Named
+from proxy.names import Resolver
 from proxy.secrets import Secret
 
 LARGEST: Final = 2 * 1024 * 1024
@@ -59,7 +60,7 @@ class Connection:
         self.cluster = cluster
         self._holders = 0
         self._retired = False
-        connector = aiohttp.TCPConnector(limit=0, ssl=cluster.tls, socket_factory=_kept_alive)
+        connector = aiohttp.TCPConnector(limit=0, ssl=cluster.tls, socket_factory=_kept_alive, resolver=Resolver())
         self._session = aiohttp.ClientSession(
             connector=connector,
             headers={

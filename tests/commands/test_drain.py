@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -247,6 +248,39 @@ async def test_a_second_signal_still_closes_what_was_opened(machine: Machine, ap
     assert [record["message"] for record in process.records if record["level"] in {"warning", "error"}] == [
         "a second signal: ending at once"
     ]
+
+
+NO_NAME_SERVER: Final = """
+import socket, time
+real = socket.getaddrinfo
+def silent(host, *rest, **more):
+    if str(host).endswith(".example"):
+        time.sleep(600)
+    return real(host, *rest, **more)
+socket.getaddrinfo = silent
+from proxy.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("asked", ["upstream", "token endpoint"])
+async def test_a_name_server_that_is_silent_keeps_no_process_from_ending(
+    machine: Machine, app: ClientSession, asked: str
+) -> None:
+    """Its resolver would ask it for half a minute yet, in a thread that nobody can end."""
+    env = machine.with_api_key() if asked == "upstream" else machine.with_grant()
+    env |= {
+        "PANDADOC_PROXY__UPSTREAM__URL": "https://pandadoc.example" if asked == "upstream" else machine.simulator.url,
+        "PANDADOC_PROXY__UPSTREAM__CONNECT_TIMEOUT": "100ms",
+    }
+    if asked != "upstream":
+        oauth2 = "PANDADOC_PROXY__CREDENTIALS__DEFAULT__OAUTH2"
+        env |= {f"{oauth2}__TOKEN_URL": "https://pandadoc.example/token", f"{oauth2}__REDEEM_TIMEOUT": "1s"}
+    process = await machine.start(env=env, program=(sys.executable, "-c", NO_NAME_SERVER, "run"))
+    assert await status_of(app, await process.url() + MEMBER) == (504 if asked == "upstream" else 503)
+    process.signal(signal.SIGTERM)
+    await process.said("drained")
+    assert await process.ended(seconds=10) == 0
 
 
 async def test_a_request_that_outlasts_the_drain_is_cut_off(machine: Machine) -> None:

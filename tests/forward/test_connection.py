@@ -11,7 +11,7 @@ from rig import House, until
 from wire import OK, Caller, Stage, answering, caller, converse, on_cue, upstream
 
 from proxy.app import LAST_WORD
-from proxy.forward import connection
+from proxy.forward import connection, server
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -99,6 +99,23 @@ async def test_an_idle_connection_may_wait_for_its_first_byte(api_key_house: Hou
             await asyncio.sleep(0.2)
             await line.send(GET)
             assert (await line.answer()).body == b"ok"
+
+
+async def test_a_head_that_has_begun_outlives_the_time_that_idle_connections_are_kept(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timer of aiohttp does not know that one is coming, and would close the connection without a word."""
+    monkeypatch.setattr(server, "KEEPALIVE", 0.3)
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, "limits": {"header_timeout": "1s"}})
+        async with caller(house.port) as late, caller(house.port) as whole, caller(house.port) as idle:
+            await late.send(GET[:20])
+            await whole.send(GET[:20])
+            assert await idle.closed() == b""
+            await whole.send(GET[20:])
+            assert (await whole.answer()).body == b"ok"
+            assert await whole.closed() == b""
+            assert (await late.answer()).start == b"HTTP/1.1 408 Request Timeout"
 
 
 async def test_empty_lines_between_requests_are_nobodys_slow_head(api_key_house: HouseMaker) -> None:

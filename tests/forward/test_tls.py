@@ -7,6 +7,7 @@ import ssl
 import warnings
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tls import CertificateFolder, client_hello, trusting
 from wire import OK, Caller, Stage, answering, caller, converse, upstream
 
 from proxy.app import LAST_WORD
+from proxy.forward.connection import Connection
 from proxy.forward.tls import Records
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -146,38 +148,102 @@ async def test_draining_closes_idle_connections_and_unfinished_handshakes(
         assert await silent.closed() == b""
 
 
-async def test_draining_waits_for_the_rest_of_a_record_that_has_begun_to_come(
-    api_key_house: HouseMaker, certificates: CertificateFolder, context: ssl.SSLContext
-) -> None:
-    """What has been read of it is a request's beginning, though nobody can read it yet."""
-    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
-    secret = context.wrap_bio(came, goes, server_hostname="localhost")
+@dataclass
+class Sealed:
+    """A caller whose records can be had in pieces."""
 
-    async def answered(line: Caller, step: Callable[[], bytes | None]) -> bytes | None:
+    line: Caller
+    context: ssl.SSLContext
+
+    def __post_init__(self) -> None:
+        self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = self.context.wrap_bio(self._came, self._goes, server_hostname="localhost")
+
+    async def shake_hands(self) -> None:
+        await self._do(self._tls.do_handshake)
+
+    async def ask(self) -> bytes:
+        await self.line.send(self.record(GET))
+        return await self.answer()
+
+    async def answer(self) -> bytes:
+        return await self._do(lambda: self._tls.read(1000)) or b""
+
+    def record(self, data: bytes) -> bytes:
+        self._tls.write(data)
+        return self._goes.read()
+
+    async def _do(self, step: Callable[[], bytes | None]) -> bytes | None:
         while True:
             try:
                 return step()
             except ssl.SSLWantReadError:
-                await line.send(goes.read())
-                came.write(await line.reader.read(65536))
+                await self.line.send(self._goes.read())
+                self._came.write(await self.line.reader.read(65536))
             finally:
-                await line.send(goes.read())
+                await self.line.send(self._goes.read())
 
+
+async def test_draining_waits_for_the_rest_of_a_record_that_has_begun_to_come(
+    api_key_house: HouseMaker, certificates: CertificateFolder, context: ssl.SSLContext
+) -> None:
+    """What has been read of it is a request's beginning, though nobody can read it yet."""
     async with upstream(answering(OK)) as up:
         house = await api_key_house({"upstream": {"url": up.url}, **at_tls(certificates)})
         async with caller(house.port) as line, asyncio.timeout(10):
-            await answered(line, secret.do_handshake)
-            secret.write(GET)
-            assert (await answered(line, lambda: secret.read(1000)) or b"").endswith(b"ok")
-            secret.write(GET)
-            record = goes.read()
+            sealed = Sealed(line, context)
+            await sealed.shake_hands()
+            assert (await sealed.ask()).endswith(b"ok")
+            record = sealed.record(GET)
             await line.send(record[:30])
             await asyncio.sleep(LAST_WORD / 2)  # until it is read
             draining = asyncio.create_task(house.proxy.drain())
             await asyncio.sleep(2 * LAST_WORD)
             await line.send(record[30:])
-            assert (await answered(line, lambda: secret.read(1000)) or b"").endswith(b"ok")
+            assert (await sealed.answer()).endswith(b"ok")
             await draining
+
+
+@pytest.mark.parametrize("when", ["at first", "between requests", "behind a request"])
+async def test_a_record_that_never_ends_is_a_head_that_comes_too_slowly(
+    api_key_house: HouseMaker, certificates: CertificateFolder, context: ssl.SSLContext, when: str
+) -> None:
+    """It would have a drain wait for all of its time."""
+    async with upstream(answering(OK)) as up:
+        limits = {"limits": {"header_timeout": "200ms"}}
+        house = await api_key_house({"upstream": {"url": up.url}, **at_tls(certificates), **limits})
+        async with caller(house.port) as line, asyncio.timeout(10):
+            sealed = Sealed(line, context)
+            await sealed.shake_hands()
+            if when == "between requests":
+                assert (await sealed.ask()).endswith(b"ok")
+            await line.send((sealed.record(GET) if when == "behind a request" else b"") + sealed.record(GET)[:3])
+            if when == "behind a request":
+                assert (await sealed.answer()).endswith(b"ok")
+            assert (await sealed.answer()).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_record_that_comes_in_pieces_leaves_the_connection_with_all_its_time(
+    api_key_house: HouseMaker, certificates: CertificateFolder, context: ssl.SSLContext
+) -> None:
+    """Whatever was in it: nothing of HTTP, perhaps."""
+    async with upstream(answering(OK)) as up:
+        limits = {"limits": {"header_timeout": "200ms"}}
+        house = await api_key_house({"upstream": {"url": up.url}, **at_tls(certificates), **limits})
+        async with caller(house.port) as line, asyncio.timeout(10):
+            sealed = Sealed(line, context)
+            await sealed.shake_hands()
+            record = sealed.record(GET)
+            for piece in (record[:9], record[9:]):
+                await line.send(piece)
+                await asyncio.sleep(0.05)
+            assert (await sealed.answer()).endswith(b"ok")
+            (connection,) = house.server.connections
+            assert isinstance(connection, Connection)
+            for inside in (True, False):  # as a KeyUpdate in two pieces does, which no Python client sends
+                connection.seal(inside=inside)
+            await asyncio.sleep(0.4)
+            assert (await sealed.ask()).endswith(b"ok")
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6, 9, 100])
