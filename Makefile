@@ -6,7 +6,8 @@ READY  := $(VENV)/.ready
 BROWSING := $(VENV)/.browsing
 RENDERING := $(VENV)/.rendering
 # More than there are cores: half of a test's time it waits, for a process that it has started or for a clock.
-WORKERS = $$((3 * $$(getconf _NPROCESSORS_ONLN)))
+CORES   = $$(getconf _NPROCESSORS_ONLN)
+WORKERS = $$((3 * $(CORES)))
 # Modules that call themselves pure: every branch of theirs is tested. tests/test_imports.py keeps this list.
 PURE   := proxy/budget/calls.py,proxy/budget/pace.py,proxy/budget/rates.py,proxy/budget/window.py,proxy/compose_policy.py,proxy/config/addresses.py,proxy/config/completion.py,proxy/config/describe.py,proxy/config/faults.py,proxy/config/forms.py,proxy/config/nodes.py,proxy/config/reader.py,proxy/config/references.py,proxy/config/rules.py,proxy/config/scalars.py,proxy/config/schema.py,proxy/config/sections.py,proxy/config/sockets.py,proxy/config/syntax.py,proxy/config/units.py,proxy/credential/advice.py,proxy/credential/backoff.py,proxy/credential/credential.py,proxy/credential/ledger.py,proxy/credential/policy.py,proxy/credential/record.py,proxy/credential/redis_address.py,proxy/credential/refusals.py,proxy/credential/status.py,proxy/credential/token_reply.py,proxy/errors.py,proxy/explain.py,proxy/forward/crowd.py,proxy/forward/framing.py,proxy/forward/guard.py,proxy/forward/headers.py,proxy/forward/preference.py,proxy/forward/resend.py,proxy/forward/token_request.py,proxy/hosts.py,proxy/login/consent.py,proxy/login/pages.py,proxy/page/budgets.py,proxy/page/cards.py,proxy/page/chart.py,proxy/page/document.py,proxy/page/figures.py,proxy/page/mark.py,proxy/page/markup.py,proxy/page/standing.py,proxy/page/traffic.py,proxy/page/trouble_list.py,proxy/page/words.py,proxy/policy/paths.py,proxy/policy/pattern.py,proxy/policy/policy.py,proxy/policy/profiles.py,proxy/succession.py,proxy/throttled.py
 RACING := tests/budget tests/commands/test_drain.py tests/commands/test_early_requests.py tests/commands/test_kill.py tests/commands/test_kubernetes_fleet.py tests/commands/test_mounted_files.py tests/commands/test_reload.py tests/commands/test_shared_store.py tests/credential/test_kubernetes_engine.py tests/forward/test_clients.py tests/forward/test_handler.py tests/forward/test_http_upstream.py tests/forward/test_metered.py tests/forward/test_upstream_connection.py tests/forward/test_upstream_pool.py tests/kubernetes tests/laws tests/test_app.py tests/test_keyring.py tests/test_outbound.py tests/test_reload.py
@@ -47,12 +48,12 @@ run: $(READY) ## the proxy with ./config.yaml (set PANDADOC_API_KEY first)
 	$(BIN)/pandadoc-proxy run
 
 .PHONY: test
-test: $(READY) ## everything that needs only what pip installs, in two and a half minutes on two cores
+test: $(READY) ## everything that needs only what pip installs, in two minutes on two cores
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal $(DECIDING)
+	$(BIN)/python -m coverage run -m pytest --numprocesses $$((2 * $(CORES))) --dist worksteal $(DECIDING)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under=100 --include='$(PURE)'
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests $(foreach tests,$(DECIDING),--ignore=$(tests))
+	$(BIN)/python -m pytest --numprocesses $$((5 * $(CORES))) --dist worksteal tests $(foreach tests,$(DECIDING),--ignore=$(tests))
 
 .PHONY: coverage
 coverage: $(READY) ## which lines and branches all tests together run; takes twice as long
