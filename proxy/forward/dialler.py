@@ -80,14 +80,15 @@ class Dialler:
 
     async def _direct(self, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
         connection = UpstreamConnection(lost)
-        await self._connect(connection, self._origin)
+        tcp, _ = await self._connect(connection, self._origin)
+        connection.lie_on(tcp)
         return connection
 
     async def _tunnel(self, proxy: URL, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
         """Have an HTTP proxy connect us, and speak TLS with the upstream through it."""
         origin, tunnel = self._origin, _Tunnel()
         try:
-            between = await self._connect(tunnel, proxy)
+            tcp, between = await self._connect(tunnel, proxy)
         except (OSError, ssl.SSLError) as fault:
             if _exhausted(fault):
                 raise
@@ -103,10 +104,14 @@ class Dialler:
             raise _TunnelFailed
         connection = UpstreamConnection(lost)
         await self._secure(between, connection, origin)
+        connection.lie_on(tcp)
         return connection
 
-    async def _connect(self, protocol: asyncio.Protocol, url: URL) -> asyncio.Transport:
-        """Connect to a URL's authority, with TLS where its scheme says so. Raises OSError."""
+    async def _connect(self, protocol: asyncio.Protocol, url: URL) -> tuple[asyncio.Transport, asyncio.Transport]:
+        """Connect to a URL's authority, with TLS where its scheme says so; return TCP's transport and what lies on it.
+
+        Raises OSError.
+        """
         secure, loop = url.scheme == "https", asyncio.get_running_loop()
         connected = await start_connection(await asyncio.shield(self._found(url)), happy_eyeballs_delay=HEAD_START)
         try:
@@ -114,7 +119,7 @@ class Dialler:
         except BaseException:  # the same
             connected.close()
             raise
-        return await self._secure(tcp, protocol, url) if secure else tcp
+        return tcp, await self._secure(tcp, protocol, url) if secure else tcp
 
     async def _secure(self, below: asyncio.Transport, protocol: asyncio.Protocol, url: URL) -> asyncio.Transport:
         """Begin TLS with a URL's host, on a connection that leads there. Raises OSError."""

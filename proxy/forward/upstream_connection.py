@@ -47,6 +47,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._tcp: asyncio.Transport | None = None  # the same, or what lies below it
         self._reader = AnswerReader()
         self._fault: UpstreamError | None = None
         self._reading: asyncio.Future[None] | None = None  # who waits for what arrives
@@ -168,11 +169,19 @@ class UpstreamConnection(asyncio.Protocol):
         """Be done with it, at once."""
         self._fail(Broken())
 
+    def lie_on(self, tcp: asyncio.Transport) -> None:
+        """Know what lies below TLS: that is left alone where a caller is slow.
+
+        A TLS that is told to hold back what has come throws it away when the end comes (uvloop's does).
+        """
+        self._tcp = tcp
+
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
         self._transport = transport
+        self._tcp = self._tcp or transport
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -184,9 +193,9 @@ class UpstreamConnection(asyncio.Protocol):
         if reader.complete:
             if not reader.reusable and self._transport is not None:
                 self._transport.abort()
-        elif not self._paused and sum(map(len, reader.chunks)) > READ_AHEAD and self._transport is not None:
+        elif not self._paused and sum(map(len, reader.chunks)) > READ_AHEAD and self._tcp is not None:
             self._paused = True
-            self._transport.pause_reading()
+            self._tcp.pause_reading()
         self._wake()
 
     def eof_received(self) -> None:
@@ -243,9 +252,9 @@ class UpstreamConnection(asyncio.Protocol):
         chunks = self._reader.chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
-        if self._paused and self._transport is not None:
+        if self._paused and self._tcp is not None:
             self._paused = False
-            self._transport.resume_reading()
+            self._tcp.resume_reading()
         return data
 
     def _allow(self, seconds: float | None, patience: Callable[[], UpstreamError] | None = None) -> None:

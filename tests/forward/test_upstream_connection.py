@@ -120,9 +120,9 @@ async def test_what_came_before_a_break_is_read_before_it_is_told(end: str) -> N
             await connection.read(5)
 
 
-@pytest.mark.parametrize("tls", [False, True])
-async def test_what_came_before_a_write_that_fails_is_an_answer_all_the_same(*, tls: bool) -> None:
-    """An upstream that refuses an upload may not read it: its answer comes, and at once a reset."""
+@asynccontextmanager
+async def beside(*, tls: bool) -> AsyncIterator[tuple[UpstreamConnection, socket.socket]]:
+    """Connect to a peer that does as the test says, while the loop hears of nothing."""
     authority = trustme.CA()
     serving, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("localhost").configure_cert(serving)
@@ -137,7 +137,15 @@ async def test_what_came_before_a_write_that_fails_is_an_answer_all_the_same(*, 
         accepting = asyncio.create_task(asyncio.to_thread(accepted, listening))
         url = f"http{'s' if tls else ''}://localhost:{listening.getsockname()[1]}"
         connection = await Line().dial(url, trusting)
-        peer = await accepting
+        with await accepting as peer:
+            yield connection, peer
+    connection.close()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_what_came_before_a_write_that_fails_is_an_answer_all_the_same(*, tls: bool) -> None:
+    """An upstream that refuses an upload may not read it: its answer comes, and at once a reset."""
+    async with beside(tls=tls) as (connection, peer):
         ask(connection)
         await asyncio.to_thread(select.select, [peer], [], [])
         peer.sendall(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
@@ -146,6 +154,22 @@ async def test_what_came_before_a_write_that_fails_is_an_answer_all_the_same(*, 
         assert (await connection.head(5)).status == 413
         assert await read_all(connection) == b"no"
         assert not connection.reusable
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_what_came_before_the_end_is_read_however_late_its_caller_takes_it(*, tls: bool) -> None:
+    """The end may come while the socket is left alone; over TLS without a goodbye, for the length tells enough."""
+    half = bytes(2 * READ_AHEAD)
+    async with beside(tls=tls) as (connection, peer):
+        ask(connection)
+        assert await asyncio.to_thread(peer.recv, MIB) == ASK  # what is left unread would make a reset of the end
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * len(half)) + half)
+        await connection.head(5)
+        await asyncio.to_thread(peer.sendall, half)
+        peer.close()
+        for _ in range(50):
+            await asyncio.sleep(0.001)  # a loop that would hear of it does
+        assert len(await read_all(connection)) == 2 * len(half)
 
 
 async def test_an_answer_without_a_length_ends_with_the_upstreams_close() -> None:
