@@ -17,8 +17,8 @@ from proxy.config import (
 )
 
 _ENDED: Final = (
-    "the grant that is lent is in memory alone, and another client_id or token_url would end it: give this one a name"
-    " of its own, or restart"
+    "the grant that is lent is in memory alone, and another client_id or token_url would end it: have it kept in a file"
+    " first, by a reload with store: {file: …}, and change this then"
 )
 _COPIED: Final = (
     "replicas may share the grant that is lent, and each would go on with a copy until the first refreshes: run"
