@@ -2,7 +2,7 @@
 
 getaddrinfo(3) blocks for half a minute and more where no name server answers. The threads that a loop has for it are
 joined at the end, libuv's too, and a process that has drained would linger on; and where many names share a thread,
-one that hangs holds the others up.
+one that hangs holds the others up. (The Redis client's names are not looked up here: it asks the loop.)
 """
 
 import asyncio
@@ -12,12 +12,15 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 """What getaddrinfo(3) says of an address."""
+
+SCOPE: Final = 3
+"""Where an IPv6 address has its interface (RFC 4007): without it, a link-local one leads nowhere."""
 
 Found = asyncio.Future[Sequence[AddressInfo]]
 
@@ -45,7 +48,7 @@ class Resolver(AbstractResolver):
         return [
             ResolveResult(
                 hostname=host,
-                host=address[0],
+                host=f"{address[0]}%{address[3]}" if len(address) > SCOPE and address[SCOPE] else address[0],
                 port=address[1],
                 family=found,
                 proto=protocol,

@@ -70,7 +70,8 @@ class Connection(RequestHandler):
     and what it calls. `_begun`, whether a head has begun to come behind one that is answered yet, by the same.
     `_clock` runs while a head is incomplete, and once all is said. `_retired` is set by `retire`. `_place`, the TCP
     connection, is set by `take_place`: before the handshake, where there is one. `_sealed`, whether a TLS record has
-    begun to come that can't be read yet, is set by `seal`.
+    begun to come that can't be read yet, is set by `seal`; so is `_for_record`, whether the clock runs on its account
+    alone, which `_piece_of_a_head_came` unsets.
     """
 
     __slots__ = (
@@ -78,6 +79,7 @@ class Connection(RequestHandler):
         "_body",
         "_clock",
         "_door",
+        "_for_record",
         "_head_size",
         "_heads",
         "_limits",
@@ -100,6 +102,7 @@ class Connection(RequestHandler):
         self._begun = False
         self._retired = False
         self._sealed = False
+        self._for_record = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
@@ -137,7 +140,8 @@ class Connection(RequestHandler):
             return
         if inside and self._clock is None:
             self._start_clock()
-        elif not inside and not self._head_size:
+            self._for_record = True
+        elif not inside and self._for_record:
             self._stop_clock()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -262,11 +266,13 @@ class Connection(RequestHandler):
         self._head_size += len(data)
         if self._head_size > self._limits.max_head + UNCOUNTED:
             self._refuse_head()
-        elif self._clock is None and data.strip(b"\r\n"):
-            if self._owes():
-                self._begun = True
-            else:
-                self._start_clock()
+        elif data.strip(b"\r\n"):
+            self._for_record = False
+            if self._clock is None:
+                if self._owes():
+                    self._begun = True
+                else:
+                    self._start_clock()
 
     def _refuse_head(self) -> None:
         """Queue what the parser would have queued, had it counted."""
@@ -291,8 +297,9 @@ class Connection(RequestHandler):
         if self._place is not None and (leaving or not self._messages):
             self._door.crowd.rest(self._place, Waits.LEAVING if leaving else Waits.IDLE)
             if (self._begun or self._sealed) and not leaving:
-                self._begun = False
                 self._start_clock()
+                self._for_record = not self._begun
+                self._begun = False
 
     async def _linger(self) -> None:
         """Wait for the caller to leave, while what it still sends is read away; aiohttp does so for whole heads."""
@@ -323,8 +330,12 @@ class Connection(RequestHandler):
             self._clock = self._loop.call_later(LINGER, self._place.abort)
 
     def _process_keepalive(self) -> None:
-        """Leave a head that has begun to come the time that it has, though the one for idle connections is over."""
-        if self._clock is not None:
+        """Leave a head that has begun to come the time that it has, though the one for idle connections is over.
+
+        Not those that begin behind it.
+        """
+        late = self._loop.time() >= self._next_keepalive_close_time + self._limits.header_timeout
+        if self._clock is not None and not late:
             self._keepalive_handle = self._loop.call_at(self._clock.when(), self._process_keepalive)
         else:
             super()._process_keepalive()
@@ -336,6 +347,7 @@ class Connection(RequestHandler):
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
+        self._for_record = False
 
     def _fault(self, status: int, exc: BaseException | None) -> ProxyError:
         if isinstance(exc, LineTooLong):

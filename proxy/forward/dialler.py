@@ -33,6 +33,8 @@ LARGEST_HEAD: Final = 16 * 1024
 RETRY_AFTER: Final = 1
 """Seconds: a file is free as soon as any connection ends."""
 
+GONE: Final = "the other side has gone before TLS began"
+
 UNROUTABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH})
 
 WORDS: Final = (
@@ -114,22 +116,30 @@ class Dialler:
         """
         secure, loop = url.scheme == "https", asyncio.get_running_loop()
         connected = await start_connection(await asyncio.shield(self._found(url)), happy_eyeballs_delay=HEAD_START)
+        first = _BeforeTls()
         try:
-            tcp, _ = await loop.create_connection(asyncio.Protocol if secure else lambda: protocol, sock=connected)
+            tcp, _ = await loop.create_connection(lambda: first if secure else protocol, sock=connected)
         except BaseException:  # the same
             connected.close()
             raise
+        if first.spoken_to:
+            tcp.abort()
+            raise ssl.SSLError("it speaks first, and so it is not TLS")
         return tcp, await self._secure(tcp, protocol, url) if secure else tcp
 
     async def _secure(self, below: asyncio.Transport, protocol: asyncio.Protocol, url: URL) -> asyncio.Transport:
         """Begin TLS with a URL's host, on a connection that leads there. Raises OSError."""
         loop = asyncio.get_running_loop()
+        if below.is_closing():  # uvloop would say that all is well
+            raise ConnectionResetError(GONE)
         try:
             transport = await loop.start_tls(below, protocol, self._context, server_hostname=url.raw_host)
         except BaseException:  # the same
             below.abort()
             raise
-        assert transport is not None  # noqa: S101 - only for a transport that is closing already
+        if transport is None or transport.is_closing():
+            below.abort()
+            raise ConnectionResetError(GONE)
         read_to_the_end(below)
         protocol.connection_made(transport)
         return transport
@@ -146,6 +156,16 @@ class Dialler:
 
 def _failed(done: Found) -> bool:
     return done.cancelled() or done.exception() is not None
+
+
+class _BeforeTls(asyncio.Protocol):
+    """What hears of TCP until TLS begins; `spoken_to` is set if the other side does not wait for that."""
+
+    def __init__(self) -> None:
+        self.spoken_to = False
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - whatever it is, it is not TLS
+        self.spoken_to = True
 
 
 class _TunnelFailed(UpstreamError):

@@ -222,6 +222,8 @@ async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> w
         if tells(lines + reason, lent.authorization):
             lines, reason = _unleaked(fields, reason, lent, lane, exchange)
         response = RelayedResponse(request, answer.status, reason, lines)
+        if answer.whole is not None and not response.breaks_visibly():
+            response.measured(len(answer.whole))
         if response.breaks_visibly() or not lane.kept_bytes.take(MEASURED):
             await _relay(request, lane, answer, response, exchange)
         else:

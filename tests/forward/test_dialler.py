@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trustme
 from conftest import HouseMaker
-from wire import OK, Stage, answering, upstream
+from wire import OK, RESET, Stage, answering, upstream
 from yarl import URL
 
 from proxy.errors import Overloaded, UpstreamError, UpstreamTimeout
@@ -97,16 +97,46 @@ async def test_an_upstream_that_speaks_no_tls_is_told(api_key_house: HouseMaker)
         assert seen.headers["Proxy-Status"].startswith("pandadoc-proxy; error=tls_")
 
 
-async def test_an_upstream_that_leaves_before_its_handshake_is_told(api_key_house: HouseMaker) -> None:
-    async def gone(stage: Stage) -> None:
-        stage.reset()
+@pytest.mark.parametrize("how", ["reset", "close"])
+async def test_an_upstream_that_leaves_before_its_handshake_is_told(api_key_house: HouseMaker, how: str) -> None:
+    """So does what passes TCP on to something that is not there."""
+    dialled = 0
 
-    async with upstream(gone) as up:
+    def leave(listening: socket.socket) -> None:
+        nonlocal dialled
+        with suppress(OSError):  # it ends with the test
+            while True:
+                peer, _ = listening.accept()
+                dialled += 1
+                if how == "reset":
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                peer.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        leaving = asyncio.create_task(asyncio.to_thread(leave, listening))
+        try:
+            house = await api_key_house({"upstream": {"url": f"https://localhost:{listening.getsockname()[1]}"}})
+            for number in range(1, 21):
+                seen = await house.ask("POST", "/x", data=b"once")
+                assert seen.status == 502
+                assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=destination_unavailable"
+                assert dialled == number  # nothing was sent, and nothing is tried again
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            await leaving
+
+
+async def test_an_upstream_that_speaks_first_is_told_as_no_tls(api_key_house: HouseMaker) -> None:
+    async def greeting(stage: Stage) -> None:
+        await stage.say(b"220 mail.example ESMTP\r\n")
+        await stage.reader.read()
+
+    async with upstream(greeting) as up:
         house = await api_key_house({"upstream": {"url": up.url.replace("http://", "https://")}})
         for _ in range(20):
             seen = await house.get("/x")
             assert seen.status == 502
-            assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=destination_unavailable"
+            assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=tls_protocol_error"
 
 
 @pytest.mark.parametrize("tls", [False, True])

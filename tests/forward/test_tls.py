@@ -257,6 +257,29 @@ def test_a_stream_stands_within_a_record_until_that_is_whole(step: int) -> None:
         assert records.feed(memoryview(piece)) is (start + len(piece) not in ends)
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_an_empty_line_in_a_record_of_its_own_is_nobodys_slow_head(
+    api_key_house: HouseMaker, certificates: CertificateFolder, context: ssl.SSLContext, pieces: int
+) -> None:
+    async with upstream(answering(OK)) as up:
+        limits = {"limits": {"header_timeout": "100ms"}}
+        house = await api_key_house({"upstream": {"url": up.url}, **at_tls(certificates), **limits})
+        async with caller(house.port) as line:
+            sealed = Sealed(line, context)
+            await sealed.shake_hands()
+            assert (await sealed.ask()).endswith(b"ok")
+            record = sealed.record(b"\r\n")
+            for piece in (record[:9], record[9:]) if pieces == 2 else (record,):
+                await line.send(piece)
+                await asyncio.sleep(0.02)
+            (connection,) = house.server.connections
+            assert isinstance(connection, Connection)
+            for inside in (True, False):  # as a KeyUpdate in two pieces does
+                connection.seal(inside=inside)
+            await asyncio.sleep(0.2)
+            assert (await sealed.ask()).endswith(b"ok")
+
+
 async def test_an_answer_that_breaks_off_shows_it(
     api_key_house: HouseMaker, certificates: CertificateFolder, context: ssl.SSLContext
 ) -> None:
