@@ -515,9 +515,12 @@ class Refresher:
             return False
         doubt = self._stopping_doubt(seeded)
         if doubt is not None and self.keeper.ledger.grant is not None:
-            self._passed_over.say(self.advice.stopped_seed(doubt))
-            self._unsettled.setdefault(seeded.refresh_token.fingerprint(), _Unsettled(0.0, doubt))
-            return False
+            known = self._unsettled.get(seeded.refresh_token.fingerprint())
+            may_come = self._clock.wall() - doubt.at <= self._endpoint.redeem_timeout + LEASE_SLACK
+            if (known is not None and known.doubt == doubt) or not may_come:
+                self._passed_over.say(self.advice.stopped_seed(doubt))
+                self._unsettled.setdefault(seeded.refresh_token.fingerprint(), _Unsettled(0.0, doubt))
+            return False  # while another process redeems it: until that ends
         return not self._latch or not self._latch.closed(await self._client(), seeded)
 
     async def _client(self) -> Client:
