@@ -31,8 +31,8 @@ class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `_store_now`, `_save` and `move`; `_saving`, the last task to store one late, by `_store_soon`;
-    `_store` and `_by`, by `move`;
+    not in the store, by `_store_now`, `_save` and `move`; `_saving`, the last task to store one late, by `_store_soon`
+    and `move`; `_store`, `_by` and `_moves`, by `move`;
     `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
     store had when it was last read, by `read_again`.
     """
@@ -58,6 +58,7 @@ class GrantKeeper:
         self._tasks = tasks
         self._by = by
         self._unstored = False
+        self._moves = 0  # a store that replicas share is the same object in another place
         self._saving: asyncio.Task[None] | None = None
         self._given_up: set[Intent] = set()
         self._seen_intent: Intent | None = None
@@ -72,13 +73,15 @@ class GrantKeeper:
     def move(self, store: Store, by: str) -> None:
         """Keep the grant in another store from now on, unless there is a newer one in it: then that is taken."""
         before, self._store, self._by = self._store, store, by
+        self._moves += 1
         self._seen_intent = None  # it was the former store's, and goes along
         if before is not store:
             self._tasks.start(before.close(), f"leave a store of {self._name}", finish=True)
         if self.ledger.grant is not None:
             log.info("credential %s: its grant goes to another store; where it was, it ends with a refresh", self._name)
             self._unstored = True
-            self._store_soon(at_once=True)
+            along = self._keep_later(at_once=True, behind=self._saving)
+            self._saving = self._tasks.start(along, f"save {self._name} elsewhere", finish=True)
 
     def __repr__(self) -> str:
         stored = "NOT stored" if self._unstored else "stored"
@@ -242,17 +245,16 @@ class GrantKeeper:
         else:
             self._store_is_well()
 
-    def _store_soon(self, *, at_once: bool = False) -> None:
+    def _store_soon(self) -> None:
         if self._saving is None or self._saving.done():
-            later = self._keep_later(at_once=at_once)
-            self._saving = self._tasks.start(later, f"save {self._name} later", finish=True)
+            self._saving = self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
 
     async def _save(self) -> None:
         """Store the pair that is in memory, unless the store has moved on: then take that. Raises StoreError.
 
         With it goes what belongs to it: a redeem of it may have begun meanwhile.
         """
-        ours, store = self.ledger, self._store
+        ours, store, moves = self.ledger, self._store, self._moves
 
         def change(kept: Ledger) -> Ledger | None:
             if ours.grant is None:
@@ -262,15 +264,20 @@ class GrantKeeper:
 
         kept = await store.update(change) or await store.load()
         self.ledger = ledger.merged(self.ledger, kept)
-        if store is self._store:  # else it says nothing of the one that is to have the pair by now
+        if moves == self._moves:  # else it says nothing of the store that is to have the pair by now
             self._unstored = self.ledger.grant != kept.grant  # a later one may have come meanwhile
 
-    async def _keep_later(self, *, at_once: bool) -> None:
-        """Try until it is stored; when the process ends, LAST_TRIES times more, or until a drain cuts it off."""
+    async def _keep_later(self, *, at_once: bool = False, behind: asyncio.Task[None] | None = None) -> None:
+        """Try until it is stored; when the process ends, LAST_TRIES times more, or until a drain cuts it off.
+
+        `behind`: who tries already, and may be in a long pause.
+        """
         failures = last_tries = 0
         try:
             if at_once:
                 await self._save_late()
+            if behind is not None:
+                await asyncio.wait({behind})
             while self._unstored and last_tries < LAST_TRIES:
                 failures += 1
                 if await self._tasks.pause(backoff.pause(failures, self._jitter())):
