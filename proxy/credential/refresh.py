@@ -581,6 +581,9 @@ class Refresher:
         """Store the new pair, then lend it (law 4). Its life counts from before the request was sent (law 7)."""
         if reply.successor_unusable:
             log.critical("credential %s: the reply's refresh_token can't be used; the spent one is kept", self.name)
+        ours = self.keeper.ledger.grant
+        if ours is not None and ours.refresh_token == grant.refresh_token:
+            grant = ours  # a store that it was moved to meanwhile may have numbered it anew
         generation = max(grant.generation, self.credential.generation if self.credential else 0) + 1
         renewed = replace(grant, generation=generation, refresh_token=reply.refresh_token or grant.refresh_token)
         if reply.access_token is not None:

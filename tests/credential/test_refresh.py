@@ -539,6 +539,31 @@ async def test_a_token_that_may_be_spent_is_not_tried_again_where_that_is_to_sto
     assert told(ours) == ""
 
 
+async def test_a_redeem_on_its_way_is_kept_though_another_store_has_numbered_its_grant_anew(town: Town) -> None:
+    """Its pair is the living one, whatever number the grant that it was begun with has by now."""
+    ours = await refreshed(town.refresher())
+    another, gate = ScriptedStore(), asyncio.Event()
+    former = town.store.kept
+    assert former.grant is not None
+    await another.change(lambda _: replace(former, grant=replace(former.grant, generation=9)))  # type: ignore[type-var]
+    await town.store.change(lambda kept: consented(kept, town.login(), 1.0))
+    await ours.look()
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    refresh = ours.start(because=Because.BY_HAND, refused=2)
+    assert refresh is not None
+    await until(lambda: town.redeems == 2)
+    ours.keeper.move(another, by="")
+    await until(lambda: ours.keeper.stored)
+    assert ours.keeper.ledger.generation == 10
+    gate.set()
+    await refresh
+    assert another.kept.grant == ours.keeper.ledger.grant
+    assert another.kept.generation == generation(ours) == 11
+    town.clock.pass_(5)
+    await refreshed(ours, refused=11)
+    assert generation(ours) == 12
+
+
 async def test_a_seed_that_another_process_is_redeeming_is_not_given_up(
     town: Town, caplog: pytest.LogCaptureFixture
 ) -> None:
