@@ -31,9 +31,9 @@ class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `_store_now`, `_save` and `move`; `_saving`, the last task to store one late, by `_store_soon`
-    and `move`; `_store`, `_by` and `_moves`, by `move`;
-    `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
+    not in the store, by `_store_now`, `_save` and `move`; `_arriving`, while it was never in this store, by `move` and
+    `_save`; `_saving`, the last task to store one late, by `_store_soon` and `move`; `_store`, `_by` and `_moves`, by
+    `move`; `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
     store had when it was last read, by `read_again`.
     """
 
@@ -57,7 +57,7 @@ class GrantKeeper:
         self._jitter = jitter
         self._tasks = tasks
         self._by = by
-        self._unstored = False
+        self._unstored = self._arriving = False
         self._moves = 0  # a store that replicas share is the same object in another place
         self._saving: asyncio.Task[None] | None = None
         self._given_up: set[Intent] = set()
@@ -79,7 +79,7 @@ class GrantKeeper:
             self._tasks.start(before.close(), f"leave a store of {self._name}", finish=True)
         if self.ledger.grant is not None:
             log.info("credential %s: its grant goes to another store; where it was, it ends with a refresh", self._name)
-            self._unstored = True
+            self._unstored = self._arriving = True
             along = self._keep_later(at_once=True, behind=self._saving)
             self._saving = self._tasks.start(along, f"save {self._name} elsewhere", finish=True)
 
@@ -111,7 +111,7 @@ class GrantKeeper:
         ours = self.ledger
         if ours.intent == self._seen_intent:  # it was the store's, and is over if it is not there any more
             ours = replace(ours, intent=None)
-        self.ledger, self._seen_intent = ledger.merged(ours, kept), kept.intent
+        self.ledger, self._seen_intent = ledger.merged(self._compared(ours, kept), kept), kept.intent
         overtaken = ours.grant != before  # by what was stored since it was read
         if self.ledger.grant != kept.grant and not (self._unstored or overtaken):
             text = "credential %s: the store has lost generation %d; it is written there again"
@@ -259,13 +259,19 @@ class GrantKeeper:
         def change(kept: Ledger) -> Ledger | None:
             if ours.grant is None:
                 return None
-            after = ledger.renewed(kept, ours.grant, ours.seeds, ours.refusals, ours.last)
+            known = self._compared(ours, kept).seeds
+            after = ledger.renewed(kept, ours.grant, known, ours.refusals, ours.last)
             return after and ledger.merged(ours, after)
 
         kept = await store.update(change) or await store.load()
-        self.ledger = ledger.merged(self.ledger, kept)
+        self.ledger = ledger.merged(self._compared(self.ledger, kept), kept)
         if moves == self._moves:  # else it says nothing of the store that is to have the pair by now
             self._unstored = self.ledger.grant != kept.grant  # a later one may have come meanwhile
+            self._arriving = self._arriving and self._unstored
+
+    def _compared(self, ours: Ledger, kept: Ledger) -> Ledger:
+        """Prepare what is in memory for being compared with what was in a store before it came there."""
+        return ledger.arriving(ours, kept) if self._arriving else ours
 
     async def _keep_later(self, *, at_once: bool = False, behind: asyncio.Task[None] | None = None) -> None:
         """Try until it is stored; when the process ends, LAST_TRIES times more, or until a drain cuts it off.

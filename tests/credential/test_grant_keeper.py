@@ -25,6 +25,7 @@ from proxy.tasks import Tasks
 COOLING = Refusals(until=100.0, length=30.0)
 LINEAGE = Lineage("refresh_token", Secret("seed").fingerprint(), 10.0)
 LOGIN = Lineage("login", Secret("consent").fingerprint(), 20.0)
+LATER = Lineage("login", Secret("another consent").fingerprint(), 30.0)
 DONE = Attempt(500.0, REFRESHED)
 
 
@@ -458,6 +459,24 @@ async def test_a_grant_that_leaves_a_broken_store_is_in_the_other_at_once(ground
     assert another.writes == 1
     await ground.tasks.drain(1)
     assert await keeper.settled()
+
+
+@pytest.mark.parametrize(("there", "winner"), [(LINEAGE, LOGIN), (LATER, LATER)])
+async def test_of_two_grants_that_never_heard_of_each_other_the_later_one_lives_on(
+    ground: Ground, there: Lineage, winner: Lineage
+) -> None:
+    """An old file where a grant is to be kept from now on may be long dead; also where it is read first."""
+    await ground.store.has(Ledger(grant(5, LOGIN), (LOGIN.fingerprint,)))
+    await ground.keeper.read_again()
+    another = FailingStore()
+    await another.has(Ledger(grant(9, there), (there.fingerprint,)))
+    ground.keeper.move(another, by="")
+    await ground.keeper.read_again()
+    assert await ground.keeper.settled()
+    newest = (await another.load()).grant
+    assert newest == ground.keeper.ledger.grant
+    assert newest is not None
+    assert newest.lineage == winner
 
 
 async def test_what_a_shared_store_was_told_on_its_former_way_says_nothing_of_another(ground: Ground) -> None:
