@@ -15,7 +15,7 @@ from proxy.credential import backoff, ledger
 from proxy.credential.grant_secrets import Seed
 from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
 from proxy.credential.refusals import Refusals
-from proxy.credential.store import Lease, Store, StoreError, Unshared
+from proxy.credential.store import Lease, MemoryStore, Store, StoreError, Unshared
 from proxy.notice import Notice
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
@@ -26,14 +26,20 @@ LAST_TRIES: Final = 10
 LAST_PAUSE: Final = 1.0
 """How often, and after how many seconds, storing a pair is tried again when the process ends."""
 
+_NOWHERE: Final = (
+    "was NEVER stored and ends with this process. The stored refresh token is spent; a new login will be needed."
+)
+_LEFT_BEHIND: Final = "has NEVER reached the store that it was to go to. It is still where it was kept before."
+
 
 class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `_store_now`, `_save` and `move`; `_arriving`, while it was never in this store, by `move` and
-    `_save`; `_saving`, the last task to store one late, by `_store_soon` and `move`; `_store`, `_by` and `_moves`, by
-    `move`; `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
+    not in the store, by `_store_now`, `_save` and `move`; `_saving`, the last task to store one late, by `_store_soon`
+    and `move`; `_store`, `_by`, `_moves` and `_left`, the grant that a former store has too, by `move`; `_arriving`,
+    while what is in memory was never in this store, by `move` and `_save`;
+    `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
     store had when it was last read, by `read_again`.
     """
 
@@ -59,6 +65,7 @@ class GrantKeeper:
         self._by = by
         self._unstored = self._arriving = False
         self._moves = 0  # a store that replicas share is the same object in another place
+        self._left: Grant | None = None
         self._saving: asyncio.Task[None] | None = None
         self._given_up: set[Intent] = set()
         self._seen_intent: Intent | None = None
@@ -77,6 +84,8 @@ class GrantKeeper:
         self._seen_intent = None  # it was the former store's, and goes along
         if before is not store:
             self._tasks.start(before.close(), f"leave a store of {self._name}", finish=True)
+        if not (self._unstored or isinstance(before, MemoryStore)):
+            self._left = self.ledger.grant
         if self.ledger.grant is not None:
             log.info("credential %s: its grant goes to another store; where it was, it ends with a refresh", self._name)
             self._unstored = self._arriving = True
@@ -292,12 +301,8 @@ class GrantKeeper:
                 await self._save_late()
         finally:
             if self._unstored:
-                log.critical(
-                    "credential %s: generation %d was NEVER stored and ends with this process. The stored refresh token"
-                    " is spent; a new login will be needed.",
-                    self._name,
-                    self.ledger.generation,
-                )
+                end = _NOWHERE if self.ledger.grant != self._left else _LEFT_BEHIND
+                log.critical("credential %s: generation %d %s", self._name, self.ledger.generation, end)
 
     async def _save_late(self) -> None:
         try:

@@ -479,6 +479,24 @@ async def test_of_two_grants_that_never_heard_of_each_other_the_later_one_lives_
     assert newest.lineage == winner
 
 
+@pytest.mark.parametrize(("renewed", "is_there"), [(False, True), (True, False)])
+async def test_a_grant_that_never_reached_another_store_is_where_it_was_unless_it_was_redeemed(
+    tmp_path: Path, ground: Ground, caplog: pytest.LogCaptureFixture, *, renewed: bool, is_there: bool
+) -> None:
+    former = Place(tmp_path / "grant.json", "0123456789abcdef")
+    ground.store.full = True
+    keeper = keeper_of(FileStore(lambda: former), ground.tasks)
+    await keeper.keep(grant(1), DONE)
+    keeper.move(ground.store, by="")
+    keeper.move(another := FailingStore(), by="")
+    another.full = True
+    if renewed:
+        await keeper.keep(grant(2), DONE)
+    await ground.tasks.drain(1)
+    assert ("It is still where it was kept before." in caplog.text) is is_there
+    assert ("was NEVER stored and ends with this process." in caplog.text) is not is_there
+
+
 async def test_what_a_shared_store_was_told_on_its_former_way_says_nothing_of_another(ground: Ground) -> None:
     """It is the same object; but that a write arrived at the one Redis does not prove it in the other."""
 
