@@ -518,7 +518,8 @@ class Refresher:
             known = self._unsettled.get(seeded.refresh_token.fingerprint())
             may_come = self._clock.wall() - doubt.at <= self._endpoint.redeem_timeout + LEASE_SLACK
             if (known is not None and known.doubt == doubt) or not may_come:
-                self._passed_over.say(self.advice.stopped_seed(doubt))
+                goes_on = not self._latch or self._stored_lives(await self._client())
+                self._passed_over.say(self.advice.stopped_seed(doubt, goes_on=goes_on))
                 self._unsettled.setdefault(seeded.refresh_token.fingerprint(), _Unsettled(0.0, doubt))
             return False  # while another process redeems it: until that ends
         return not self._latch or not self._latch.closed(await self._client(), seeded)

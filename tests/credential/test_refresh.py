@@ -604,6 +604,23 @@ async def test_a_seed_whose_redeem_another_process_did_not_survive_is_given_up_a
     assert town.redeems == 1
 
 
+async def test_a_seed_that_is_given_up_beside_a_dead_grant_does_not_say_that_this_goes_on(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = await refreshed(town.refresher(Policy(retry_unknown=False)))
+    town.simulator.revoke_grants()
+    await refreshed(ours, refused=1)
+    town.environ["SEED"] = town.simulator.issue_refresh_token()
+    town.simulator.faults.add(no_answer())
+    for _ in range(2):
+        town.clock.pass_(60)
+        await ours.look()
+        await until(lambda: ours.in_flight is None)
+    assert town.redeems == 3
+    assert "(unknown_outcome: stop); nor is the stored grant." in caplog.text
+    assert "the stored grant goes on" not in caplog.text
+
+
 async def test_a_refused_grant_is_not_sent_again_and_names_the_reply_that_was_lost(town: Town) -> None:
     ours = await refreshed(town.refresher())
     town.simulator.faults.add(no_answer())
