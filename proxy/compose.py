@@ -62,8 +62,11 @@ class Snapshot:
     settings: tuple[Callable[[], None], ...]  # for what goes on from an earlier one
 
     def holds_grant(self, name: str) -> bool:
+        """Tell whether it has a grant, or may get its first one of these moments."""
         source = self.sources[name]
-        return isinstance(source, RefreshingCredential) and source.refresher.keeper.ledger.grant is not None
+        if not isinstance(source, RefreshingCredential):
+            return False
+        return source.refresher.keeper.ledger.grant is not None or source.refresher.in_flight is not None
 
     def commit(self) -> None:
         """Give what goes on its new settings: this snapshot is served from now on."""

@@ -220,8 +220,26 @@ class CredentialParts:
         return found
 
     async def owner(self, credential: OAuth2Credential) -> str:
-        """Name whose grant it is. Raises SecretUnavailable."""
-        return owner_of(str(credential.token_url), await self.reader.read(credential.client_id))
+        """Name whose grant it is; that another's is in the same record may only show now, as with a file.
+
+        Raises SecretUnavailable.
+        """
+        whose = owner_of(str(credential.token_url), await self.reader.read(credential.client_id))
+        if (record := await self._record(credential)) is not None:
+            for name, other in self.config.credentials.items():
+                if other is not credential and await self._record(other) == record:
+                    cure = "give each a prefix of its own"
+                    raise SecretUnavailable(f"credential {name} keeps its grant in the same place: {cure}")
+        return whose
+
+    async def _record(self, credential: Credential) -> object | None:
+        """Return what names a grant's record in a Redis; None: it is in none, or the name of it can't be told yet."""
+        if not isinstance(credential, OAuth2Credential) or not isinstance(credential.store, RedisStore):
+            return None
+        with suppress(SecretUnavailable):
+            url, client_id = [await self.reader.read(each) for each in (credential.store.url, credential.client_id)]
+            return url, credential.store.prefix, owner_of(str(credential.token_url), client_id)
+        return None
 
     async def finish(self, work: Coroutine[Any, Any, int], name: str, say: Callable[[str], object]) -> int:
         """Do for a person what must not be cut off, and return its exit code; one who leaves meanwhile is told so."""

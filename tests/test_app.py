@@ -12,10 +12,13 @@ from rig import House, until
 from wire import OK, Stage, caller, converse, upstream
 
 from proxy.app import Proxy
-from proxy.compose_credentials import shared_stores
-from proxy.config import BadConfig, Config, load
+from proxy.clock import SystemClock
+from proxy.compose_credentials import CredentialParts, shared_stores
+from proxy.config import BadConfig, Config, OAuth2Credential, load
 from proxy.credential import grant_keeper
+from proxy.secrets import SecretUnavailable
 from proxy.simulator import Fault
+from proxy.tasks import Tasks
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 OAUTH = "oauth2: {client_id: {env: ID}, client_secret: {env: SECRET}, refresh_token: {env: SEED}"
@@ -81,6 +84,27 @@ async def test_two_clients_that_turn_out_to_be_one_never_share_a_grant(oauth_hou
     assert seen.status == 503
     assert "credential bob keeps its grant in the same file" in seen.json["detail"]
     assert len(house.redeemed()) == 1
+
+
+async def test_two_clients_that_turn_out_to_be_one_never_share_a_record_in_redis(tmp_path: Path) -> None:
+    """Each app would be lent the other's token. Who is there first goes on."""
+    oauth = "client_secret: {env: SECRET}, store: {redis: {url: 'redis://127.0.0.1:1'}}"
+    both = "".join(f"  {name}: {{oauth2: {{client_id: {{file: ./{name}}}, {oauth}}}}}\n" for name in ("alice", "bob"))
+    config = put_together(
+        tmp_path, f"credentials:\n{both}listeners:\n- {{bind: '127.0.0.1:0', credential: bob}}\n", ENVIRON
+    )
+    alice, bob = (each for each in config.credentials.values() if isinstance(each, OAuth2Credential))
+    async with aiohttp.ClientSession() as session:
+        parts = CredentialParts(config, tmp_path, SystemClock(), Tasks(), session)
+        (tmp_path / "bob").write_text("one-client")
+        owner = await parts.owner(bob)
+        (tmp_path / "alice").write_text("another-client")
+        assert await parts.owner(alice) != owner
+        (tmp_path / "alice").write_text("one-client")
+        with pytest.raises(
+            SecretUnavailable, match="credential bob keeps its grant in the same place: give each a prefix"
+        ):
+            await parts.owner(alice)
 
 
 def test_two_credentials_in_memory_need_a_refresh_token_each(tmp_path: Path) -> None:

@@ -575,6 +575,24 @@ async def test_a_grant_in_memory_is_not_ended_by_what_makes_another_of_it(
     assert await lent(house) == before
 
 
+async def test_a_grant_in_memory_is_not_ended_while_its_first_redeem_is_on_its_way(oauth_house: HouseMaker) -> None:
+    """What that brings is the only living pair: the configured refresh token is spent."""
+    house = await oauth_house(store=MEMORY)
+    gate = asyncio.Event()
+    house.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    asked = asyncio.ensure_future(house.get())
+    await until(lambda: len(house.redeemed()) == 1)
+    (house.folder / "id").write_text(house.environ["CLIENT_ID"])
+    with pytest.raises(
+        BadConfig, match=r"credentials\.default\.oauth2\.client_id: the grant that is lent is in memory"
+    ):
+        await move(house, MEMORY, client_id={"file": "./id"})
+    gate.set()
+    assert (await asked).status == 200
+    assert (await house.get()).status == 200
+    assert len(house.redeemed()) == 1
+
+
 async def test_a_grant_that_replicas_may_share_is_moved_to_what_they_share_and_nowhere_else(
     oauth_house: HouseMaker, tmp_path: Path
 ) -> None:

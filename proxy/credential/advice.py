@@ -64,10 +64,11 @@ class Advice:
 
     def refused(self) -> str:
         """Say that PandaDoc mints tokens and refuses them: the user, or the application, may do nothing any more."""
+        heal = f", and run `pandadoc-proxy login{self._option()}` as one who is."
         return (
             f"PandaDoc refuses each access token of credential {self.name} (401), also one that it has just given out,"
-            " and in a probe too. No refresh helps: see whether the user who agreed is still a member of the workspace,"
-            f" and run `pandadoc-proxy login{self._option()}` as one who is."
+            " and in a probe too. No refresh helps: see whether the user who agreed is still a member of the workspace"
+            f"{f'. {self.login()}' if self.in_memory else heal}"
         )
 
     def stopped(self, doubt: Intent) -> str:
@@ -76,13 +77,14 @@ class Advice:
         once_more = f"Try it once more with `pandadoc-proxy token refresh{self._option()}`, or begin anew."
         return f"{stopped} {self.login()}" if self.in_memory else f"{stopped} {once_more} {self.login()}"
 
-    def stopped_seed(self, doubt: Intent) -> str:
-        """Say that a newly configured refresh token that may be spent is passed over, and that nobody is hurt."""
+    def stopped_seed(self, doubt: Intent, *, goes_on: bool) -> str:
+        """Say that a newly configured refresh token that may be spent is passed over, and whether that hurts."""
         where = f"credentials.{self.name}.oauth2.refresh_token"
+        stored = "the stored grant goes on" if goes_on else "nor is the stored grant"
+        once_more = f"Try it once more with `pandadoc-proxy token refresh{self._option()}`, or set a new one."
         return (
-            f"{where} ({self.refresh_token}) is not tried again (unknown_outcome: stop); the stored grant goes on."
-            f"{lost_reply(doubt)} Try it once more with `pandadoc-proxy token refresh{self._option()}`, or set a new"
-            " one."
+            f"{where} ({self.refresh_token}) is not tried again (unknown_outcome: stop); {stored}."
+            f"{lost_reply(doubt)} {'Set a new one.' if self.in_memory else once_more}"
         )
 
     def seed_waits(self) -> str:

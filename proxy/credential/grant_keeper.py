@@ -15,7 +15,7 @@ from proxy.credential import backoff, ledger
 from proxy.credential.grant_secrets import Seed
 from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
 from proxy.credential.refusals import Refusals
-from proxy.credential.store import Lease, Store, StoreError, Unshared
+from proxy.credential.store import Lease, MemoryStore, Store, StoreError, Unshared
 from proxy.notice import Notice
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
@@ -26,13 +26,19 @@ LAST_TRIES: Final = 10
 LAST_PAUSE: Final = 1.0
 """How often, and after how many seconds, storing a pair is tried again when the process ends."""
 
+_NOWHERE: Final = (
+    "was NEVER stored and ends with this process. The stored refresh token is spent; a new login will be needed."
+)
+_LEFT_BEHIND: Final = "has NEVER reached the store that it was to go to. It is still where it was kept before."
+
 
 class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `_store_now`, `_save` and `move`; `_saving`, the last task to store one late, by `_store_soon`;
-    `_store` and `_by`, by `move`;
+    not in the store, by `_store_now`, `_save` and `move`; `_saving`, the last task to store one late, by `_store_soon`
+    and `move`; `_store`, `_by`, `_moves` and `_left`, the grant that a former store has too, by `move`; `_arriving`,
+    while what is in memory was never in this store, by `move` and `_save`;
     `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
     store had when it was last read, by `read_again`.
     """
@@ -57,7 +63,9 @@ class GrantKeeper:
         self._jitter = jitter
         self._tasks = tasks
         self._by = by
-        self._unstored = False
+        self._unstored = self._arriving = False
+        self._moves = 0  # a store that replicas share is the same object in another place
+        self._left: Grant | None = None
         self._saving: asyncio.Task[None] | None = None
         self._given_up: set[Intent] = set()
         self._seen_intent: Intent | None = None
@@ -72,13 +80,17 @@ class GrantKeeper:
     def move(self, store: Store, by: str) -> None:
         """Keep the grant in another store from now on, unless there is a newer one in it: then that is taken."""
         before, self._store, self._by = self._store, store, by
+        self._moves += 1
         self._seen_intent = None  # it was the former store's, and goes along
         if before is not store:
             self._tasks.start(before.close(), f"leave a store of {self._name}", finish=True)
+        if not (self._unstored or isinstance(before, MemoryStore)):
+            self._left = self.ledger.grant
         if self.ledger.grant is not None:
             log.info("credential %s: its grant goes to another store; where it was, it ends with a refresh", self._name)
-            self._unstored = True
-            self._store_soon(at_once=True)
+            self._unstored = self._arriving = True
+            along = self._keep_later(at_once=True, behind=self._saving)
+            self._saving = self._tasks.start(along, f"save {self._name} elsewhere", finish=True)
 
     def __repr__(self) -> str:
         stored = "NOT stored" if self._unstored else "stored"
@@ -108,7 +120,7 @@ class GrantKeeper:
         ours = self.ledger
         if ours.intent == self._seen_intent:  # it was the store's, and is over if it is not there any more
             ours = replace(ours, intent=None)
-        self.ledger, self._seen_intent = ledger.merged(ours, kept), kept.intent
+        self.ledger, self._seen_intent = ledger.merged(self._compared(ours, kept), kept), kept.intent
         overtaken = ours.grant != before  # by what was stored since it was read
         if self.ledger.grant != kept.grant and not (self._unstored or overtaken):
             text = "credential %s: the store has lost generation %d; it is written there again"
@@ -242,35 +254,45 @@ class GrantKeeper:
         else:
             self._store_is_well()
 
-    def _store_soon(self, *, at_once: bool = False) -> None:
+    def _store_soon(self) -> None:
         if self._saving is None or self._saving.done():
-            later = self._keep_later(at_once=at_once)
-            self._saving = self._tasks.start(later, f"save {self._name} later", finish=True)
+            self._saving = self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
 
     async def _save(self) -> None:
         """Store the pair that is in memory, unless the store has moved on: then take that. Raises StoreError.
 
         With it goes what belongs to it: a redeem of it may have begun meanwhile.
         """
-        ours, store = self.ledger, self._store
+        ours, store, moves = self.ledger, self._store, self._moves
 
         def change(kept: Ledger) -> Ledger | None:
             if ours.grant is None:
                 return None
-            after = ledger.renewed(kept, ours.grant, ours.seeds, ours.refusals, ours.last)
+            known = self._compared(ours, kept).seeds
+            after = ledger.renewed(kept, ours.grant, known, ours.refusals, ours.last)
             return after and ledger.merged(ours, after)
 
         kept = await store.update(change) or await store.load()
-        self.ledger = ledger.merged(self.ledger, kept)
-        if store is self._store:  # else it says nothing of the one that is to have the pair by now
+        self.ledger = ledger.merged(self._compared(self.ledger, kept), kept)
+        if moves == self._moves:  # else it says nothing of the store that is to have the pair by now
             self._unstored = self.ledger.grant != kept.grant  # a later one may have come meanwhile
+            self._arriving = self._arriving and self._unstored
 
-    async def _keep_later(self, *, at_once: bool) -> None:
-        """Try until it is stored; when the process ends, LAST_TRIES times more, or until a drain cuts it off."""
+    def _compared(self, ours: Ledger, kept: Ledger) -> Ledger:
+        """Prepare what is in memory for being compared with what was in a store before it came there."""
+        return ledger.arriving(ours, kept) if self._arriving else ours
+
+    async def _keep_later(self, *, at_once: bool = False, behind: asyncio.Task[None] | None = None) -> None:
+        """Try until it is stored; when the process ends, LAST_TRIES times more, or until a drain cuts it off.
+
+        `behind`: who tries already, and may be in a long pause.
+        """
         failures = last_tries = 0
         try:
             if at_once:
                 await self._save_late()
+            if behind is not None:
+                await asyncio.wait({behind})
             while self._unstored and last_tries < LAST_TRIES:
                 failures += 1
                 if await self._tasks.pause(backoff.pause(failures, self._jitter())):
@@ -279,12 +301,8 @@ class GrantKeeper:
                 await self._save_late()
         finally:
             if self._unstored:
-                log.critical(
-                    "credential %s: generation %d was NEVER stored and ends with this process. The stored refresh token"
-                    " is spent; a new login will be needed.",
-                    self._name,
-                    self.ledger.generation,
-                )
+                end = _NOWHERE if self.ledger.grant != self._left else _LEFT_BEHIND
+                log.critical("credential %s: generation %d %s", self._name, self.ledger.generation, end)
 
     async def _save_late(self) -> None:
         try:

@@ -12,7 +12,7 @@ write over what another one has done meanwhile (laws 2, 4 and 6).
     cooled      what is known of 401s has changed (law 3)
 
 All times are wall-clock seconds since 1970. No order rests on them, for clocks step: generations count
-up, and `seeds` are in the order in which their lineages began.
+up, and `seeds` are in the order in which their lineages began. But for `arriving`, which has nothing else.
 """
 
 from dataclasses import dataclass, field, replace
@@ -193,6 +193,20 @@ def merged(ours: Ledger, kept: Ledger) -> Ledger:
         return replace(ours, seeds=seeds)
     last, minted = kept.last or ours.last, kept.minted or ours.minted
     return replace(ours, seeds=seeds, intent=kept.intent or ours.intent, last=last, minted=minted)
+
+
+def arriving(ours: Ledger, kept: Ledger) -> Ledger:
+    """Know the lineage that is there already, where ours comes from another store and is the later one.
+
+    Neither has heard of the other, so that their times must do.
+    """
+    if ours.grant is None or kept.grant is None or _newest(kept.grant) > _newest(ours.grant):
+        return ours
+    return replace(ours, seeds=_before(ours.seeds, (kept.grant.lineage.fingerprint,)))
+
+
+def _newest(grant: Grant) -> float:
+    return max(grant.lineage.began_at, grant.obtained_at)
 
 
 def _minted(ledger: Ledger, grant: Grant, attempt: Attempt | None) -> tuple[Mint, ...]:

@@ -515,9 +515,13 @@ class Refresher:
             return False
         doubt = self._stopping_doubt(seeded)
         if doubt is not None and self.keeper.ledger.grant is not None:
-            self._passed_over.say(self.advice.stopped_seed(doubt))
-            self._unsettled.setdefault(seeded.refresh_token.fingerprint(), _Unsettled(0.0, doubt))
-            return False
+            known = self._unsettled.get(seeded.refresh_token.fingerprint())
+            may_come = self._clock.wall() - doubt.at <= self._endpoint.redeem_timeout + LEASE_SLACK
+            if (known is not None and known.doubt == doubt) or not may_come:
+                goes_on = not self._latch or self._stored_lives(await self._client())
+                self._passed_over.say(self.advice.stopped_seed(doubt, goes_on=goes_on))
+                self._unsettled.setdefault(seeded.refresh_token.fingerprint(), _Unsettled(0.0, doubt))
+            return False  # while another process redeems it: until that ends
         return not self._latch or not self._latch.closed(await self._client(), seeded)
 
     async def _client(self) -> Client:
@@ -578,6 +582,9 @@ class Refresher:
         """Store the new pair, then lend it (law 4). Its life counts from before the request was sent (law 7)."""
         if reply.successor_unusable:
             log.critical("credential %s: the reply's refresh_token can't be used; the spent one is kept", self.name)
+        ours = self.keeper.ledger.grant
+        if ours is not None and ours.refresh_token == grant.refresh_token:
+            grant = ours  # a store that it was moved to meanwhile may have numbered it anew
         generation = max(grant.generation, self.credential.generation if self.credential else 0) + 1
         renewed = replace(grant, generation=generation, refresh_token=reply.refresh_token or grant.refresh_token)
         if reply.access_token is not None:

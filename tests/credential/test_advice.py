@@ -29,9 +29,15 @@ def test_no_command_is_named_that_a_grant_in_memory_is_out_of_reach_of() -> None
         "A login can't reach a grant in memory: set a new refresh token as credentials.default.oauth2.refresh_token"
         " ($REFRESH_TOKEN), or give it store: {file: …} and log in."
     )
-    for said in (IN_MEMORY.no_refresh_token(), IN_MEMORY.dead("invalid_grant", None), IN_MEMORY.stopped(DOUBT)):
+    for said in (
+        IN_MEMORY.no_refresh_token(),
+        IN_MEMORY.dead("invalid_grant", None),
+        IN_MEMORY.stopped(DOUBT),
+        IN_MEMORY.refused(),
+    ):
         assert said.endswith(heal)
         assert "pandadoc-proxy" not in said
+    assert IN_MEMORY.stopped_seed(DOUBT, goes_on=True).endswith("may have spent it. Set a new one.")
 
 
 def test_a_refused_grant_says_when_a_reply_was_lost_and_how_to_log_in() -> None:
@@ -70,11 +76,12 @@ def test_a_token_that_may_be_spent_waits_for_a_person(advice: Advice, option: st
 
 @pytest.mark.parametrize(("advice", "option"), [(OURS, ""), (OTHER, " --credential other")])
 def test_a_seed_that_may_be_spent_waits_for_a_person_and_hurts_nobody(advice: Advice, option: str) -> None:
-    said = advice.stopped_seed(DOUBT)
+    said = advice.stopped_seed(DOUBT, goes_on=True)
     assert f"credentials.{advice.name}.oauth2.refresh_token ({advice.refresh_token}) is not tried again" in said
     assert "(unknown_outcome: stop); the stored grant goes on." in said
     assert MINUTE in said
     assert f"`pandadoc-proxy token refresh{option}`" in said
+    assert "; nor is the stored grant." in advice.stopped_seed(DOUBT, goes_on=False)
 
 
 @pytest.mark.parametrize(("advice", "option"), [(OURS, ""), (OTHER, " --credential other")])

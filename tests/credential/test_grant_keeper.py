@@ -6,14 +6,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from engines import MemoryEngine, Record
 from rig import TurnedClock, until
 
 from proxy.credential import backoff
+from proxy.credential.engine import Kept
 from proxy.credential.file_store import FileStore, Place
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import Seed
 from proxy.credential.ledger import REFRESHED, Attempt, Grant, Intent, Ledger, Lineage, consented
+from proxy.credential.record import decode
 from proxy.credential.refusals import Refusals
+from proxy.credential.shared_store import SharedStore
 from proxy.credential.store import Lease, MemoryStore, Store, StoreError
 from proxy.secrets import Secret, SecretUnavailable
 from proxy.tasks import Tasks
@@ -21,6 +25,7 @@ from proxy.tasks import Tasks
 COOLING = Refusals(until=100.0, length=30.0)
 LINEAGE = Lineage("refresh_token", Secret("seed").fingerprint(), 10.0)
 LOGIN = Lineage("login", Secret("consent").fingerprint(), 20.0)
+LATER = Lineage("login", Secret("another consent").fingerprint(), 30.0)
 DONE = Attempt(500.0, REFRESHED)
 
 
@@ -435,6 +440,91 @@ async def test_a_pair_that_was_never_stored_ends_the_process_with_an_outcry(
     assert "generation 2 is still not stored. The disk is full." in caplog.text
     assert "generation 2 was NEVER stored and ends with this process" in caplog.text
     assert "a new login will be needed" in caplog.text
+
+
+# To another store
+
+
+async def test_a_grant_that_leaves_a_broken_store_is_in_the_other_at_once(ground: Ground) -> None:
+    """It is the only copy, and who tries to store it late is in a pause."""
+    keeper = GrantKeeper(
+        "default", store=ground.store, seed=no_seed, clock=ground.clock, jitter=lambda: 1e9, tasks=ground.tasks
+    )
+    ground.store.full = True
+    await keeper.keep(grant(2), DONE)
+    another = FailingStore()
+    keeper.move(another, by="")
+    await until(lambda: keeper.stored)
+    assert (await another.load()).grant == grant(2)
+    assert another.writes == 1
+    await ground.tasks.drain(1)
+    assert await keeper.settled()
+
+
+@pytest.mark.parametrize(("there", "winner"), [(LINEAGE, LOGIN), (LATER, LATER)])
+async def test_of_two_grants_that_never_heard_of_each_other_the_later_one_lives_on(
+    ground: Ground, there: Lineage, winner: Lineage
+) -> None:
+    """An old file where a grant is to be kept from now on may be long dead; also where it is read first."""
+    await ground.store.has(Ledger(grant(5, LOGIN), (LOGIN.fingerprint,)))
+    await ground.keeper.read_again()
+    another = FailingStore()
+    await another.has(Ledger(grant(9, there), (there.fingerprint,)))
+    ground.keeper.move(another, by="")
+    await ground.keeper.read_again()
+    assert await ground.keeper.settled()
+    newest = (await another.load()).grant
+    assert newest == ground.keeper.ledger.grant
+    assert newest is not None
+    assert newest.lineage == winner
+
+
+@pytest.mark.parametrize(("renewed", "is_there"), [(False, True), (True, False)])
+async def test_a_grant_that_never_reached_another_store_is_where_it_was_unless_it_was_redeemed(
+    tmp_path: Path, ground: Ground, caplog: pytest.LogCaptureFixture, *, renewed: bool, is_there: bool
+) -> None:
+    former = Place(tmp_path / "grant.json", "0123456789abcdef")
+    ground.store.full = True
+    keeper = keeper_of(FileStore(lambda: former), ground.tasks)
+    await keeper.keep(grant(1), DONE)
+    keeper.move(ground.store, by="")
+    keeper.move(another := FailingStore(), by="")
+    another.full = True
+    if renewed:
+        await keeper.keep(grant(2), DONE)
+    await ground.tasks.drain(1)
+    assert ("It is still where it was kept before." in caplog.text) is is_there
+    assert ("was NEVER stored and ends with this process." in caplog.text) is not is_there
+
+
+async def test_what_a_shared_store_was_told_on_its_former_way_says_nothing_of_another(ground: Ground) -> None:
+    """It is the same object; but that a write arrived at the one Redis does not prove it in the other."""
+
+    class LateEngine(MemoryEngine):
+        async def write(self, content: bytes, version: str) -> Kept | None:
+            writing.set()
+            await arrived.wait()
+            return await super().write(content, version)
+
+    async def owner() -> str:
+        return "0123456789abcdef"
+
+    writing, arrived, another = asyncio.Event(), asyncio.Event(), Record(version=7, reachable=False)
+    store = SharedStore(
+        LateEngine(Record()), owner, who="one", clock=ground.clock, jitter=lambda: 0.0, tasks=ground.tasks
+    )
+    keeper = keeper_of(store, ground.tasks)
+    saving = asyncio.ensure_future(keeper.keep(grant(1), DONE))
+    await writing.wait()
+    store.move(MemoryEngine(another))
+    keeper.move(store, by="one")
+    arrived.set()
+    await saving
+    assert not keeper.stored
+    another.reachable = True
+    await ground.tasks.drain(1)
+    assert await keeper.settled()
+    assert decode(another.content, await owner()).grant == grant(1)
 
 
 # What is known of 401s

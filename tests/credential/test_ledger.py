@@ -73,6 +73,23 @@ def test_a_lineage_that_nobody_has_heard_of_came_with_a_file_that_a_person_put_t
     assert ledger.merged(ours, there).grant == grant(1, SECOND)
 
 
+@pytest.mark.parametrize(
+    ("obtained_at", "is_ours"), [(10.0, True), (19.0, True), (21.0, False)], ids=["older", "still older", "refreshed"]
+)
+def test_a_lineage_that_is_there_already_counts_as_known_unless_it_is_the_later_one(
+    *, obtained_at: float, is_ours: bool
+) -> None:
+    ours, there = kept(grant(1, SECOND)), kept(replace(grant(7), obtained_at=obtained_at))
+    known = ledger.arriving(ours, there)
+    assert known == (replace(ours, seeds=(FIRST.fingerprint, SECOND.fingerprint)) if is_ours else ours)
+    assert (ledger.merged(known, there).grant == ours.grant) is is_ours
+
+
+def test_where_there_is_nothing_to_compare_nothing_is_known() -> None:
+    for ours, there in ((Ledger(), kept(grant(1))), (kept(grant(1)), Ledger())):
+        assert ledger.arriving(ours, there) == ours
+
+
 def test_an_intent_changes_nothing_but_itself() -> None:
     there = Ledger(grant(3), ("a", FIRST.fingerprint), COOLING, last=DONE)
     assert ledger.begun(there, grant(3), KNOWN, 77.0) == replace(there, intent=intent_of(grant(3), 77.0))

@@ -15,7 +15,7 @@ from proxy.credential.credential import Credential
 from proxy.credential.file_store import FileStore, Place
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
-from proxy.credential.ledger import SEEDED, Grant, Ledger, Lineage, begun, consented, renewed
+from proxy.credential.ledger import SEEDED, Grant, Intent, Ledger, Lineage, begun, consented, renewed
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.policy import Policy
 from proxy.credential.probe import Probed
@@ -537,6 +537,88 @@ async def test_a_token_that_may_be_spent_is_not_tried_again_where_that_is_to_sto
     await refreshed(ours, refused=1)
     assert generation(ours) == 2
     assert told(ours) == ""
+
+
+async def test_a_redeem_on_its_way_is_kept_though_another_store_has_numbered_its_grant_anew(town: Town) -> None:
+    """Its pair is the living one, whatever number the grant that it was begun with has by now."""
+    ours = await refreshed(town.refresher())
+    another, gate = ScriptedStore(), asyncio.Event()
+    former = town.store.kept
+    assert former.grant is not None
+    await another.change(lambda _: replace(former, grant=replace(former.grant, generation=9)))  # type: ignore[type-var]
+    await town.store.change(lambda kept: consented(kept, town.login(), 1.0))
+    await ours.look()
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    refresh = ours.start(because=Because.BY_HAND, refused=2)
+    assert refresh is not None
+    await until(lambda: town.redeems == 2)
+    ours.keeper.move(another, by="")
+    await until(lambda: ours.keeper.stored)
+    assert ours.keeper.ledger.generation == 10
+    gate.set()
+    await refresh
+    assert another.kept.grant == ours.keeper.ledger.grant
+    assert another.kept.generation == generation(ours) == 11
+    town.clock.pass_(5)
+    await refreshed(ours, refused=11)
+    assert generation(ours) == 12
+
+
+async def test_a_seed_that_another_process_is_redeeming_is_not_given_up(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its intent is no lost reply while that may still come: what it proves is to be heard first."""
+    policy, gate = Policy(retry_unknown=False), asyncio.Event()
+    one, two = await refreshed(town.refresher(policy)), await refreshed(town.refresher(policy))
+    town.environ["SEED"] = town.simulator.issue_refresh_token()
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, status=429, times=1))
+    await one.look()
+    await until(lambda: town.redeems == 2)
+    town.store.lease_is_taken = True
+    await two.look()
+    assert not two.seed_waits
+    assert "is not tried again" not in caplog.text
+    gate.set()
+    await until(lambda: one.in_flight is None)
+    town.store.lease_is_taken = False
+    town.clock.pass_(5)
+    await two.look()
+    await until(lambda: two.in_flight is None)
+    assert generation(two) == 2
+
+
+async def test_a_seed_whose_redeem_another_process_did_not_survive_is_given_up_and_told(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = await refreshed(town.refresher(Policy(retry_unknown=False)))
+    town.environ["SEED"] = town.simulator.issue_refresh_token()
+    seed = Secret(town.environ["SEED"]).fingerprint()
+    now = town.clock.wall()
+    await town.store.change(lambda kept: replace(kept, intent=Intent(seed, now)))
+    town.clock.pass_(9)
+    await ours.look()
+    assert "is not tried again" not in caplog.text
+    town.clock.pass_(2)
+    await ours.look()
+    assert "is not tried again (unknown_outcome: stop)" in caplog.text
+    assert town.redeems == 1
+
+
+async def test_a_seed_that_is_given_up_beside_a_dead_grant_does_not_say_that_this_goes_on(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = await refreshed(town.refresher(Policy(retry_unknown=False)))
+    town.simulator.revoke_grants()
+    await refreshed(ours, refused=1)
+    town.environ["SEED"] = town.simulator.issue_refresh_token()
+    town.simulator.faults.add(no_answer())
+    for _ in range(2):
+        town.clock.pass_(60)
+        await ours.look()
+        await until(lambda: ours.in_flight is None)
+    assert town.redeems == 3
+    assert "(unknown_outcome: stop); nor is the stored grant." in caplog.text
+    assert "the stored grant goes on" not in caplog.text
 
 
 async def test_a_refused_grant_is_not_sent_again_and_names_the_reply_that_was_lost(town: Town) -> None:
