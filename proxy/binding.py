@@ -26,7 +26,7 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """A family, and what bind(2) takes there: of IPv6, the interface too."""
 
 LOOK_UP: Final = 5.0
-"""Seconds in which the name of an address must be found: a reload that waits for it hears no signal."""
+"""Seconds in which the name of an address must be found: a reload waits for it, and what else has changed with it."""
 
 CUT_OFF: Final = 1.0
 """Seconds that answers get to leave when all is over."""

@@ -378,6 +378,7 @@ class Looks(Signals):
     """What happens before each look at the file; `_steps` is used up by `end_within`, and then the end comes."""
 
     def __init__(self, *steps: Callable[[], object]) -> None:
+        super().__init__()
         self._steps = list(steps)
 
     async def end_within(self, _seconds: float) -> bool:
@@ -409,6 +410,29 @@ async def test_a_file_that_is_being_written_is_taken_when_it_is_whole(house: Hou
     assert [config.upstream.url.port == 1 for config in taken] == [False] * 5 + [True]
     assert house.proxy.config.policy.profiles == ("read-only",)
     assert sum("the configuration is reloaded" in line for line in house.ear.lines) == 1
+
+
+async def test_the_end_does_not_wait_for_a_configuration_that_is_being_tried(
+    house: House, unused_tcp_port: int, name_server: threading.Event
+) -> None:
+    """A name takes seconds, and what was refused is tried again and again. It leaves nothing behind."""
+    path, served = house.folder / "config.yaml", house.proxy.config
+    listeners = [{"bind": f"127.0.0.1:{unused_tcp_port}"}, {"bind": "lost.example:1", "anyone": True}]
+    path.write_text(yaml.safe_dump({**house.settings, "listeners": listeners}))
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+    signals = Signals()
+    ending = asyncio.ensure_future(reloads.until_the_end(signals))
+    await until(lambda: any(each.name == "look a name up" for each in threading.enumerate()))
+    signals.pretend()
+    await asyncio.sleep(0)
+    signals.pretend()  # once more, while it breaks off
+    async with asyncio.timeout(2):
+        await ending
+    name_server.set()
+    assert house.proxy.config is served
+    assert (await house.get()).status == 200
 
 
 async def test_what_was_refused_is_tried_again_without_a_change_and_told_when_that_is_another_fault(
