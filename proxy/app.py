@@ -85,8 +85,8 @@ class Proxy:
     """The running proxy.
 
     What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; `_snapshot`, `_open` and `_admin` by
-    `_take`, and `_coming`, what it is about to set; `_retired`, snapshots whose last requests are not over, and
-    `_leaving`, bindings that no configuration has any more and somebody may be connected to, by `_take` and `_retire`.
+    `_take`; `_retired`, snapshots whose last requests are not over, and `_leaving`, bindings that no configuration has
+    any more and somebody may be connected to, by `_take` and `_retire`.
     `_taking` is held while one configuration takes another's place.
     """
 
@@ -115,7 +115,6 @@ class Proxy:
             state_home, self._clock, self._tasks, SecretReader(), lambda: self.ready, via, spans
         )
         self._snapshot: Snapshot | None = None
-        self._coming: Snapshot | None = None
         self._retired: list[Snapshot] = []
         self._open: dict[str, Open] = {}  # by address, in the configuration's order
         self._admin: Binding | None = None
@@ -243,13 +242,6 @@ class Proxy:
         assert self._snapshot is not None  # noqa: S101 - nothing is served before `start` has set it
         return self._snapshot
 
-    @property
-    def _now_or_coming(self) -> Snapshot:
-        """The snapshot that serves; at the very start, while the first listeners open, the one that is about to."""
-        snapshot = self._snapshot or self._coming
-        assert snapshot is not None  # noqa: S101 - nothing listens before one is coming
-        return snapshot
-
     async def _watch(self) -> None:
         await self.look()
         while not await self._tasks.pause(LOOK_EVERY):
@@ -280,55 +272,59 @@ class Proxy:
         changes.
         """
         earlier = self._snapshot
-        self._coming = snapshot = build(config, self._around, trust, earlier)
-        for keyring in snapshot.keyrings.values():  # a key that is replaced in a moment must be known as the old one
-            await _look("the clients' keys", keyring.look)
-        try:
-            opened, admin = await self._opened(config)
-        except OSError:
-            self._coming = None
-            await snapshot.close(but=self._snapshots)
-            raise
+        snapshot = build(config, self._around, trust, earlier)
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(lambda: snapshot.close(but=self._snapshots))
+            opened, admin = await self._opened(config, undo)
+            for keyring in snapshot.keyrings.values():  # a key replaced in a moment must be known as the old one
+                await _look("the clients' keys", keyring.look)
+            undo.pop_all()
         gone = [each.binding for name, each in self._open.items() if name not in opened]
         gone += [self._admin] if self._admin is not None and self._admin is not admin else []
         snapshot.commit()
         former = self._open
-        self._open, self._admin, self._snapshot, self._coming = opened, admin, snapshot, None
+        self._open, self._admin, self._snapshot = opened, admin, snapshot
         for name, each in opened.items():
             each.binding.server.reconfigure(
                 _limits(config.limits), None if each.certificate is None else each.certificate.context
             )
             if name in former and not each.admits_whom(former[name]):
                 each.binding.server.retire()
+            each.binding.accept()
         if admin is not None:
             admin.server.reconfigure(_limits(config.limits.of_admin), None)
+            admin.accept()
         if earlier is not None:
             self._retired.append(earlier)
             self._leaving += gone
             self._tasks.start(self._retire(earlier, gone), "retire the configuration before")
 
-    async def _opened(self, config: Config) -> tuple[dict[str, Open], Binding | None]:
-        """Open what a configuration wants and is not open yet. Raises OSError; then all is as it was."""
+    async def _opened(self, config: Config, undo: AsyncExitStack) -> tuple[dict[str, Open], Binding | None]:
+        """Bind what a configuration wants and is not bound yet; nobody is let in there. Raises OSError.
+
+        All that takes time and can fail comes before: who has come to an address that is given up has come in vain.
+        """
         opened: dict[str, Open] = {}
+        named = list(zip(addresses(config), config.listeners, strict=True))
+        for name, listener in named:
+            certificate = await self._certificate(name, listener)
+            known = self._open.get(name)
+            opened[name] = (
+                replace(known, certificate=certificate) if known else self._new(name, listener, certificate, config)
+            )
+        admin = self._admin
+        if self._snapshot is None or _admin_bind(self._snapshot.config) != _admin_bind(config):
+            admin = self._admin_binding(config)
+        wanted = [*(each.binding for each in opened.values()), *([admin] if admin else [])]
         present = self._bindings
-        async with AsyncExitStack() as undo:
-            for name, listener in zip(addresses(config), config.listeners, strict=True):
-                certificate = await self._certificate(name, listener)
-                if name in self._open:
-                    opened[name] = replace(self._open[name], certificate=certificate)
-                else:
-                    opened[name] = self._new(name, listener, certificate, config)
-                    undo.push_async_callback(opened[name].binding.stop)
-                    await opened[name].binding.start(present)
-            admin = self._admin
-            if self._snapshot is None or _admin_bind(self._snapshot.config) != _admin_bind(config):
-                admin = self._admin_binding(config)
-                if admin is not None:
-                    undo.push_async_callback(admin.stop)
-                    await admin.start(present)
-            for name, listener in zip(addresses(config), config.listeners, strict=True):
-                undo.callback(opened[name].binding.hand_over(*_permissions(listener)))
-            undo.pop_all()
+        fresh = [binding for binding in wanted if binding not in present]
+        for binding in fresh:
+            await binding.look_up()
+        for binding in fresh:
+            undo.push_async_callback(binding.stop)
+            binding.bind(present)
+        for name, listener in named:
+            undo.callback(opened[name].binding.hand_over(*_permissions(listener)))
         return opened, admin
 
     async def _retire(self, snapshot: Snapshot, gone: Sequence[Binding]) -> None:
@@ -355,10 +351,7 @@ class Proxy:
 
         One whose listener is gone by now was accepted in time, and is served by what there was.
         """
-        if name in self._now_or_coming.lanes:
-            return self._now_or_coming.lanes[name]
-        others = [*([self._coming] if self._coming else []), *reversed(self._retired)]
-        return next(each.lanes[name] for each in others if name in each.lanes)
+        return next(each.lanes[name] for each in reversed(self._snapshots) if name in each.lanes)
 
     def _new(self, name: str, listener: Listener, certificate: ServerCertificate | None, config: Config) -> Open:
         trace = None if self._spans is None else self._spans.request

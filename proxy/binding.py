@@ -26,7 +26,7 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """A family, and what bind(2) takes there: of IPv6, the interface too."""
 
 LOOK_UP: Final = 5.0
-"""Seconds in which the name of an address must be found: a reload that waits for it hears no signal."""
+"""Seconds in which the name of an address must be found: a reload waits for it, and what else has changed with it."""
 
 CUT_OFF: Final = 1.0
 """Seconds that answers get to leave when all is over."""
@@ -35,8 +35,9 @@ CUT_OFF: Final = 1.0
 class Binding:
     """One address and its server.
 
-    `_acceptors`, `_socket`, of a unix one, `_addresses`, of another, and `where` are set by `start`; `_mode` and
-    `_owner` change by `hand_over`. `stop_accepting` forgets `_socket`.
+    `_addresses` is set by `look_up`, but not of a unix one; `_waiting`, `where` and the `_socket` of a unix one by
+    `bind`; `accept` makes `_acceptors` of `_waiting`; `_mode` and `_owner` change by `hand_over`. `stop_accepting`
+    forgets `_socket` and `_waiting`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Binding:
         self._tasks = tasks
         self._mode = mode
         self._owner = owner or Owner()
+        self._waiting: list[socket.socket] = []
         self._acceptors: list[Acceptor] = []
         self._addresses: list[Address] = []
         self._socket: UnixSocket | None = None
@@ -63,19 +65,28 @@ class Binding:
 
     @property
     def url(self) -> str:
-        """Where it answers; for port 0, once it is started, with the port that was had."""
+        """Where it answers; for port 0, once it is bound, with the port that was had."""
         if isinstance(self.where, UnixBind):
             return str(self.where)
         return f"{'https' if self.server.is_tls else 'http'}://{self.where}"
 
-    async def start(self, beside: Iterable["Binding"] = ()) -> None:
-        """Listen. Raises OSError that names the address and says what to do; nothing is bound then.
+    async def look_up(self) -> None:
+        """Find out where its name is. Raises OSError that says what to do."""
+        if isinstance(self._bind, TcpBind):
+            self._addresses = await addresses_of(self._bind)
+
+    def bind(self, beside: Iterable["Binding"] = ()) -> None:
+        """Have the address: who comes waits. Raises OSError that names it and says what to do; nothing is bound then.
 
         `beside`: what this process listens at already, and may be in the way.
         """
         bind = self._bind
-        listening = self._at_path(bind) if isinstance(bind, UnixBind) else await self._at_port(bind, beside)
-        self._acceptors = [Acceptor(each, self.server, self._tasks) for each in listening]
+        self._waiting = self._at_path(bind) if isinstance(bind, UnixBind) else self._at_port(bind, beside)
+
+    def accept(self) -> None:
+        """Let callers in from now on. Does nothing the second time."""
+        self._acceptors += [Acceptor(each, self.server, self._tasks) for each in self._waiting]
+        self._waiting = []
 
     def hand_over(self, mode: int, owner: Owner | None) -> Callable[[], object]:
         """Give a unix socket another mode and owner; return what undoes it. Raises OSError that says what to do."""
@@ -91,6 +102,8 @@ class Binding:
         if self._socket is not None:
             self._socket.remove()
             self._socket = None  # once it is closed, the file of another may have its number
+        while self._waiting:
+            self._waiting.pop().close()
         for acceptor in self._acceptors:
             await acceptor.stop()
 
@@ -117,18 +130,17 @@ class Binding:
         self._socket = unix_socket.listen(bind.path, self._mode, ids)
         return [self._socket.socket]
 
-    async def _at_port(self, bind: TcpBind, beside: Iterable["Binding"]) -> list[socket.socket]:
-        addresses = await addresses_of(bind)
+    def _at_port(self, bind: TcpBind, beside: Iterable["Binding"]) -> list[socket.socket]:
         try:
-            sockets = sockets_at(addresses, bind.port)
+            sockets = sockets_at(self._addresses, bind.port)
         except OSError as fault:
             reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror or str(fault)
-            own = next((each.where for each in beside if each.meets(addresses, bind.port)), None)
+            own = next((each.where for each in beside if each.meets(self._addresses, bind.port)), None)
             cure = "Choose another address, or free this one."
             if own is not None and fault.errno == errno.EADDRINUSE:  # it must go on until all of the new is there
                 cure = f"This proxy itself listens at {own}: restart it, or choose another port."
             raise OSError(f"{bind}: {reason}. {cure}") from fault
-        self.where, self._addresses = TcpBind(bind.host, sockets[0].getsockname()[1]), addresses
+        self.where = TcpBind(bind.host, sockets[0].getsockname()[1])
         return sockets
 
 

@@ -50,18 +50,22 @@ class Reloads:
 
     async def until_the_end(self, signals: Signals) -> None:
         """Serve, and reload, until a signal asks for the end."""
-        self._seen = self._judged = await self._content()
-        if self._judged is not None:
-            await self.reload(asked=False)  # it may have changed since it was read
+        async with signals.until_first():
+            self._seen = self._judged = await self._content()
+            if self._judged is not None:
+                await self.reload(asked=False)  # it may have changed since it was read
         while not await signals.end_within(LOOK_EVERY):
-            asked = signals.asked_again()
-            if await self._due(asked=asked):
-                self._manager.tell(reloading())
-                await self.reload(asked=asked)
-                self._manager.tell(READY)
-            elif self._overdue():
-                await self.reload(asked=False, again=True)
+            async with signals.until_first():
+                await self._look(asked=signals.asked_again())
             self._manager.go_on()
+
+    async def _look(self, *, asked: bool) -> None:
+        if await self._due(asked=asked):
+            self._manager.tell(reloading())
+            await self.reload(asked=asked)
+            self._manager.tell(READY)
+        elif self._overdue():
+            await self.reload(asked=False, again=True)
 
     async def reload(self, *, asked: bool, again: bool = False) -> None:
         """Read the configuration and take it, or say why not: what was served is served on then.

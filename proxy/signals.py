@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import signal
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from types import FrameType
 from typing import Final
 
@@ -42,13 +43,14 @@ class Signals:
     """Catches the signals for the current task.
 
     `_first` is set by the first that asks for the end, or by `pretend`; `_again` by SIGHUP, and taken back by
-    `asked_again`; `_any` by either of them.
+    `asked_again`; `_any` by either of them. `_bound` is there while work is done `until_first`.
     """
 
     def __init__(self) -> None:
         self._first = asyncio.Event()
         self._any = asyncio.Event()
         self._again = False
+        self._bound: asyncio.Timeout | None = None
         self._whole = asyncio.current_task()
         loop = asyncio.get_running_loop()
         for number in ENDING:
@@ -56,12 +58,28 @@ class Signals:
 
     def pretend(self) -> None:
         """Do as if the first signal that asks for the end had come; it never counts as a second one."""
+        if self._bound is not None and not self._first.is_set():
+            self._bound.reschedule(0)
         self._first.set()
         self._any.set()
 
     async def first(self) -> None:
         """Wait for the first signal that asks for the end."""
         await self._first.wait()
+
+    @asynccontextmanager
+    async def until_first(self) -> AsyncIterator[None]:
+        """Break off what is done within, and go on behind it, when the first signal that asks for the end comes."""
+        bound = asyncio.timeout(0 if self._first.is_set() else None)
+        try:
+            async with bound:
+                self._bound = bound
+                yield
+        except TimeoutError:
+            if not bound.expired():
+                raise
+        finally:
+            self._bound = None
 
     def reload_on_hangup(self) -> None:
         """Take SIGHUP for the wish to have the configuration read again, as daemons do."""
@@ -88,5 +106,4 @@ class Signals:
         if self._first.is_set() and self._whole is not None:
             log.warning("a second signal: ending at once")
             self._whole.cancel()
-        self._first.set()
-        self._any.set()
+        self.pretend()

@@ -58,7 +58,7 @@ async def test_a_name_that_is_not_found_is_told_as_such(monkeypatch: pytest.Monk
 
 
 async def test_a_name_that_nobody_answers_for_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reload that waits for it hears no signal."""
+    """A reload waits for it, and what else has changed with it."""
     over = threading.Event()
     monkeypatch.setattr(binding, "LOOK_UP", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())

@@ -3,7 +3,9 @@
 import asyncio
 import copy
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,75 @@ async def test_an_address_that_cant_be_had_changes_nothing(house: House) -> None
             await reload(house, listeners=listeners, policy={"rules": [{"deny": "/**"}]})
     assert len(house.proxy.urls) == 1
     assert (await house.get()).status == 200
+
+
+@pytest.fixture
+def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Say of `lost.example` that there is no such name, once the event is set."""
+    answers, real = threading.Event(), socket.getaddrinfo
+
+    def asked(host: str, *rest: Any, **more: Any) -> Any:
+        if host == "lost.example":
+            answers.wait()
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    yield answers
+    answers.set()
+
+
+async def test_nobody_is_let_in_at_a_new_address_before_the_whole_configuration_is_taken(
+    house: House, unused_tcp_port: int, name_server: threading.Event
+) -> None:
+    """It would be served as a configuration says that is not taken, and cut off."""
+    new, lost = {"bind": f"127.0.0.1:{unused_tcp_port}"}, {"bind": "lost.example:1", "anyone": True}
+    trying = asyncio.ensure_future(reload(house, listeners=[{"bind": "127.0.0.1:0"}, new, lost]))
+    await until(lambda: any(each.name == "look a name up" for each in threading.enumerate()))
+    for _ in range(20):
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+    name_server.set()
+    with pytest.raises(OSError, match="can't be resolved"):
+        await trying
+    assert (await house.get()).status == 200
+
+
+async def test_who_comes_to_a_new_address_while_another_is_refused_is_not_served(
+    house: House, unused_tcp_port: int
+) -> None:
+    def ask() -> bytes:
+        """From a thread, for as little as there is between one address and the next."""
+        answer = b""
+        while not over.is_set() and not answer:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", unused_tcp_port), timeout=5) as line:
+                line.sendall(GET)
+                answer = line.recv(100)
+        return answer
+
+    over = threading.Event()
+    asking = asyncio.ensure_future(asyncio.to_thread(ask))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = [0, unused_tcp_port, taken.getsockname()[1]]
+        for _ in range(50):
+            with pytest.raises(OSError, match="in use"):
+                await reload(house, listeners=[{"bind": f"127.0.0.1:{port}"} for port in ports])
+            await asyncio.sleep(0)
+    over.set()
+    assert await asking == b""
+
+
+async def test_a_key_that_cant_be_used_is_not_told_of_by_a_configuration_that_is_not_taken(house: House) -> None:
+    """It is tried again and again, and would tell each time."""
+    clients = {"app": {"key": {"file": str(house.folder / "short")}}}
+    (house.folder / "short").write_text("short")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listeners = [{"bind": "127.0.0.1:0", "clients": clients}, {"bind": f"127.0.0.1:{taken.getsockname()[1]}"}]
+        with pytest.raises(OSError, match="in use"):
+            await reload(house, listeners=listeners)
+        assert not house.ear.heard("The key of client app")
+    await reload(house, listeners=listeners[:1])
+    assert house.ear.heard("The key of client app is not taken")
 
 
 @pytest.mark.parametrize("section", ["listeners", "admin"])
@@ -307,6 +378,7 @@ class Looks(Signals):
     """What happens before each look at the file; `_steps` is used up by `end_within`, and then the end comes."""
 
     def __init__(self, *steps: Callable[[], object]) -> None:
+        super().__init__()
         self._steps = list(steps)
 
     async def end_within(self, _seconds: float) -> bool:
@@ -338,6 +410,29 @@ async def test_a_file_that_is_being_written_is_taken_when_it_is_whole(house: Hou
     assert [config.upstream.url.port == 1 for config in taken] == [False] * 5 + [True]
     assert house.proxy.config.policy.profiles == ("read-only",)
     assert sum("the configuration is reloaded" in line for line in house.ear.lines) == 1
+
+
+async def test_the_end_does_not_wait_for_a_configuration_that_is_being_tried(
+    house: House, unused_tcp_port: int, name_server: threading.Event
+) -> None:
+    """A name takes seconds, and what was refused is tried again and again. It leaves nothing behind."""
+    path, served = house.folder / "config.yaml", house.proxy.config
+    listeners = [{"bind": f"127.0.0.1:{unused_tcp_port}"}, {"bind": "lost.example:1", "anyone": True}]
+    path.write_text(yaml.safe_dump({**house.settings, "listeners": listeners}))
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+    signals = Signals()
+    ending = asyncio.ensure_future(reloads.until_the_end(signals))
+    await until(lambda: any(each.name == "look a name up" for each in threading.enumerate()))
+    signals.pretend()
+    await asyncio.sleep(0)
+    signals.pretend()  # once more, while it breaks off
+    async with asyncio.timeout(2):
+        await ending
+    name_server.set()
+    assert house.proxy.config is served
+    assert (await house.get()).status == 200
 
 
 async def test_what_was_refused_is_tried_again_without_a_change_and_told_when_that_is_another_fault(
