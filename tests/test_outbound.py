@@ -91,6 +91,7 @@ async def test_authorities_that_cant_be_read_are_told_once_and_the_former_ones_s
 
 async def test_a_reload_and_a_renewal_that_meet_are_both_taken(oauth_house: HouseMaker, place: Place) -> None:
     async with place.open(oauth_house) as (house, _):
+        assert (await house.get()).status == 200  # its first token call must not meet the renewal
         for turn in range(10):
             place.trust(place.show())
             house.settings = {**house.settings, "policy": {"rules": [{"deny": f"/{turn}"}]}}
