@@ -164,11 +164,11 @@ async def test_a_pause_that_grows_while_they_wait_is_kept_to() -> None:
 
 
 async def test_an_end_sends_away_who_is_not_served_by_then() -> None:
-    spent = budget(Rate(1, 0.1))
+    spent = budget(Rate(1, 0.4))
     (await take(spent)).answered()
     tasks = [asyncio.create_task(take(spent)) for _ in range(4)]
     await until(lambda: waiting(spent) == 4)
-    spent.end(0.15)
+    spent.end(0.6)
     (await tasks[0]).answered()
     ends = await asyncio.gather(*tasks[1:], return_exceptions=True)
     assert all(isinstance(end, BudgetSpent) for end in ends)

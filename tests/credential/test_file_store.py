@@ -523,9 +523,12 @@ COUNT = """
 import asyncio, sys
 from dataclasses import replace
 from pathlib import Path
+from proxy.credential import file_store
 from proxy.credential.file_store import FileStore, Place
 from proxy.credential.ledger import Grant, Ledger, Lineage
 from proxy.secrets import Secret
+
+file_store.LOCK_PATIENCE = 20.0  # who is to get it is left to the kernel
 
 def next_one(kept):
     number = kept.generation + 1

@@ -68,9 +68,9 @@ async def test_who_was_used_last_is_taken_first() -> None:
 
 
 async def test_an_idle_connection_is_closed_when_its_time_is_up_and_the_others_when_theirs_is() -> None:
-    async with pool_of(2, keepalive=0.2) as (pool, up):
+    async with pool_of(2, keepalive=0.8) as (pool, up):
         old, young = await idle(pool, 2)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.4)
         await use(pool, await pool.take(5))  # the young one
         await until(lambda: pool.idle == 1, 1)
         assert (old.reusable, young.reusable) == (False, True)
