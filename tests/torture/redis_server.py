@@ -183,8 +183,11 @@ class SentinelPair:
 
 
 @asynccontextmanager
-async def sentinel_pair(folder: Path, password: str) -> AsyncIterator[SentinelPair]:
-    """Run the three of them, all with one password, as the well-known charts do."""
+async def sentinel_pair(folder: Path, password: str, *, down_after: float = 0.5) -> AsyncIterator[SentinelPair]:
+    """Run the three of them, all with one password, as the well-known charts do.
+
+    `down_after`: seconds of the master's silence; what a busy machine has of that looks like its end.
+    """
     secret = {"requirepass": f'"{password}"'}
     data = secret | {"masterauth": f'"{password}"', "repl-diskless-sync-delay": "0"}
     async with AsyncExitStack() as stack:
@@ -195,7 +198,7 @@ async def sentinel_pair(folder: Path, password: str) -> AsyncIterator[SentinelPa
         watching = secret | {
             "sentinel monitor mymaster": f"127.0.0.1 {master.port} 1",
             "sentinel auth-pass mymaster": f'"{password}"',
-            "sentinel down-after-milliseconds mymaster": "500",
+            "sentinel down-after-milliseconds mymaster": f"{1000 * down_after:.0f}",
             "sentinel failover-timeout mymaster": "3000",
         }
         sentinel = RedisServer(

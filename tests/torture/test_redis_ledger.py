@@ -81,7 +81,7 @@ async def by_user(folder: Path) -> AsyncIterator[Ledgers]:
 
 @asynccontextmanager
 async def by_sentinel(folder: Path) -> AsyncIterator[Ledgers]:
-    async with sentinel_pair(folder, PASSWORD) as pair:
+    async with sentinel_pair(folder, PASSWORD, down_after=20) as pair:  # nothing fails over here
         url = f"redis://:{PASSWORD}@127.0.0.1:{free_port()},127.0.0.1:{pair.sentinel.port}"
         async with ledgers(url, Way(sentinel="mymaster")) as opened:
             yield opened
