@@ -222,9 +222,7 @@ async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> w
         if tells(lines + reason, lent.authorization):
             lines, reason = _unleaked(fields, reason, lent, lane, exchange)
         response = RelayedResponse(request, answer.status, reason, lines)
-        if answer.whole is not None and not response.breaks_visibly():
-            response.measured(len(answer.whole))
-        if response.breaks_visibly() or not lane.kept_bytes.take(MEASURED):
+        if response.breaks_visibly():
             await _relay(request, lane, answer, response, exchange)
         else:
             await _relay_measured(request, lane, answer, response, exchange)
@@ -293,8 +291,13 @@ async def _relay_measured(
 ) -> None:
     """Read an answer ahead that tells no length, so that it can be sent with one. Raises UpstreamError where it breaks.
 
-    One that is longer is passed on as it comes: where it breaks off, its caller can't know.
+    One that is longer, or finds no room, is passed on as it comes: where it breaks off, its caller can't know.
     """
+    if answer.whole is not None:
+        response.measured(len(answer.whole))
+    if response.framed or not lane.kept_bytes.take(MEASURED):
+        await _relay(request, lane, answer, response, exchange)
+        return
     try:
         held = await hold(answer, MEASURED)
         if held.broken is not None:

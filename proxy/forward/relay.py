@@ -85,8 +85,10 @@ class RelayedResponse(web.StreamResponse):
 
     def breaks_visibly(self) -> bool:
         """Tell whether the caller sees a break: by the framing, or by a reset, which a unix socket has none of."""
+        if self.framed:
+            return True
         transport = self._request.transport
-        return self.framed or transport is None or transport.get_extra_info("socket").family != socket.AF_UNIX
+        return transport is None or transport.get_extra_info("socket").family != socket.AF_UNIX
 
     def measured(self, length: int) -> None:
         """Frame the body by its length, which the upstream has not told."""

@@ -368,6 +368,24 @@ async def test_at_a_unix_socket_an_answer_to_http_1_0_is_measured_before_it_is_p
         assert house.proxy._snapshot.kept_bytes.used == 0  # noqa: SLF001 - the same
 
 
+async def test_an_answer_that_is_whole_takes_no_room_to_be_measured(api_key_house: HouseMaker, tmp_path: Path) -> None:
+    """There is none here."""
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+
+    async with upstream(script) as up:
+        path = tmp_path / "proxy.sock"
+        room = {"replay": {"max_body": "1KiB", "max_total": "1KiB"}}
+        await api_key_house({"upstream": {"url": up.url}, "listeners": [{"bind": f"unix:{path}"}], **room})
+        reader, writer = await asyncio.open_unix_connection(path)
+        await put(writer, b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        seen = await read_message(reader, to_end=True)
+        writer.close()
+        assert (seen.body, seen.values(b"content-length")) == (b"ok", [b"2"])
+
+
 async def test_a_caller_that_stops_reading_is_let_go_of(api_key_house: HouseMaker) -> None:
     """With all that was buffered for it: a closed connection would wait for it for ever."""
 
