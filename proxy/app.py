@@ -318,8 +318,7 @@ class Proxy:
         wanted = [*(each.binding for each in opened.values()), *([admin] if admin else [])]
         present = self._bindings
         fresh = [binding for binding in wanted if binding not in present]
-        for binding in fresh:
-            await binding.look_up()
+        await asyncio.gather(*(binding.look_up() for binding in fresh))
         for binding in fresh:
             undo.push_async_callback(binding.stop)
             binding.bind(present)

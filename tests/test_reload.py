@@ -171,6 +171,16 @@ async def test_nobody_is_let_in_at_a_new_address_before_the_whole_configuration_
     assert (await house.get()).status == 200
 
 
+async def test_the_names_of_new_addresses_are_looked_up_together(house: House, name_server: threading.Event) -> None:
+    """Where no name server answers, each would take its five seconds."""
+    names = [{"bind": f"lost.example:{port}", "anyone": True} for port in (1, 2, 3)]
+    trying = asyncio.ensure_future(reload(house, listeners=names))
+    await until(lambda: sum(each.name == "look a name up" for each in threading.enumerate()) == len(names))
+    name_server.set()
+    with pytest.raises(OSError, match="can't be resolved"):
+        await trying
+
+
 async def test_who_comes_to_a_new_address_while_another_is_refused_is_not_served(
     house: House, unused_tcp_port: int
 ) -> None:
