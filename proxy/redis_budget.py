@@ -19,10 +19,10 @@ from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, 
 from proxy.budget.pace import SLACK
 from proxy.budget.rates import Rate
 from proxy.budget.window import ALONE, GROWTH, REPEATED
-from proxy.credential.redis_address import BadAddress, parse
-from proxy.credential.redis_client import RedisClient, Way
-from proxy.credential.redis_faults import to_be_left, translated
-from proxy.secrets import Secret, SecretUnavailable
+from proxy.credential.redis_client import Way
+from proxy.credential.redis_link import RedisLink
+from proxy.credential.store import StoreError
+from proxy.secrets import Secret
 from proxy.throttled import LONGEST
 
 LIMIT: Final = 1.0
@@ -192,9 +192,8 @@ return told
 class RedisLedger:
     """Keeps who has taken what of one user's rates.
 
-    What changes: `_client` and `_opened`, the URL that it was made for, by `_connected` and `close`; `_closed`, for
-    good; `_base`, what the keys begin with, by `look`, for a key that is replaced is another user's, as far as can be
-    known.
+    What changes: `_base`, what the keys begin with, by `look`, for a key that is replaced is another user's, as far as
+    can be known.
     """
 
     def __init__(
@@ -208,20 +207,19 @@ class RedisLedger:
         answer: float,
     ) -> None:
         """`url` and `user` may raise SecretUnavailable. `answer`: seconds within which requests are answered."""
-        self._url = url
+        self._link = RedisLink(url, way)
         self._user = user
         self._prefix = prefix
-        self._way = way
         self._process = process
         self._answer = answer
-        self._client: RedisClient | None = None
-        self._opened: Secret | None = None
-        self._closed = False
         self._base = ""
-        self.name = "Redis"
 
     def __repr__(self) -> str:
         return f"<RedisLedger {self.name} prefix {self._prefix}>"
+
+    @property
+    def name(self) -> str:
+        return self._link.name
 
     async def take(self, name: str, rate: Rate, ask: Ask) -> Reply:
         numbers = (rate.most, _ms(rate.seconds), _ms(self._answer), int(ask.batch), int(ask.bounded))
@@ -248,52 +246,21 @@ class RedisLedger:
         return Look(replicas, seen, {name: born.decode() for name, *_, born in each})
 
     async def close(self) -> None:
-        self._closed = True
-        if self._client is not None:
-            await self._client.close()
+        await self._link.close()
 
     async def _run(
         self, script: str, names: tuple[str, ...], of: tuple[str, ...], *args: str | int, replicas: bool = False
     ) -> Any:
         """Run a script on these keys of each name. Raises LedgerUnreachable."""
-        client: RedisClient | None = None
         try:
-            async with asyncio.timeout(LIMIT):
-                self._base = self._base or f"{self._prefix}:{{{await self._user()}}}:rates"
-                keys = [f"{self._base}:replicas"] if replicas else []
-                keys += [f"{self._base}:{name}:{each}" for name in names for each in of]
-                client = await self._connected()
-                redis = await client.ready()
-                return await redis.eval(script, len(keys), *keys, *args)
-        except LedgerUnreachable:
-            raise
-        except TimeoutError:
-            if client is not None:
-                client.doubt()
-            raise LedgerUnreachable(f"{self.name} does not answer within {LIMIT:g} s.") from None
-        except SecretUnavailable as fault:
-            raise LedgerUnreachable(f"{self.name} can't be reached: {fault}.") from fault
-        except BadAddress as fault:
-            raise LedgerUnreachable(f"The URL of Redis can't be used: {fault}.") from None
-        except Exception as fault:  # redis-py raises more than it says; none of it may be more than a ledger's
-            if client is not None and to_be_left(fault):
-                await client.leave(fault)
-            raise LedgerUnreachable(str(translated(fault, self.name))) from fault
-
-    async def _connected(self) -> RedisClient:
-        """Return the client; make another if that is over, or if the URL is another one by now."""
-        url = await self._url()
-        if self._closed:
-            raise LedgerUnreachable(f"{self.name} is not asked any more.")
-        before = self._client
-        if before is not None and not before.over and url == self._opened:
-            return before
-        address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
-        client = self._client = RedisClient(address, self._way, LIMIT)
-        self._opened, self.name = url, f"Redis at {address}"
-        if before is not None:
-            await before.close()
-        return client
+            with self._link.faults(LIMIT):
+                async with asyncio.timeout(LIMIT):
+                    self._base = self._base or f"{self._prefix}:{{{await self._user()}}}:rates"
+                    keys = [f"{self._base}:replicas"] if replicas else []
+                    keys += [f"{self._base}:{name}:{each}" for name in names for each in of]
+                    return await self._link.ask(lambda redis: redis.eval(script, len(keys), *keys, *args), LIMIT)
+        except StoreError as fault:
+            raise LedgerUnreachable(str(fault)) from fault
 
 
 def _ms(seconds: float) -> int:

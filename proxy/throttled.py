@@ -5,6 +5,7 @@ PandaDoc documents `Request was throttled.` and no field; in the field the sente
 """
 
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -14,7 +15,6 @@ UNSAID: Final = 10.0
 LONGEST: Final = 300.0
 """Seconds. No window of PandaDoc's is longer than a minute; what says more is not believed, nor ignored."""
 
-SECONDS: Final = re.compile(rb"[0-9]{1,9}")
 SENTENCE: Final = re.compile(rb"\bin ([0-9]{1,9})(?:\.[0-9]+)? ?s(?:ec|\b)", re.IGNORECASE)
 
 
@@ -35,11 +35,14 @@ def sentence(body: bytes) -> float | None:
 
 
 def after(value: bytes, now: float) -> float | None:
-    """Read a Retry-After: seconds from now, or None where it makes no sense."""
-    value = value.strip()
-    if SECONDS.fullmatch(value):
-        return float(value)
+    """Read a Retry-After (RFC 9110 §10.2.3) as seconds from `now`; None where it says nothing usable."""
+    text = value.decode("latin-1").strip()
+    if text.isdecimal():
+        return float(text[:12])
     try:
-        return parsedate_to_datetime(value.decode("latin-1")).timestamp() - now
+        moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
+    if moment.tzinfo is None:  # as asctime writes it, which is GMT (§5.6.7)
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, moment.timestamp() - now)

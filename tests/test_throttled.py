@@ -1,5 +1,7 @@
 """What a 429 may say, in every way that is known."""
 
+import time
+
 import pytest
 
 from proxy.throttled import LONGEST, UNSAID, after, sentence, wait
@@ -27,7 +29,7 @@ DRF = b'{"type":"throttled","detail":"Request was throttled. Expected available 
         (b"0", b"", 1.0),
         (b"86400", b"", LONGEST),
         (None, b"available in 999999999 seconds", LONGEST),
-        (b"9" * 40, DRF, 13.0),
+        (b"9" * 40, DRF, LONGEST),
         (b"Mon, 99 Sep 2026 14:13:50 GMT", DRF, 13.0),
     ],
 )
@@ -42,6 +44,24 @@ def test_a_sentence_without_a_number_says_nothing() -> None:
     assert sentence(b"Request was throttled.") is None
 
 
-def test_a_date_is_so_many_seconds_from_now() -> None:
-    assert after(b"Mon, 21 Sep 2026 14:13:50 GMT", NOW) == 30.0
-    assert after(b"yesterday", NOW) is None
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (b" 13 ", 13.0),
+        (b"-3", None),
+        (b"yesterday", None),
+        (b"Mon, 21 Sep 2026 14:13:50 GMT", 30.0),
+        (b"Mon, 21 Sep 2026 14:13:50 -0000", 30.0),
+        (b"Mon Sep 21 14:13:50 2026", 30.0),
+        (b"Mon, 21 Sep 2020 14:13:30 GMT", 0.0),
+        (b"Mon, 01 Jan 2024 00:00:00 +99999999999999999999", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_in_gmt(
+    written: bytes, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    assert after(written, NOW) == seconds
+    monkeypatch.undo()
+    time.tzset()

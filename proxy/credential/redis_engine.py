@@ -14,16 +14,15 @@ such an answer ends all connections, and the next call asks the name again.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from proxy.credential.engine import Kept
-from proxy.credential.redis_address import BadAddress, parse
-from proxy.credential.redis_client import LIMIT, RedisClient, Way
-from proxy.credential.redis_faults import RAISED, to_be_left, translated
-from proxy.credential.store import StoreError, StoreUnreachable
-from proxy.secrets import Secret, SecretUnavailable
+from proxy.credential.redis_client import LIMIT, Way
+from proxy.credential.redis_faults import RAISED
+from proxy.credential.redis_link import RedisLink
+from proxy.secrets import Secret
 
 QUIET: Final = 10.0
 """Seconds without a word on the channel after which a ping is sent: a connection may be dead and not know."""
@@ -50,11 +49,7 @@ return 1
 
 
 class RedisEngine:
-    """Keeps the record and the lease under keys of one owner.
-
-    What changes: `_client`, `_opened`, the URL that it was made for, and `name`, by `_connected`, which only those call
-    whose turn it is; `_closed`, by `close`; `_base`, what the keys begin with, by `_key`.
-    """
+    """Keeps the record and the lease under keys of one owner. `_base`, what the keys begin with, is set by `_key`."""
 
     poll = 15.0
     removal = "delete it"
@@ -68,19 +63,18 @@ class RedisEngine:
         way: Way,
     ) -> None:
         """`url` and `owner` may raise SecretUnavailable; the URL is read anew for every call."""
-        self._url = url
+        self._link = RedisLink(url, way)
         self._owner = owner
         self._prefix = prefix
-        self._way = way
-        self._client: RedisClient | None = None
-        self._opened: Secret | None = None
         self._base = ""
-        self._closed = False
         self._turn = asyncio.Lock()  # calls take turns on one connection
-        self.name = "Redis"
 
     def __repr__(self) -> str:
         return f"<RedisEngine {self.name} prefix {self._prefix}>"
+
+    @property
+    def name(self) -> str:
+        return self._link.name
 
     async def read(self) -> Kept:
         return _kept(await self._call(self._get, "grant") or b"")
@@ -100,15 +94,15 @@ class RedisEngine:
         return None if holder is None else holder.decode("utf-8", "replace")
 
     async def watch(self) -> AsyncGenerator[Kept | None, None]:
-        with self._faults():
+        with self._link.faults(LIMIT):
             channel = await self._key("changed")
             async with asyncio.timeout(LIMIT), self._turn:
-                client = await self._connected()
+                client = await self._link.client(LIMIT)
                 pubsub = await _subscribed(await client.ready(), channel)
         try:
             yield None
             while not client.over:  # else the news is told elsewhere
-                with self._faults():
+                with self._link.faults(LIMIT):
                     changed = await _told(pubsub)
                 if changed:
                     yield None
@@ -118,10 +112,9 @@ class RedisEngine:
 
     async def close(self) -> None:
         """Close the connections, after the call that is being made: for good."""
-        self._closed = True
+        self._link.end()
         async with self._turn:
-            if self._client is not None:
-                await self._client.close()
+            await self._link.close()
 
     async def _run(self, script: str, key: str, *args: str | int | bytes) -> int:
         async def run(redis: Any, key: str) -> int:
@@ -137,53 +130,14 @@ class RedisEngine:
 
     async def _call(self, call: Callable[[Any, str], Awaitable[Any]], key: str) -> Any:
         """Make one call, within its limit. Raises StoreError."""
-        with self._faults():
+        with self._link.faults(LIMIT):
             name = await self._key(key)
             async with asyncio.timeout(LIMIT), self._turn:
-                client = await self._connected()
-                try:
-                    return await call(await client.ready(), name)
-                except Exception as fault:
-                    if to_be_left(fault):
-                        await client.leave(fault)
-                    raise
-
-    async def _connected(self) -> RedisClient:
-        """Return the client; make another if that is over, or if the URL is another one by now."""
-        url = await self._url()
-        if self._closed:
-            raise StoreUnreachable(f"{self.name} is no longer asked: this way to it was closed.")
-        client = self._client
-        if client is not None and not client.over and url == self._opened:
-            return client
-        address = parse(url, sentinel=self._way.sentinel is not None, cluster=self._way.cluster)
-        if client is not None:
-            await client.close()
-        client = self._client = RedisClient(address, self._way, LIMIT)
-        self._opened, self.name = url, f"Redis at {address}"
-        return client
+                return await self._link.ask(lambda redis: call(redis, name), LIMIT)
 
     async def _key(self, what: str) -> str:
         self._base = self._base or f"{self._prefix}:{{{await self._owner()}}}"
         return f"{self._base}:{what}"
-
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """Make of everything that goes wrong one of the two things it can mean."""
-        try:
-            yield
-        except StoreError:
-            raise
-        except TimeoutError:
-            if self._client is not None:
-                self._client.doubt()
-            raise StoreUnreachable(f"{self.name} does not answer within {LIMIT:g} s.") from None
-        except SecretUnavailable as fault:
-            raise StoreUnreachable(f"{self.name} can't be reached: {fault}.") from fault
-        except BadAddress as fault:
-            raise StoreError(f"The URL of Redis can't be used: {fault}.") from None
-        except Exception as fault:  # redis-py raises more than it says; none of it may be more than a store's
-            raise translated(fault, self.name) from fault
 
 
 async def _subscribed(redis: Any, channel: str) -> Any:

@@ -10,8 +10,6 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from math import isfinite
 from typing import Final
@@ -123,14 +121,15 @@ Outcome = Redeemed | Refused | NotRedeemed | Unknown
 
 def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Outcome:
     """Tell what an answer means; `now` is the wall clock, for a Retry-After that is a date."""
-    retry_after = read_retry_after(headers.get("Retry-After"), now)
+    said = headers.get("Retry-After")
+    retry_after = None if said is None else throttled.after(said.encode("ascii", "replace"), now)
     plain = _plain(body, headers.get("Content-Encoding"))
     document = _json_object(plain)
     if status == 200:  # noqa: PLR2004 - RFC 6749 §5.1: a token comes with 200 and nothing else
         return _no_tokens(headers) if document is None else _tokens(document)
     if status == 429:  # noqa: PLR2004 - RFC 6585 §4
-        said = throttled.sentence(plain) if retry_after is None else retry_after
-        return NotRedeemed(Cause.THROTTLED, "too many requests (429)", said)
+        wait = throttled.sentence(plain) if retry_after is None else retry_after
+        return NotRedeemed(Cause.THROTTLED, "too many requests (429)", wait)
     error = (document or {}).get("error")
     if not (400 <= status < 500 and isinstance(error, str)):  # noqa: PLR2004 - the class of client errors
         return Unknown(_cause_of(status), f"status {status}", retry_after)
@@ -159,21 +158,6 @@ def read_lifetime(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return seconds if isfinite(seconds) and 0 < seconds <= LONGEST_LIFETIME else None
-
-
-def read_retry_after(value: str | None, now: float) -> float | None:
-    """Read a Retry-After (RFC 9110 §10.2.3) as seconds from `now`; None where it says nothing usable."""
-    if value is None:
-        return None
-    if (digits := value.strip()).isdecimal():
-        return float(digits[:12])
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.fromtimestamp(now, UTC)).total_seconds())
 
 
 def _tokens(document: Mapping[str, object]) -> Redeemed | Unknown:

@@ -5,7 +5,7 @@ first asked for, because most starts of a command never ask. Never here: what a 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 ANY: Final = "{}"
-"""Stands in a shape for a placeholder: any segment but an empty one."""
+"""Stands for a placeholder: any segment but an empty one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +53,49 @@ def operations() -> tuple[Operation, ...]:
     return msgspec.json.decode(_held("operations.json"), type=tuple[Operation, ...])
 
 
-def named(method: str, path: str) -> Operation | None:
-    """Find the operation that a normalised path without its query names, for telling people.
+def named(method: str, path: str, query: str = "") -> Operation | None:
+    """Find the operation that a normalised path and a raw query name.
 
     A concrete path goes before one with placeholders, whatever the method (OpenAPI 3.0.3, Paths Object). Of
-    operations that only a flag in the query tells apart it is the one without. HEAD is GET.
+    operations that only a flag in the query tells apart, such as `?upload`, it is the one whose flag is there, else
+    the one without. HEAD is GET.
     """
-    segments = path.split("/")
-    by_method = next((of for shape, of in _by_shape().items() if _fits(shape, segments)), None)
-    return by_method.get("GET" if method == "HEAD" else method) if by_method else None
+    found = _at(_tree(), path.split("/")[1:])
+    method = "GET" if method == "HEAD" else method
+    for each in query.split("&"):
+        if (operation := found.get((method, each.partition("=")[0]))) is not None:
+            return operation
+    return found.get((method, ""))
+
+
+@dataclass(slots=True)
+class _Node:
+    """Where paths go on after some segments; `_tree` alone changes it."""
+
+    below: dict[str, "_Node"] = field(default_factory=dict)
+    operations: dict[tuple[str, str], Operation] = field(default_factory=dict)  # by method, and the flag in the query
 
 
 @cache
-def _by_shape() -> Mapping[tuple[str, ...], Mapping[str, Operation]]:
-    """Sort the operations by what their paths look like, the concrete before those with placeholders."""
-    by_shape: dict[tuple[str, ...], dict[str, Operation]] = {}
+def _tree() -> _Node:
+    root = _Node()
     for operation in operations():
-        shape = tuple(ANY if segment.startswith("{") else segment for segment in operation.path.split("/"))
-        by_shape.setdefault(shape, {}).setdefault(operation.method, operation)
-    return dict(sorted(by_shape.items(), key=lambda item: [segment == ANY for segment in item[0]]))
+        node = root
+        for segment in operation.path.split("/")[1:]:
+            node = node.below.setdefault(ANY if segment.startswith("{") else segment, _Node())
+        node.operations[operation.method, operation.query] = operation
+    return root
 
 
-def _fits(shape: tuple[str, ...], segments: list[str]) -> bool:
-    return len(shape) == len(segments) and all(map(_meets, shape, segments))
-
-
-def _meets(wanted: str, segment: str) -> bool:
-    return wanted == segment or (wanted == ANY and segment != "")
+def _at(node: _Node, segments: list[str]) -> Mapping[tuple[str, str], Operation]:
+    """Return the operations of the first path that fits, by method and flag."""
+    if not segments:
+        return node.operations
+    first, *rest = segments
+    for way in (first, ANY) if first else ():
+        if way in node.below and (found := _at(node.below[way], rest)):
+            return found
+    return {}
 
 
 def _held(name: str) -> bytes:

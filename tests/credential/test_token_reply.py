@@ -17,7 +17,6 @@ from proxy.credential.token_reply import (
     Unknown,
     read_lifetime,
     read_reply,
-    read_retry_after,
 )
 from proxy.secrets import Secret
 
@@ -181,27 +180,6 @@ def test_nonsense_for_a_lifetime_means_an_hour_and_is_marked() -> None:
     outcome = reply(body=tokens(expires_in="absent"))
     assert isinstance(outcome, Redeemed)
     assert (outcome.lifetime, outcome.lifetime_guessed) == (DEFAULT_LIFETIME, True)
-
-
-@pytest.mark.parametrize(
-    ("written", "seconds"),
-    [
-        (None, None),
-        ("13", 13.0),
-        (" 13 ", 13.0),
-        ("soon", None),
-        ("-3", None),
-        ("Mon, 21 Sep 2026 14:13:30 GMT", 10.0),
-        ("Mon, 21 Sep 2026 14:13:30", 10.0),
-        ("Mon, 21 Sep 2020 14:13:30 GMT", 0.0),
-        ("9" * 400, 999999999999.0),
-        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", None),
-    ],
-    ids=repr,
-)
-def test_retry_after_is_seconds_or_a_date(written: str | None, seconds: float | None) -> None:
-    """RFC 9110 §10.2.3. NOW is Mon, 21 Sep 2026 14:13:20 GMT."""
-    assert read_retry_after(written, NOW) == seconds
 
 
 @given(st.integers(100, 599), st.binary(max_size=200), st.text(max_size=30))
