@@ -160,7 +160,7 @@ async def _store_proof(parts: CredentialParts, credential: OAuth2Credential, ref
     lease = await store.lease(PATIENCE_SLACK)
     if lease is None:
         return True, f"{parts.store_text(credential)} can be written; another process is refreshing right now"
-    lease.release()
+    lease()
     return True, f"{parts.store_text(credential)} can be read, written and locked"
 
 

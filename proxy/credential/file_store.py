@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -23,7 +24,7 @@ from proxy.credential.file_lock import FileLock
 from proxy.credential.ledger import Ledger
 from proxy.credential.record import Unreadable
 from proxy.credential.slots import Slots, beside, kin, make_folder
-from proxy.credential.store import Lease, Quiet, StoreError
+from proxy.credential.store import Quiet, Release, StoreError
 from proxy.disk import Disk
 
 T = TypeVar("T")
@@ -100,13 +101,12 @@ class FileStore(Quiet):
     async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
         return await self._on_disk(lambda: self._update(change, room=room), "written")
 
-    async def lease(self, seconds: float) -> Lease | None:
+    async def lease(self, seconds: float) -> Release | None:
         del seconds  # the kernel takes it from a process that ends
         lock = await self._on_disk(lambda: self._lock("lease"), "locked", undo=FileLock.free)
-        lease = _FileLease(self._disk, lock)
         if lock.held:
-            return lease
-        lease.release()
+            return partial(self._disk.soon, lock.free)
+        self._disk.soon(lock.free)
         return None
 
     async def _on_disk(self, work: Callable[[], T], verb: str, undo: Callable[[T], object] | None = None) -> T:
@@ -180,14 +180,3 @@ class FileStore(Quiet):
         if oddity not in self._said:
             self._said.add(oddity)
             log.warning("%s", oddity)
-
-
-class _FileLease:
-    """A lock that is held for a whole refresh."""
-
-    def __init__(self, disk: Disk, lock: FileLock) -> None:
-        self._disk = disk
-        self._lock = lock
-
-    def release(self) -> None:
-        self._disk.soon(self._lock.free)

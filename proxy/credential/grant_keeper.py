@@ -15,7 +15,7 @@ from proxy.credential import backoff, ledger
 from proxy.credential.grant_secrets import Seed
 from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage
 from proxy.credential.refusals import Refusals
-from proxy.credential.store import Lease, MemoryStore, Store, StoreError, Unshared
+from proxy.credential.store import MemoryStore, Release, Store, StoreError, unshared
 from proxy.notice import Notice
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
@@ -160,7 +160,7 @@ class GrantKeeper:
 
     # Around a redeem
 
-    async def lease(self, seconds: float, *, urgent: bool) -> Lease | None:
+    async def lease(self, seconds: float, *, urgent: bool) -> Release | None:
         """Take the right to redeem; None while another process has it. Raises as `read_again` does."""
         try:
             return await self._store.lease(seconds)
@@ -168,7 +168,7 @@ class GrantKeeper:
             if not urgent:
                 raise
             self._lockless.say(f"credential {self._name}: refreshing without the store's lock. {fault}")
-            return Unshared()
+            return unshared
 
     async def begin(self, grant: Grant, *, urgent: bool) -> bool:
         """Write down the intent to redeem `grant`, which proves the store writable (law 4).

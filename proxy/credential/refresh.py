@@ -28,7 +28,7 @@ from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.latch import Latch
 from proxy.credential.ledger import REFRESHED, SEEDED, Attempt, Grant, Intent, Lineage
 from proxy.credential.policy import Policy
-from proxy.credential.store import Lease, MemoryStore, StoreError, StoreUnreachable
+from proxy.credential.store import MemoryStore, Release, StoreError, StoreUnreachable
 from proxy.credential.token_endpoint import Client
 from proxy.credential.token_reply import Cause, NotRedeemed, Outcome, Redeemed, Refused, Unknown
 from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
@@ -425,7 +425,7 @@ class Refresher:
         self.seed_waits = seeded is not None and await self._may_live(seeded)
         return seeded
 
-    async def _with_lease(self, order: _Order, lease: Lease | None) -> bool:
+    async def _with_lease(self, order: _Order, lease: Release | None) -> bool:
         """Have a round, and give the lease back; None stands for one that another process keeps for too long."""
         if lease is None:
             log.warning("credential %s: another process holds the refresh for too long; going on", self.name)
@@ -433,9 +433,9 @@ class Refresher:
             return await self._round(order, lease)
         finally:
             if lease is not None:
-                lease.release()
+                lease()
 
-    async def _round(self, order: _Order, lease: Lease | None) -> bool:
+    async def _round(self, order: _Order, lease: Release | None) -> bool:
         """Adopt or redeem; tell whether that settled it, or the store has moved on and wants another look."""
         await self.keeper.read_again(urgent=self._from_memory(order))
         seeded = await self.keeper.new_lineage()

@@ -23,7 +23,7 @@ from proxy.credential import backoff
 from proxy.credential.engine import Engine, Kept
 from proxy.credential.ledger import Ledger
 from proxy.credential.record import Unreadable, decode, encode
-from proxy.credential.store import Lease, StoreError, StoreUnreachable
+from proxy.credential.store import Release, StoreError, StoreUnreachable
 from proxy.notice import Notice
 from proxy.tasks import Tasks
 
@@ -132,7 +132,7 @@ class SharedStore:
                 return wanted
         raise StoreUnreachable(f"The store in {self._engine.name} changed {TRIES} times while it was being changed.")
 
-    async def lease(self, seconds: float) -> Lease | None:
+    async def lease(self, seconds: float) -> Release | None:
         if self._returning is not None:  # it would end the next one, which has the same holder
             await asyncio.wait({self._returning})
         try:
@@ -140,7 +140,7 @@ class SharedStore:
         except StoreUnreachable:
             self._give_back()  # it may be ours all the same
             raise
-        return _Lease(self._give_back) if ours else None
+        return self._give_back if ours else None
 
     async def holder(self) -> str | None:
         return await self._engine.holder()
@@ -269,10 +269,3 @@ async def _looked(look: Callable[[], Awaitable[None]]) -> None:
         await look()
     except Exception:  # the next look may do better
         log.exception("a fault of ours while looking at what has changed")
-
-
-class _Lease:
-    """The right to redeem, as long as it lasts."""
-
-    def __init__(self, release: Callable[[], None]) -> None:
-        self.release = release

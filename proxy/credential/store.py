@@ -22,12 +22,8 @@ class StoreUnreachable(StoreError):
     """What keeps the store does not answer, and may by itself: waiting helps."""
 
 
-class Lease(Protocol):
-    """The right to redeem, held across processes. It avoids waste; what keeps the grant is `Store.update`."""
-
-    def release(self) -> None:
-        """Give it back, soon and without waiting."""
-        ...
+Release = Callable[[], object]
+"""Give back the right to redeem, soon and without waiting."""
 
 
 class Store(Protocol):
@@ -65,10 +61,11 @@ class Store(Protocol):
         """
         ...
 
-    async def lease(self, seconds: float) -> Lease | None:
+    async def lease(self, seconds: float) -> Release | None:
         """Take the right to redeem, without waiting; None while another process has it. Raises as `load` does.
 
-        It ends after `seconds`, or with its holder's process, whichever the store can tell.
+        It ends after `seconds`, or with its holder's process, whichever the store can tell. It avoids waste; what
+        keeps the grant is `update`.
         """
         ...
 
@@ -118,11 +115,8 @@ class Quiet:
         """Nothing is open."""
 
 
-class Unshared:
-    """The lease where no other process can be asked."""
-
-    def release(self) -> None:
-        """Nobody waits for it."""
+def unshared() -> None:
+    """Give back a lease for which no other process can be asked: nobody waits for it."""
 
 
 class MemoryStore(Quiet):
@@ -147,6 +141,6 @@ class MemoryStore(Quiet):
         self._ledger = wanted or self._ledger
         return wanted
 
-    async def lease(self, seconds: float) -> Lease:
+    async def lease(self, seconds: float) -> Release:
         del seconds  # there is nobody else
-        return Unshared()
+        return unshared

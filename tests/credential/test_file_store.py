@@ -104,7 +104,7 @@ async def test_a_change_is_made_to_what_is_kept_and_none_leaves_it_alone(path: P
 async def test_memory_is_shared_with_nobody_and_shows_its_generation() -> None:
     store = MemoryStore()
     await store.update(to(kept(7)))
-    (await store.lease(60)).release()
+    (await store.lease(60))()
     assert repr(store) == "<MemoryStore generation 7>"
 
 
@@ -121,7 +121,7 @@ async def test_only_the_owner_may_read_it_and_nothing_is_left_beside_it(tmp_path
     await store.load()
     lease = await store.lease(60)
     assert lease is not None
-    lease.release()
+    lease()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert names(folder) == {*STANDING, ".grant.json.lease"}
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
@@ -179,7 +179,7 @@ async def test_what_root_makes_belongs_to_whom_the_store_belongs(path: Path, sta
 async def leased_once(store: FileStore) -> None:
     lease = await store.lease(60)
     assert lease is not None
-    lease.release()
+    lease()
 
 
 async def test_the_place_is_asked_for_until_it_has_answered_once(path: Path) -> None:
@@ -485,11 +485,11 @@ async def test_one_of_two_has_the_lease(path: Path) -> None:
     assert first is not None
     assert await other.lease(60) is None
     assert await ours.lease(60) is None  # not even we: it is held for one refresh
-    first.release()
+    first()
     await ours.load()  # what was asked for before is done by then
     again = await other.lease(60)
     assert again is not None
-    first.release()
+    first()
     await ours.load()
     assert await ours.lease(60) is None  # releasing twice frees nobody else's
 

@@ -18,7 +18,7 @@ from proxy.credential.ledger import REFRESHED, Attempt, Grant, Intent, Ledger, L
 from proxy.credential.record import decode
 from proxy.credential.refusals import Refusals
 from proxy.credential.shared_store import SharedStore
-from proxy.credential.store import Lease, MemoryStore, Store, StoreError
+from proxy.credential.store import MemoryStore, Release, Store, StoreError
 from proxy.secrets import Secret, SecretUnavailable
 from proxy.tasks import Tasks
 
@@ -82,7 +82,7 @@ class FailingStore(MemoryStore):
         self.writes += 1
         return await super().update(change, room=room)
 
-    async def lease(self, seconds: float) -> Lease:
+    async def lease(self, seconds: float) -> Release:
         if self.gone:
             raise StoreError("The disk is gone.")
         return await super().lease(seconds)
@@ -292,7 +292,7 @@ async def test_an_urgent_refresh_does_without_the_lock_of_a_store_that_is_gone(
         await lending.keeper.lease(60, urgent=False)
     lease = await lending.keeper.lease(60, urgent=True)
     assert lease is not None
-    lease.release()
+    lease()
     assert "refreshing without the store's lock. The disk is gone." in caplog.text
 
 

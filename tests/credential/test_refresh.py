@@ -21,7 +21,7 @@ from proxy.credential.policy import Policy
 from proxy.credential.probe import Probed
 from proxy.credential.refresh import Because, Refresher
 from proxy.credential.refusals import Refusals
-from proxy.credential.store import Lease, MemoryStore, Store, StoreError, Unshared
+from proxy.credential.store import MemoryStore, Release, Store, StoreError, unshared
 from proxy.credential.token_endpoint import TokenEndpoint, owner_of
 from proxy.errors import CredentialUnavailable, OperatorError
 from proxy.secret_reader import SecretReader
@@ -60,11 +60,11 @@ class ScriptedStore(MemoryStore):
             raise StoreError("The disk is full.")
         return await super().update(change, room=room)
 
-    async def lease(self, seconds: float) -> Lease:
+    async def lease(self, seconds: float) -> Release:
         del seconds
         if self.fault is not None:
             raise self.fault
-        return None if self.lease_is_taken else Unshared()  # type: ignore[return-value] # as a file's
+        return None if self.lease_is_taken else unshared  # type: ignore[return-value] # as a file's
 
     async def change(self, change: Callable[[Ledger], Ledger | None]) -> Ledger:
         """Change it as another process does."""

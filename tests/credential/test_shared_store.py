@@ -431,7 +431,7 @@ async def test_one_of_two_has_the_lease_until_it_gives_it_back(ground: Ground) -
     assert lease is not None
     assert await theirs.lease(60) is None
     assert (await theirs.holder() or "").startswith("one.")
-    lease.release()
+    lease()
     await until(lambda: ground.record.holder is None)
     assert await theirs.lease(60) is not None
 
@@ -447,7 +447,7 @@ async def test_giving_a_lease_back_does_not_end_the_next_one(ground: Ground) -> 
     ours = ground.store("one")
     first = await ours.lease(60)
     assert first is not None
-    first.release()
+    first()
     assert await ours.lease(60) is not None
     await asyncio.sleep(0)
     assert (ground.record.holder or "").startswith("one.")
@@ -457,7 +457,7 @@ async def test_a_lease_that_can_not_be_given_back_is_left_to_end(ground: Ground)
     lease = await ground.store("one").lease(60)
     assert lease is not None
     ground.record.reachable = False
-    lease.release()
+    lease()
     await ground.tasks.drain(1)
     ground.record.reachable = True
     ground.clock.pass_(61)

@@ -14,7 +14,7 @@ from rig import House, until
 
 from proxy.app import Proxy
 from proxy.credential.oauth2 import RefreshingCredential, State
-from proxy.credential.store import Lease
+from proxy.credential.store import Release
 
 HOUR = 3600
 ME = "/public/v1/members/current"
@@ -121,7 +121,7 @@ async def test_a_grant_that_is_refused_to_one_is_refused_to_all(oauth_house: Hou
 # A lease that another process holds
 
 
-async def held(house: House) -> Lease:
+async def held(house: House) -> Release:
     """Take the lease as another process does, as soon as the proxy's last refresh has given it back."""
     store = house.store()
     while (lease := await store.lease(60)) is None:
@@ -139,7 +139,7 @@ async def test_while_another_process_has_the_lease_it_is_waited_for(oauth_house:
     await house.proxy.look()
     assert house.refresher.in_flight is not None
     assert len(house.simulator.token_calls()) == 1
-    lease.release()
+    lease()
     await house.settle()
     assert len(house.simulator.token_calls()) == 2
 
@@ -162,7 +162,7 @@ async def test_a_lease_that_is_never_given_back_is_waited_for_as_long_as_a_redee
     await house.settle()
     assert (await house.get()).status == 200
     assert house.ear.heard("WARNING", "holds the refresh for too long; going on")
-    lease.release()
+    lease()
 
 
 async def test_a_file_with_a_login_from_elsewhere_is_taken_over_and_not_written_over(
