@@ -22,7 +22,6 @@ from proxy.compose import Snapshot, Surroundings, addresses, build
 from proxy.compose_credentials import longest_redeem
 from proxy.condition import condition
 from proxy.config import Config, Limits, Listener, TcpBind, UnixBind
-from proxy.config.sockets import PRIVATE, Owner
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.disk import Disk
 from proxy.errors import NAME
@@ -323,7 +322,7 @@ class Proxy:
             undo.push_async_callback(binding.stop)
             binding.bind(present)
         for name, listener in named:
-            undo.callback(opened[name].binding.hand_over(*_permissions(listener)))
+            undo.callback(opened[name].binding.hand_over(listener.permissions, listener.owner))
         return opened, admin
 
     async def _retire(self, snapshot: Snapshot, gone: Sequence[Binding]) -> None:
@@ -356,7 +355,8 @@ class Proxy:
         trace = None if self._spans is None else self._spans.request
         handler = Handler(name, partial(self._lane, name), self._clock.monotonic, self._ended, trace)
         server = Server(handler, _limits(config.limits), tls=None if certificate is None else certificate.context)
-        return Open(Binding.of(listener, server, self._tasks), certificate, handler)
+        binding = Binding(server, listener.bind, self._tasks, mode=listener.permissions, owner=listener.owner)
+        return Open(binding, certificate, handler)
 
     def _ended(self, exchange: Exchange) -> None:
         self._metrics.ended(exchange)
@@ -416,10 +416,6 @@ def _admin_bind(config: Config) -> TcpBind | UnixBind | None:
     return None if config.admin is None else config.admin.bind
 
 
-def _permissions(listener: Listener) -> tuple[int, Owner | None]:
-    return PRIVATE if listener.mode is None else listener.mode, listener.owner
-
-
 async def _stop_accepting(bindings: Sequence[Binding]) -> None:
     await asyncio.gather(*(binding.stop_accepting() for binding in bindings))
 
@@ -436,7 +432,7 @@ async def _leave(bindings: Sequence[Binding]) -> None:
 def _lent(listener: Listener) -> str:
     if not listener.clients:
         return f"credential {listener.credential}"
-    pairs = (f"{name} {client.credential or listener.credential}" for name, client in listener.clients.items())
+    pairs = (f"{name} {listener.lends(client)}" for name, client in listener.clients.items())
     return f"to clients by their keys ({', '.join(pairs)})"
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from proxy import unix_socket
 from proxy.acceptor import Acceptor
-from proxy.config import Listener, TcpBind, UnixBind
+from proxy.config import TcpBind, UnixBind
 from proxy.config.sockets import PRIVATE, Owner
 from proxy.forward.server import Server
 from proxy.hosts import is_wildcard
@@ -53,12 +53,6 @@ class Binding:
         self._acceptors: list[Acceptor] = []
         self._addresses: list[Address] = []
         self._socket: UnixSocket | None = None
-
-    @classmethod
-    def of(cls, listener: Listener, server: Server, tasks: Tasks) -> "Binding":
-        """Bind as a listener's section says."""
-        mode = PRIVATE if listener.mode is None else listener.mode
-        return cls(server, listener.bind, tasks, mode=mode, owner=listener.owner)
 
     def __repr__(self) -> str:
         return f"<Binding {self.url}>"

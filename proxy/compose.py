@@ -228,7 +228,7 @@ def _clients(
     keyring: Keyring | None,
 ) -> Anyone | Named:
     def made(name: str, client: ClientSection | None, policy: Policy, places: Places) -> Client:
-        credential = (client and client.credential) or listener.credential
+        credential = listener.credential if client is None else listener.lends(client)
         return Client(name, sources[credential], policy, places, meters.of(credential, client))
 
     whole = policy_of_all(config)

@@ -42,8 +42,8 @@ def _listener(port: Port) -> dict[str, Any]:
         "clients": [_client(client, keyless) for client in port.clients],
         "requests_in_flight": port.handler.busy,
         "connections": len(port.server.here),
-        "connections_refused": port.server.refused,
-        "connections_displaced": port.server.displaced,
+        "connections_refused": port.server.door.refused,
+        "connections_displaced": port.server.door.displaced,
         "certificate_expires_at": _moment(port.certificate_expires_at),
     }
 

@@ -98,11 +98,14 @@ class HeadTooLarge(CallerError):
 
 
 class Overloaded(ProxyError):
-    """More requests in flight than limits.max_requests."""
+    """No place, connection or file is free; one is as soon as any request ends."""
 
     status = 503
     type = "proxy_overloaded"
     error = "connection_limit_reached"
+
+    def __init__(self, detail: str, *, error: str | None = None) -> None:
+        super().__init__(detail, error=error, retry_after=1)
 
 
 class Throttled(ProxyError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from proxy.budget.calls import call
 from proxy.budget.rates import ALL
 from proxy.compose_policy import policy_of_all, policy_of_client
-from proxy.config import Client, Config, Listener
+from proxy.config import Config, Listener
 from proxy.errors import ProxyError
 from proxy.forward import token_request
 from proxy.forward.guard import Gate, admit, readings_of
@@ -70,13 +70,9 @@ def _answers(listener: Listener, config: Config, asked: _Asked, only: str | None
         for name, client in listener.clients.items():
             if only in {None, name}:
                 policy = policy_of_all(config) + policy_of_client(client, name)
-                yield _judged(f"{where}, client {name}", _lent(client, listener), policy, config, asked)
+                yield _judged(f"{where}, client {name}", listener.lends(client), policy, config, asked)
     else:
         yield _judged(f"{where}, whoever reaches it", listener.credential, policy_of_all(config), config, asked)
-
-
-def _lent(client: Client, listener: Listener) -> str:
-    return client.credential or listener.credential
 
 
 def _judged(who: str, credential: str, policy: Policy, config: Config, asked: _Asked) -> Explained:

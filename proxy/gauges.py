@@ -91,9 +91,9 @@ def _of_listeners(ports: tuple[Port, ...]) -> Iterator[Metric]:
     label = ("listener",)
     yield _gauge("requests_in_flight", "Requests in flight.", label, each(lambda port: port.handler.busy))
     yield _gauge("caller_connections", "Callers' connections.", label, each(lambda port: len(port.server.here)))
-    yield _counter("caller_connections_refused", REFUSED, label, each(lambda port: port.server.refused))
-    yield _counter("caller_connections_displaced", DISPLACED, label, each(lambda port: port.server.displaced))
-    yield _counter("malformed_requests", MALFORMED, label, each(lambda port: port.server.malformed))
+    yield _counter("caller_connections_refused", REFUSED, label, each(lambda port: port.server.door.refused))
+    yield _counter("caller_connections_displaced", DISPLACED, label, each(lambda port: port.server.door.displaced))
+    yield _counter("malformed_requests", MALFORMED, label, each(lambda port: port.server.door.malformed))
     yield _gauge("clients_without_key", KEYLESS, label, each(lambda port: len(port.keyless)))
     expiries = [((port.name,), port.certificate_expires_at) for port in ports]
     shown = [(values, at) for values, at in expiries if at is not None]
@@ -141,8 +141,8 @@ def _of_budgets(budgets: Budgets) -> Iterator[Metric]:
     told = [((credential, each.name), each) for credential, budget in budgets.items() for each in budget.standings()]
     label = ("credential", "rate")
     counted = [(of, each) for of, each in told if each.limit is not None and each.left is not None]
-    kept = [((credential,), budget.shared) for credential, budget in budgets.items() if budget.shared is not None]
-    yield _gauge("rate_budget_shared", SHARED, label[:1], kept)
+    kept = {of[:1]: each.shared for of, each in told if each.shared is not None}
+    yield _gauge("rate_budget_shared", SHARED, label[:1], kept.items())
     yield _gauge("rate_budget_limit", LIMIT, label, [(of, each.limit or 0) for of, each in counted])
     yield _gauge("rate_budget_left", LEFT, label, [(of, each.left or 0) for of, each in counted])
     yield _gauge("rate_budget_paused_seconds", PAUSED, label, [(of, each.paused_for) for of, each in told])

@@ -46,11 +46,6 @@ class LocalBudget:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {list(self._buckets.values())}>"
 
-    @property
-    def shared(self) -> bool | None:
-        """Whether what replicas share can be reached; None: there is nothing that they share."""
-        return None
-
     async def take(self, rate: str, priority: Priority, wait: float) -> LocalSlot:
         bucket = self._bucket(rate)
         await bucket.take(priority, wait)

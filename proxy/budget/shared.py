@@ -67,10 +67,6 @@ class SharedBudget(LocalBudget):
         super().__init__(rates, now)
 
     @property
-    def shared(self) -> bool:
-        return self._up
-
-    @property
     def share(self) -> Fraction:
         """What this process has while there is no ledger."""
         return self._share or Fraction(1, self._replicas)

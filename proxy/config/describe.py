@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from proxy.config.addresses import TcpBind
 from proxy.config.sections import ApiKeyCredential, FileStore, MemoryStore, OAuth2Credential, Redis, RedisStore
-from proxy.config.sockets import PRIVATE
 from proxy.config.units import duration_text, rate_text, size_text
 from proxy.policy.profiles import profiles
 
@@ -53,7 +52,7 @@ def _lines(config: Config) -> Iterator[str]:
 def _lent(config: Config) -> set[str]:
     lent: set[str] = set()
     for listener in config.listeners:
-        own = (client.credential or listener.credential for client in listener.clients.values())
+        own = (listener.lends(client) for client in listener.clients.values())
         lent.update(own if listener.clients else (listener.credential,))
     return lent
 
@@ -65,7 +64,7 @@ def _listener(listener: Listener, config: Config) -> Iterator[str]:
     if not listener.clients:
         yield from (f"  {line}" for line in _credential(config.credentials[listener.credential]))
     for name, client in listener.clients.items():
-        yield from (f"  {line}" for line in _client(name, client, client.credential or listener.credential, config))
+        yield from (f"  {line}" for line in _client(name, client, listener.lends(client), config))
     yield f"  Host may be {_hosts(listener)}"
     if listener.token_endpoint == "placeholder":  # noqa: S105 - a choice, no secret
         yield "  POST /oauth2/access_token is answered here, with a token that opens nothing"
@@ -76,7 +75,8 @@ def _listener(listener: Listener, config: Config) -> Iterator[str]:
         if listener.tls.client_ca is not None:
             yield f"  Callers must show a certificate that one of {listener.tls.client_ca} has issued"
     if not isinstance(listener.bind, TcpBind):
-        yield f"  The socket's mode is {_mode(listener):04o}, its owner {listener.owner or 'whoever runs the proxy'}"
+        owner = listener.owner or "whoever runs the proxy"
+        yield f"  The socket's mode is {listener.permissions:04o}, its owner {owner}"
     if listener.health is not None:
         yield f"  GET {listener.health} is answered here, not forwarded"
 
@@ -100,10 +100,6 @@ def _policy(policy: Policy, title: str) -> Iterator[str]:
     yield from (f"  {rule}" for rule in policy.rules)
     if policy.rules or policy.otherwise == "deny":
         yield f"  otherwise: {policy.otherwise}"
-
-
-def _mode(listener: Listener) -> int:
-    return PRIVATE if listener.mode is None else listener.mode
 
 
 def _example(listener: Listener, upstream: Upstream) -> str:

@@ -170,6 +170,15 @@ class Listener(Section, frozen=True, kw_only=True):
     mode: SocketMode | None = None  # of a unix socket; None: 0600
     owner: SocketOwner | None = None  # of a unix socket; None: whoever runs the proxy
 
+    @property
+    def permissions(self) -> int:
+        """The mode that its unix socket has."""
+        return sockets.PRIVATE if self.mode is None else self.mode
+
+    def lends(self, client: Client) -> str:
+        """Name the credential that a client of it is lent."""
+        return client.credential or self.credential
+
 
 class Admin(Section, frozen=True, kw_only=True):
     bind: Bind = TcpBind("127.0.0.1", 8081)

@@ -30,9 +30,6 @@ FRESH: Final = 0.5
 LARGEST_HEAD: Final = 16 * 1024
 """Bytes of an HTTP proxy's answer."""
 
-RETRY_AFTER: Final = 1
-"""Seconds: a file is free as soon as any connection ends."""
-
 GONE: Final = "the other side has gone before TLS began"
 
 UNROUTABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH})
@@ -222,7 +219,6 @@ def as_proxy_error(fault: Exception) -> ProxyError:
         return Overloaded(
             "The proxy has no room for another connection. Raise ulimit -n, or lower limits.max_connections.",
             error="proxy_internal_error",
-            retry_after=RETRY_AFTER,
         )
     if isinstance(fault, OSError) and fault.errno in UNROUTABLE:
         return UpstreamError(

@@ -57,9 +57,7 @@ class Door:
         """Have room for so many from now on; who is here stays."""
         self.crowd.room = max_connections
         self._refusal = whole(
-            Overloaded(
-                f"All {max_connections} connections to this listener are busy (limits.max_connections).", retry_after=1
-            )
+            Overloaded(f"All {max_connections} connections to this listener are busy (limits.max_connections).")
         )
 
     def __repr__(self) -> str:

@@ -4,9 +4,6 @@ import asyncio
 
 from proxy.errors import Overloaded
 
-RETRY_AFTER = 1
-"""Seconds: a place is free as soon as any request ends."""
-
 
 class Places:
     """What a listener or a client may have in flight at once. `taken` is changed by entering and leaving alone."""
@@ -23,7 +20,7 @@ class Places:
     def __enter__(self) -> None:
         """Take a place. Raises Overloaded."""
         if self.limit is not None and self.taken >= self.limit:
-            raise Overloaded(f"More than {self.limit} requests are in flight ({self._whose}).", retry_after=RETRY_AFTER)
+            raise Overloaded(f"More than {self.limit} requests are in flight ({self._whose}).")
         self.taken += 1
 
     def __exit__(self, *_: object) -> None:

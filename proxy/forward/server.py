@@ -100,12 +100,12 @@ class Server(web.Server):
         )
         self._limits = limits
         self._tls = tls
-        self._door = Door(limits.max_connections)
+        self.door = Door(limits.max_connections)
 
     def reconfigure(self, limits: ConnectionLimits, tls: Callable[[], ssl.SSLContext] | None) -> None:
         """Go on with other settings, for connections that come from now on."""
         self._limits, self._tls = limits, tls
-        self._door.resize(limits.max_connections)
+        self.door.resize(limits.max_connections)
         self._kwargs |= {
             "max_line_size": limits.max_head,
             "max_field_size": limits.max_head,
@@ -119,31 +119,16 @@ class Server(web.Server):
     @property
     def here(self) -> list[asyncio.Transport]:
         """The TCP connections that have a place."""
-        return self._door.crowd.everybody()
+        return self.door.crowd.everybody()
 
     @property
     def turned_away(self) -> list[asyncio.Transport]:
         """The connections that found no place and have not left yet."""
-        return self._door.turned_away.everybody()
-
-    @property
-    def refused(self) -> int:
-        """How many connections have found no place."""
-        return self._door.refused
-
-    @property
-    def displaced(self) -> int:
-        """How many connections have given their place to another."""
-        return self._door.displaced
-
-    @property
-    def malformed(self) -> int:
-        """How often something came that was no request."""
-        return self._door.malformed
+        return self.door.turned_away.everybody()
 
     def leave(self) -> bool:
         """Close every connection that owes no answer; tell whether one does, or may come to."""
-        for transport in tuple(self._door.handshakes):
+        for transport in tuple(self.door.handshakes):
             transport.abort()
         stay = [each.leave() for each in self.connections if isinstance(each, Connection)]
         return any(stay)
@@ -157,14 +142,14 @@ class Server(web.Server):
         for connection in self.connections:
             if isinstance(connection, Connection):
                 connection.retire()
-        for transport in tuple(self._door.handshakes):
+        for transport in tuple(self.door.handshakes):
             transport.abort()
 
     def cut(self) -> None:
         """Close every connection now; what was being answered is cancelled."""
         for connection in self.connections:
             connection.force_close()
-        for transport in (*self.turned_away, *self._door.handshakes):
+        for transport in (*self.turned_away, *self.door.handshakes):
             transport.abort()
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own parameter
@@ -174,10 +159,10 @@ class Server(web.Server):
             transport.abort()
 
     def __call__(self) -> Connection | TlsConnection:  # type: ignore[override]  # whatever takes a TCP connection
-        connection = Connection(self, door=self._door, limits=self._limits, loop=self._loop, **self._kwargs)
+        connection = Connection(self, door=self.door, limits=self._limits, loop=self._loop, **self._kwargs)
         if self._tls is None:
             return connection
-        return TlsConnection(connection, self._tls(), self._door, self._limits.header_timeout)
+        return TlsConnection(connection, self._tls(), self.door, self._limits.header_timeout)
 
     def _incoming(
         self,

@@ -12,9 +12,6 @@ from proxy.forward.upstream_connection import UpstreamConnection
 Dial = Callable[[Callable[[UpstreamConnection], None]], Awaitable[UpstreamConnection]]
 """Make a connection that will tell of its end. Raises UpstreamError, or Overloaded."""
 
-RETRY_AFTER = 1
-"""Seconds: a connection is free as soon as any answer ends."""
-
 
 class UpstreamPool:
     """Every connection to the upstream.
@@ -112,8 +109,7 @@ class UpstreamPool:
                 await self._slots.acquire()
         except TimeoutError:
             raise Overloaded(
-                f"All {self.limit} connections to the upstream are busy (upstream.max_connections).",
-                retry_after=RETRY_AFTER,
+                f"All {self.limit} connections to the upstream are busy (upstream.max_connections)."
             ) from None
 
     def _gone(self, connection: UpstreamConnection) -> None:

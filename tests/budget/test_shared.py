@@ -57,7 +57,7 @@ class Replicas:
             self.passed += passed
             for each in budgets or self.made:
                 await each.look()
-        assert all(each.shared for each in budgets or self.made)
+        assert all(each.standings()[0].shared for each in budgets or self.made)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_replicas_have_one_rate_together(replicas: Replicas) -> None:
     assert await spend(here, 7) == 7
     assert await spend(there, 7) == 3
     assert await spend(here, 7) == 0
-    assert (here.standing("list").left, here.standing("list").rate, here.shared) == (0, TEN, True)
+    assert (here.standing("list").left, here.standing("list").rate, here.standings()[0].shared) == (0, TEN, True)
 
 
 async def test_each_tells_when_there_is_one_more(replicas: Replicas) -> None:
@@ -269,7 +269,7 @@ async def test_without_a_ledger_each_has_its_share_of_what_was_left_and_it_is_to
     assert [record.getMessage() for record in caplog.records] == [
         "credential default: The test's memory does not answer. Each replica keeps to its share, here 1/2."
     ] * 2
-    assert (here.shared, here.standing("list").shared, here.standing("list").rate) == (False, False, Rate(5, 60.0))
+    assert (here.standings()[0].shared, here.standing("list").shared, here.standing("list").rate) == (False, False, Rate(5, 60.0))
 
 
 async def test_the_watch_outlives_a_fault_of_ours(
@@ -283,7 +283,7 @@ async def test_the_watch_outlives_a_fault_of_ours(
     replicas.account.broken = False
     looks = replicas.account.calls["look"]
     await until(lambda: replicas.account.calls["look"] > looks)
-    assert budget.shared
+    assert budget.standings()[0].shared
 
 
 async def test_a_pause_that_another_replica_has_told_of_is_kept_without_a_ledger_too(replicas: Replicas) -> None:
@@ -333,7 +333,7 @@ async def test_who_waits_while_the_ledger_goes_away_is_served_by_the_share(repli
     for each in crowd[2:]:
         (await each).answered()
     assert time.monotonic() - began > QUICK.seconds, "two in a window"
-    assert not here.shared
+    assert not here.standings()[0].shared
 
 
 async def test_who_waits_for_the_share_while_the_ledger_comes_back_is_served_by_that(replicas: Replicas) -> None:
@@ -345,7 +345,7 @@ async def test_who_waits_for_the_share_while_the_ledger_comes_back_is_served_by_
     replicas.account.reachable = True
     async with asyncio.timeout(15):
         await asyncio.gather(*crowd)
-    assert here.shared
+    assert here.standings()[0].shared
 
 
 async def test_what_was_sent_without_the_ledger_counts_when_it_is_back(replicas: Replicas) -> None:
@@ -372,7 +372,7 @@ async def test_what_is_sent_until_all_have_told_counts_at_once_for_who_shares_al
     await replicas.settle(here)
     account.away = set()
     await there.look()
-    assert not there.shared
+    assert not there.standings()[0].shared
     assert await spend(there, 10) == 5, "its share, though all are free"
     assert await spend(here, 10) == 5
     await replicas.settle(there)
@@ -409,7 +409,7 @@ async def test_a_ledger_that_comes_back_empty_stops_nobody_who_keeps_to_his_shar
     replicas.account.lose()
     replicas.account.reachable = True
     await asyncio.gather(here.look(), there.look())
-    assert not here.shared
+    assert not here.standings()[0].shared
     assert (await spend(here, 10), await spend(there, 10)) == (4, 4)
 
 
@@ -527,7 +527,7 @@ async def test_what_is_given_back_without_the_ledger_is_told_when_it_is_back(rep
     slots.pop().unused()
     replicas.account.reachable = True
     await here.look()
-    assert not here.shared
+    assert not here.standings()[0].shared
     await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 4)
     slots.pop().unused()
     await replicas.settle()
