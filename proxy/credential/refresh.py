@@ -638,17 +638,12 @@ class Refresher:
 
         `was`: what was kept before it was redeemed. `alone`: no other process may be redeeming it.
         """
-        until = self._clock.monotonic() + (0.0 if alone else SECOND_LOOK)
-        if outcome.error == "invalid_grant" and self.keeper.store.remote:
-            until = self._doubt(grant, order.because, self._clock.monotonic()).since + SECOND_LOOK
-        while True:
-            heard = self.keeper.store.heard
-            seen = await self.keeper.read_again(urgent=self._policy.alone)
-            if self.keeper.ledger.grant != was:
-                return False
-            if self._clock.monotonic() >= until or await self._tasks.pause_until(self.keeper.store.news(heard)):
-                break
-        if outcome.error == "invalid_grant" and self.keeper.store.remote and not seen:
+        shared, now = outcome.error == "invalid_grant" and self.keeper.store.remote, self._clock.monotonic()
+        since = self._doubt(grant, order.because, now).since if shared else now
+        seen = await self._look_again(since + (SECOND_LOOK if shared or not alone else 0.0), was)
+        if self.keeper.ledger.grant != was:
+            return False
+        if shared and not seen:
             self._fail(self._waiting_helps(self.advice.out_of_sight()))
             return True
         stored = self.keeper.ledger.grant
@@ -666,6 +661,16 @@ class Refresher:
             return not self._urgent(order)
         self._fail(OperatorError(why), backoff.DEAD_LOOK)
         return True
+
+    async def _look_again(self, until: float, was: Grant | None) -> bool:
+        """Look at the store until it has something else than it had, or until then; tell whether it was seen last."""
+        while True:
+            heard = self.keeper.store.heard
+            seen = await self.keeper.read_again(urgent=self._policy.alone)
+            if self.keeper.ledger.grant != was or self._clock.monotonic() >= until:
+                return seen
+            if await self._tasks.pause_until(self.keeper.store.news(heard)):
+                return seen
 
     def _heard(self, grant: Grant, order: _Order) -> bool:
         """Tell whether another replica has asked for us: PandaDoc has refused this very grant lately."""
