@@ -255,13 +255,13 @@ class Proxy:
                 self._notice.say(f"upstream.ca_file: {flaw}; until then what was read before is trusted")
                 return
             self._notice.say("")
-            if fresh is not self._now.trust and not self._draining:
+            if fresh is not self._now.ways.trust and not self._draining:
                 await self._take(self.config, fresh)
                 log.info("upstream.ca_file has changed: new connections trust what it holds now")
 
     async def _trust(self, config: Config) -> Trust:
         """Read whom a configuration trusts; the same as now if that has not changed. Raises OSError."""
-        known = None if self._snapshot is None else self._snapshot.trust
+        known = None if self._snapshot is None else self._snapshot.ways.trust
         return await self._authorities.do(partial(outbound.trust, config.upstream, known))
 
     async def _take(self, config: Config, trust: Trust) -> None:

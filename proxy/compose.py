@@ -19,6 +19,7 @@ from proxy.compose_credentials import CredentialParts
 from proxy.compose_policy import policy_of_all, policy_of_client
 from proxy.config import BadConfig, Config, Fault, Listener, OAuth2Credential, TcpBind
 from proxy.config import Client as ClientSection
+from proxy.config import Upstream as UpstreamSection
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.forward.body import BodyLimits, KeptBytes
@@ -44,6 +45,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Ways:
+    """What leads out of the machine. It stays for as long as the section `upstream` and those who are trusted do."""
+
+    trust: Trust
+    pool: UpstreamPool
+    upstream: Upstream  # on the pool
+    session: aiohttp.ClientSession  # for credentials
+
+    async def close(self) -> None:
+        self.pool.close()
+        await self.session.close()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """The parts that one configuration made."""
 
@@ -51,10 +66,7 @@ class Snapshot:
     lanes: Mapping[str, Lane]  # by address, as config.listeners
     sources: Mapping[str, CredentialSource]
     keyrings: Mapping[str, Keyring]  # by address, of the listeners that have clients
-    trust: Trust
-    upstream: Upstream
-    credential_session: aiohttp.ClientSession
-    pool: UpstreamPool
+    ways: Ways
     kept_bytes: KeptBytes
     tally: Tally
     budgets: Budgets
@@ -76,10 +88,8 @@ class Snapshot:
     async def close(self, *, but: "Iterable[Snapshot]" = ()) -> None:
         """Close what leads out, but for what other snapshots go on with."""
         others = tuple(but)
-        if all(other.pool is not self.pool for other in others):
-            self.pool.close()
-        if all(other.credential_session is not self.credential_session for other in others):
-            await self.credential_session.close()
+        if all(other.ways is not self.ways for other in others):
+            await self.ways.close()
         going_on = {source for other in others for source in other.sources.values()}
         for source in self.sources.values():
             if isinstance(source, RefreshingCredential) and source not in going_on:
@@ -118,16 +128,12 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
     BadConfig where one can't.
     """
     going_on = _going_on(config, earlier)
-    if earlier is not None and (earlier.config.upstream, earlier.trust) == (config.upstream, trust):
-        upstream, pool, session = earlier.upstream, earlier.pool, earlier.credential_session
+    if earlier is not None and (earlier.config.upstream, earlier.ways.trust) == (config.upstream, trust):
+        ways = earlier.ways
     else:
-        pool = outbound.forwarding_pool(config.upstream, trust.context)
-        session = outbound.credential_session(trust.context)
-        upstream = _upstream(config, pool)
-        if around.spans is not None:
-            upstream = around.spans.upstream(upstream, config.upstream.url.origin())
+        ways = _ways(config.upstream, trust, around.spans)
     trace = None if around.spans is None else around.spans.refresh
-    parts = CredentialParts(config, around.state_home, around.clock, around.tasks, session, around.reader, trace)
+    parts = CredentialParts(config, around.state_home, around.clock, around.tasks, ways.session, around.reader, trace)
     sources, changes = _sources(config, parts, earlier, going_on)
     same_room = earlier is not None and earlier.config.replay.max_total == config.replay.max_total
     kept_bytes = earlier.kept_bytes if earlier is not None and same_room else KeptBytes(config.replay.max_total)
@@ -141,7 +147,7 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
             gate=_gate(listener, config, around.via),
             clients=_clients(listener, config, sources, meters, keyrings.get(name)),
             placeholder=listener.token_endpoint == "placeholder",  # noqa: S105 - a choice, no secret
-            upstream=upstream,
+            upstream=ways.upstream,
             origin=_origin(config),
             body_limits=BodyLimits(config.limits.max_body, config.replay.max_body, config.upstream.idle_timeout),
             kept_bytes=kept_bytes,
@@ -155,21 +161,8 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
         )
         for name, listener in named
     }
-    return Snapshot(
-        config,
-        lanes,
-        sources,
-        keyrings,
-        trust,
-        upstream,
-        session,
-        pool,
-        kept_bytes,
-        tally,
-        budgets,
-        in_flight,
-        (*changes, *resizes),
-    )
+    settings = (*changes, *resizes)
+    return Snapshot(config, lanes, sources, keyrings, ways, kept_bytes, tally, budgets, in_flight, settings)
 
 
 def _going_on(config: Config, earlier: Snapshot | None) -> Mapping[str, str]:
@@ -185,14 +178,12 @@ def _going_on(config: Config, earlier: Snapshot | None) -> Mapping[str, str]:
     return found
 
 
-def _upstream(config: Config, pool: UpstreamPool) -> Upstream:
-    settings = config.upstream
-    return HttpUpstream(
-        pool,
-        settings.url.origin(),
-        response_timeout=settings.response_timeout,
-        idle_timeout=settings.idle_timeout,
-    )
+def _ways(settings: UpstreamSection, trust: Trust, spans: "Spans | None") -> Ways:
+    pool, origin = outbound.forwarding_pool(settings, trust.context), settings.url.origin()
+    timeouts = {"response_timeout": settings.response_timeout, "idle_timeout": settings.idle_timeout}
+    upstream = HttpUpstream(pool, origin, **timeouts)
+    traced = upstream if spans is None else spans.upstream(upstream, origin)
+    return Ways(trust, pool, traced, outbound.credential_session(trust.context))
 
 
 def _sources(

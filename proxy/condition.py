@@ -20,7 +20,7 @@ def condition(vitals: Vitals) -> dict[str, Any]:
         "ready": vitals.ready(),
         "credentials": [document(source.status()) for source in snapshot.sources.values()],
         "listeners": [_listener(port) for port in vitals.ports()],
-        "upstream": _upstream(snapshot.pool),
+        "upstream": _upstream(snapshot.ways.pool),
         "policy": {
             "refused": dict(snapshot.tally.refused),
             "would_refuse": dict(snapshot.tally.would_refuse),

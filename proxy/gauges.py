@@ -74,7 +74,7 @@ class Gauges(Collector):
         yield _gauge("tasks", TASKS, (), [((), len(asyncio.all_tasks()))])
         yield from _of_listeners(self._vitals.ports())
         yield from _of_credentials(snapshot.sources.values())
-        yield from _of_upstream(snapshot.pool)
+        yield from _of_upstream(snapshot.ways.pool)
         yield from _of_policy(snapshot.tally)
         yield from _of_budgets(snapshot.budgets)
         yield _gauge("replay_kept_bytes", KEPT, (), [((), snapshot.kept_bytes.used)])
