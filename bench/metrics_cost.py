@@ -15,10 +15,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from proxy.clock import SystemClock
 from proxy.forward.exchange import Exchange
-from proxy.metrics import METHODS, Metrics
+from proxy.metrics import Metrics
 from proxy.page.figures import figures
 from proxy.page.recent import Recent
 from proxy.page.traffic import SLOTS, Slot
+from proxy.policy.pattern import METHODS
 
 ROUNDS: Final = 7
 CALLS: Final = 20_000
@@ -27,7 +28,7 @@ CLIENTS: Final = 10
 
 def over(client: str = "billing", method: str = "GET", **changes: Any) -> Exchange:
     """Return an exchange that has ended."""
-    exchange = Exchange.begin(method, "/public/v1/documents", None, SystemClock().monotonic, "127.0.0.1:8080")
+    exchange = Exchange(method, "/public/v1/documents", None, SystemClock().monotonic, "127.0.0.1:8080")
     exchange.client, exchange.status, exchange.credential = client, 200, "default"
     exchange.bytes_in, exchange.bytes_out, exchange.upstream_seconds = 200, 2000, 0.08
     for name, value in changes.items():

@@ -18,11 +18,9 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from proxy.forward.exchange import Exchange
+from proxy.policy.pattern import METHODS
 
 PREFIX: Final = "pandadoc_proxy_"
-
-METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-"""Those that are told apart; others are `other`."""
 
 WHOSE: Final = ("listener", "client")
 
@@ -168,7 +166,7 @@ class Metrics:
         if exchange.unfinished:
             self._unfinished.labels(exchange.listener, exchange.client).inc()
         if exchange.error:
-            self._own.labels(exchange.listener, exchange.client, hundreds(exchange.status), exchange.error).inc()
+            self._own.labels(exchange.listener, exchange.client, f"{exchange.status // 100}xx", exchange.error).inc()
 
     def late(self, seconds: float) -> None:
         """Count how late the event loop was."""
@@ -184,8 +182,3 @@ class Metrics:
 
     def _counter(self, name: str, about: str, *labels: str) -> prometheus_client.Counter:
         return prometheus_client.Counter(f"{PREFIX}{name}", about, labels, registry=self._registry)
-
-
-def hundreds(status: int) -> str:
-    """Name the class of a status, as in 2xx."""
-    return f"{status // 100}xx"

@@ -40,8 +40,8 @@ from proxy.forward.exchange import PATH_SHOWN, Exchange
 from proxy.forward.headers import Fields, values
 from proxy.forward.upstream import Answer, Attempt, Upstream
 from proxy.logs import redact
-from proxy.metrics import METHODS
 from proxy.notice import Notice
+from proxy.policy.pattern import METHODS
 
 log = logging.getLogger(__name__)
 

@@ -356,7 +356,7 @@ async def test_two_proxies_in_one_process_count_apart(api_key_house: HouseMaker,
 
 
 def exchange(**changes: Any) -> Exchange:
-    made = Exchange.begin("GET", "/x", None, lambda: 5.0, "here")
+    made = Exchange("GET", "/x", None, lambda: 5.0, "here")
     for name, value in changes.items():
         setattr(made, name, value)
     return made

@@ -64,10 +64,6 @@ class Window:
         limit = self.limit
         return None if limit is None else max(0, limit - self._in_flight - len(self._spent))
 
-    def free(self, now: float) -> bool:
-        """Tell whether a request may leave now."""
-        return self.left(now) != 0
-
     def take(self) -> None:
         """Take a slot, for a request that is about to leave."""
         self._in_flight += 1

@@ -13,24 +13,24 @@ from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
-from msgspec.structs import fields
 
 from proxy.config import scalars
 from proxy.config.faults import Findings, join, suggestion
 from proxy.config.nodes import ListNode, MapNode, Node, is_nothing, spelled_out
 from proxy.config.references import reference
 from proxy.config.sections import (
+    NAME,
     ApiKeyCredential,
     Credential,
     FileStore,
     KubernetesStore,
     MemoryStore,
-    NotAKey,
     OAuth2Credential,
     Reads,
     RedisStore,
     Section,
     Store,
+    keys_of,
 )
 from proxy.policy.pattern import Pattern
 from proxy.policy.policy import Rule
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 # Stands for a value that could not be read; a fault says why.
 FAULTY: Final = object()
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 
 class Reader:
@@ -68,7 +66,7 @@ class Reader:
     def section(self, node: Node, cls: type[msgspec.Struct], path: str, wanted: str = "keys,") -> Any:
         """Read a mapping as a struct; FAULTY only if a key without a default is missing or faulty."""
         entries = self._entries(node, path, wanted)
-        keys = _keys_of(cls)
+        keys = {field.name: field for field in keys_of(cls)}
         self._refuse_unknown(entries, keys, path)
         values = {
             key: self.read(entries[key], field.type, join(path, key))
@@ -143,7 +141,7 @@ class Reader:
         if is_nothing(node):
             self.faults.add(node.place, path, "is empty: name one, or leave the key out")
         for name in entries:
-            if not _NAME.fullmatch(name):
+            if not re.fullmatch(NAME, name):
                 flaw = "a name has letters, digits, - and _, 32 at most"
                 self.faults.add(entries[name].place, join(path, name), flaw)
         return MappingProxyType({name: self.read(entries[name], kind, join(path, name)) for name in entries})
@@ -201,11 +199,6 @@ def _wanted(kind: Any) -> str:
     if kind is SecretReference:
         return "write {env: NAME} or {file: PATH}"
     return "name a PEM file" if kind is Path else "name one"
-
-
-def _keys_of(cls: type[msgspec.Struct]) -> dict[str, FieldInfo]:
-    """List the fields of a section that can be written; Config has some that can't."""
-    return {field.name: field for field in fields(cls) if NotAKey() not in get_args(field.type)}
 
 
 def _left_out(node: Node, field: FieldInfo) -> bool:

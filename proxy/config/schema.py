@@ -16,28 +16,23 @@ import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from proxy.config.forms import FORMS, Form, Shape, one_of
+from proxy.config.nodes import SHORT
 from proxy.config.sections import (
+    NAME,
     Config,
     Credential,
     FileStore,
     KubernetesStore,
     MemoryStore,
-    NotAKey,
     OAuth2Credential,
-    RateBudget,
     RedisStore,
     Section,
     Store,
-    Upstream,
+    keys_of,
 )
 from proxy.secrets import SecretReference
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-SHORT: Final = (Upstream, RateBudget)
-"""Sections that may be written as their first value (nodes.SHORT)."""
-
-NAME: Final = "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
-"""What the reader lets be a name of the operator's own."""
 
 
 @cache
@@ -68,7 +63,7 @@ class _Walk:
 
     def section(self, cls: type[msgspec.Struct], path: str) -> dict[str, Any]:
         """Shape a mapping with the keys of a struct; null is one with none of them, where none is required."""
-        keys = [field for field in fields(cls) if NotAKey() not in get_args(field.type)]
+        keys = keys_of(cls)
         # The environment may give credentials, and no other key that is required.
         required = [field.name for field in keys if field.required and cls is not Config]
         shape: dict[str, Any] = {
@@ -94,7 +89,8 @@ class _Walk:
             return self._store(path)
         if isinstance(kind, type) and issubclass(kind, Section):
             whole = self.section(kind, path)
-            return {"anyOf": [self.of(fields(kind)[0].type, path), whole]} if kind in SHORT else whole
+            short = [self.of(field.type, path) for field in fields(kind) if field.name == SHORT.get(path)]
+            return {"anyOf": [*short, whole]} if short else whole
         return self._compound(get_origin(kind), get_args(kind), path)
 
     def _compound(self, origin: Any, args: tuple[Any, ...], path: str) -> dict[str, Any]:
@@ -103,7 +99,7 @@ class _Walk:
         if origin is Mapping:
             named = f"{path}.*"
             below = {**self._said(named), **self.of(args[1], named)}
-            return {"type": "object", "propertyNames": {"pattern": NAME}, "additionalProperties": below}
+            return {"type": "object", "propertyNames": {"pattern": f"^{NAME}$"}, "additionalProperties": below}
         if origin in (Union, UnionType):  # X | None
             return _or_null(self.of(args[0], path))
         return {"type": "array", "items": self.of(args[0], path)}

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
+from msgspec.structs import FieldInfo, fields
 from yarl import URL
 
 from proxy.budget.rates import ALL, AUTO, SANDBOX, Rate
@@ -32,6 +33,11 @@ class Reads(msgspec.Struct, frozen=True):
 
 class NotAKey(msgspec.Struct, frozen=True):
     """Marks what is about the document and can't be written in it."""
+
+
+def keys_of(section: type[msgspec.Struct]) -> list[FieldInfo]:
+    """List the fields of a section that can be written; Config has some that can't."""
+    return [field for field in fields(section) if NotAKey() not in get_args(field.type)]
 
 
 def _absolute_path(text: str) -> str:
@@ -108,6 +114,8 @@ Share: TypeAlias = Annotated[Fraction, Reads(_share)]
 RequestPattern: TypeAlias = Annotated[Pattern, Reads(Pattern.parse)]
 
 MIB = 2**20
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}"  # what a name of the operator's own may be
 
 MEMBER = "/public/v1/members/current"  # the cheapest proof that a credential works
 

@@ -45,29 +45,23 @@ class Exchange:
     turn: "Turn | None" = None  # its way through a rate budget, where there is one
     _asked = 0.0
 
-    def __init__(self, method: str, path: str, request_id: str, now: Callable[[], float], listener: str) -> None:
-        """Start the clock."""
+    def __init__(
+        self, method: str, target: str, request_id: bytes | None, now: Callable[[], float], listener: str
+    ) -> None:
+        """Start the clock. The caller's X-Request-Id is taken where it is plain, else one is made."""
+        path = target.partition("?")[0]
+        if PLAIN_PATH.fullmatch(path) is None:
+            path = ascii(USERINFO.sub(r"\1", path))[1:-1]
+        plain = request_id is not None and REQUEST_ID.fullmatch(request_id) is not None
+        self.request_id = request_id.decode() if request_id is not None and plain else f"{getrandbits(64):016x}"
         self.method = method
-        self.path = path
-        self.request_id = request_id
+        self.path = path[:PATH_SHOWN]
         self.listener = listener
         self.now = now
         self.started = now()
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request_id} {self.method} {self.path} {self.status}>"
-
-    @classmethod
-    def begin(
-        cls, method: str, target: str, request_id: bytes | None, now: Callable[[], float], listener: str
-    ) -> "Exchange":
-        """Begin one. The caller's X-Request-Id is taken where it is plain, else one is made."""
-        path = target.partition("?")[0]
-        if PLAIN_PATH.fullmatch(path) is None:
-            path = ascii(USERINFO.sub(r"\1", path))[1:-1]
-        plain = request_id is not None and REQUEST_ID.fullmatch(request_id) is not None
-        chosen = request_id.decode() if request_id is not None and plain else f"{getrandbits(64):016x}"
-        return cls(method, path[:PATH_SHOWN], chosen, now, listener)
 
     def asked(self) -> None:
         """Note that an attempt goes out."""

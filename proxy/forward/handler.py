@@ -100,7 +100,7 @@ class Handler:
         if head.target == lane.health and head.method in {"GET", "HEAD"}:
             return _health(lane)
         ids = head.values(b"x-request-id")
-        exchange = Exchange.begin(head.method, head.target, ids[0] if ids else None, self._now, self.listener)
+        exchange = Exchange(head.method, head.target, ids[0] if ids else None, self._now, self.listener)
         with lane.in_flight:
             self.busy += 1
             try:

@@ -269,7 +269,11 @@ async def test_without_a_ledger_each_has_its_share_of_what_was_left_and_it_is_to
     assert [record.getMessage() for record in caplog.records] == [
         "credential default: The test's memory does not answer. Each replica keeps to its share, here 1/2."
     ] * 2
-    assert (here.standings()[0].shared, here.standing("list").shared, here.standing("list").rate) == (False, False, Rate(5, 60.0))
+    assert (here.standings()[0].shared, here.standing("list").shared, here.standing("list").rate) == (
+        False,
+        False,
+        Rate(5, 60.0),
+    )
 
 
 async def test_the_watch_outlives_a_fault_of_ours(

@@ -21,21 +21,21 @@ def spent(window: Window, number: int, now: float) -> None:
 def test_a_slot_comes_back_a_window_after_its_answer() -> None:
     window = Window(TEN)
     for _ in range(10):
-        assert window.free(0.0)
+        assert window.left(0.0) != 0
         window.take()
-    assert not window.free(1.0)
+    assert window.left(1.0) == 0
     window.answered(2.0)
-    assert not window.free(61.9)
-    assert window.free(62.0)
+    assert window.left(61.9) == 0
+    assert window.left(62.0) != 0
     assert window.left(62.0) == 1
 
 
 def test_a_slot_that_was_not_used_is_free_at_once() -> None:
     window = Window(Rate(1, 60))
     window.take()
-    assert not window.free(0.0)
+    assert window.left(0.0) == 0
     window.unused()
-    assert window.free(0.0)
+    assert window.left(0.0) != 0
 
 
 @pytest.mark.parametrize("rate", [None, Rate(3, 20)])
@@ -67,7 +67,7 @@ def test_the_upstream_never_finds_more_in_its_window_than_there_are_slots(
         answers = [at for at in answers if at > now]
         for at in answered:
             window.answered(at)
-        if window.free(now):
+        if window.left(now) != 0:
             window.take()
             arrivals.append(now + there)
             answers.append(now + there + back)
@@ -83,11 +83,11 @@ def test_without_a_rate_nothing_is_counted_and_a_429_pauses() -> None:
     window = Window(None)
     spent(window, 1000, 0.0)
     assert window.left(0.0) is None
-    assert window.free(0.0)
+    assert window.left(0.0) != 0
     window.throttled(0.0, 7.0)
-    assert not window.free(6.9)
+    assert window.left(6.9) == 0
     assert window.opens_in(2.0) == 5.0
-    assert window.free(7.0)
+    assert window.left(7.0) != 0
     assert window.limit is None
 
 
@@ -122,7 +122,7 @@ def test_a_429_pauses_and_teaches_how_much_there_is() -> None:
     assert window.paused_for(1.0) == 13.0
     assert window.opens_in(1.0) == 13.0, "PandaDoc has said that one more is granted then"
     assert window.opens_in(1.0, ahead=1) == 59.0
-    assert not window.free(13.9)
+    assert window.left(13.9) == 0
     assert window.left(14.0) == 1
     assert window.left(60.0) == 6
 

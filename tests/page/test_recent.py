@@ -21,7 +21,7 @@ class Watch:
 
 
 def over(watch: Watch, path: str = "/public/v1/documents", took: float = 0.1, **changes: Any) -> Exchange:
-    exchange = Exchange.begin("GET", path, None, watch, "127.0.0.1:8080")
+    exchange = Exchange("GET", path, None, watch, "127.0.0.1:8080")
     exchange.started -= took
     for name, value in {"status": 200, **changes}.items():
         setattr(exchange, name, value)
