@@ -1,7 +1,8 @@
 """pandadoc-proxy: a sidecar that lends PandaDoc credentials. This is the map.
 
     config's way    config/      YAML and environment → one frozen tree, or every fault at once
-                    compose.py   the tree → a frozen Snapshot of parts; compose_credentials.py those of credentials
+                    compose.py   the tree → a frozen Snapshot of parts; compose_credentials.py those of credentials,
+                                 compose_engine.py what replicas share of them
                     app.py       start, reload, drain, stop; serve.py and reloads.py: as a command, by signals
     token's way     credential/  store ─► RefreshingCredential ─ current() ─► Credential ─► "Bearer …"
     request's way   forward/     listener ─► guard ─► client ─► policy ─► credential ─► headers ─► upstream
@@ -12,7 +13,7 @@
 
     kubernetes/                     the few calls to its API that a shared store needs
 
-    cli.py healthcheck.py demo.py   the commands
+    cli.py healthcheck.py demo.py   the commands; __main__.py: `python -m proxy`
     login/ token_command.py         those by which people look after a grant; terminal.py: what they hear
     secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed
     keyring.py                      which client a key belongs to

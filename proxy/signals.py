@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks for a calm end, the second ends at once."""
+"""SIGTERM and SIGINT: the first asks for a calm end, the second ends at once. SIGHUP asks to read the files again."""
 
 import asyncio
 import logging

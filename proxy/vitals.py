@@ -1,4 +1,4 @@
-"""What the running proxy is made of, for those who look at it: the gauges and /status. They only read.
+"""What the running proxy is made of, for those who look at it: the gauges, /status and the page. They only read.
 
 Never here: what a request, a credential or a listener does.
 """

@@ -120,6 +120,14 @@ def test_forward_knows_of_budgets_the_seam_and_not_what_is_behind_it() -> None:
             assert of_budget <= FORWARD_KNOWS_OF_BUDGET, module
 
 
+def test_every_module_is_on_its_packages_map() -> None:
+    for package in [ROOT, *(path for path in ROOT.iterdir() if (path / "__init__.py").exists())]:
+        map_ = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""
+        named = set(re.findall(r"\w+", map_))
+        missing = {path.stem for path in package.glob("*.py")} - named - {"__init__"}
+        assert not missing, package.name
+
+
 def test_tasks_are_born_in_one_place() -> None:
     born = {
         path.relative_to(ROOT).as_posix()

@@ -9,7 +9,6 @@
     local      behind the seam: this process's own, or its share of it
     shared     behind the seam: that of all replicas, each with its line (shared_bucket); its share while there is none
     ledger     the seam to what replicas share: who has taken which slot; redis_budget.py has it in Redis
-    throttled  how long a 429 says to wait
 
 Whoever sends knows more than whoever counts: a slot is taken before a request leaves and comes back a window after
 its answer, so the upstream, which counts somewhere between, never finds more in its window than there are slots.

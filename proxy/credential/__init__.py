@@ -24,6 +24,9 @@
     probe.py           does PandaDoc still accept this token?
     store.py           where the ledger is kept; the memory store
     file_store.py      the store that outlives the process: slots.py, record.py its JSON, file_lock.py its locks
+    shared_store.py    the store of a fleet; engine.py: the seam to what keeps it
+    redis_engine.py    behind the seam: Redis, by redis_link.py, redis_client.py, redis_address.py, redis_faults.py
+    kubernetes_engine.py  behind the seam: a Secret and a Lease
 
 Never here: a request of the app's. This package does not know `forward`.
 """

@@ -9,6 +9,8 @@
     door.py crowd.py     who finds a place when there are many, and who gives way
     handler.py           the line itself
     guard.py             may this request borrow the credential? (law 19)
+    clients.py           who asks, and what they may; places.py: how many at once; tally.py: what was refused them
+    token_request.py     what is for the token endpoint; token_placeholder.py answers it
     headers.py           what crosses, both ways (laws 9, 10, 15)
     errand.py            what one request wants from the upstream
     metered.py           when it is sent, where a rate budget says so; preference.py: Prefer: wait

@@ -152,7 +152,7 @@ async def relay(response: RelayedResponse, answer: Answer, exchange: Exchange, i
 
 
 class HeldAnswer:
-    """An answer that was read ahead: a 401, so that its connection is free while a refresh runs."""
+    """An answer whose body was read ahead, so far as it may be: before a decision, or to free its connection."""
 
     def __init__(
         self, answer: Answer, read: bytes, rest: AsyncIterator[bytes] | None, broken: AnswerBroken | None

@@ -4,6 +4,7 @@ It answers what PandaDoc documents, with the bodies PandaDoc documents, on a rea
 answer anything PandaDoc has not, except under `/_simulator/` (see `control`). Nothing here is secure:
 every credential it hands out opens only itself.
 
+    command    as a process of its own
     server     Simulator: the parts wired, started, stopped; what tests and the demo hold in their hands
     exchange   one request from its head to its answer, and onto the wire
     grants     clients, refresh tokens, access tokens, API keys: who lives, who dies
