@@ -21,6 +21,7 @@ from rig import House, until
 from tls import CertificateFolder, trusting
 from wire import OK, answering, caller, on_cue, upstream
 
+from proxy.condition import condition
 from proxy.config import BadConfig, Config, load
 from proxy.reloads import TRY_AGAIN, Reloads
 from proxy.service_manager import ServiceManager
@@ -28,12 +29,19 @@ from proxy.signals import Signals
 from proxy.simulator import Fault
 from proxy.simulator.journal import TOKEN_PATH
 
+SHOP = {"X-Proxy-Key": "shop-0123456789abcdef"}
 GET = b"GET /public/v1/members/current HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def reload(house: House, **changes: Any) -> None:
     house.settings = {**house.settings, **changes}
     await house.proxy.reload(house.config())
+
+
+def _shop(most: int) -> dict[str, Any]:
+    """Return settings for a listener with one client."""
+    client = {"key": {"value": SHOP["X-Proxy-Key"]}, "max_requests": most}
+    return {"listeners": [{"bind": "127.0.0.1:0", "clients": {"shop": client}}]}
 
 
 @pytest.fixture
@@ -82,6 +90,43 @@ async def test_what_an_earlier_request_needs_outlives_the_reloads_after_it(api_k
         await until(lambda: len(house.proxy._retired) == 1)  # noqa: SLF001 - the same
         first.cue.set()
         assert (await begun[1]).status == 200
+
+
+async def test_requests_in_flight_count_on_through_a_reload_and_the_new_limit_is_theirs_too(
+    api_key_house: HouseMaker,
+) -> None:
+    """Else each reload, of the log's level too, would let in as many again."""
+    async with upstream(on_cue) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, **_shop(1), "limits": {"max_requests": 3}})
+        begun = [asyncio.ensure_future(house.get(headers=SHOP))]
+        await until(lambda: len(up.heard) == 1)
+        await reload(house, log={"level": "error"})
+        assert "max_requests of client shop" in (await house.get(headers=SHOP)).json["detail"]
+        assert condition(house.proxy._vitals)["listeners"][0]["clients"][0]["requests_in_flight"] == 1  # noqa: SLF001 - /status
+        with pytest.raises(OSError, match="in use"):
+            await reload(house, **_shop(3), admin={"bind": house.url.removeprefix("http://")})
+        assert (await house.get(headers=SHOP)).status == 503  # what is not taken changes no limit
+        await reload(house, **_shop(3), admin={"bind": "127.0.0.1:0"})
+        begun.append(asyncio.ensure_future(house.get(headers=SHOP)))
+        await until(lambda: len(up.heard) == 2)
+        await reload(house, limits={"max_requests": 2})
+        assert "limits.max_requests" in (await house.get(headers=SHOP)).json["detail"]
+        up.cue.set()
+        assert [seen.status for seen in await asyncio.gather(*begun)] == [200, 200]
+        assert (await house.get(headers=SHOP)).status == 200
+
+
+async def test_bytes_that_are_kept_count_on_when_there_may_be_more_or_fewer(api_key_house: HouseMaker) -> None:
+    """Else they would be bounded by the old and the new limit together (law 12)."""
+    async with upstream(on_cue) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        begun = asyncio.ensure_future(house.ask("POST", "/kept", data=b"x" * 1000))
+        await until(lambda: len(up.heard) == 1)
+        await reload(house, replay={"max_body": 1000, "max_total": 1500})
+        assert condition(house.proxy._vitals)["replay_kept_bytes"] == 1000  # noqa: SLF001 - /status
+        up.cue.set()
+        assert (await begun).status == 200
+        assert condition(house.proxy._vitals)["replay_kept_bytes"] == 0  # noqa: SLF001 - the same
 
 
 async def test_a_listener_comes_and_goes_with_its_requests(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
