@@ -378,6 +378,7 @@ class Proxy:
     def _vitals(self) -> Vitals:
         return Vitals(
             snapshot=lambda: self._now,
+            pools=lambda: {each.pool for each in self._snapshots},
             ports=self._ports,
             ready=lambda: self.ready,
             uptime=lambda: self._clock.monotonic() - self._began,

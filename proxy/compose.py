@@ -125,7 +125,9 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
     if earlier is not None and (earlier.config.upstream, earlier.trust) == (config.upstream, trust):
         upstream, pool, session = earlier.upstream, earlier.pool, earlier.credential_session
     else:
-        pool = outbound.forwarding_pool(config.upstream, trust.context)
+        pool = outbound.forwarding_pool(
+            config.upstream, trust.context, None if earlier is None else earlier.pool.counts
+        )
         session = outbound.credential_session(trust.context)
         upstream = _upstream(config, pool)
         if around.spans is not None:

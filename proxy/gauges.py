@@ -17,7 +17,6 @@ from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.credential.status import STATES
 from proxy.forward.tally import Tally
-from proxy.forward.upstream_pool import UpstreamPool
 from proxy.metrics import PREFIX
 from proxy.vitals import Port, Vitals
 
@@ -74,7 +73,7 @@ class Gauges(Collector):
         yield _gauge("tasks", TASKS, (), [((), len(asyncio.all_tasks()))])
         yield from _of_listeners(self._vitals.ports())
         yield from _of_credentials(snapshot.sources.values())
-        yield from _of_upstream(snapshot.pool)
+        yield from _of_upstream(self._vitals)
         yield from _of_policy(snapshot.tally)
         yield from _of_budgets(snapshot.budgets)
         yield _gauge("replay_kept_bytes", KEPT, (), [((), snapshot.kept_bytes.used)])
@@ -127,14 +126,15 @@ def _of_grants(sources: list[RefreshingCredential]) -> Iterator[Metric]:
     yield _counter("refreshes", REFRESHES, ("credential", "cause", "result"), refreshes)
 
 
-def _of_upstream(pool: UpstreamPool) -> Iterator[Metric]:
-    yield _gauge("upstream_connections", CONNECTIONS, ("state",), [(("busy",), pool.busy), (("idle",), pool.idle)])
+def _of_upstream(vitals: Vitals) -> Iterator[Metric]:
+    pool = vitals.snapshot().pool
+    yield _gauge("upstream_connections", CONNECTIONS, ("state",), [(("busy",), vitals.busy), (("idle",), vitals.idle)])
     yield _gauge(
         "upstream_connections_max", "How many there may be (upstream.max_connections).", (), [((), pool.limit)]
     )
-    yield _counter("upstream_connections_created", "Connections made to the upstream.", (), [((), pool.created)])
-    yield _counter("upstream_connections_reused", REUSED, (), [((), pool.reused)])
-    yield _counter("upstream_resends", RESENT, (), [((), pool.resent)])
+    yield _counter("upstream_connections_created", "Connections made to the upstream.", (), [((), pool.counts.created)])
+    yield _counter("upstream_connections_reused", REUSED, (), [((), pool.counts.reused)])
+    yield _counter("upstream_resends", RESENT, (), [((), pool.counts.resent)])
 
 
 def _of_budgets(budgets: Budgets) -> Iterator[Metric]:

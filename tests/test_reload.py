@@ -129,6 +129,23 @@ async def test_bytes_that_are_kept_count_on_when_there_may_be_more_or_fewer(api_
         assert condition(house.proxy._vitals)["replay_kept_bytes"] == 0  # noqa: SLF001 - the same
 
 
+async def test_connections_that_an_earlier_upstreams_requests_end_on_are_told_and_counts_go_on(
+    api_key_house: HouseMaker,
+) -> None:
+    async with upstream(on_cue) as first, upstream(answering(OK)) as second:
+        house = await api_key_house({"upstream": {"url": first.url}})
+        begun = asyncio.ensure_future(house.get("/first"))
+        await until(lambda: len(first.heard) == 1)
+        await reload(house, upstream={"url": second.url, "max_connections": 7})
+        assert (await house.get("/second")).status == 200
+        told = {"connections_busy": 1, "connections_idle": 1, "connections_created": 2, "connections_most": 7}
+        assert told.items() <= condition(house.proxy._vitals)["upstream"].items()  # noqa: SLF001 - /status
+        first.cue.set()
+        assert (await begun).status == 200
+        told = {"connections_busy": 0, "connections_idle": 1, "connections_created": 2}
+        await until(lambda: told.items() <= condition(house.proxy._vitals)["upstream"].items())  # noqa: SLF001 - the same
+
+
 async def test_a_listener_comes_and_goes_with_its_requests(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
     async with upstream(on_cue) as up:
         house = await api_key_house({"upstream": {"url": up.url}})
