@@ -93,8 +93,9 @@ def set_up(settings: Log, stream: TextIO | None = None) -> Lines:
             each.close()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries: their warnings only, for they log what they hold
-    logging.getLogger("proxy").setLevel(LEVELS[settings.level])
-    logging.getLogger("proxy.access").disabled = not settings.access
+    level = LEVELS[settings.level]
+    logging.getLogger("proxy").setLevel(level)
+    logging.getLogger("proxy.access").setLevel(level if settings.access else max(level, logging.WARNING))
     return handler
 
 

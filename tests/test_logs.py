@@ -18,9 +18,10 @@ from proxy.logs import dropped, redact, set_up
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:
     root, ours, access = (logging.getLogger(name) for name in (None, "proxy", "proxy.access"))
-    before = (list(root.handlers), root.level, ours.level, access.disabled)
+    before = (list(root.handlers), root.level, ours.level, access.level)
     yield
-    root.handlers[:], access.disabled = before[0], before[3]
+    root.handlers[:] = before[0]
+    access.setLevel(before[3])
     root.setLevel(before[1])
     ours.setLevel(before[2])
 
@@ -53,9 +54,12 @@ def test_the_format_can_be_chosen() -> None:
     assert said(Log(format="json"), LINE, terminal=True)[0].startswith("{")
 
 
-def test_access_lines_can_be_switched_off() -> None:
-    assert not said(Log(access=False), LINE)
-    assert said(Log(access=True), LINE)
+def test_access_lines_can_be_switched_off_but_for_warnings() -> None:
+    """Else nothing would say why a request has failed."""
+    warning = ("proxy.access", logging.WARNING, "GET /x 502")
+    assert len(said(Log(access=False), LINE, warning)) == 1
+    assert len(said(Log(access=True), LINE, warning)) == 2
+    assert not said(Log(access=False, level="error"), LINE, warning)
 
 
 def test_other_settings_wait_for_no_line_and_forget_none_that_was_dropped(

@@ -21,7 +21,7 @@ USERINFO: Final = re.compile(r"\A([A-Za-z]+://)?[^/]*@")
 """What stands before the host in absolute-form and authority-form: a password (RFC 9110 §4.2.4)."""
 
 LEAST_SERIOUS: Final = 500
-"""An answer of our own from here on is a warning: somebody besides the caller should know."""
+"""An answer of our own from here on is a warning, as one that broke off is: somebody besides the caller should know."""
 
 PATH_SHOWN: Final = 512
 """Characters of a path that are logged."""
@@ -84,7 +84,8 @@ class Exchange:
 
     def tell(self) -> None:
         """Write the access line."""
-        level = logging.WARNING if self.fault and self.status >= LEAST_SERIOUS else logging.INFO
+        serious = self.unfinished or (self.fault and self.status >= LEAST_SERIOUS)
+        level = logging.WARNING if serious else logging.INFO
         if not log.isEnabledFor(level):
             return
         fields = {
