@@ -16,7 +16,7 @@ from proxy.config import Log
 from proxy.log_lines import Lines
 
 CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|api-key|basic)\s+[^\s\"',]+")
-FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)(=|[\"']\s*:\s*[\"'])[^\s\"'&,}]+")
+FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)(=|:|[\"']\s*:\s*[\"'])[^\s\"'&,}]+")
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
