@@ -68,7 +68,10 @@ class Gauges(Collector):
         yield InfoMetricFamily(f"{PREFIX}build", "What is running.", build)
         yield _gauge("ready", "1 while requests are taken.", (), [((), self._vitals.ready())])
         yield _counter(
-            "log_lines_dropped", "Log lines that found no room on their way out.", (), [((), logs.dropped())]
+            "log_lines_dropped",
+            "Log lines that found no room on their way out, or no form.",
+            (),
+            [((), logs.dropped())],
         )
         yield _gauge("tasks", TASKS, (), [((), len(asyncio.all_tasks()))])
         yield from _of_listeners(self._vitals.ports())

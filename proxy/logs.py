@@ -14,6 +14,7 @@ import msgspec
 
 from proxy.config import Log
 from proxy.log_lines import Lines
+from proxy.utf8 import encodable
 
 CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|api-key|basic)\s+[^\s\"',]+")
 FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)(=|:|[\"']\s*:\s*[\"'])[^\s\"'&,}]+")
@@ -59,7 +60,11 @@ class JsonFormatter(logging.Formatter):
             "message": _message(self, record),
             **_fields(record),
         }
-        line = msgspec.json.encode(document).decode()
+        try:
+            line = msgspec.json.encode(document).decode()
+        except UnicodeEncodeError:
+            document = {key: encodable(value) if isinstance(value, str) else value for key, value in document.items()}
+            line = msgspec.json.encode(document).decode()
         if suspicious(line):
             line = msgspec.json.encode({key: _redacted(value) for key, value in document.items()}).decode()
         return line

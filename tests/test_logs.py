@@ -54,6 +54,13 @@ def test_the_format_can_be_chosen() -> None:
     assert said(Log(format="json"), LINE, terminal=True)[0].startswith("{")
 
 
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_what_is_no_utf_8_in_a_path_loses_no_line(format_: str) -> None:
+    settings = Log(format="text" if format_ == "text" else "json")
+    (line,) = said(settings, ("proxy", logging.WARNING, "/etc/\udcff.pem can't be read: Bearer hush"))
+    assert "udcff.pem can't be read: Bearer ***" in line
+
+
 def test_access_lines_can_be_switched_off_but_for_warnings() -> None:
     """Else nothing would say why a request has failed."""
     warning = ("proxy.access", logging.WARNING, "GET /x 502")
