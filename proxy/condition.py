@@ -17,6 +17,7 @@ def condition(vitals: Vitals) -> dict[str, Any]:
         "version": __version__,
         "uptime_seconds": round(vitals.uptime(), 3),
         "ready": vitals.ready(),
+        "config": {"taken_at": _moment(vitals.taken_at()), "refused": list(vitals.refused())},
         "credentials": [document(source.status()) for source in snapshot.sources.values()],
         "listeners": [_listener(port) for port in vitals.ports()],
         "upstream": _upstream(vitals),

@@ -35,6 +35,8 @@ LEAKS: Final = "Places in answers that held the credential, and were dropped."
 MALFORMED: Final = "What came and was no request: answered with 4xx, in no other count."
 KEYLESS: Final = "Clients whose key can't be read or used."
 CERTIFICATE: Final = "When the certificate that a TLS listener shows expires, in seconds since 1970."
+TAKEN: Final = "0 while a newer configuration than the one that is served is not taken."
+TAKEN_AT: Final = "When the configuration that is served was taken, in seconds since 1970."
 TASKS: Final = "Tasks of the event loop: some for each connection and each request, and a few besides."
 REFUSED: Final = "Connections turned away, because all were busy (limits.max_connections)."
 DISPLACED: Final = "Connections that owed no answer and gave their place to another."
@@ -73,6 +75,8 @@ class Gauges(Collector):
             (),
             [((), logs.dropped())],
         )
+        yield _gauge("config_last_reload_successful", TAKEN, (), [((), not self._vitals.refused())])
+        yield _gauge("config_last_reload_success_timestamp_seconds", TAKEN_AT, (), [((), self._vitals.taken_at())])
         yield _gauge("tasks", TASKS, (), [((), len(asyncio.all_tasks()))])
         yield from _of_listeners(self._vitals.ports())
         yield from _of_credentials(snapshot.sources.values())

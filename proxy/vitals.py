@@ -55,6 +55,8 @@ class Vitals:
     ports: Callable[[], tuple[Port, ...]]
     ready: Callable[[], bool]
     uptime: Callable[[], float]
+    taken_at: Callable[[], float]  # when the configuration was, in seconds since 1970
+    refused: Callable[[], tuple[str, ...]]  # what is wrong with a newer one, which is not taken
 
     @property
     def busy(self) -> int:

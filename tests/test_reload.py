@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -443,7 +444,41 @@ async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
 
     await Reloads(house.proxy, load, ServiceManager({})).reload(asked=True)
     assert house.ear.heard("the new configuration is not taken")
+    assert told_of_config(house)["refused"] == ["a fault of ours: the new configuration is not taken"]
     assert (await house.get()).status == 200
+
+
+def told_of_config(house: House) -> dict[str, Any]:
+    """Return what /status tells of the configuration."""
+    told: dict[str, Any] = condition(house.proxy._vitals)["config"]  # noqa: SLF001 - /status, without a reply
+    return told
+
+
+@pytest.mark.parametrize("how", ["mended", "put back"])
+async def test_a_configuration_that_is_not_taken_is_told_of_until_it_is_mended(house: House, how: str) -> None:
+    path = house.folder / "config.yaml"
+    before = path.read_text()
+    taken_at = told_of_config(house)["taken_at"]
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+    house.clock.pass_(60)
+    path.write_text(before + "log: {level: hush}\npolicy: 7\n")
+    await reloads.reload(asked=True)
+    first, second = told_of_config(house)["refused"]
+    assert ("log.level" in first, "policy" in second) == (True, True)
+    assert await gauge(house, "config_last_reload_successful") == 0
+    assert told_of_config(house)["taken_at"] == taken_at
+    path.write_text(before + ("policy: {profiles: [no-delete]}\n" if how == "mended" else ""))
+    await reloads.reload(asked=True)
+    assert told_of_config(house)["refused"] == []
+    assert await gauge(house, "config_last_reload_successful") == 1
+    assert (told_of_config(house)["taken_at"] == taken_at) == (how == "put back")
+
+
+async def gauge(house: House, name: str) -> float:
+    async with house.client.get(f"{house.proxy.admin_url}/metrics") as answer:
+        return float(re.findall(rf"(?m)^pandadoc_proxy_{name} (\S+)$", await answer.text())[0])
 
 
 class Looks(Signals):
