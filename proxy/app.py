@@ -85,7 +85,8 @@ class Proxy:
 
     What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; `_snapshot`, `_open` and `_admin` by
     `_take`; `_retired`, snapshots whose last requests are not over, and `_leaving`, bindings that no configuration has
-    any more and somebody may be connected to, by `_take` and `_retire`.
+    any more and somebody may be connected to, by `_take` and `_retire`; `_taken_at` by `start` and `reload`; `refused`,
+    what is wrong with a configuration that came after the one that is served, by whoever has read it (reloads).
     `_taking` is held while one configuration takes another's place.
     """
 
@@ -125,6 +126,8 @@ class Proxy:
         self._metrics = Metrics()
         self._recent = Recent(self._clock.monotonic)
         self._began = self._clock.monotonic()
+        self._taken_at = self._clock.wall()
+        self.refused: tuple[str, ...] = ()
         self._serving = False
         self._draining = False
 
@@ -189,6 +192,7 @@ class Proxy:
         """
         async with self._taking:
             await self._take(config, await self._trust(config))
+        self._taken_at = self._clock.wall()
         self._announce()
         log.info("the configuration is reloaded")
 
@@ -378,9 +382,12 @@ class Proxy:
     def _vitals(self) -> Vitals:
         return Vitals(
             snapshot=lambda: self._now,
+            pools=lambda: {each.ways.pool for each in self._snapshots},
             ports=self._ports,
             ready=lambda: self.ready,
             uptime=lambda: self._clock.monotonic() - self._began,
+            taken_at=lambda: self._taken_at,
+            refused=lambda: self.refused,
         )
 
     def _ports(self) -> tuple[Port, ...]:

@@ -31,7 +31,7 @@ from proxy.forward.http_upstream import HttpUpstream
 from proxy.forward.places import InFlight, Places
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Upstream
-from proxy.forward.upstream_pool import UpstreamPool
+from proxy.forward.upstream_pool import Counts, UpstreamPool
 from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
 from proxy.outbound import Trust
@@ -42,6 +42,9 @@ from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
     from proxy.spans import Spans
+
+
+Rooms = Mapping[str | None, Places]  # a listener's: its clients' by their names, and its own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +70,7 @@ class Snapshot:
     sources: Mapping[str, CredentialSource]
     keyrings: Mapping[str, Keyring]  # by address, of the listeners that have clients
     ways: Ways
+    places: Mapping[str, Rooms]  # by address
     kept_bytes: KeptBytes
     tally: Tally
     budgets: Budgets
@@ -124,19 +128,21 @@ def addresses(config: Config) -> list[str]:
 def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot | None = None) -> Snapshot:
     """Make the parts. Needs a running loop, for the sessions; connects to nothing.
 
-    What an `earlier` snapshot has that must outlive a reload goes on: credentials, and the pool where it may. Raises
-    BadConfig where one can't.
+    What an `earlier` snapshot has that must outlive a reload goes on: credentials, what is counted, and the pool where
+    it may. Raises BadConfig where one can't.
     """
     going_on = _going_on(config, earlier)
     if earlier is not None and (earlier.config.upstream, earlier.ways.trust) == (config.upstream, trust):
         ways = earlier.ways
     else:
-        ways = _ways(config.upstream, trust, around.spans)
+        counts = None if earlier is None else earlier.ways.pool.counts
+        ways = _ways(config.upstream, trust, around.spans, counts)
     trace = None if around.spans is None else around.spans.refresh
     parts = CredentialParts(config, around.state_home, around.clock, around.tasks, ways.session, around.reader, trace)
     sources, changes = _sources(config, parts, earlier, going_on)
-    same_room = earlier is not None and earlier.config.replay.max_total == config.replay.max_total
-    kept_bytes = earlier.kept_bytes if earlier is not None and same_room else KeptBytes(config.replay.max_total)
+    kept_bytes = KeptBytes(config.replay.max_total) if earlier is None else earlier.kept_bytes
+    changes.append(partial(kept_bytes.resize, config.replay.max_total))
+    places = _places(config, earlier, changes)
     tally = Tally() if earlier is None else earlier.tally
     budgets, resizes = BudgetParts(config, around.clock, around.tasks, around.reader).all(earlier, going_on)
     meters = Meters(budgets, config.rate_budget, around.clock, around.ready)
@@ -145,13 +151,13 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
     lanes = {
         name: Lane(
             gate=_gate(listener, config, around.via),
-            clients=_clients(listener, config, sources, meters, keyrings.get(name)),
+            clients=_clients(listener, config, sources, meters, keyrings.get(name), rooms=places[name]),
             placeholder=listener.token_endpoint == "placeholder",  # noqa: S105 - a choice, no secret
             upstream=ways.upstream,
             origin=_origin(config),
             body_limits=BodyLimits(config.limits.max_body, config.replay.max_body, config.upstream.idle_timeout),
             kept_bytes=kept_bytes,
-            places=Places(config.limits.max_requests, "limits.max_requests"),
+            places=places[name][None],
             cookies=listener.cookies == "pass",
             health=listener.health,
             tally=tally,
@@ -162,7 +168,7 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
         for name, listener in named
     }
     settings = (*changes, *resizes)
-    return Snapshot(config, lanes, sources, keyrings, ways, kept_bytes, tally, budgets, in_flight, settings)
+    return Snapshot(config, lanes, sources, keyrings, ways, places, kept_bytes, tally, budgets, in_flight, settings)
 
 
 def _going_on(config: Config, earlier: Snapshot | None) -> Mapping[str, str]:
@@ -178,8 +184,8 @@ def _going_on(config: Config, earlier: Snapshot | None) -> Mapping[str, str]:
     return found
 
 
-def _ways(settings: UpstreamSection, trust: Trust, spans: "Spans | None") -> Ways:
-    pool, origin = outbound.forwarding_pool(settings, trust.context), settings.url.origin()
+def _ways(settings: UpstreamSection, trust: Trust, spans: "Spans | None", counts: Counts | None) -> Ways:
+    pool, origin = outbound.forwarding_pool(settings, trust.context, counts), settings.url.origin()
     timeouts = {"response_timeout": settings.response_timeout, "idle_timeout": settings.idle_timeout}
     upstream = HttpUpstream(pool, origin, **timeouts)
     traced = upstream if spans is None else spans.upstream(upstream, origin)
@@ -188,9 +194,10 @@ def _ways(settings: UpstreamSection, trust: Trust, spans: "Spans | None") -> Way
 
 def _sources(
     config: Config, parts: CredentialParts, earlier: Snapshot | None, going_on: Mapping[str, str]
-) -> tuple[dict[str, CredentialSource], tuple[Callable[[], None], ...]]:
+) -> tuple[dict[str, CredentialSource], list[Callable[[], None]]]:
     """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed."""
-    sources, changes = {}, []
+    sources: dict[str, CredentialSource] = {}
+    changes: list[Callable[[], None]] = []
     for name, credential in config.credentials.items():
         before = None
         if earlier is not None and name in going_on:
@@ -200,7 +207,20 @@ def _sources(
             sources[name] = parts.source(name)
         if isinstance(credential, OAuth2Credential) and isinstance(grant := sources[name], RefreshingCredential):
             changes.append(partial(parts.reconfigure, grant, name, credential, before))
-    return sources, tuple(changes)
+    return sources, changes
+
+
+def _places(config: Config, earlier: Snapshot | None, changes: list[Callable[[], None]]) -> dict[str, Rooms]:
+    """Make each listener's and each client's; one that there was counts on, with its new limit once that is taken."""
+    places: dict[str, Rooms] = {}
+    for name, listener in zip(addresses(config), config.listeners, strict=True):
+        limits: dict[str | None, tuple[int | None, str]] = {None: (config.limits.max_requests, "limits.max_requests")}
+        for client, section in listener.clients.items():
+            limits[client] = section.max_requests, f"max_requests of client {client}"
+        known = {} if earlier is None else earlier.places.get(name, {})
+        places[name] = {of: known.get(of) or Places(*limit) for of, limit in limits.items()}
+        changes += [partial(places[name][of].resize, limit) for of, (limit, _) in limits.items()]
+    return places
 
 
 def _keyring(name: str, listener: Listener, parts: CredentialParts, earlier: Snapshot | None) -> Keyring:
@@ -217,21 +237,18 @@ def _clients(
     sources: Mapping[str, CredentialSource],
     meters: Meters,
     keyring: Keyring | None,
+    *,
+    rooms: Rooms,
 ) -> Anyone | Named:
-    def made(name: str, client: ClientSection | None, policy: Policy, places: Places) -> Client:
+    def made(name: str, client: ClientSection | None, policy: Policy, room: Places) -> Client:
         credential = listener.credential if client is None else listener.lends(client)
-        return Client(name, sources[credential], policy, places, meters.of(credential, client))
+        return Client(name, sources[credential], policy, room, meters.of(credential, client))
 
     whole = policy_of_all(config)
     if keyring is None:
         return Anyone(made("", None, whole, Places(None, "")))
     clients = {
-        name: made(
-            name,
-            client,
-            whole + policy_of_client(client, name),
-            Places(client.max_requests, f"max_requests of client {name}"),
-        )
+        name: made(name, client, whole + policy_of_client(client, name), rooms[name])
         for name, client in listener.clients.items()
     }
     return Named(clients, keyring)

@@ -47,6 +47,7 @@ from proxy.credential.token_endpoint import TokenEndpoint, owner_of
 from proxy.secret_reader import SecretReader
 from proxy.secrets import Secret, SecretReference, SecretUnavailable
 from proxy.tasks import Tasks
+from proxy.utf8 import encodable
 
 REPLICA: Final = f"{socket.gethostname()}-{random.randbytes(3).hex()}"  # noqa: S311 - a name, no secret
 """This process among its replicas: in a pod, its name and a bit more."""
@@ -174,7 +175,7 @@ class CredentialParts:
         if not isinstance(credential.store, FileStore):
             return "memory"
         try:
-            return str(place(credential, self.state_home).path)
+            return encodable(str(place(credential, self.state_home).path))
         except SecretUnavailable:
             return "a file named after the client's id, which can't be read"
 

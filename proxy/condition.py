@@ -7,7 +7,6 @@ from proxy import __version__, logs
 from proxy.budget.budget import Standing
 from proxy.credential.status import document
 from proxy.forward.clients import Client
-from proxy.forward.upstream_pool import UpstreamPool
 from proxy.vitals import Port, Vitals
 
 
@@ -18,9 +17,10 @@ def condition(vitals: Vitals) -> dict[str, Any]:
         "version": __version__,
         "uptime_seconds": round(vitals.uptime(), 3),
         "ready": vitals.ready(),
+        "config": {"taken_at": _moment(vitals.taken_at()), "refused": list(vitals.refused())},
         "credentials": [document(source.status()) for source in snapshot.sources.values()],
         "listeners": [_listener(port) for port in vitals.ports()],
-        "upstream": _upstream(snapshot.ways.pool),
+        "upstream": _upstream(vitals),
         "policy": {
             "refused": dict(snapshot.tally.refused),
             "would_refuse": dict(snapshot.tally.would_refuse),
@@ -79,12 +79,13 @@ def _rate(credential: str, of: Standing) -> dict[str, Any]:
     }
 
 
-def _upstream(pool: UpstreamPool) -> dict[str, Any]:
+def _upstream(vitals: Vitals) -> dict[str, Any]:
+    pool = vitals.snapshot().ways.pool
     return {
-        "connections_busy": pool.busy,
-        "connections_idle": pool.idle,
-        "connections_created": pool.created,
-        "connections_reused": pool.reused,
+        "connections_busy": vitals.busy,
+        "connections_idle": vitals.idle,
+        "connections_created": pool.counts.created,
+        "connections_reused": pool.counts.reused,
         "connections_most": pool.limit,
-        "resends": pool.resent,
+        "resends": pool.counts.resent,
     }

@@ -17,7 +17,6 @@ from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.credential.status import STATES
 from proxy.forward.tally import Tally
-from proxy.forward.upstream_pool import UpstreamPool
 from proxy.metrics import PREFIX
 from proxy.vitals import Port, Vitals
 
@@ -36,6 +35,8 @@ LEAKS: Final = "Places in answers that held the credential, and were dropped."
 MALFORMED: Final = "What came and was no request: answered with 4xx, in no other count."
 KEYLESS: Final = "Clients whose key can't be read or used."
 CERTIFICATE: Final = "When the certificate that a TLS listener shows expires, in seconds since 1970."
+TAKEN: Final = "0 while a newer configuration than the one that is served is not taken."
+TAKEN_AT: Final = "When the configuration that is served was taken, in seconds since 1970."
 TASKS: Final = "Tasks of the event loop: some for each connection and each request, and a few besides."
 REFUSED: Final = "Connections turned away, because all were busy (limits.max_connections)."
 DISPLACED: Final = "Connections that owed no answer and gave their place to another."
@@ -69,12 +70,17 @@ class Gauges(Collector):
         yield InfoMetricFamily(f"{PREFIX}build", "What is running.", build)
         yield _gauge("ready", "1 while requests are taken.", (), [((), self._vitals.ready())])
         yield _counter(
-            "log_lines_dropped", "Log lines that found no room on their way out.", (), [((), logs.dropped())]
+            "log_lines_dropped",
+            "Log lines that found no room on their way out, or no form.",
+            (),
+            [((), logs.dropped())],
         )
+        yield _gauge("config_last_reload_successful", TAKEN, (), [((), not self._vitals.refused())])
+        yield _gauge("config_last_reload_success_timestamp_seconds", TAKEN_AT, (), [((), self._vitals.taken_at())])
         yield _gauge("tasks", TASKS, (), [((), len(asyncio.all_tasks()))])
         yield from _of_listeners(self._vitals.ports())
         yield from _of_credentials(snapshot.sources.values())
-        yield from _of_upstream(snapshot.ways.pool)
+        yield from _of_upstream(self._vitals)
         yield from _of_policy(snapshot.tally)
         yield from _of_budgets(snapshot.budgets)
         yield _gauge("replay_kept_bytes", KEPT, (), [((), snapshot.kept_bytes.used)])
@@ -127,14 +133,15 @@ def _of_grants(sources: list[RefreshingCredential]) -> Iterator[Metric]:
     yield _counter("refreshes", REFRESHES, ("credential", "cause", "result"), refreshes)
 
 
-def _of_upstream(pool: UpstreamPool) -> Iterator[Metric]:
-    yield _gauge("upstream_connections", CONNECTIONS, ("state",), [(("busy",), pool.busy), (("idle",), pool.idle)])
+def _of_upstream(vitals: Vitals) -> Iterator[Metric]:
+    pool = vitals.snapshot().ways.pool
+    yield _gauge("upstream_connections", CONNECTIONS, ("state",), [(("busy",), vitals.busy), (("idle",), vitals.idle)])
     yield _gauge(
         "upstream_connections_max", "How many there may be (upstream.max_connections).", (), [((), pool.limit)]
     )
-    yield _counter("upstream_connections_created", "Connections made to the upstream.", (), [((), pool.created)])
-    yield _counter("upstream_connections_reused", REUSED, (), [((), pool.reused)])
-    yield _counter("upstream_resends", RESENT, (), [((), pool.resent)])
+    yield _counter("upstream_connections_created", "Connections made to the upstream.", (), [((), pool.counts.created)])
+    yield _counter("upstream_connections_reused", REUSED, (), [((), pool.counts.reused)])
+    yield _counter("upstream_resends", RESENT, (), [((), pool.counts.resent)])
 
 
 def _of_budgets(budgets: Budgets) -> Iterator[Metric]:

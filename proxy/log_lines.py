@@ -25,12 +25,20 @@ PATIENCE: Final = 2.0
 """Seconds that lines get to leave at the end, when the stream takes none."""
 
 
+IN_ITS_PLACE: Final = {
+    "levelno": logging.ERROR,
+    "levelname": "ERROR",
+    "msg": "a fault of ours: a log line that can't be formatted is dropped",
+}
+"""What is written where a line can't be."""
+
+
 class Lines(logging.Handler):
     """Writes formatted lines in order.
 
     `_waiting` grows in `emit` and shrinks in the writer; `_there` is set while it has something. `dropped`, how many
-    found no room or no stream, grows in both. `_torn`, whether the last byte out stands within a line, is the writer's;
-    `_closing` is set by `close`.
+    found no room, no form or no stream, grows in both. `_torn`, whether the last byte out stands within a line, is the
+    writer's; `_closing` is set by `close`.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -53,9 +61,11 @@ class Lines(logging.Handler):
             self.dropped += 1
             return
         try:
-            self._waiting.append(self.format(record))
-        except Exception:  # noqa: BLE001 - as in logging's own handlers: a line that can't be formatted fails nobody
-            self.handleError(record)
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - it fails nobody, and nothing of it is shown: it was not redacted
+            self.dropped += 1
+            line = self.format(logging.makeLogRecord({**IN_ITS_PLACE, "name": record.name}))
+        self._waiting.append(line)
         if not self._there.is_set():
             self._there.set()
 

@@ -14,9 +14,10 @@ import msgspec
 
 from proxy.config import Log
 from proxy.log_lines import Lines
+from proxy.utf8 import encodable
 
 CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|api-key|basic)\s+[^\s\"',]+")
-FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)(=|[\"']\s*:\s*[\"'])[^\s\"'&,}]+")
+FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)(=|:|[\"']\s*:\s*[\"'])[^\s\"'&,}]+")
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -59,7 +60,11 @@ class JsonFormatter(logging.Formatter):
             "message": _message(self, record),
             **_fields(record),
         }
-        line = msgspec.json.encode(document).decode()
+        try:
+            line = msgspec.json.encode(document).decode()
+        except UnicodeEncodeError:
+            document = {key: encodable(value) if isinstance(value, str) else value for key, value in document.items()}
+            line = msgspec.json.encode(document).decode()
         if suspicious(line):
             line = msgspec.json.encode({key: _redacted(value) for key, value in document.items()}).decode()
         return line
@@ -93,8 +98,9 @@ def set_up(settings: Log, stream: TextIO | None = None) -> Lines:
             each.close()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries: their warnings only, for they log what they hold
-    logging.getLogger("proxy").setLevel(LEVELS[settings.level])
-    logging.getLogger("proxy.access").disabled = not settings.access
+    level = LEVELS[settings.level]
+    logging.getLogger("proxy").setLevel(level)
+    logging.getLogger("proxy.access").setLevel(level if settings.access else max(level, logging.WARNING))
     return handler
 
 

@@ -14,7 +14,7 @@ from proxy import __version__
 from proxy.config import Upstream
 from proxy.credential.token_endpoint import noting_connections
 from proxy.forward.dialler import Dialler
-from proxy.forward.upstream_pool import UpstreamPool
+from proxy.forward.upstream_pool import Counts, UpstreamPool
 from proxy.names import Resolver
 from proxy.trust import verifying
 
@@ -51,11 +51,11 @@ def trust(settings: Upstream, known: Trust | None = None) -> Trust:
     return Trust(context, fingerprint)
 
 
-def forwarding_pool(settings: Upstream, context: ssl.SSLContext) -> UpstreamPool:
-    """Make the pool of connections that requests go out on."""
+def forwarding_pool(settings: Upstream, context: ssl.SSLContext, counts: Counts | None = None) -> UpstreamPool:
+    """Make the pool of connections that requests go out on; it counts on from `counts`."""
     proxy = None if settings.proxy is None else settings.proxy.url
     dial = Dialler(settings.url.origin(), context, connect_timeout=settings.connect_timeout, proxy=proxy)
-    return UpstreamPool(dial, limit=settings.max_connections, keepalive=settings.keepalive)
+    return UpstreamPool(dial, limit=settings.max_connections, keepalive=settings.keepalive, counts=counts)
 
 
 def credential_session(context: ssl.SSLContext) -> aiohttp.ClientSession:

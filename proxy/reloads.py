@@ -13,6 +13,7 @@ from proxy.config import BadConfig, Config
 from proxy.disk import Disk
 from proxy.service_manager import READY, ServiceManager, reloading
 from proxy.signals import Signals
+from proxy.utf8 import encodable
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ LOOK_EVERY: Final = 1.0
 TRY_AGAIN: Final = 3
 """Every so many looks a configuration that was refused is tried again: a file or a port may have come meanwhile."""
 
+OURS: Final = "a fault of ours: the new configuration is not taken"
+
 GONE: Final = b"\0"
 """Stands for the content of a file that is gone; no YAML holds it."""
 
@@ -30,8 +33,9 @@ class Reloads:
     """Reloads one proxy.
 
     `_seen` is the file's content at the last look, `_judged` the last that was read as a configuration; `_due` alone
-    changes them once they are known. `_refused` is what was said of the last configuration, if it was not taken;
-    `reload` alone changes it. `_looks` counts them, in `_overdue`.
+    changes them once they are known. `_refused` is what was said of the last configuration, if it was not taken and is
+    to be tried again; `reload` alone changes it, and the proxy's `refused`, which is told until it is mended. `_looks`
+    counts them, in `_overdue`.
     """
 
     def __init__(self, proxy: Proxy, load: Callable[[Config], Config], manager: ServiceManager) -> None:
@@ -78,6 +82,7 @@ class Reloads:
             config = await self._disk.do(lambda: self._load(earlier))
             if replace(config, warnings=earlier.warnings) == earlier:  # those are about files, which others look at
                 log.log(logging.INFO if asked else logging.DEBUG, "the configuration is what it was")
+                self._proxy.refused = ()
                 return
             await self._proxy.reload(config)
         except BadConfig as bad:
@@ -85,14 +90,16 @@ class Reloads:
         except OSError as fault:  # an address, a certificate, a disk that hangs
             self._refuse([str(fault)], said)
         except Exception:  # whatever it is, what was served is served on, and the fault is not brought about again
-            log.exception("a fault of ours: the new configuration is not taken")
+            log.exception(OURS)
+            self._proxy.refused = (OURS,)
         else:
+            self._proxy.refused = ()
             if config.log != earlier.log:
                 logs.set_up(config.log)
             open_files.make_room(config)
 
     def _refuse(self, faults: Iterable[str], said: tuple[str, ...]) -> None:
-        self._refused = tuple(faults)
+        self._refused = self._proxy.refused = tuple(map(encodable, faults))
         for fault in self._refused if self._refused != said else ():
             log.error("the new configuration is not taken: %s", fault)
 

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+from proxy.utf8 import encodable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -28,6 +30,9 @@ _PLAINLY_A_NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*|[a-z]+(_[a-z0-9]+)+")
 
 class SecretUnavailable(Exception):
     """The secret can't be read now. The message says which one and what to do, never the value."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(encodable(text))
 
 
 class Secret:
@@ -95,7 +100,7 @@ class SecretReference:
 
     @classmethod
     def file(cls, path: Path) -> SecretReference:
-        return cls("file", str(path), _path=path)
+        return cls("file", encodable(str(path)), _path=path)
 
     @classmethod
     def literal(cls, text: str, place: str) -> SecretReference:

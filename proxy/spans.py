@@ -36,10 +36,9 @@ from proxy import __version__
 from proxy.credential.ledger import REFRESHED
 from proxy.credential.refresh import ADOPTED, NEEDLESS
 from proxy.errors import ProxyError
-from proxy.forward.exchange import PATH_SHOWN, Exchange
+from proxy.forward.exchange import Exchange, told
 from proxy.forward.headers import Fields, values
 from proxy.forward.upstream import Answer, Attempt, Upstream
-from proxy.logs import redact
 from proxy.notice import Notice
 from proxy.policy.pattern import METHODS
 
@@ -178,10 +177,8 @@ class _TracedUpstream:
             span.end()
 
     def _describe(self, span: Span, attempt: Attempt) -> None:
-        path = attempt.target.partition("?")[0][:PATH_SHOWN]
-        span.set_attributes(
-            {**self._server, "http.request.method": _method(attempt.method), "url.full": redact(self._origin + path)}
-        )
+        url = self._origin + told(attempt.target)
+        span.set_attributes({**self._server, "http.request.method": _method(attempt.method), "url.full": url})
         if attempt.replay:
             span.set_attribute("http.request.resend_count", 1)
 
@@ -275,7 +272,7 @@ def _tell(span: Span, exchange: Exchange, scheme: str) -> None:
             **_server(exchange.listener),
             "http.request.method": _method(exchange.method),
             "http.response.status_code": exchange.status,
-            "url.path": redact(exchange.path),
+            "url.path": exchange.path,
             "url.scheme": scheme,
             "pandadoc_proxy.listener": exchange.listener,
             "pandadoc_proxy.client": exchange.client,

@@ -3,7 +3,7 @@
 Never here: what a request, a credential or a listener does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from proxy.certificates import ServerCertificate
@@ -11,6 +11,7 @@ from proxy.compose import Snapshot
 from proxy.forward.clients import Client, Named
 from proxy.forward.handler import Handler, Lane
 from proxy.forward.server import Server
+from proxy.forward.upstream_pool import UpstreamPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,19 @@ class Vitals:
     """The parts that are looked at."""
 
     snapshot: Callable[[], Snapshot]
+    pools: Callable[[], Iterable[UpstreamPool]]  # this snapshot's, and those on which earlier requests end
     ports: Callable[[], tuple[Port, ...]]
     ready: Callable[[], bool]
     uptime: Callable[[], float]
+    taken_at: Callable[[], float]  # when the configuration was, in seconds since 1970
+    refused: Callable[[], tuple[str, ...]]  # what is wrong with a newer one, which is not taken
+
+    @property
+    def busy(self) -> int:
+        """Connections to the upstream that carry a request."""
+        return sum(pool.busy for pool in self.pools())
+
+    @property
+    def idle(self) -> int:
+        """Connections to the upstream that are kept."""
+        return sum(pool.idle for pool in self.pools())

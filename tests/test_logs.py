@@ -18,9 +18,10 @@ from proxy.logs import dropped, redact, set_up
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:
     root, ours, access = (logging.getLogger(name) for name in (None, "proxy", "proxy.access"))
-    before = (list(root.handlers), root.level, ours.level, access.disabled)
+    before = (list(root.handlers), root.level, ours.level, access.level)
     yield
-    root.handlers[:], access.disabled = before[0], before[3]
+    root.handlers[:] = before[0]
+    access.setLevel(before[3])
     root.setLevel(before[1])
     ours.setLevel(before[2])
 
@@ -53,9 +54,19 @@ def test_the_format_can_be_chosen() -> None:
     assert said(Log(format="json"), LINE, terminal=True)[0].startswith("{")
 
 
-def test_access_lines_can_be_switched_off() -> None:
-    assert not said(Log(access=False), LINE)
-    assert said(Log(access=True), LINE)
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_what_is_no_utf_8_in_a_path_loses_no_line(format_: str) -> None:
+    settings = Log(format="text" if format_ == "text" else "json")
+    (line,) = said(settings, ("proxy", logging.WARNING, "/etc/\udcff.pem can't be read: Bearer hush"))
+    assert "udcff.pem can't be read: Bearer ***" in line
+
+
+def test_access_lines_can_be_switched_off_but_for_warnings() -> None:
+    """Else nothing would say why a request has failed."""
+    warning = ("proxy.access", logging.WARNING, "GET /x 502")
+    assert len(said(Log(access=False), LINE, warning)) == 1
+    assert len(said(Log(access=True), LINE, warning)) == 2
+    assert not said(Log(access=False, level="error"), LINE, warning)
 
 
 def test_other_settings_wait_for_no_line_and_forget_none_that_was_dropped(

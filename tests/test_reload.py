@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from rig import House, until
 from tls import CertificateFolder, trusting
 from wire import OK, answering, caller, on_cue, upstream
 
+from proxy.condition import condition
 from proxy.config import BadConfig, Config, load
 from proxy.reloads import TRY_AGAIN, Reloads
 from proxy.service_manager import ServiceManager
@@ -28,12 +30,19 @@ from proxy.signals import Signals
 from proxy.simulator import Fault
 from proxy.simulator.journal import TOKEN_PATH
 
+SHOP = {"X-Proxy-Key": "shop-0123456789abcdef"}
 GET = b"GET /public/v1/members/current HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def reload(house: House, **changes: Any) -> None:
     house.settings = {**house.settings, **changes}
     await house.proxy.reload(house.config())
+
+
+def _shop(most: int) -> dict[str, Any]:
+    """Return settings for a listener with one client."""
+    client = {"key": {"value": SHOP["X-Proxy-Key"]}, "max_requests": most}
+    return {"listeners": [{"bind": "127.0.0.1:0", "clients": {"shop": client}}]}
 
 
 @pytest.fixture
@@ -82,6 +91,60 @@ async def test_what_an_earlier_request_needs_outlives_the_reloads_after_it(api_k
         await until(lambda: len(house.proxy._retired) == 1)  # noqa: SLF001 - the same
         first.cue.set()
         assert (await begun[1]).status == 200
+
+
+async def test_requests_in_flight_count_on_through_a_reload_and_the_new_limit_is_theirs_too(
+    api_key_house: HouseMaker,
+) -> None:
+    """Else each reload, of the log's level too, would let in as many again."""
+    async with upstream(on_cue) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, **_shop(1), "limits": {"max_requests": 3}})
+        begun = [asyncio.ensure_future(house.get(headers=SHOP))]
+        await until(lambda: len(up.heard) == 1)
+        await reload(house, log={"level": "error"})
+        assert "max_requests of client shop" in (await house.get(headers=SHOP)).json["detail"]
+        assert condition(house.proxy._vitals)["listeners"][0]["clients"][0]["requests_in_flight"] == 1  # noqa: SLF001 - /status
+        with pytest.raises(OSError, match="in use"):
+            await reload(house, **_shop(3), admin={"bind": house.url.removeprefix("http://")})
+        assert (await house.get(headers=SHOP)).status == 503  # what is not taken changes no limit
+        await reload(house, **_shop(3), admin={"bind": "127.0.0.1:0"})
+        begun.append(asyncio.ensure_future(house.get(headers=SHOP)))
+        await until(lambda: len(up.heard) == 2)
+        await reload(house, limits={"max_requests": 2})
+        assert "limits.max_requests" in (await house.get(headers=SHOP)).json["detail"]
+        up.cue.set()
+        assert [seen.status for seen in await asyncio.gather(*begun)] == [200, 200]
+        assert (await house.get(headers=SHOP)).status == 200
+
+
+async def test_bytes_that_are_kept_count_on_when_there_may_be_more_or_fewer(api_key_house: HouseMaker) -> None:
+    """Else they would be bounded by the old and the new limit together (law 12)."""
+    async with upstream(on_cue) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        begun = asyncio.ensure_future(house.ask("POST", "/kept", data=b"x" * 1000))
+        await until(lambda: len(up.heard) == 1)
+        await reload(house, replay={"max_body": 1000, "max_total": 1500})
+        assert condition(house.proxy._vitals)["replay_kept_bytes"] == 1000  # noqa: SLF001 - /status
+        up.cue.set()
+        assert (await begun).status == 200
+        assert condition(house.proxy._vitals)["replay_kept_bytes"] == 0  # noqa: SLF001 - the same
+
+
+async def test_connections_that_an_earlier_upstreams_requests_end_on_are_told_and_counts_go_on(
+    api_key_house: HouseMaker,
+) -> None:
+    async with upstream(on_cue) as first, upstream(answering(OK)) as second:
+        house = await api_key_house({"upstream": {"url": first.url}})
+        begun = asyncio.ensure_future(house.get("/first"))
+        await until(lambda: len(first.heard) == 1)
+        await reload(house, upstream={"url": second.url, "max_connections": 7})
+        assert (await house.get("/second")).status == 200
+        told = {"connections_busy": 1, "connections_idle": 1, "connections_created": 2, "connections_most": 7}
+        assert told.items() <= condition(house.proxy._vitals)["upstream"].items()  # noqa: SLF001 - /status
+        first.cue.set()
+        assert (await begun).status == 200
+        told = {"connections_busy": 0, "connections_idle": 1, "connections_created": 2}
+        await until(lambda: told.items() <= condition(house.proxy._vitals)["upstream"].items())  # noqa: SLF001 - the same
 
 
 async def test_a_listener_comes_and_goes_with_its_requests(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
@@ -381,7 +444,41 @@ async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
 
     await Reloads(house.proxy, load, ServiceManager({})).reload(asked=True)
     assert house.ear.heard("the new configuration is not taken")
+    assert told_of_config(house)["refused"] == ["a fault of ours: the new configuration is not taken"]
     assert (await house.get()).status == 200
+
+
+def told_of_config(house: House) -> dict[str, Any]:
+    """Return what /status tells of the configuration."""
+    told: dict[str, Any] = condition(house.proxy._vitals)["config"]  # noqa: SLF001 - /status, without a reply
+    return told
+
+
+@pytest.mark.parametrize("how", ["mended", "put back"])
+async def test_a_configuration_that_is_not_taken_is_told_of_until_it_is_mended(house: House, how: str) -> None:
+    path = house.folder / "config.yaml"
+    before = path.read_text()
+    taken_at = told_of_config(house)["taken_at"]
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+    house.clock.pass_(60)
+    path.write_text(before + "log: {level: hush}\npolicy: 7\n")
+    await reloads.reload(asked=True)
+    first, second = told_of_config(house)["refused"]
+    assert ("log.level" in first, "policy" in second) == (True, True)
+    assert await gauge(house, "config_last_reload_successful") == 0
+    assert told_of_config(house)["taken_at"] == taken_at
+    path.write_text(before + ("policy: {profiles: [no-delete]}\n" if how == "mended" else ""))
+    await reloads.reload(asked=True)
+    assert told_of_config(house)["refused"] == []
+    assert await gauge(house, "config_last_reload_successful") == 1
+    assert (told_of_config(house)["taken_at"] == taken_at) == (how == "put back")
+
+
+async def gauge(house: House, name: str) -> float:
+    async with house.client.get(f"{house.proxy.admin_url}/metrics") as answer:
+        return float(re.findall(rf"(?m)^pandadoc_proxy_{name} (\S+)$", await answer.text())[0])
 
 
 class Looks(Signals):

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from proxy.credential.ledger import Ledger
+from proxy.utf8 import encodable
 
 POLL: Final = 0.1
 """Seconds between two looks at a lease that another process has, and at what it has stored, where nobody tells."""
@@ -16,6 +17,9 @@ POLL: Final = 0.1
 
 class StoreError(Exception):
     """The store can't be read or written; says which and what to do, without a secret."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(encodable(text))
 
 
 class StoreUnreachable(StoreError):

@@ -14,7 +14,10 @@ SMALL: Final = 32 * 1024
 
 
 class KeptBytes:
-    """The bytes kept for replays, of all requests together. `used` is changed by `take` and `give_back` alone."""
+    """The bytes kept for replays, of all requests together, through every reload.
+
+    `used` is changed by `take` and `give_back` alone, `limit` by `resize`.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -22,6 +25,10 @@ class KeptBytes:
 
     def __repr__(self) -> str:
         return f"<KeptBytes {self.used} of {self.limit}>"
+
+    def resize(self, limit: int) -> None:
+        """Keep so much from now on; what is kept stays."""
+        self.limit = limit
 
     def take(self, size: int) -> bool:
         """Reserve `size` bytes, or tell that they are not to be had."""

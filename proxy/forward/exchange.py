@@ -5,8 +5,10 @@ import re
 from collections.abc import Callable
 from random import getrandbits
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_plus
 
 from proxy.credential.credential import Credential
+from proxy.logs import redact
 
 if TYPE_CHECKING:
     from proxy.forward.metered import Turn
@@ -14,17 +16,34 @@ if TYPE_CHECKING:
 log = logging.getLogger("proxy.access")
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9._~/:%+-]*")
-"""A path that is shown as it is."""
+PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]*")
+"""A path that is shown as it is, without a second look."""
 
-USERINFO: Final = re.compile(r"\A([A-Za-z]+://)?[^/]*@")
-"""What stands before the host in absolute-form and authority-form: a password (RFC 9110 §4.2.4)."""
+USERINFO: Final = re.compile(r"(?:\A|(?<=//))[^/]*@|(?<=/)[^/:]*:[^/]*@")
+"""What stands before a host: a password (RFC 9110 §4.2.4). Also in a path that holds a URL, or lacks its scheme."""
 
 LEAST_SERIOUS: Final = 500
-"""An answer of our own from here on is a warning: somebody besides the caller should know."""
+"""An answer of our own from here on is a warning, as one that broke off is: somebody besides the caller should know."""
 
 PATH_SHOWN: Final = 512
 """Characters of a path that are logged."""
+
+PATH_JUDGED: Final = 4 * PATH_SHOWN
+"""Characters of one that is not plain that are looked at: a password's end may stand behind what is shown."""
+
+
+def told(target: str) -> str:
+    """Return a target's path as it may be shown: in ASCII, without a password or what looks like a credential.
+
+    What is percent-encoded is judged as it reads once decoded, and shown so where something is blotted out.
+    """
+    path = target.partition("?")[0]
+    if PLAIN_PATH.fullmatch(path) is None:
+        path = redact(USERINFO.sub("", path[:PATH_JUDGED]))
+        decoded = unquote_plus(path)
+        blotted = redact(USERINFO.sub("", decoded))
+        path = ascii(path if blotted == decoded else blotted)[1:-1]
+    return path[:PATH_SHOWN]
 
 
 class Exchange:
@@ -49,13 +68,10 @@ class Exchange:
         self, method: str, target: str, request_id: bytes | None, now: Callable[[], float], listener: str
     ) -> None:
         """Start the clock. The caller's X-Request-Id is taken where it is plain, else one is made."""
-        path = target.partition("?")[0]
-        if PLAIN_PATH.fullmatch(path) is None:
-            path = ascii(USERINFO.sub(r"\1", path))[1:-1]
         plain = request_id is not None and REQUEST_ID.fullmatch(request_id) is not None
         self.request_id = request_id.decode() if request_id is not None and plain else f"{getrandbits(64):016x}"
         self.method = method
-        self.path = path[:PATH_SHOWN]
+        self.path = told(target)
         self.listener = listener
         self.now = now
         self.started = now()
@@ -78,7 +94,8 @@ class Exchange:
 
     def tell(self) -> None:
         """Write the access line."""
-        level = logging.WARNING if self.fault and self.status >= LEAST_SERIOUS else logging.INFO
+        serious = self.unfinished or (self.fault and self.status >= LEAST_SERIOUS)
+        level = logging.WARNING if serious else logging.INFO
         if not log.isEnabledFor(level):
             return
         fields = {

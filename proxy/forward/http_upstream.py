@@ -95,7 +95,7 @@ class HttpUpstream:
                 if again or attempt.replay or not may_be_sent_again(sent, attempt.method, whole=whole):
                     raise
                 again, wrote = True, sent.written
-                self._pool.resent += 1
+                self._pool.counts.resent += 1
 
     async def _converse(self, attempt: Attempt, connection: UpstreamConnection) -> HttpAnswer:
         try:

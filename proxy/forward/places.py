@@ -6,7 +6,10 @@ from proxy.errors import Overloaded
 
 
 class Places:
-    """What a listener or a client may have in flight at once. `taken` is changed by entering and leaving alone."""
+    """What a listener or a client may have in flight at once, through every reload.
+
+    `taken` is changed by entering and leaving alone, `limit` by `resize`.
+    """
 
     def __init__(self, limit: int | None, whose: str) -> None:
         """`limit` None: as many as come. `whose` names the limit for people."""
@@ -16,6 +19,10 @@ class Places:
 
     def __repr__(self) -> str:
         return f"<Places {self.taken} of {self.limit or 'any number'}>"
+
+    def resize(self, limit: int | None) -> None:
+        """Have so many from now on; who is in stays."""
+        self.limit = limit
 
     def __enter__(self) -> None:
         """Take a place. Raises Overloaded."""

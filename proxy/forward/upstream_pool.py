@@ -5,6 +5,7 @@ The one that was used last is taken first, so that those that are not needed gro
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from proxy.errors import Overloaded
 from proxy.forward.upstream_connection import UpstreamConnection
@@ -13,21 +14,30 @@ Dial = Callable[[Callable[[UpstreamConnection], None]], Awaitable[UpstreamConnec
 """Make a connection that will tell of its end. Raises UpstreamError, or Overloaded."""
 
 
+@dataclass(slots=True)
+class Counts:
+    """What pools have done, one after another. `resent` is changed by their users, all else by the pools."""
+
+    created: int = 0
+    reused: int = 0  # how often a request went out on a connection that was there already
+    resent: int = 0  # how often one was sent once more, because its connection broke before an answer
+
+
 class UpstreamPool:
     """Every connection to the upstream.
 
     What changes: `_idle`, who was released last at its end; `_lent`; `_slots`, how many more there may be, and
-    who waits in line; the counts; `_sweep`, the next look at the oldest; `_closed`. `resent` is its user's, all else
-    is changed here alone.
+    who waits in line; `busy`; `_sweep`, the next look at the oldest; `_closed`: all here alone.
     """
 
-    def __init__(self, dial: Dial, *, limit: int, keepalive: float) -> None:
-        """`limit` requests at a time; an idle connection is closed after `keepalive` seconds."""
+    def __init__(self, dial: Dial, *, limit: int, keepalive: float, counts: Counts | None = None) -> None:
+        """`limit` requests at a time; an idle connection is closed after `keepalive` seconds.
+
+        `counts`: of the pool before, to go on from.
+        """
         self.limit = limit
         self.busy = 0  # how many carry a request, or are being made for one
-        self.created = 0
-        self.reused = 0  # how often a request went out on a connection that was there already
-        self.resent = 0  # how often one was sent once more, because its connection broke before an answer
+        self.counts = Counts() if counts is None else counts
         self._dial = dial
         self._keepalive = keepalive
         self._loop = asyncio.get_running_loop()
@@ -38,7 +48,8 @@ class UpstreamPool:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<UpstreamPool {self.busy} busy, {self.idle} idle, {self.created} created, {self.reused} reused>"
+        counts = self.counts
+        return f"<UpstreamPool {self.busy} busy, {self.idle} idle, {counts.created} created, {counts.reused} reused>"
 
     @property
     def idle(self) -> int:
@@ -90,7 +101,7 @@ class UpstreamPool:
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable and connection.quiet():
-                self.reused += 1
+                self.counts.reused += 1
                 connection.reused = True
                 return connection
             connection.close()
@@ -100,7 +111,7 @@ class UpstreamPool:
         if self.busy + self.idle > self.limit and self._idle:
             self._idle[0].close()  # it makes room
         connection = await self._dial(self._gone)
-        self.created += 1
+        self.counts.created += 1
         return connection
 
     async def _stand_in_line(self, seconds: float) -> None:

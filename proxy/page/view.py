@@ -45,7 +45,7 @@ def view(vitals: Vitals, recent: Recent, wall: Callable[[], float]) -> View:
         ready=vitals.ready(),
         uptime=vitals.uptime(),
         in_flight=sum(port.handler.busy for port in vitals.ports()),
-        busy=snapshot.ways.pool.busy,
+        busy=vitals.busy,
         most=snapshot.ways.pool.limit,
         lendings=tuple(_lending(source) for source in snapshot.sources.values()),
         budgets={name: budget.standings() for name, budget in snapshot.budgets.items()},

@@ -1,5 +1,6 @@
 """`python -m proxy`: how a process starts, from files and from the environment alone, and how it does not."""
 
+import os
 import signal
 import socket
 import stat
@@ -56,6 +57,26 @@ async def test_what_is_stored_is_for_the_owners_eyes_alone(machine: Machine, app
     (store,) = machine.stored()
     assert stat.S_IMODE(store.stat().st_mode) == 0o600
     assert stat.S_IMODE(store.parent.stat().st_mode) == 0o700
+
+
+async def test_a_store_whose_path_is_no_utf_8_is_told_of_everywhere(machine: Machine, app: ClientSession) -> None:
+    """A path is bytes, and JSON is not."""
+    home = os.fsdecode(os.fsencode(machine.home) + b"/st-\xff")
+    Path(home).mkdir()
+    (Path(home) / "pandadoc-proxy").write_text("a file where a folder should be")
+    process = await machine.start(env=machine.with_grant() | {"XDG_STATE_HOME": home})
+    async with app.get(await process.url() + MEMBER) as answer:
+        told = await answer.json(content_type="application/problem+json")
+    assert (answer.status, told["status"]) == (503, 503)
+    assert "st-\\udcff/pandadoc-proxy" in told["detail"]
+    admin = await process.admin_url()
+    for page in ("/status", "/", "/metrics"):
+        assert await status_of(app, admin + page) == 200
+    (access,) = await process.accesses(1)
+    assert (access["status"], access["level"]) == (503, "warning")
+    assert "st-\\udcff/pandadoc-proxy" in access["fault"]
+    ended = await machine.run("token", "status", "--json", env=machine.with_grant() | {"XDG_STATE_HOME": home})
+    assert "st-\\\\udcff/pandadoc-proxy" in ended.out
 
 
 @pytest.mark.parametrize("named_by", ["option", "variable"])

@@ -8,7 +8,7 @@ from typing import Final
 SELECTOR: Final = re.compile(r"\b(?P<name>(?:pandadoc_proxy|process)_\w+)(?:\{(?P<matchers>[^}]*)\})?")
 MATCHER: Final = re.compile(r'(?P<label>\w+)(?P<operator>=~|!~|!=|=)"(?P<value>[^"]*)"')
 GROUPING: Final = re.compile(r"\b(?:by|without|ignoring|on)\s*\((?P<labels>[^)]*)\)")
-SHOWN: Final = re.compile(r"\{\{\s*(?:\$labels\.)?(?P<label>[a-z_]+)\s*\}\}")
+SHOWN: Final = re.compile(r"\{\{\s*(?!else\b|end\b)(?:\$labels\.)?(?P<label>[a-z_]+)\s*\}\}")
 COMPARISON: Final = re.compile(r"(?P<selector>[^<>=]+(?:\{[^}]*\})?)\s*(?P<operator>==|>=|>)\s*(?P<number>[0-9.]+)")
 
 TARGET: Final = frozenset({"job", "instance"})

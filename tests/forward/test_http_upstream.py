@@ -213,7 +213,7 @@ async def test_a_kept_connection_that_breaks_costs_an_idempotent_request_nothing
         await line.warm()
         answer = await line.send(method)
         assert answer.status == 200
-        assert line.pool.resent == 1
+        assert line.pool.counts.resent == 1
         assert [message.start.split()[0] for message in line.up.heard] == [method.encode()] * 2
         await answer.close()
 
@@ -232,7 +232,7 @@ async def test_a_put_of_which_something_was_let_go_is_not_sent_again() -> None:
         await line.warm()
         with pytest.raises(Broken):
             await line.send("PUT", Sent(None, kept=100).comes(b"panda" * 1000, whole=True).body)
-        assert (len(line.up.heard), line.pool.resent) == (1, 0)
+        assert (len(line.up.heard), line.pool.counts.resent) == (1, 0)
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
@@ -242,7 +242,7 @@ async def test_a_post_of_which_a_byte_was_written_is_not_sent_again(method: str)
         await line.warm()
         with pytest.raises(Broken):
             await line.send(method, Sent(5).comes(b"panda", whole=True).body)
-        assert (len(line.up.heard), line.pool.resent) == (1, 0)
+        assert (len(line.up.heard), line.pool.counts.resent) == (1, 0)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -260,7 +260,7 @@ async def test_a_connection_that_had_ended_before_is_never_the_one_a_request_is_
         body = Sent(5).comes(b"panda", whole=True).body if method == "POST" else None
         assert await whole(await line.send(method, body)) == b"ok"
         assert [message.start.split()[0] for message in line.up.heard] == [method.encode()]
-        assert line.pool.resent == 0
+        assert line.pool.counts.resent == 0
 
 
 async def test_a_fresh_connection_that_breaks_is_a_failure() -> None:
@@ -298,14 +298,14 @@ async def test_a_request_of_which_nothing_was_written_is_sent_again_once_too() -
 
         async def dial(lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
             connection = await dialler(lost)
-            if pool.created < 2:
+            if pool.counts.created < 2:
                 connection.close()
             return connection
 
         pool = UpstreamPool(dial, limit=5, keepalive=15)
         with pytest.raises(Broken):
             await HttpUpstream(pool, URL(up.url), response_timeout=5, idle_timeout=5).send(GET)
-        assert (pool.created, pool.resent, up.heard) == (2, 1, [])
+        assert (pool.counts.created, pool.counts.resent, up.heard) == (2, 1, [])
 
 
 async def test_a_request_is_sent_again_on_a_fresh_connection_though_another_is_kept() -> None:
@@ -325,7 +325,7 @@ async def test_a_request_is_sent_again_on_a_fresh_connection_though_another_is_k
         assert [await whole(answer) for answer in await asyncio.gather(line.send(), line.send())] == [b"ok", b"ok"]
         assert line.pool.idle == 2
         assert await whole(await line.send()) == b"ok"
-        assert (len(line.up.heard), line.up.connections, line.pool.resent) == (4, 3, 1)
+        assert (len(line.up.heard), line.up.connections, line.pool.counts.resent) == (4, 3, 1)
 
 
 async def test_a_request_that_has_half_a_head_for_an_answer_is_not_sent_again() -> None:
@@ -451,7 +451,7 @@ async def test_an_early_answer_outweighs_the_reset_that_comes_right_behind_it() 
         )
         sent = Sent(20 * MIB, kept=0).comes(b"panda")
         asked = asyncio.create_task(line.send("POST", sent.body))
-        await until(lambda: line.pool.created == 1)
+        await until(lambda: line.pool.counts.created == 1)
         peer, _ = listening.accept()
         await asyncio.to_thread(select.select, [peer], [], [])
         peer.sendall(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")

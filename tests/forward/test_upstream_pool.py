@@ -63,7 +63,7 @@ async def test_who_was_used_last_is_taken_first() -> None:
         first, second, third = await idle(pool, 3)
         for expected in (third, second, first):
             assert await pool.take(5) is expected
-        assert (pool.busy, pool.idle, pool.created, pool.reused) == (3, 0, 3, 3)
+        assert (pool.busy, pool.idle, pool.counts.created, pool.counts.reused) == (3, 0, 3, 3)
         assert up.connections == 3
 
 
@@ -187,7 +187,7 @@ async def test_a_connection_that_was_not_made_takes_no_place(dial: Dial) -> None
     for _ in range(3):
         with pytest.raises((UpstreamError, TimeoutError)):
             await asyncio.wait_for(pool.take(5), 0.02)
-        assert (pool.busy, pool.created) == (0, 0)
+        assert (pool.busy, pool.counts.created) == (0, 0)
 
 
 async def test_a_connection_that_carries_no_more_is_closed_and_not_kept() -> None:

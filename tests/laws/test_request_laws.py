@@ -313,7 +313,7 @@ async def test_after_the_first_byte_failure_is_a_closed_connection(api_key_house
             raw = await line.closed()
         assert raw.count(b"HTTP/1.1") == 1
         assert raw.endswith((b"hello", b"5\r\nhello\r\n"))
-        await until(lambda: house.ear.heard("unfinished"))
+        await until(lambda: house.ear.heard("WARNING proxy.access", "unfinished"))
         assert not house.ear.heard("Traceback")
 
 
@@ -566,6 +566,7 @@ async def test_a_caller_that_hangs_up_cancels_its_upstream_request(api_key_house
                 await line.reader.readuntil(b"begun")
         await until(lambda: up.gone == 1, seconds=1)
         await until(lambda: bool(house.ear.fields) and house.ear.fields[-1]["status"] == 499)
+        assert house.ear.heard("INFO proxy.access")  # nobody's trouble but its own
         assert not house.ear.heard("Traceback")
         assert not house.ear.heard("ERROR")
 
