@@ -21,7 +21,7 @@
     throttled.py                    how long a 429 of PandaDoc's says to wait
     outbound.py hosts.py            what leaves the machine; which names mean this one
     trust.py                        how a server's certificate is verified
-    logs.py log_lines.py notice.py  what operators are told
+    logs.py log_lines.py notice.py  what operators are told; utf8.py: paths, so that JSON can hold them
     admin.py metrics.py             what they may ask: gauges.py and condition.py look at vitals.py, the running parts
     tracing.py spans.py             whether OpenTelemetry is to be told of requests and refreshes, and what
     page/                           what people may look at
