@@ -16,7 +16,11 @@ from proxy.config import Log
 from proxy.log_lines import Lines
 from proxy.utf8 import encodable
 
-CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|api-key|basic)\s+[^\s\"',]+")
+_CREDENTIAL: Final = r"(bearer|api-key|basic)\s+[^\s\"',]+"
+ANYWHERE: Final = re.compile(rf"\b{_CREDENTIAL}", re.IGNORECASE)
+CREDENTIALS: Final = re.compile(rf"(?<![\w/.-]){_CREDENTIAL}", re.IGNORECASE)
+"""But not where a file's path ends: many keep their key at .../api-key, and what is wrong with it is to be read."""
+
 FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)(=|:|[\"']\s*:\s*[\"'])[^\s\"'&,}]+")
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -32,11 +36,11 @@ def suspicious(text: str) -> bool:
     return any(hint in folded for hint in HINTS)
 
 
-def redact(text: str) -> str:
+def redact(text: str, credentials: re.Pattern[str] = CREDENTIALS) -> str:
     """Blot out whatever looks like a credential."""
     if not suspicious(text):
         return text
-    return FORM_SECRETS.sub(r"\1\2***", CREDENTIALS.sub(r"\1 ***", text))
+    return FORM_SECRETS.sub(r"\1\2***", credentials.sub(r"\1 ***", text))
 
 
 class TextFormatter(logging.Formatter):

@@ -120,6 +120,18 @@ def test_whatever_looks_like_a_credential_is_blotted_out(text: str, format_: str
     assert "***" in redact(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the file /run/secrets/pandadoc/api-key does not exist: create or mount it",
+        "the file sec/api-key holds characters other than printable ASCII",
+        "~/keys.d/basic can't be read",
+    ],
+)
+def test_a_file_that_is_called_like_a_credential_is_told_with_what_is_wrong_with_it(text: str) -> None:
+    assert redact(text) == text
+
+
 def test_a_traceback_is_one_record_and_is_blotted_out_too(pipe: Pipe) -> None:
     handler = set_up(Log(), pipe.stream)
     pipe.read()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
 
 from proxy.credential.credential import Credential
-from proxy.logs import redact
+from proxy.logs import ANYWHERE, redact
 
 if TYPE_CHECKING:
     from proxy.forward.metered import Turn
@@ -41,7 +41,7 @@ def told(target: str) -> str:
     if PLAIN_PATH.fullmatch(path) is None:
         path = redact(USERINFO.sub("", path[:PATH_JUDGED]))
         decoded = unquote_plus(path)
-        blotted = redact(USERINFO.sub("", decoded))
+        blotted = redact(USERINFO.sub("", decoded), ANYWHERE)
         path = ascii(path if blotted == decoded else blotted)[1:-1]
     return path[:PATH_SHOWN]
 
