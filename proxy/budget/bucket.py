@@ -72,10 +72,15 @@ class Bucket:
             self._pace.came_back(rate.seconds, limit)
         self._serve()
 
+    def halt(self, wait: float) -> None:
+        """Note that a 429 begins to come."""
+        self._window.halt(self._now(), wait)
+
     def throttled(self, wait: float) -> None:
         """Note a 429."""
         self.throttles += 1
         self._window.throttled(self._now(), wait)
+        self._serve()  # the halt may be over
 
     def resize(self, rate: Rate | None) -> None:
         """Go on with another rate."""

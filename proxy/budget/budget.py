@@ -63,6 +63,10 @@ class Budget(Protocol):
         """Take a slot; wait in line for it up to `wait` seconds. Raises BudgetSpent."""
         ...
 
+    def halt(self, rate: str, wait: float) -> None:
+        """Note that a 429 begins to come: nothing of this rate is sent for `wait` seconds, or until it is all heard."""
+        ...
+
     def throttled(self, rate: str, wait: float) -> None:
         """Note a 429: nothing of this rate is sent for `wait` seconds, and the budget learns."""
         ...

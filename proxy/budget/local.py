@@ -56,6 +56,9 @@ class LocalBudget:
         await bucket.take(priority, wait)
         return LocalSlot(bucket)
 
+    def halt(self, rate: str, wait: float) -> None:
+        self._bucket(rate).halt(wait)
+
     def throttled(self, rate: str, wait: float) -> None:
         self._bucket(rate).throttled(wait)
 

@@ -160,6 +160,7 @@ class Turn:
         if self._slot is not None:
             slot, self._slot = self._slot, None
             if answer is not None and answer.status == TOO_MANY:
+                self._meter.budget.halt(self.rate, self._said(answer))  # before anybody else has its slot
                 slot.unused()
             else:
                 slot.answered()
@@ -211,19 +212,36 @@ class Turn:
             return answer, None
         self._until = self._began + self._prefers
         held = await hold(answer, HELD)
-        said = throttled.after(_first(held.fields, b"retry-after") or b"", self._meter.clock.wall())
+        said = _after(held, self._meter.clock.wall())
         not_yet = said is not None if answer.status == ACCEPTED else _uploaded(held)
         if held.whole is None or not not_yet:
             return held, None
         return held, max(POLL_EVERY, said or 0.0)
 
     async def _throttled(self, answer: Answer) -> tuple[Answer, float | None]:
-        """Have all that is counted with this request pause; the next slot is had after that."""
-        held = await hold(answer, HELD)
-        retry_after = _first(held.fields, b"retry-after")
-        self._wait = throttled.wait(retry_after, _readable(held), self._meter.clock.wall())
-        self._meter.budget.throttled(self.rate, self._wait)
+        """Have all that is counted with this request pause; the next slot is had after that.
+
+        Its sentence is waited for where nothing else says for how long; who hangs up before that ends no pause.
+        """
+        told = _after(answer, self._meter.clock.wall()) is not None
+        if told:
+            self._note(self._said(answer))
+        body = b""
+        try:
+            held = await hold(answer, HELD)
+            body = _readable(held)
+        finally:
+            if not told:
+                self._note(self._said(answer, body))
         return held, 0.0 if held.whole is not None and self.resends < RESENDS else None
+
+    def _said(self, answer: Answer, body: bytes = b"") -> float:
+        """Return how many seconds a 429 says to wait, by its head and what is known of its body."""
+        return throttled.wait(_first(answer.fields, b"retry-after"), body, self._meter.clock.wall())
+
+    def _note(self, wait: float) -> None:
+        self._wait = wait
+        self._meter.budget.throttled(self.rate, wait)
 
     async def _sleep(self, seconds: float) -> bool:
         """Wait for the next question; tell whether it is to be asked."""
@@ -263,6 +281,11 @@ class Counted:
 
 def _first(fields: Fields, name: bytes) -> bytes | None:
     return next(iter(values(fields, name)), None)
+
+
+def _after(answer: Answer, now: float) -> float | None:
+    """Read an answer's Retry-After: seconds from `now`, or None where it has none that makes sense."""
+    return throttled.after(_first(answer.fields, b"retry-after") or b"", now)
 
 
 def _uploaded(answer: HeldAnswer) -> bool:

@@ -163,6 +163,16 @@ async def test_a_pause_that_grows_while_they_wait_is_kept_to() -> None:
     assert time.monotonic() - began >= 0.49
 
 
+async def test_whoever_waits_until_a_429_is_all_heard_waits_no_longer_than_that_says() -> None:
+    free = budget(None)
+    free.halt("list", 30.0)
+    waiter = asyncio.create_task(take(free, wait=60))
+    await until(lambda: waiting(free) == 1)
+    free.throttled("list", 0.1)
+    async with asyncio.timeout(5):
+        (await waiter).answered()
+
+
 async def test_an_end_sends_away_who_is_not_served_by_then() -> None:
     spent = budget(Rate(1, 0.4))
     (await take(spent)).answered()

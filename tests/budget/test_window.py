@@ -127,6 +127,16 @@ def test_a_429_pauses_and_teaches_how_much_there_is() -> None:
     assert window.left(60.0) == 6
 
 
+def test_a_429_that_is_not_all_heard_halts_until_it_is() -> None:
+    window = Window(TEN)
+    window.halt(0.0, 10.0)
+    assert (window.left(9.9), window.paused_for(4.0), window.limit) == (0, 6.0, 10)
+    window.throttled(4.0, 2.0)
+    assert (window.paused_for(4.0), window.limit, window.left(6.0)) == (2.0, 5, 5)
+    window.halt(10.0, 1.0)
+    assert window.left(11.0) == 5, "it is never heard"
+
+
 def test_a_429_that_comes_alone_leaves_who_asked_for_little_enough() -> None:
     """Somebody else's burst, met by a process that was quiet, or has just started."""
     window = Window(Rate(2000, 60))

@@ -9,7 +9,8 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
@@ -160,6 +161,68 @@ async def test_a_429_that_asks_for_more_than_the_caller_waits_is_relayed_at_once
     assert again.headers["RateLimit"].startswith('"list";r=0;t=')
     assert (await house.get(MEMBER)).status == 200, "the others don't"
     assert len(statuses(house)) == 2
+
+
+async def test_a_slot_that_a_429_gives_back_is_nobodys_until_it_has_been_heeded(api_key_house: HouseMaker) -> None:
+    gate = asyncio.Event()
+    house = await api_key_house(budget(rates={"list": "1/1s"}, max_wait="2s"))
+    house.simulator.faults.add(Fault(path=LIST, status=429, gate=gate, headers=(("Retry-After", "40"),)))
+    first, second = asyncio.create_task(house.get(LIST)), asyncio.create_task(house.get(LIST))
+    await until(lambda: standing(house).waiting == len(house.simulator.journal) == 1)
+    gate.set()
+    assert {(await each).status for each in (first, second)} == {429}
+    assert statuses(house) == [429]
+
+
+@asynccontextmanager
+async def throttling(api_key_house: HouseMaker, head: bytes, body: bytes) -> AsyncIterator[tuple[House, asyncio.Event]]:
+    """Make a house before an upstream that answers one request, with 429, and holds the body until it is told."""
+    gate = asyncio.Event()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.close()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 429 Too Many Requests\r\n%bContent-Length: %d\r\n\r\n" % (head, len(body)))
+        await gate.wait()
+        writer.write(body)
+        writer.close()
+
+    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    upstream = {"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"}
+    yield await api_key_house(merge(budget(max_wait="0s"), {"upstream": upstream})), gate
+    gate.set()
+
+
+@pytest.mark.parametrize(
+    ("head", "number", "before", "after"),
+    [(b"Retry-After: 40\r\n", b"2", 40, 40), (b"", b"40", 10, 40), (b"", b"2", 10, 2)],
+    ids=["a field", "a longer one in its sentence", "a shorter one in its sentence"],
+)
+async def test_a_429_pauses_from_its_head_on_and_for_what_its_sentence_says(
+    api_key_house: HouseMaker, head: bytes, number: bytes, before: int, after: int
+) -> None:
+    body = DRF.replace(b"1 second", number + b" seconds")
+    async with throttling(api_key_house, head, body) as (house, gate):
+        asked = asyncio.create_task(house.get(LIST))
+        await until(lambda: standing(house).paused_for > 0)
+        assert before - 2 < standing(house).paused_for <= before
+        assert "Proxy-Status" in (await house.get(LIST)).headers, "it is not sent"
+        gate.set()
+        seen = await asked
+        assert (seen.body, seen.headers["Retry-After"]) == (body, str(after))
+        assert after - 2 < standing(house).paused_for <= after
+        assert (standing(house).throttled, standing(house).limit) == (1, 2)
+
+
+async def test_a_429_whose_caller_hangs_up_before_its_sentence_pauses_and_teaches_all_the_same(
+    api_key_house: HouseMaker,
+) -> None:
+    async with throttling(api_key_house, b"", DRF) as (house, _):
+        asked = asyncio.create_task(house.get(LIST))
+        await until(lambda: standing(house).paused_for > 0)
+        asked.cancel()
+        await until(lambda: standing(house).throttled == 1)
+        assert standing(house).paused_for > 5
 
 
 async def test_a_429_for_a_body_that_is_not_kept_is_relayed(api_key_house: HouseMaker) -> None:
