@@ -64,6 +64,11 @@ class Bucket:
         self._window.answered(self._now())
         self._serve()
 
+    def count(self) -> None:
+        """Count what was sent without a slot, though there be none."""
+        self._take(self._now())
+        self.answered()
+
     def unused(self) -> None:
         """Give a slot back."""
         self._window.unused()

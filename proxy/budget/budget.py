@@ -51,6 +51,10 @@ class Slot(Protocol):
         """Say that it was sent."""
         ...
 
+    def again(self) -> None:
+        """Say that it is sent once more, for its connection broke: that takes no right of its own, and counts."""
+        ...
+
     def unused(self) -> None:
         """Say that it was not, or that the upstream has refused to count it."""
         ...

@@ -25,6 +25,10 @@ class LocalSlot:
             bucket, self._bucket = self._bucket, None
             bucket.answered()
 
+    def again(self) -> None:
+        if self._bucket is not None:
+            self._bucket.count()
+
     def unused(self) -> None:
         if self._bucket is not None:
             bucket, self._bucket = self._bucket, None

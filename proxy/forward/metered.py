@@ -155,6 +155,11 @@ class Turn:
             slot, self._slot = self._slot, None
             slot.unused()
 
+    def again(self) -> None:
+        """Have an attempt counted twice, for its connection broke and it is sent once more."""
+        if self._slot is not None:
+            self._slot.again()
+
     def settle(self, answer: Answer | None) -> None:
         """Tell the budget what became of an attempt; None: it failed, and may have been counted."""
         if self._slot is not None:
@@ -269,7 +274,7 @@ class Counted:
             self._asked()
         answer = None
         try:
-            answer = await self._upstream.send(attempt)
+            answer = await self._upstream.send(attempt._replace(again=self._turn.again))
         except ProxyError as fault:
             if fault.unsent:
                 self._turn.leave()

@@ -137,8 +137,19 @@ async def test_what_becomes_of_a_slot_is_said_once() -> None:
     slot.answered()
     slot.answered()
     slot.unused()
+    slot.again()
     assert spent.standing("list").left == 1
     assert "None" in repr(slot)
+
+
+async def test_what_is_sent_again_counts_though_nothing_is_left() -> None:
+    spent = budget(Rate(2, 0.3))
+    slot = await take(spent)
+    for _ in range(3):
+        slot.again()
+    slot.unused()
+    assert spent.standing("list").left == 0
+    (await take(spent)).answered()
 
 
 async def test_a_pause_holds_those_who_wait_where_nothing_is_counted() -> None:

@@ -233,6 +233,15 @@ async def test_only_those_are_counted_as_waiting_who_were_not_served_at_once(rep
     assert here.standing("list").waits == 1
 
 
+async def test_what_is_sent_again_counts_for_all(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    slot = await take(here)
+    slot.again()
+    slot.answered()
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 2)
+    assert await spend(there, 10) == 8
+
+
 async def test_a_429_pauses_every_replica(replicas: Replicas) -> None:
     here, there = await replicas(), await replicas()
     slot = await take(here)

@@ -324,6 +324,24 @@ async def test_a_request_that_broke_and_then_found_no_connection_may_have_been_c
     assert seen.headers["RateLimit"].startswith('"list";r=3;')
 
 
+async def test_a_request_that_broke_and_was_sent_again_counts_twice(api_key_house: HouseMaker) -> None:
+    """PandaDoc may have counted it when it came on the kept connection."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(play, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        house = await api_key_house(merge(budget(rates={"list": "4/20s"}), {"upstream": {"url": url}}))
+        left = [(await house.get(LIST)).headers["RateLimit"].partition(";t=")[0] for _ in range(2)]
+        assert left == ['"list";r=3', '"list";r=1']
+        seen = await house.get(LIST)
+        assert (seen.status, seen.headers["RateLimit"].partition(";t=")[0]) == (200, '"list";r=0'), "beyond the rate"
+
+
 async def test_a_caller_that_hangs_up_leaves_the_line(api_key_house: HouseMaker) -> None:
     house = await api_key_house(budget(rates={"list": "1/1s"}))
     await house.get(LIST)
