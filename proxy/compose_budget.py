@@ -3,8 +3,10 @@
 import hmac
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from proxy.budget.budget import Priority
@@ -14,10 +16,11 @@ from proxy.budget.shared import SharedBudget
 from proxy.clock import Clock
 from proxy.compose_credentials import REPLICA
 from proxy.compose_engine import ledger
-from proxy.config import ApiKeyCredential, Client, Config, Credential, RateBudget
+from proxy.config import ApiKeyCredential, Client, Config, OAuth2Credential, RateBudget
 from proxy.credential.token_endpoint import owner_of
 from proxy.forward.metered import Meter
 from proxy.secret_reader import SecretReader
+from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -53,20 +56,20 @@ class BudgetParts:
             if rates:
                 before = known.get(going_on[name]) if name in going_on else None
                 budgets[name] = before or self._budget(name)
-                changes.append(partial(self._reconfigure, budgets[name], rates))
+                changes.append(partial(self._reconfigure, budgets[name], rates, name))
         kept = set(budgets.values())  # with a grant's that goes on under another name
         for name, budget in ({} if earlier is None else earlier.budgets).items():
             if name not in budgets and budget not in kept:
                 freed = dict.fromkeys(each.name for each in budget.standings())
-                changes.append(partial(self._reconfigure, budget, freed))
+                changes.append(partial(self._reconfigure, budget, freed, None))
         return budgets, tuple(changes)
 
     def _budget(self, name: str) -> LocalBudget:
-        settings, credential = self.config.rate_budget, self.config.credentials[name]
+        settings = self.config.rate_budget
         if settings.redis is None:
             return LocalBudget(settings.of(name), self.clock.monotonic)
         answer = self.config.upstream.response_timeout
-        user = partial(self.user, credential)
+        user = partial(self.user, name)
         process = f"{REPLICA}-{random.randbytes(3).hex()}"  # noqa: S311 - a name: two budgets may be of one user
         return SharedBudget(
             name,
@@ -79,18 +82,35 @@ class BudgetParts:
             answer=answer,
         )
 
-    def _reconfigure(self, budget: LocalBudget, rates: Mapping[str, Rate | None]) -> None:
+    def _reconfigure(self, budget: LocalBudget, rates: Mapping[str, Rate | None], name: str | None) -> None:
+        """Go on with other settings; `name` is what its credential is called now, None: it is not counted."""
         if isinstance(budget, SharedBudget):
+            if name is not None:
+                budget.belong(partial(self.user, name))
             budget.reconfigure(rates, self.config.rate_budget.share)
         else:
             budget.resize(rates)
 
-    async def user(self, credential: Credential) -> str:
-        """Name whose rate it is, the same in every process and without telling the key. Raises SecretUnavailable."""
+    async def user(self, name: str) -> str:
+        """Name whose rate it is, the same in every process and without telling the key. Raises SecretUnavailable.
+
+        One client's grants may be of several users: where there are several, each is known by its credential's name.
+        """
+        credential = self.config.credentials[name]
         if isinstance(credential, ApiKeyCredential):
             key = await self.reader.read(credential.api_key)
             return hmac.digest(LABEL, key.reveal().encode(), "sha256").hex()[:32]
-        return owner_of(str(credential.token_url), await self.reader.read(credential.client_id))
+        owner = await self._owner(credential)
+        for other, grant in self.config.credentials.items():
+            if other == name or isinstance(grant, ApiKeyCredential):
+                continue
+            with suppress(SecretUnavailable):  # then it is lent to nobody
+                if await self._owner(grant) == owner:
+                    return sha256(f"{owner}\n{name}".encode()).hexdigest()[:32]
+        return owner
+
+    async def _owner(self, grant: OAuth2Credential) -> str:
+        return owner_of(str(grant.token_url), await self.reader.read(grant.client_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from math import ceil
 from typing import Any, Final
 
-from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen
+from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen, User
 from proxy.budget.pace import SLACK
 from proxy.budget.rates import Rate
 from proxy.budget.window import ALONE, GROWTH, REPEATED
@@ -193,14 +193,14 @@ class RedisLedger:
     """Keeps who has taken what of one user's rates.
 
     What changes: `_client` and `_opened`, the URL that it was made for, by `_connected` and `close`; `_closed`, for
-    good; `_base`, what the keys begin with, by `look`, for a key that is replaced is another user's, as far as can be
-    known.
+    good; `_user`, by `belong`, and `_base`, what the keys begin with, by that and `look`, for a key that is replaced is
+    another user's, as far as can be known.
     """
 
     def __init__(
         self,
         url: Callable[[], Awaitable[Secret]],
-        user: Callable[[], Awaitable[str]],
+        user: User,
         *,
         prefix: str,
         way: Way,
@@ -246,6 +246,9 @@ class RedisLedger:
         each = list(zip(rates, *(told[place::5] for place in range(5)), strict=True))
         seen = {name: Seen(left, limit, paused / 1000, opens / 1000) for name, left, limit, paused, opens, _ in each}
         return Look(replicas, seen, {name: born.decode() for name, *_, born in each})
+
+    def belong(self, user: User) -> None:
+        self._user, self._base = user, ""
 
     async def close(self) -> None:
         self._closed = True

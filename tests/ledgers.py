@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
-from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen
+from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen, User
 from proxy.budget.pace import Pace
 from proxy.budget.rates import Rate
 from proxy.budget.window import ALONE, GROWTH, REPEATED
@@ -140,6 +140,9 @@ class MemoryLedger:
         look = Look(replicas, seen, {name: account.of(name).born for name in rates})
         await asyncio.sleep(0)  # as over a wire, others run meanwhile
         return look
+
+    def belong(self, user: User) -> None:
+        """Be whose it is: there is one account."""
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -77,12 +77,32 @@ credentials:
   same: {api_key: {env: SAME}}
   other: {api_key: {env: OTHER}}
   grant: {oauth2: {client_id: {env: ID}, client_secret: {env: ONE}, store: {memory: true}}}
+  absent: {oauth2: {client_id: {file: ./absent}, client_secret: {env: ONE}, store: {memory: true}}}
 """
     (tmp_path / "config.yaml").write_text(text + "listeners: [{bind: 127.0.0.1:0, credential: one}]\n")
     environ = {"ONE": "a-key-of-theirs", "SAME": "a-key-of-theirs", "OTHER": "another-key", "ID": "a-client"}
     config = load(tmp_path / "config.yaml", environ=environ)
     parts = BudgetParts(config, SystemClock(), Tasks(), SecretReader())
-    users = {name: await parts.user(credential) for name, credential in config.credentials.items()}
+    users = {name: await parts.user(name) for name in config.credentials if name != "absent"}
     assert users["one"] == users["same"]
     assert len(set(users.values())) == 3
     assert not [secret for secret in environ.values() for user in users.values() if secret in user]
+
+
+async def test_a_reload_that_adds_another_grant_of_the_same_client_has_both_known_by_their_names(
+    oauth_house: HouseMaker,
+) -> None:
+    """They may be of two users. A replica that starts with that configuration must share with one that goes on."""
+    house = await oauth_house(budget(redis=NOBODY))
+    assert house.proxy._snapshot is not None  # noqa: SLF001 - nothing else shows it but a Redis
+    kept = house.proxy._snapshot.budgets["default"]  # noqa: SLF001 - the same
+    ledger: Any = kept._ledger  # type: ignore[attr-defined]  # noqa: SLF001 - the same
+    alone = await ledger._user()  # noqa: SLF001 - the same
+    oauth2 = house.settings["credentials"]["default"]["oauth2"] | {"store": {"memory": True}}
+    house.settings = merge(house.settings, {"credentials": {"another": {"oauth2": oauth2}}})
+    await house.proxy.reload(house.config())
+    assert house.proxy._snapshot.budgets["default"] is kept  # noqa: SLF001 - the same
+    parts = BudgetParts(house.config(), SystemClock(), Tasks(), SecretReader())
+    users = [await ledger._user(), await parts.user("another")]  # noqa: SLF001 - the same
+    assert users[0] == await parts.user("default")
+    assert len({alone, *users}) == 3
