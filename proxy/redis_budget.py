@@ -58,13 +58,16 @@ local function limit_of(state, most, window)
   local known = redis.call('HMGET', state, 'learned', 'grows')
   local learned = tonumber(known[1])
   if not learned then return most end
-  if now < until_of(state, 'grows', known[2], math.max({PAUSE}, window)) then return math.min(learned, most) end
-  learned = math.floor(learned * {GROWTH}) + 1
+  local grows = until_of(state, 'grows', known[2], math.max({PAUSE}, window))
+  if now < grows then return math.min(learned, most) end
+  while now >= grows and learned < most do
+    learned, grows = math.floor(learned * {GROWTH}) + 1, grows + window
+  end
   if learned >= most then
     redis.call('HDEL', state, 'learned', 'grows')
     return most
   end
-  redis.call('HSET', state, 'learned', learned, 'grows', now + window)
+  redis.call('HSET', state, 'learned', learned, 'grows', string.format('%.3f', grows))
   return learned
 end
 local function taken_of(slots, most)

@@ -35,9 +35,9 @@ class Kept:
     grows: float = 0.0
 
     def limit(self, rate: Rate, now: float) -> int:
-        if self.learned is not None and now >= self.grows:
+        while self.learned is not None and now >= self.grows:
             grown = int(self.learned * GROWTH) + 1
-            self.learned, self.grows = (grown, now + rate.seconds) if grown < rate.most else (None, 0.0)
+            self.learned, self.grows = (grown, self.grows + rate.seconds) if grown < rate.most else (None, 0.0)
         return rate.most if self.learned is None else min(self.learned, rate.most)
 
     def taken(self, now: float) -> int:

@@ -168,8 +168,8 @@ class Window:
         spent = self._spent
         while spent and spent[0] <= now:
             spent.popleft()
-        if now >= self._grows_at and self.rate is not None and self._learned is not None:
+        while now >= self._grows_at and self.rate is not None and self._learned is not None:
             grown = int(self._learned * GROWTH) + 1
             more = grown < self.rate.most
             self._learned = grown if more else None
-            self._grows_at = now + self.rate.seconds if more else inf
+            self._grows_at = self._grows_at + self.rate.seconds if more else inf

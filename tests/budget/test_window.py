@@ -199,6 +199,16 @@ def test_what_was_learned_is_doubted_until_all_is_there_again() -> None:
     assert window.left(1000.0) == 10
 
 
+def test_what_was_learned_is_doubted_for_each_window_that_nobody_asked_in() -> None:
+    window = Window(Rate(600, 60))
+    for now in (0.0, 5.0, 10.0):
+        window.throttled(now, 5.0)
+    assert window.limit == 4
+    assert window.left(5 * 60.0 + 10.0) == 40, "7, 11, 17, 26, 40"
+    assert window.left(5 * 60.0 + 69.9) == 40
+    assert window.left(3600.0) == 600
+
+
 def test_another_429_puts_the_growth_off() -> None:
     window = Window(TEN)
     spent(window, 5, 0.0)
