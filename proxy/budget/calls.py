@@ -1,7 +1,8 @@
 """Which of PandaDoc's operations a request calls, as far as budgets care. Pure.
 
-Requests are looked up by segments, a concrete one before a placeholder (OpenAPI 3.0.3, Paths Object). A path that
-may be read in several ways is the first of them that has a rate of its own.
+Requests are looked up by segments, a concrete one before a placeholder (OpenAPI 3.0.3, Paths Object). Of several ways
+to read a path, one with a rate of its own counts, then one whose answer may be not ready; of equals, the first by its
+spelling.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,18 +50,25 @@ def _shape(operation: Operation) -> Iterator[str]:
 def call(method: str, readings: Iterable[str], query: str) -> Call:
     """Find what a request calls, by every reading of its path and its raw query."""
     method = "GET" if method == "HEAD" else method
-    found = [_found(method, reading, query) for reading in readings]
-    return next((each for each in found if each.rate != OTHER), found[0] if found else UNKNOWN)
+    found = [_found(method, reading, query) for reading in sorted(readings)]
+    return max(found, key=_weight, default=UNKNOWN)
+
+
+def _weight(of: Call) -> tuple[bool, bool]:
+    return of.rate != OTHER, bool(of.not_ready)
 
 
 def _found(method: str, reading: str, query: str) -> Call:
-    node = _tree()
-    for segment in reading.split("/")[1:]:
-        below = node.below.get(segment) or node.below.get(ANY)
-        if below is None:
-            return UNKNOWN
-        node = below
-    return _flagged(method, node.calls, query)
+    return _flagged(method, _below(_tree(), reading.split("/")[1:]), query)
+
+
+def _below(node: _Node, segments: list[str], at: int = 0) -> Mapping[tuple[str, str], Call]:
+    """Find what a path has, from one of its segments on; where a concrete one leads nowhere, the placeholder may."""
+    if at == len(segments):
+        return node.calls
+    concrete, placeholder = node.below.get(segments[at]), node.below.get(ANY)
+    calls = {} if concrete is None else _below(concrete, segments, at + 1)
+    return calls if calls or placeholder is None else _below(placeholder, segments, at + 1)
 
 
 def _flagged(method: str, calls: Mapping[tuple[str, str], Call], query: str) -> Call:
