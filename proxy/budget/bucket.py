@@ -56,7 +56,6 @@ class Bucket:
             self.waits += 1
             if await self._stand(priority, wait):
                 return
-        self.refused += 1
         raise BudgetSpent(self._window.rate, self._opens_in(priority, self._now()))
 
     def answered(self) -> None:

@@ -66,6 +66,9 @@ class LocalBudget:
     def throttled(self, rate: str, wait: float) -> None:
         self._bucket(rate).throttled(wait)
 
+    def refused(self, rate: str) -> None:
+        self._bucket(rate).refused += 1
+
     def standing(self, rate: str) -> Standing:
         return self._bucket(rate).standing()
 

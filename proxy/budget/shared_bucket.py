@@ -220,7 +220,6 @@ class SharedBucket(Bucket):
             self._asking = self._way.tasks.start(self._ask(), f"ask for {self.name}")
 
     def _refuse(self, priority: Priority) -> None:
-        self.refused += 1
         raise BudgetSpent(self._whole, self._told_in(priority) or ASK_AGAIN)
 
     def _told_in(self, priority: Priority) -> float:

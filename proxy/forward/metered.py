@@ -94,7 +94,11 @@ class Turn:
     async def ask(self, errand: Errand, once: Once) -> Lent:
         """Ask until there is an answer to relay. Raises Throttled where the budget allows no question."""
         with Watch(self._is_attended):
-            return await self._ask(self._taken_over(errand), once)
+            try:
+                return await self._ask(self._taken_over(errand), once)
+            except Throttled:
+                self._meter.budget.refused(self.rate)
+                raise
 
     async def _ask(self, errand: Errand, once: Once) -> Lent:
         last: Lent | None = None
@@ -140,7 +144,10 @@ class Turn:
         try:
             self._slot = await self._meter.budget.take(self.rate, priority, self._until - began)
         except BudgetSpent as spent:
+            paused = ceil(self._meter.budget.standing(self.rate).paused_for)
             detail = f"{spent.rate or 'What PandaDoc grants'} for {self.rate} (rate_budget) is spent"
+            if paused:
+                detail = f"PandaDoc has answered 429, so {self.rate} (rate_budget) pauses for {paused} s"
             raise Throttled(
                 f"{detail}, and nothing comes free within rate_budget.max_wait."
                 " Ask less often, or later. This answer is pandadoc-proxy's, not PandaDoc's.",

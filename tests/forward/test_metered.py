@@ -158,6 +158,7 @@ async def test_a_429_that_asks_for_more_than_the_caller_waits_is_relayed_at_once
     assert house.ear.fields[-1]["throttled"] == 0, "it was not sent again"
     again = await house.get(LIST)
     assert "Proxy-Status" in again.headers, "the class pauses for as long as PandaDoc has said"
+    assert again.json["detail"].startswith("PandaDoc has answered 429, so list (rate_budget) pauses for ")
     assert again.headers["RateLimit"].startswith('"list";r=0;t=')
     assert (await house.get(MEMBER)).status == 200, "the others don't"
     assert len(statuses(house)) == 2
@@ -583,6 +584,7 @@ async def test_polls_stay_in_the_budget(api_key_house: HouseMaker) -> None:
     seen = await waiting_for(house, f"{LIST}/{await created(house)}/details", 10)
     assert (seen.status, seen.json["status"]) == (409, "document.uploaded")
     assert len(statuses(house)) == 2
+    assert standing(house, "details").refused == 0
 
 
 @pytest.mark.parametrize(
