@@ -52,10 +52,8 @@ class Bucket:
             self._take(now)
             return
         wait = min(wait, self._ends_at - now)
-        if self._opens_in(priority, now) <= wait:
-            self.waits += 1
-            if await self._stand(priority, wait):
-                return
+        if self._opens_in(priority, now) <= wait and await self._stand(priority, wait):
+            return
         raise BudgetSpent(self._window.rate, self._opens_in(priority, self._now()))
 
     def answered(self) -> None:
@@ -142,22 +140,31 @@ class Bucket:
             return opens_in
         return max(opens_in, self._pace.opens_in(now, rate.seconds) + ahead * rate.seconds / limit)
 
-    async def _stand(self, priority: Priority, wait: float) -> bool:
-        """Stand in line; tell whether a slot was had. Whoever goes away leaves it."""
+    async def _stand(self, priority: Priority, wait: float, at_least: float = 0.0) -> bool:
+        """Stand in line; tell whether a slot was had. Whoever goes away leaves it.
+
+        `at_least`: seconds for which it is stood, though there be nothing to `wait` for.
+        """
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         began = self._now()
         self._lines[priority][waiter] = began + wait
         self._serve()
         try:
-            await asyncio.wait((waiter,), timeout=wait)
+            await asyncio.wait((waiter,), timeout=max(wait, at_least))
         except asyncio.CancelledError:
             if waiter.done() and waiter.result():
                 self.unused()
             raise
         finally:
             self._lines[priority].pop(waiter, None)
-            self.waited += self._now() - began
+            if self._has_waited(waiter):
+                self.waits += 1
+                self.waited += self._now() - began
         return waiter.done() and waiter.result()
+
+    def _has_waited(self, waiter: asyncio.Future[bool]) -> bool:  # noqa: ARG002 - all of them, here
+        """Tell whether standing in line was waiting, for who has left it."""
+        return True
 
     def _serve(self) -> None:
         """Give what slots there are to those who wait, and come back when there may be more."""

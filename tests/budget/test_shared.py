@@ -12,7 +12,7 @@ from budget.ledger_contract import ANSWER
 from ledgers import Account, MemoryLedger
 from rig import until
 
-from proxy.budget import shared
+from proxy.budget import shared, shared_bucket
 from proxy.budget.budget import BudgetSpent, Priority
 from proxy.budget.ledger import FORGOTTEN
 from proxy.budget.local import LocalSlot
@@ -83,6 +83,12 @@ async def spend(of: SharedBudget, number: int) -> int:
 
 def waiting(of: SharedBudget) -> int:
     return of.standing("list").waiting
+
+
+def waited(of: SharedBudget) -> tuple[int, float]:
+    """Return how many have waited, and for how many seconds."""
+    standing = of.standing("list")
+    return standing.waits, standing.waited
 
 
 async def test_replicas_have_one_rate_together(replicas: Replicas) -> None:
@@ -221,16 +227,82 @@ async def test_who_may_not_wait_waits_for_the_ledgers_word(replicas: Replicas) -
     here = await replicas()
     slots = [await take(here, wait=0.0) for _ in range(10)]
     assert len(slots) == 10
-    with pytest.raises(BudgetSpent):
-        await take(here, wait=0.0)
+    async with asyncio.timeout(1):  # he waits for no more than that
+        with pytest.raises(BudgetSpent):
+            await take(here, wait=0.0)
+
+
+async def test_who_may_not_wait_waits_for_the_word_of_a_slow_ledger_too(replicas: Replicas) -> None:
+    here = await replicas()
+    replicas.account.answers.clear()
+    first = asyncio.create_task(take(here, wait=0.0))
+    await until(lambda: replicas.account.calls["take"] == 1)
+    second = asyncio.create_task(take(here, wait=0.0))
+    await asyncio.sleep(0.5)  # as long as it takes; a call may take a second
+    replicas.account.answers.set()
+    await asyncio.gather(first, second)
+
+
+async def test_who_may_not_wait_is_told_at_once_where_people_wait_or_the_share_is_spent(replicas: Replicas) -> None:
+    here = await replicas(TEN, Fraction(1, 2))
+    await spend(here, 10)
+    person = asyncio.create_task(take(here, wait=100))
+    await until(lambda: waiting(here) == 1)
+    async with asyncio.timeout(1):
+        with pytest.raises(BudgetSpent):
+            await take(here, Priority.BATCH, wait=0.0)
+    person.cancel()
+    replicas.account.reachable = False
+    await here.look()
+    replicas.account.reachable = True
+    await here.look()
+    assert not here.shared
+    async with asyncio.timeout(1):
+        with pytest.raises(BudgetSpent):
+            await take(here, wait=0.0)
 
 
 async def test_only_those_are_counted_as_waiting_who_were_not_served_at_once(replicas: Replicas) -> None:
     here = await replicas(QUICK)
     assert await spend(here, 10) == 10
-    assert here.standing("list").waits == 0
+    assert waited(here) == (0, 0.0), "a call to the ledger is none"
+    with pytest.raises(BudgetSpent):
+        await take(here, wait=0.0)
+    assert waited(here) == (0, 0.0)
     (await take(here)).answered()
-    assert here.standing("list").waits == 1
+    waits, seconds = waited(here)
+    assert (waits, seconds > 0) == (1, True)
+
+
+async def test_those_count_as_waiting_whose_time_was_over_or_who_hung_up(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_bucket, "FIRST_WORD", 0.05)
+    here = await replicas(Rate(1, 0.4))
+    assert await spend(here, 1) == 1
+    with pytest.raises(BudgetSpent):
+        await take(here, wait=0.3)  # there is something after 0.4, or sooner
+    waits, seconds = waited(here)
+    assert (waits, seconds >= 0.29) == (1, True)
+    there = await replicas()
+    await spend(there, 10)
+    calls, before = replicas.account.calls["take"], waited(there)[0]
+    leaver = asyncio.create_task(take(there, wait=600))
+    await until(lambda: replicas.account.calls["take"] > calls)
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    assert waited(there)[0] == before + 1
+
+
+async def test_who_is_served_with_the_first_question_has_not_waited_though_others_go_on(replicas: Replicas) -> None:
+    here = await replicas()
+    crowd = [asyncio.create_task(take(here, wait=600)) for _ in range(12)]
+    await until(lambda: waiting(here) == 2)
+    assert waited(here) == (0, 0.0)
+    for each in crowd[10:]:
+        each.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+    assert waited(here)[0] == 2
 
 
 async def test_what_is_sent_again_counts_for_all(replicas: Replicas) -> None:
