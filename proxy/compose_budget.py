@@ -2,7 +2,7 @@
 
 import hmac
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +46,7 @@ class BudgetParts:
     ) -> tuple[Budgets, tuple[Callable[[], None], ...]]:
         """Make each credential's; one that there was goes on, for PandaDoc still counts what was sent.
 
-        `going_on`: what those were called that lend on. Nobody waits any longer on one that is switched off.
+        `going_on`: what those were called that lend on.
         """
         redis = self.config.rate_budget.redis
         known = {} if earlier is None or earlier.config.rate_budget.redis != redis else earlier.budgets
@@ -57,11 +57,6 @@ class BudgetParts:
                 before = known.get(going_on[name]) if name in going_on else None
                 budgets[name] = before or self._budget(name)
                 changes.append(partial(self._reconfigure, budgets[name], rates, name))
-        kept = set(budgets.values())  # with a grant's that goes on under another name
-        for name, budget in ({} if earlier is None else earlier.budgets).items():
-            if name not in budgets and budget not in kept:
-                freed = dict.fromkeys(each.name for each in budget.standings())
-                changes.append(partial(self._reconfigure, budget, freed, None))
         return budgets, tuple(changes)
 
     def _budget(self, name: str) -> LocalBudget:
@@ -82,11 +77,10 @@ class BudgetParts:
             answer=answer,
         )
 
-    def _reconfigure(self, budget: LocalBudget, rates: Mapping[str, Rate | None], name: str | None) -> None:
-        """Go on with other settings; `name` is what its credential is called now, None: it is not counted."""
+    def _reconfigure(self, budget: LocalBudget, rates: Mapping[str, Rate | None], name: str) -> None:
+        """Go on with other settings; `name` is what its credential is called now."""
         if isinstance(budget, SharedBudget):
-            if name is not None:
-                budget.belong(partial(self.user, name))
+            budget.belong(partial(self.user, name))
             budget.reconfigure(rates, self.config.rate_budget.share)
         else:
             budget.resize(rates)
@@ -111,6 +105,15 @@ class BudgetParts:
 
     async def _owner(self, grant: OAuth2Credential) -> str:
         return owner_of(str(grant.token_url), await self.reader.read(grant.client_id))
+
+
+def free(former: Iterable[Budgets], now: Budgets) -> None:
+    """Have nobody wait any longer on what was switched off, whatever configuration they came with."""
+    kept = set(now.values())  # with a grant's that goes on under another name
+    for budgets in former:
+        for name, budget in budgets.items():
+            if name not in now and budget not in kept:
+                budget.free()
 
 
 @dataclass(frozen=True, slots=True)

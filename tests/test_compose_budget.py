@@ -8,6 +8,7 @@ import pytest
 from conftest import HouseMaker, merge
 from rig import House, until
 
+from proxy.budget.budget import Standing
 from proxy.clock import SystemClock
 from proxy.compose_budget import BudgetParts
 from proxy.config import load
@@ -20,6 +21,11 @@ NOBODY: Final = {"url": "redis://127.0.0.1:1"}
 
 def budget(**more: Any) -> dict[str, Any]:
     return {"rate_budget": {"numbers": "auto", "rates": {"list": "8/30s"}, "max_wait": "0s", **more}}
+
+
+def standing(house: House) -> Standing:
+    assert house.proxy._snapshot is not None  # noqa: SLF001 - /status rounds
+    return house.proxy._snapshot.budgets["default"].standing("list")  # noqa: SLF001 - the same
 
 
 async def told(house: House) -> tuple[Any, str, str]:
@@ -68,6 +74,23 @@ async def test_a_reload_begins_and_ends_to_share(api_key_house: HouseMaker) -> N
     house.settings = merge(house.settings, budget(redis=None))
     await house.proxy.reload(house.config())
     assert (await told(house))[1] == ""
+
+
+@pytest.mark.parametrize("redis", [NOBODY, None])
+async def test_whoever_waits_on_a_budget_of_before_leaves_when_all_are_switched_off(
+    api_key_house: HouseMaker, redis: dict[str, str] | None
+) -> None:
+    house = await api_key_house(budget(max_wait="60s", redis=redis, share="1/2"))
+    if redis:
+        await until(lambda: standing(house).shared is False)
+    await house.many(4, LIST)
+    waiting = [asyncio.create_task(house.get(LIST)) for _ in range(3)]
+    await until(lambda: standing(house).waiting == 3)
+    for settings in (budget(redis=None if redis else NOBODY), {"rate_budget": {"numbers": "none"}}):
+        house.settings = merge(house.settings, settings)
+        await house.proxy.reload(house.config())
+    async with asyncio.timeout(10):
+        assert [(await each).status for each in waiting] == [200] * 3
 
 
 async def test_replicas_know_their_user_by_what_tells_nobody_the_key(tmp_path: Path) -> None:

@@ -98,6 +98,10 @@ class LocalBudget:
         for bucket in gone:
             bucket.resize(None)
 
+    def free(self) -> None:
+        """Count nothing any more, and let go whoever waits."""
+        self.resize(dict.fromkeys(self._buckets))
+
     def end(self, seconds: float) -> None:
         """Let whoever waits be gone in so many seconds, for the process is about to end."""
         self._ending.set()

@@ -86,6 +86,9 @@ class SharedBudget(LocalBudget):
             self._watched = True
             self._tasks.start(self._watch(), f"rate budget of {self._credential}")
 
+    def free(self) -> None:
+        self.reconfigure(dict.fromkeys(self._buckets), self._share)
+
     def belong(self, user: User) -> None:
         """Share by what this names from now on: a reload may have changed what the user is known by."""
         self._ledger.belong(user)
