@@ -87,15 +87,18 @@ class Bucket:
     def resize(self, rate: Rate | None) -> None:
         """Go on with another rate."""
         self._window.resize(rate)
+        if rate is not None:
+            self._pace.resize(self._now(), rate.seconds)
         self._serve()
 
     def sent(self) -> list[float]:
         """Return when what still counts was answered, with now for what is in flight."""
         return self._window.sent(self._now())
 
-    def count_in(self, sent: Sequence[float]) -> None:
-        """Count what was sent from others, too; it is in order. For a bucket that is new."""
+    def count_in(self, sent: Sequence[float], paused: float) -> None:
+        """Count what was sent from others, too, and pause for so many seconds. `sent` is in order. For a new bucket."""
         self._window.count_in(sent)
+        self._window.pause(self._now(), paused)
 
     def end(self, seconds: float) -> None:
         """Let nobody wait longer than so many seconds from now."""

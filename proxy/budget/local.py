@@ -82,19 +82,20 @@ class LocalBudget:
         return self._ending.is_set()
 
     def resize(self, rates: Mapping[str, Rate | None]) -> None:
-        """Go on with other rates: what was sent under a name that is gone counts under all new ones.
+        """Go on with other rates: what was sent under a name that is gone counts under all new ones, which pause as it.
 
         Whoever waits under one that is gone is let go.
         """
         known = self._buckets
         gone = [bucket for name, bucket in known.items() if name not in rates]
         sent = sorted(moment for bucket in gone for moment in bucket.sent())
+        paused = max((bucket.standing().paused_for for bucket in gone), default=0.0)
         self._buckets = {name: known.get(name) or self._new(name, rate) for name, rate in rates.items()}
         for name, bucket in self._buckets.items():
             if name in known:
                 bucket.resize(rates[name])
             else:
-                bucket.count_in(sent)
+                bucket.count_in(sent, paused)
         for bucket in gone:
             bucket.resize(None)
 

@@ -147,8 +147,8 @@ class SharedBucket(Bucket):
         if self.shared:  # else by `keep_to`, which knows the share
             super().resize(rate)
 
-    def count_in(self, sent: Sequence[float]) -> None:
-        super().count_in(sent)
+    def count_in(self, sent: Sequence[float], paused: float) -> None:
+        super().count_in(sent, paused)
         if self._whole is not None:
             self._spent.extend((self._id(), each + self._whole.seconds) for each in sent)
             self._unsaid |= dict(self._spent)

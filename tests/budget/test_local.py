@@ -256,6 +256,25 @@ async def test_names_that_a_reload_no_longer_tells_apart_are_gone_and_what_was_s
     assert [each.left for each in spent.standings()] == [2, 6, None], "they may all have been lists, or all sent"
 
 
+async def test_a_reload_to_a_shorter_window_holds_no_batch_request_for_the_rest_of_the_longer_one() -> None:
+    spent = budget(Rate(10, 3600))
+    for _ in range(10):
+        (await take(spent)).unused()
+        (await take(spent)).answered()
+    spent.resize({ALL: Rate(10, 0.3)})
+    (await take(spent, Priority.BATCH, 1)).answered()
+
+
+@pytest.mark.parametrize(("before", "after"), [("list", ALL), (ALL, "list")])
+async def test_a_pause_is_kept_under_other_names(before: str, after: str) -> None:
+    spent = LocalBudget({before: Rate(10, 60)}, time.monotonic)
+    spent.throttled(before, 30)
+    spent.resize({after: Rate(20, 60)})
+    assert 28 < spent.standing(after).paused_for <= 30
+    with pytest.raises(BudgetSpent):
+        await take(spent, wait=1)
+
+
 async def test_whoever_waits_under_a_name_that_is_gone_is_let_go() -> None:
     spent = LocalBudget({"list": Rate(1, 60)}, time.monotonic)
     (await take(spent)).answered()

@@ -633,6 +633,17 @@ async def test_what_was_sent_under_a_name_that_is_gone_counts_for_all(replicas: 
     assert await spend(there, 10) == 5
 
 
+async def test_a_pause_that_another_replica_has_told_of_is_kept_under_other_names(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    here.throttled("list", 30.0)
+    await until(lambda: replicas.account.calls["throttled"] == 1)
+    await there.look()
+    there.reconfigure({ALL: TEN}, None)
+    with pytest.raises(BudgetSpent) as caught:
+        await take(there, wait=1)
+    assert 25 < caught.value.opens_in <= 30
+
+
 async def test_whoever_waits_under_a_name_that_is_gone_is_let_go(replicas: Replicas) -> None:
     here = await replicas()
     await spend(here, 10)
