@@ -45,6 +45,8 @@ MOMENT: Final = 0.001
 HELD: Final = 64 * 1024
 """Bytes of an answer that are read ahead, so that no connection is held while its request waits."""
 
+RATE_LIMIT: Final = frozenset({b"ratelimit", b"ratelimit-policy"})
+
 UPLOADED: Final = "document.uploaded"
 
 Lent = tuple[Answer, Credential]
@@ -191,7 +193,7 @@ class Turn:
     def fields_of(self, answer: Answer) -> Fields:
         """Return what is added to an answer of PandaDoc's; what it says itself stays its word."""
         names = {name.lower() for name, _ in answer.fields}
-        added = () if b"ratelimit" in names else self.fields()
+        added = self.fields() if names.isdisjoint(RATE_LIMIT) else ()
         if answer.status == TOO_MANY and b"retry-after" not in names:
             added += ((b"Retry-After", b"%d" % ceil(self._wait)),)
         if self._prefers is not None:
@@ -199,8 +201,11 @@ class Turn:
         return added
 
     def _preferred(self, head: Head) -> int | None:
-        """Return for how many seconds the caller waits for what is ready; None where that is not for us to do."""
-        if not self._not_ready or preference.PREFER not in head.names:
+        """Return for how many seconds the caller waits for what is ready; None where that is not for us to do.
+
+        The answer to a HEAD says nothing of its document.
+        """
+        if not self._not_ready or head.method == "HEAD" or preference.PREFER not in head.names:
             return None
         said = preference.wait(head.fields)
         most = int(min(said or 0, self._meter.prefer_wait))

@@ -107,11 +107,13 @@ async def test_every_answer_tells_what_is_left(api_key_house: HouseMaker) -> Non
     assert "RateLimit" not in other.headers, "PandaDoc gives no number for it"
 
 
-async def test_what_the_upstream_says_of_its_limits_stays_its_word(api_key_house: HouseMaker) -> None:
+@pytest.mark.parametrize("name", ["RateLimit", "RateLimit-Policy"])
+async def test_what_the_upstream_says_of_its_limits_stays_its_word(api_key_house: HouseMaker, name: str) -> None:
     house = await api_key_house(budget())
-    house.simulator.faults.add(Fault(path=LIST, status=200, body=b"{}", headers=(("RateLimit", '"theirs";r=7'),)))
+    house.simulator.faults.add(Fault(path=LIST, status=200, body=b"{}", headers=((name, '"theirs";r=7'),)))
     seen = await house.get(LIST)
-    assert seen.headers.getall("RateLimit") == ['"theirs";r=7']  # type: ignore[attr-defined]  # aiohttp's has it
+    told = [(each, said) for each, said in seen.headers.items() if each.startswith("RateLimit")]
+    assert told == [(name, '"theirs";r=7')]
 
 
 async def test_a_sandbox_key_has_one_rate_for_everything(api_key_house: HouseMaker) -> None:
@@ -604,6 +606,15 @@ async def test_a_preference_that_is_not_applied_is_passed_on(
     assert "Preference-Applied" not in seen.headers
     (call,) = house.simulator.api_calls()
     assert call.header(b"prefer") == headers["Prefer"].encode()
+
+
+async def test_a_preference_of_a_head_is_passed_on(api_key_house: HouseMaker) -> None:
+    """Its answer has no body, and would be taken for the last word."""
+    house = await api_key_house(budget(), {"draft_after": 3600})
+    seen = await waiting_for(house, f"{LIST}/{await created(house)}", method="HEAD")
+    assert "Preference-Applied" not in seen.headers
+    (call,) = house.simulator.api_calls()
+    assert (call.method, call.header(b"prefer")) == ("HEAD", b"wait=20")
 
 
 async def test_a_preference_is_passed_on_with_a_body_that_may_not_be_kept(api_key_house: HouseMaker) -> None:
