@@ -123,7 +123,6 @@ class Meters:
     budgets: Budgets
     settings: RateBudget
     clock: Clock
-    ready: Callable[[], bool]
 
     def of(self, credential: str, client: Client | None) -> Meter | None:
         """Make one; `client` None: whoever reaches the listener."""
@@ -137,5 +136,4 @@ class Meters:
             max_wait=self.settings.max_wait,
             prefer_wait=self.settings.prefer_wait,
             clock=self.clock,
-            ready=self.ready,
         )

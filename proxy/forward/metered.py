@@ -62,7 +62,6 @@ class Meter:
     max_wait: float  # seconds
     prefer_wait: float  # the most that a caller may prefer to wait for
     clock: Clock
-    ready: Callable[[], bool]
 
     def turn(self, head: Head, readings: Iterable[str], target: str, is_attended: Callable[[], bool]) -> "Turn":
         """Begin a request's way through the budget; `is_attended` looks whether its caller is still there."""
@@ -262,10 +261,9 @@ class Turn:
 
     async def _sleep(self, seconds: float) -> bool:
         """Wait for the next question; tell whether it is to be asked."""
-        meter = self._meter
-        if not meter.ready() or meter.clock.monotonic() + seconds > self._until:
+        if self._meter.clock.monotonic() + seconds > self._until:
             return False
-        return not seconds or not await meter.budget.pause(seconds)
+        return not await self._meter.budget.pause(seconds)
 
 
 class Counted:

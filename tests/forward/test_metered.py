@@ -710,3 +710,16 @@ async def test_a_drain_ends_the_polling_with_the_last_answer(api_key_house: Hous
     seen = await asked
     assert (seen.status, seen.headers["Preference-Applied"]) == (409, "wait=30")
     assert time.monotonic() - began < 5.0
+
+
+async def test_a_grace_period_ends_no_polling_and_absorbs_a_429(api_key_house: HouseMaker) -> None:
+    """It serves as before: whoever sends requests here has not yet heard that we leave."""
+    settings = merge(budget(), {"shutdown": {"grace": "1m"}})
+    house = await api_key_house(settings, {"draft_after_polls": 1})
+    path = f"{LIST}/{await created(house)}/details"
+    house.simulator.faults.add(Fault(path=path, status=429, body=DRF, times=1))
+    ending = asyncio.create_task(house.proxy.drain())
+    await until(lambda: not house.proxy.ready)
+    seen = await waiting_for(house, path, 5)
+    assert (seen.status, statuses(house)) == (200, [429, 409, 200])
+    ending.cancel()
