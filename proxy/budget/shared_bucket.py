@@ -234,10 +234,11 @@ class SharedBucket(Bucket):
 
     def _told_in(self, priority: Priority) -> float:
         """Return in how many seconds a newcomer's turn may come, by what the ledger has said."""
-        now, turns = self._now(), 0.0
+        turns, batch = 0.0, priority is Priority.BATCH
         if self._whole is not None and self._seen is not None:
             turns = self._ahead(priority) // self._seen.limit * self._whole.seconds
-        return turns + max(self._opens[priority is Priority.BATCH] - now, self._paused_for())
+        opens = max(self._opens.values()) if batch and any(self._lines_of(batch=False)) else self._opens[batch]
+        return turns + max(opens - self._now(), self._paused_for())
 
     def _paused_for(self) -> float:
         """Return how many seconds are left of a pause that was noted here, or that the ledger has told of."""
