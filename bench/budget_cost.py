@@ -49,7 +49,7 @@ def main() -> None:
     """Time each part, and the whole."""
     clock = SystemClock()
     budget = LocalBudget({**AUTO, "details": PLENTY}, clock.monotonic)
-    meter = Meter(budget, Priority.INTERACTIVE, max_wait=65, prefer_wait=60, clock=clock, ready=lambda: True)
+    meter = Meter(budget, Priority.INTERACTIVE, max_wait=65, prefer_wait=60, clock=clock)
     client = Client("", None, Policy(), Places(None, ""))  # type: ignore[arg-type]  # it is lent nothing here
     head = Head("GET", TARGET, (1, 1), FIELDS)
     path, _, query = TARGET.partition("?")

@@ -19,6 +19,7 @@ from proxy.binding import CUT_OFF, Binding
 from proxy.certificates import ServerCertificate
 from proxy.clock import Clock, SystemClock
 from proxy.compose import Snapshot, Surroundings, addresses, build
+from proxy.compose_budget import free
 from proxy.compose_credentials import longest_redeem
 from proxy.condition import condition
 from proxy.config import Config, Limits, Listener, TcpBind, UnixBind
@@ -285,6 +286,7 @@ class Proxy:
         gone = [each.binding for name, each in self._open.items() if name not in opened]
         gone += [self._admin] if self._admin is not None and self._admin is not admin else []
         snapshot.commit()
+        free((each.budgets for each in self._snapshots), snapshot.budgets)
         former = self._open
         self._open, self._admin, self._snapshot = opened, admin, snapshot
         for name, each in opened.items():

@@ -145,7 +145,7 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
     places = _places(config, earlier, changes)
     tally = Tally() if earlier is None else earlier.tally
     budgets, resizes = BudgetParts(config, around.clock, around.tasks, around.reader).all(earlier, going_on)
-    meters = Meters(budgets, config.rate_budget, around.clock, around.ready)
+    meters = Meters(budgets, config.rate_budget, around.clock)
     in_flight, named = InFlight(), list(zip(addresses(config), config.listeners, strict=True))
     keyrings = {name: _keyring(name, listener, parts, earlier) for name, listener in named if listener.clients}
     lanes = {

@@ -2,9 +2,11 @@
 
 import hmac
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from proxy.budget.budget import Priority
@@ -14,10 +16,11 @@ from proxy.budget.shared import SharedBudget
 from proxy.clock import Clock
 from proxy.compose_credentials import REPLICA
 from proxy.compose_engine import ledger
-from proxy.config import ApiKeyCredential, Client, Config, Credential, RateBudget
+from proxy.config import ApiKeyCredential, Client, Config, OAuth2Credential, RateBudget
 from proxy.credential.token_endpoint import owner_of
 from proxy.forward.metered import Meter
 from proxy.secret_reader import SecretReader
+from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ class BudgetParts:
     ) -> tuple[Budgets, tuple[Callable[[], None], ...]]:
         """Make each credential's; one that there was goes on, for PandaDoc still counts what was sent.
 
-        `going_on`: what those were called that lend on. Nobody waits any longer on one that is switched off.
+        `going_on`: what those were called that lend on.
         """
         redis = self.config.rate_budget.redis
         known = {} if earlier is None or earlier.config.rate_budget.redis != redis else earlier.budgets
@@ -53,20 +56,15 @@ class BudgetParts:
             if rates:
                 before = known.get(going_on[name]) if name in going_on else None
                 budgets[name] = before or self._budget(name)
-                changes.append(partial(self._reconfigure, budgets[name], rates))
-        kept = set(budgets.values())  # with a grant's that goes on under another name
-        for name, budget in ({} if earlier is None else earlier.budgets).items():
-            if name not in budgets and budget not in kept:
-                freed = dict.fromkeys(each.name for each in budget.standings())
-                changes.append(partial(self._reconfigure, budget, freed))
+                changes.append(partial(self._reconfigure, budgets[name], rates, name))
         return budgets, tuple(changes)
 
     def _budget(self, name: str) -> LocalBudget:
-        settings, credential = self.config.rate_budget, self.config.credentials[name]
+        settings = self.config.rate_budget
         if settings.redis is None:
             return LocalBudget(settings.of(name), self.clock.monotonic)
         answer = self.config.upstream.response_timeout
-        user = partial(self.user, credential)
+        user = partial(self.user, name)
         process = f"{REPLICA}-{random.randbytes(3).hex()}"  # noqa: S311 - a name: two budgets may be of one user
         return SharedBudget(
             name,
@@ -79,18 +77,43 @@ class BudgetParts:
             answer=answer,
         )
 
-    def _reconfigure(self, budget: LocalBudget, rates: Mapping[str, Rate | None]) -> None:
+    def _reconfigure(self, budget: LocalBudget, rates: Mapping[str, Rate | None], name: str) -> None:
+        """Go on with other settings; `name` is what its credential is called now."""
         if isinstance(budget, SharedBudget):
+            budget.belong(partial(self.user, name))
             budget.reconfigure(rates, self.config.rate_budget.share)
         else:
             budget.resize(rates)
 
-    async def user(self, credential: Credential) -> str:
-        """Name whose rate it is, the same in every process and without telling the key. Raises SecretUnavailable."""
+    async def user(self, name: str) -> str:
+        """Name whose rate it is, the same in every process and without telling the key. Raises SecretUnavailable.
+
+        One client's grants may be of several users: where there are several, each is known by its credential's name.
+        """
+        credential = self.config.credentials[name]
         if isinstance(credential, ApiKeyCredential):
             key = await self.reader.read(credential.api_key)
             return hmac.digest(LABEL, key.reveal().encode(), "sha256").hex()[:32]
-        return owner_of(str(credential.token_url), await self.reader.read(credential.client_id))
+        owner = await self._owner(credential)
+        for other, grant in self.config.credentials.items():
+            if other == name or isinstance(grant, ApiKeyCredential):
+                continue
+            with suppress(SecretUnavailable):  # then it is lent to nobody
+                if await self._owner(grant) == owner:
+                    return sha256(f"{owner}\n{name}".encode()).hexdigest()[:32]
+        return owner
+
+    async def _owner(self, grant: OAuth2Credential) -> str:
+        return owner_of(str(grant.token_url), await self.reader.read(grant.client_id))
+
+
+def free(former: Iterable[Budgets], now: Budgets) -> None:
+    """Have nobody wait any longer on what was switched off, whatever configuration they came with."""
+    kept = set(now.values())  # with a grant's that goes on under another name
+    for budgets in former:
+        for name, budget in budgets.items():
+            if name not in now and budget not in kept:
+                budget.free()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +123,6 @@ class Meters:
     budgets: Budgets
     settings: RateBudget
     clock: Clock
-    ready: Callable[[], bool]
 
     def of(self, credential: str, client: Client | None) -> Meter | None:
         """Make one; `client` None: whoever reaches the listener."""
@@ -114,5 +136,4 @@ class Meters:
             max_wait=self.settings.max_wait,
             prefer_wait=self.settings.prefer_wait,
             clock=self.clock,
-            ready=self.ready,
         )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 
-from proxy.budget.ledger import Ledger
+from proxy.budget.ledger import Ledger, User
 from proxy.clock import SystemClock
 from proxy.config import Config, KubernetesStore, Redis, RedisStore, SharedStore
 from proxy.config.rules import Finding, every_redis
@@ -28,9 +28,7 @@ def engine(store: SharedStore, owner: Callable[[], Awaitable[str]], reader: Secr
     return _kubernetes(store, reader)
 
 
-def ledger(
-    redis: Redis, user: Callable[[], Awaitable[str]], reader: SecretReader, *, process: str, answer: float
-) -> Ledger:
+def ledger(redis: Redis, user: User, reader: SecretReader, *, process: str, answer: float) -> Ledger:
     """Make the way to a rate budget that replicas share; connects to nothing yet. `user` names whose it is."""
     from proxy.credential.redis_client import Way  # noqa: PLC0415 - redis-py is an extra, and 10 MiB
     from proxy.redis_budget import RedisLedger  # noqa: PLC0415 - the same

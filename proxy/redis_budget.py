@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from math import ceil
 from typing import Any, Final
 
-from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen
+from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen, User
 from proxy.budget.pace import SLACK
 from proxy.budget.rates import Rate
 from proxy.budget.window import ALONE, GROWTH, REPEATED
@@ -58,13 +58,16 @@ local function limit_of(state, most, window)
   local known = redis.call('HMGET', state, 'learned', 'grows')
   local learned = tonumber(known[1])
   if not learned then return most end
-  if now < until_of(state, 'grows', known[2], math.max({PAUSE}, window)) then return math.min(learned, most) end
-  learned = math.floor(learned * {GROWTH}) + 1
+  local grows = until_of(state, 'grows', known[2], math.max({PAUSE}, window))
+  if now < grows then return math.min(learned, most) end
+  while now >= grows and learned < most do
+    learned, grows = math.floor(learned * {GROWTH}) + 1, grows + window
+  end
   if learned >= most then
     redis.call('HDEL', state, 'learned', 'grows')
     return most
   end
-  redis.call('HSET', state, 'learned', learned, 'grows', now + window)
+  redis.call('HSET', state, 'learned', learned, 'grows', string.format('%.3f', grows))
   return learned
 end
 local function taken_of(slots, most)
@@ -192,14 +195,14 @@ return told
 class RedisLedger:
     """Keeps who has taken what of one user's rates.
 
-    What changes: `_base`, what the keys begin with, by `look`, for a key that is replaced is another user's, as far as
-    can be known.
+    What changes: `_user`, by `belong`, and `_base`, what the keys begin with, by that and `look`, for a key that is
+    replaced is another user's, as far as can be known.
     """
 
     def __init__(
         self,
         url: Callable[[], Awaitable[Secret]],
-        user: Callable[[], Awaitable[str]],
+        user: User,
         *,
         prefix: str,
         way: Way,
@@ -244,6 +247,9 @@ class RedisLedger:
         each = list(zip(rates, *(told[place::5] for place in range(5)), strict=True))
         seen = {name: Seen(left, limit, paused / 1000, opens / 1000) for name, left, limit, paused, opens, _ in each}
         return Look(replicas, seen, {name: born.decode() for name, *_, born in each})
+
+    def belong(self, user: User) -> None:
+        self._user, self._base = user, ""
 
     async def close(self) -> None:
         await self._link.close()

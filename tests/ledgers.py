@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
-from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen
+from proxy.budget.ledger import FORGOTTEN, Ask, LedgerUnreachable, Look, Reply, Seen, User
 from proxy.budget.pace import Pace
 from proxy.budget.rates import Rate
 from proxy.budget.window import ALONE, GROWTH, REPEATED
@@ -35,9 +35,9 @@ class Kept:
     grows: float = 0.0
 
     def limit(self, rate: Rate, now: float) -> int:
-        if self.learned is not None and now >= self.grows:
+        while self.learned is not None and now >= self.grows:
             grown = int(self.learned * GROWTH) + 1
-            self.learned, self.grows = (grown, now + rate.seconds) if grown < rate.most else (None, 0.0)
+            self.learned, self.grows = (grown, self.grows + rate.seconds) if grown < rate.most else (None, 0.0)
         return rate.most if self.learned is None else min(self.learned, rate.most)
 
     def taken(self, now: float) -> int:
@@ -140,6 +140,9 @@ class MemoryLedger:
         look = Look(replicas, seen, {name: account.of(name).born for name in rates})
         await asyncio.sleep(0)  # as over a wire, others run meanwhile
         return look
+
+    def belong(self, user: User) -> None:
+        """Be whose it is: there is one account."""
 
     async def close(self) -> None:
         """Nothing is open."""

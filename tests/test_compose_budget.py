@@ -8,6 +8,7 @@ import pytest
 from conftest import HouseMaker, merge
 from rig import House, until
 
+from proxy.budget.budget import Standing
 from proxy.clock import SystemClock
 from proxy.compose_budget import BudgetParts
 from proxy.config import load
@@ -20,6 +21,11 @@ NOBODY: Final = {"url": "redis://127.0.0.1:1"}
 
 def budget(**more: Any) -> dict[str, Any]:
     return {"rate_budget": {"numbers": "auto", "rates": {"list": "8/30s"}, "max_wait": "0s", **more}}
+
+
+def standing(house: House) -> Standing:
+    assert house.proxy._snapshot is not None  # noqa: SLF001 - /status rounds
+    return house.proxy._snapshot.budgets["default"].standing("list")  # noqa: SLF001 - the same
 
 
 async def told(house: House) -> tuple[Any, str, str]:
@@ -70,6 +76,23 @@ async def test_a_reload_begins_and_ends_to_share(api_key_house: HouseMaker) -> N
     assert (await told(house))[1] == ""
 
 
+@pytest.mark.parametrize("redis", [NOBODY, None])
+async def test_whoever_waits_on_a_budget_of_before_leaves_when_all_are_switched_off(
+    api_key_house: HouseMaker, redis: dict[str, str] | None
+) -> None:
+    house = await api_key_house(budget(max_wait="60s", redis=redis, share="1/2"))
+    if redis:
+        await until(lambda: standing(house).shared is False)
+    await house.many(4, LIST)
+    waiting = [asyncio.create_task(house.get(LIST)) for _ in range(3)]
+    await until(lambda: standing(house).waiting == 3)
+    for settings in (budget(redis=None if redis else NOBODY), {"rate_budget": {"numbers": "none"}}):
+        house.settings = merge(house.settings, settings)
+        await house.proxy.reload(house.config())
+    async with asyncio.timeout(10):
+        assert [(await each).status for each in waiting] == [200] * 3
+
+
 async def test_replicas_know_their_user_by_what_tells_nobody_the_key(tmp_path: Path) -> None:
     text = """\
 credentials:
@@ -77,12 +100,32 @@ credentials:
   same: {api_key: {env: SAME}}
   other: {api_key: {env: OTHER}}
   grant: {oauth2: {client_id: {env: ID}, client_secret: {env: ONE}, store: {memory: true}}}
+  absent: {oauth2: {client_id: {file: ./absent}, client_secret: {env: ONE}, store: {memory: true}}}
 """
     (tmp_path / "config.yaml").write_text(text + "listeners: [{bind: 127.0.0.1:0, credential: one}]\n")
     environ = {"ONE": "a-key-of-theirs", "SAME": "a-key-of-theirs", "OTHER": "another-key", "ID": "a-client"}
     config = load(tmp_path / "config.yaml", environ=environ)
     parts = BudgetParts(config, SystemClock(), Tasks(), SecretReader())
-    users = {name: await parts.user(credential) for name, credential in config.credentials.items()}
+    users = {name: await parts.user(name) for name in config.credentials if name != "absent"}
     assert users["one"] == users["same"]
     assert len(set(users.values())) == 3
     assert not [secret for secret in environ.values() for user in users.values() if secret in user]
+
+
+async def test_a_reload_that_adds_another_grant_of_the_same_client_has_both_known_by_their_names(
+    oauth_house: HouseMaker,
+) -> None:
+    """They may be of two users. A replica that starts with that configuration must share with one that goes on."""
+    house = await oauth_house(budget(redis=NOBODY))
+    assert house.proxy._snapshot is not None  # noqa: SLF001 - nothing else shows it but a Redis
+    kept = house.proxy._snapshot.budgets["default"]  # noqa: SLF001 - the same
+    ledger: Any = kept._ledger  # type: ignore[attr-defined]  # noqa: SLF001 - the same
+    alone = await ledger._user()  # noqa: SLF001 - the same
+    oauth2 = house.settings["credentials"]["default"]["oauth2"] | {"store": {"memory": True}}
+    house.settings = merge(house.settings, {"credentials": {"another": {"oauth2": oauth2}}})
+    await house.proxy.reload(house.config())
+    assert house.proxy._snapshot.budgets["default"] is kept  # noqa: SLF001 - the same
+    parts = BudgetParts(house.config(), SystemClock(), Tasks(), SecretReader())
+    users = [await ledger._user(), await parts.user("another")]  # noqa: SLF001 - the same
+    assert users[0] == await parts.user("default")
+    assert len({alone, *users}) == 3

@@ -52,17 +52,19 @@ class Bucket:
             self._take(now)
             return
         wait = min(wait, self._ends_at - now)
-        if self._opens_in(priority, now) <= wait:
-            self.waits += 1
-            if await self._stand(priority, wait):
-                return
-        self.refused += 1
+        if self._opens_in(priority, now) <= wait and await self._stand(priority, wait):
+            return
         raise BudgetSpent(self._window.rate, self._opens_in(priority, self._now()))
 
     def answered(self) -> None:
         """Let a slot come back a window from now."""
         self._window.answered(self._now())
         self._serve()
+
+    def count(self) -> None:
+        """Count what was sent without a slot, though there be none."""
+        self._take(self._now())
+        self.answered()
 
     def unused(self) -> None:
         """Give a slot back."""
@@ -72,23 +74,31 @@ class Bucket:
             self._pace.came_back(rate.seconds, limit)
         self._serve()
 
+    def halt(self, wait: float) -> None:
+        """Note that a 429 begins to come."""
+        self._window.halt(self._now(), wait)
+
     def throttled(self, wait: float) -> None:
         """Note a 429."""
         self.throttles += 1
         self._window.throttled(self._now(), wait)
+        self._serve()  # the halt may be over
 
     def resize(self, rate: Rate | None) -> None:
         """Go on with another rate."""
         self._window.resize(rate)
+        if rate is not None:
+            self._pace.resize(self._now(), rate.seconds)
         self._serve()
 
     def sent(self) -> list[float]:
         """Return when what still counts was answered, with now for what is in flight."""
         return self._window.sent(self._now())
 
-    def count_in(self, sent: Sequence[float]) -> None:
-        """Count what was sent from others, too; it is in order. For a bucket that is new."""
+    def count_in(self, sent: Sequence[float], paused: float) -> None:
+        """Count what was sent from others, too, and pause for so many seconds. `sent` is in order. For a new bucket."""
         self._window.count_in(sent)
+        self._window.pause(self._now(), paused)
 
     def end(self, seconds: float) -> None:
         """Let nobody wait longer than so many seconds from now."""
@@ -133,22 +143,31 @@ class Bucket:
             return opens_in
         return max(opens_in, self._pace.opens_in(now, rate.seconds) + ahead * rate.seconds / limit)
 
-    async def _stand(self, priority: Priority, wait: float) -> bool:
-        """Stand in line; tell whether a slot was had. Whoever goes away leaves it."""
+    async def _stand(self, priority: Priority, wait: float, at_least: float = 0.0) -> bool:
+        """Stand in line; tell whether a slot was had. Whoever goes away leaves it.
+
+        `at_least`: seconds for which it is stood, though there be nothing to `wait` for.
+        """
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         began = self._now()
         self._lines[priority][waiter] = began + wait
         self._serve()
         try:
-            await asyncio.wait((waiter,), timeout=wait)
+            await asyncio.wait((waiter,), timeout=max(wait, at_least))
         except asyncio.CancelledError:
             if waiter.done() and waiter.result():
                 self.unused()
             raise
         finally:
             self._lines[priority].pop(waiter, None)
-            self.waited += self._now() - began
+            if self._has_waited(waiter):
+                self.waits += 1
+                self.waited += self._now() - began
         return waiter.done() and waiter.result()
+
+    def _has_waited(self, waiter: asyncio.Future[bool]) -> bool:  # noqa: ARG002 - all of them, here
+        """Tell whether standing in line was waiting, for who has left it."""
+        return True
 
     def _serve(self) -> None:
         """Give what slots there are to those who wait, and come back when there may be more."""

@@ -39,7 +39,7 @@ class Standing(NamedTuple):
     waiting: int
     waits: int  # requests that have waited, ever
     waited: float  # seconds, of all of them
-    refused: int  # requests that could not be served in time, ever
+    refused: int  # requests whose callers were told that nothing is left in time, ever
     throttled: int  # 429s from the upstream, ever
     shared: bool | None = None  # whether it is the one of all replicas now; None: it never is
 
@@ -49,6 +49,10 @@ class Slot(Protocol):
 
     def answered(self) -> None:
         """Say that it was sent."""
+        ...
+
+    def again(self) -> None:
+        """Say that it is sent once more, for its connection broke: that takes no right of its own, and counts."""
         ...
 
     def unused(self) -> None:
@@ -63,8 +67,16 @@ class Budget(Protocol):
         """Take a slot; wait in line for it up to `wait` seconds. Raises BudgetSpent."""
         ...
 
+    def halt(self, rate: str, wait: float) -> None:
+        """Note that a 429 begins to come: nothing of this rate is sent for `wait` seconds, or until it is all heard."""
+        ...
+
     def throttled(self, rate: str, wait: float) -> None:
         """Note a 429: nothing of this rate is sent for `wait` seconds, and the budget learns."""
+        ...
+
+    def refused(self, rate: str) -> None:
+        """Note that somebody was told of a BudgetSpent."""
         ...
 
     def standing(self, rate: str) -> Standing:

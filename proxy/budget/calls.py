@@ -1,6 +1,7 @@
 """Which of PandaDoc's operations a request calls, as far as budgets care. Pure.
 
-A path that may be read in several ways is the first of them that has a rate of its own.
+Of several ways to read a path, one with a rate of its own counts, then one whose answer may be not ready; of equals,
+the first by its spelling.
 """
 
 from collections.abc import Iterable
@@ -22,9 +23,13 @@ UNKNOWN: Final = Call()
 
 def call(method: str, readings: Iterable[str], query: str) -> Call:
     """Find what a request calls, by every reading of its path and its raw query."""
-    found = [_call(named(method, reading, query)) for reading in readings]
-    return next((each for each in found if each.rate != OTHER), found[0] if found else UNKNOWN)
+    found = [_call(named(method, reading, query)) for reading in sorted(readings)]
+    return max(found, key=_weight, default=UNKNOWN)
 
 
 def _call(operation: Operation | None) -> Call:
     return UNKNOWN if operation is None else Call(operation.rate, operation.not_ready)
+
+
+def _weight(of: Call) -> tuple[bool, bool]:
+    return of.rate != OTHER, bool(of.not_ready)

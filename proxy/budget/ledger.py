@@ -5,7 +5,7 @@ ledger's own clock, when nobody says a word of it any more: its process may be d
 process, and for whom (shared_bucket).
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -55,6 +55,10 @@ class Look(NamedTuple):
     born: Mapping[str, str]  # as a Reply's; "" where nobody has asked yet
 
 
+User = Callable[[], Awaitable[str]]
+"""Names whose rates they are. It may raise SecretUnavailable."""
+
+
 class Ledger(Protocol):
     """Each call may raise LedgerUnreachable, and has a limit of its own."""
 
@@ -72,6 +76,10 @@ class Ledger(Protocol):
 
     async def look(self, rates: Mapping[str, Rate | None]) -> Look:
         """Be counted as a replica, and tell how these rates stand."""
+        ...
+
+    def belong(self, user: User) -> None:
+        """Be the account of whom this names, from the next call on; what an earlier one was told is not taken along."""
         ...
 
     async def close(self) -> None: ...

@@ -25,6 +25,10 @@ class LocalSlot:
             bucket, self._bucket = self._bucket, None
             bucket.answered()
 
+    def again(self) -> None:
+        if self._bucket is not None:
+            self._bucket.count()
+
     def unused(self) -> None:
         if self._bucket is not None:
             bucket, self._bucket = self._bucket, None
@@ -51,8 +55,14 @@ class LocalBudget:
         await bucket.take(priority, wait)
         return LocalSlot(bucket)
 
+    def halt(self, rate: str, wait: float) -> None:
+        self._bucket(rate).halt(wait)
+
     def throttled(self, rate: str, wait: float) -> None:
         self._bucket(rate).throttled(wait)
+
+    def refused(self, rate: str) -> None:
+        self._bucket(rate).refused += 1
 
     def standing(self, rate: str) -> Standing:
         return self._bucket(rate).standing()
@@ -67,21 +77,26 @@ class LocalBudget:
         return self._ending.is_set()
 
     def resize(self, rates: Mapping[str, Rate | None]) -> None:
-        """Go on with other rates: what was sent under a name that is gone counts under all new ones.
+        """Go on with other rates: what was sent under a name that is gone counts under all new ones, which pause as it.
 
         Whoever waits under one that is gone is let go.
         """
         known = self._buckets
         gone = [bucket for name, bucket in known.items() if name not in rates]
         sent = sorted(moment for bucket in gone for moment in bucket.sent())
+        paused = max((bucket.standing().paused_for for bucket in gone), default=0.0)
         self._buckets = {name: known.get(name) or self._new(name, rate) for name, rate in rates.items()}
         for name, bucket in self._buckets.items():
             if name in known:
                 bucket.resize(rates[name])
             else:
-                bucket.count_in(sent)
+                bucket.count_in(sent, paused)
         for bucket in gone:
             bucket.resize(None)
+
+    def free(self) -> None:
+        """Count nothing any more, and let go whoever waits."""
+        self.resize(dict.fromkeys(self._buckets))
 
     def end(self, seconds: float) -> None:
         """Let whoever waits be gone in so many seconds, for the process is about to end."""

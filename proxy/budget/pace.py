@@ -15,7 +15,7 @@ SLACK: Final = 60
 
 
 class Pace:
-    """Knows when the next batch request is due. `_due` is changed by `went` and `came_back` alone."""
+    """Knows when the next batch request is due. `_due` is changed by `went`, `came_back` and `resize` alone."""
 
     def __init__(self) -> None:
         self._due = -inf
@@ -30,6 +30,10 @@ class Pace:
     def came_back(self, window: float, slots: int) -> None:
         """Note that a slot was given back: nothing has left."""
         self._due -= window / slots
+
+    def resize(self, now: float, window: float) -> None:
+        """Go on with another window: nobody is due later than that."""
+        self._due = min(self._due, now + window)
 
     def opens_in(self, now: float, window: float) -> float:
         """Return in how many seconds the next batch request may leave; `window` in seconds."""

@@ -11,7 +11,7 @@ from math import inf
 from typing import Final
 
 from proxy.budget.bucket import Bucket
-from proxy.budget.ledger import FORGOTTEN, Ledger, LedgerUnreachable
+from proxy.budget.ledger import FORGOTTEN, Ledger, LedgerUnreachable, User
 from proxy.budget.local import LocalBudget
 from proxy.budget.rates import Rate
 from proxy.budget.shared_bucket import SharedBucket, Way
@@ -81,6 +81,13 @@ class SharedBudget(LocalBudget):
         if not self._watched:
             self._watched = True
             self._tasks.start(self._watch(), f"rate budget of {self._credential}")
+
+    def free(self) -> None:
+        self.reconfigure(dict.fromkeys(self._buckets), self._share)
+
+    def belong(self, user: User) -> None:
+        """Share by what this names from now on: a reload may have changed what the user is known by."""
+        self._ledger.belong(user)
 
     async def look(self) -> None:
         """Ask how all stands; where the ledger is back, go on with it."""

@@ -32,8 +32,12 @@ ASK_AGAIN: Final = 1.0
 SPREAD: Final = 0.01
 """Seconds between the first and the last of those that were told the same moment."""
 
-FIRST_WORD: Final = 0.25
-"""Seconds that whoever may not wait waits all the same, for the ledger to say whether there is something."""
+FIRST_WORD: Final = 2.5
+"""Seconds that whoever may not wait waits all the same, for the ledger to say whether there is something: a call that
+is on its way and the next, each of a second at most (redis_budget.LIMIT); without a word of it the share goes on."""
+
+IN_VAIN: Final = 0.25
+"""Seconds that a slot must be late for somebody to be told so: it may come sooner than the ledger has said."""
 
 AT_ONCE: Final = 50
 """Slots that one process takes with one question: what comes free together is for all."""
@@ -59,8 +63,8 @@ class SharedBucket(Bucket):
     there are no more slots than those of the share; `_flying` and `_spent`, the slots that are taken, by id, and when
     the latter come back; `_unsaid` and `_pause`, what the ledger is still to hear; `_heard`, what was in flight when it
     was last there; `_born`, which ledger has heard the rest; `_seen`, how the rate stood when it was last asked, at
-    `_seen_at`, and `_opens`, when there was to be more, for batch requests and others; `_refusals`, how often there was
-    not enough; the tasks that ask and tell. All by the verbs and the two tasks.
+    `_seen_at`, and `_opens`, when there was to be more, for batch requests and others; `_late`, who stands in line
+    though the ledger has been asked; the tasks that ask and tell. All by the verbs and the two tasks.
     """
 
     def __init__(self, name: str, rate: Rate | None, now: Callable[[], float], way: Way) -> None:
@@ -78,7 +82,7 @@ class SharedBucket(Bucket):
         self._seen: Seen | None = None
         self._seen_at = -inf
         self._opens = {False: -inf, True: -inf}
-        self._refusals = 0
+        self._late: set[asyncio.Future[bool]] = set()
         self._news = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -105,15 +109,14 @@ class SharedBucket(Bucket):
         """Take a slot. Raises BudgetSpent."""
         if not self.counted:
             return await super().take(priority, wait)
-        wait = min(max(wait, FIRST_WORD), self._ends_at - self._now())
-        refusals = self._refusals
-        if (self._told_in(priority) if self._ahead(priority) else self._paused_for()) > wait:
+        left = self._ends_at - self._now()
+        wait, first_word = min(wait, left), min(FIRST_WORD, left)
+        if (self._told_in(priority) if self._ahead(priority) else self._paused_for()) > max(wait, IN_VAIN):
             return self._refuse(priority)
         if not self._ahead(priority):
             self._news.set()  # it is the head of the line
-        if not await self._stand(priority, wait):
+        if not await self._stand(priority, wait, first_word):
             return self._refuse(priority)
-        self.waits += self._refusals != refusals
         return None
 
     def answered(self) -> None:
@@ -144,8 +147,8 @@ class SharedBucket(Bucket):
         if self.shared:  # else by `keep_to`, which knows the share
             super().resize(rate)
 
-    def count_in(self, sent: Sequence[float]) -> None:
-        super().count_in(sent)
+    def count_in(self, sent: Sequence[float], paused: float) -> None:
+        super().count_in(sent, paused)
         if self._whole is not None:
             self._spent.extend((self._id(), each + self._whole.seconds) for each in sent)
             self._unsaid |= dict(self._spent)
@@ -215,20 +218,27 @@ class SharedBucket(Bucket):
 
     def _serve(self) -> None:
         if not self.counted:
+            self._late.update(*self._lines.values())
             super()._serve()
         elif self.waiting and self._asking is None:
             self._asking = self._way.tasks.start(self._ask(), f"ask for {self.name}")
 
+    def _has_waited(self, waiter: asyncio.Future[bool]) -> bool:
+        """All wait for the ledger's first word, which is counted for none."""
+        late = waiter in self._late
+        self._late.discard(waiter)
+        return late
+
     def _refuse(self, priority: Priority) -> None:
-        self.refused += 1
         raise BudgetSpent(self._whole, self._told_in(priority) or ASK_AGAIN)
 
     def _told_in(self, priority: Priority) -> float:
         """Return in how many seconds a newcomer's turn may come, by what the ledger has said."""
-        now, turns = self._now(), 0.0
+        turns, batch = 0.0, priority is Priority.BATCH
         if self._whole is not None and self._seen is not None:
             turns = self._ahead(priority) // self._seen.limit * self._whole.seconds
-        return turns + max(self._opens[priority is Priority.BATCH] - now, self._paused_for())
+        opens = max(self._opens.values()) if batch and any(self._lines_of(batch=False)) else self._opens[batch]
+        return turns + max(opens - self._now(), self._paused_for())
 
     def _paused_for(self) -> float:
         """Return how many seconds are left of a pause that was noted here, or that the ledger has told of."""
@@ -241,9 +251,11 @@ class SharedBucket(Bucket):
             while self.waiting and self.counted:
                 self._news.clear()
                 shut = self._shut_for()
+                if shut:
+                    self._send_away_who_hopes_in_vain(self._now() + shut, batch=False)
                 wait = min(shut, ASK_AGAIN) if shut else await self._asked()
                 if wait:
-                    self._refusals += 1
+                    self._late.update(*self._lines.values())
                     with suppress(TimeoutError):
                         async with asyncio.timeout(wait + SPREAD * self._way.jitter()):
                             await self._news.wait()
@@ -278,16 +290,16 @@ class SharedBucket(Bucket):
             self._note(reply, batch=batch)
         if reply.granted == wanted:
             return 0.0
-        self._send_away_who_hopes_in_vain(batch=batch)
+        self._send_away_who_hopes_in_vain(self._opens[batch], batch=batch)
         return min(reply.wait, ASK_AGAIN)
 
     def _lines_of(self, *, batch: bool) -> list[Line]:
         return [self._lines[each] for each in Priority if (each is Priority.BATCH) is batch]
 
-    def _send_away_who_hopes_in_vain(self, *, batch: bool) -> None:
-        """Let nobody wait for what the ledger says can't come in time."""
-        for line in self._lines_of(batch=batch):
-            for waiter in [waiter for waiter, until in line.items() if until + FIRST_WORD < self._opens[batch]]:
+    def _send_away_who_hopes_in_vain(self, opens: float, *, batch: bool) -> None:
+        """Let nobody wait for what can't come in time; `batch`: nor do others wait for that moment."""
+        for line in self._lines_of(batch=True) if batch else self._lines.values():
+            for waiter in [waiter for waiter, until in line.items() if until + IN_VAIN < opens]:
                 del line[waiter]
                 waiter.set_result(False)
 

@@ -34,8 +34,9 @@ class Window:
     """The slots of one rate; without a rate there are as many as are wanted.
 
     What changes: `_in_flight`, slots whose requests are not answered; `_spent`, when each of the others comes back, in
-    order; `_paused_until`; `_learned`, the number of slots that a 429 has taught, `_floor`, the fewest that those of
-    one pause may teach, and `_grows_at`, when it grows. All by the verbs below.
+    order; `_paused_until`, and `_halted_until` while a 429 is not all heard; `_learned`, the number of slots that a 429
+    has taught, `_floor`, the fewest that those of one pause may teach, and `_grows_at`, when it grows. All by the verbs
+    below.
     """
 
     def __init__(self, rate: Rate | None) -> None:
@@ -43,6 +44,7 @@ class Window:
         self._in_flight = 0
         self._spent: deque[float] = deque()
         self._paused_until = -inf
+        self._halted_until = -inf
         self._learned: int | None = None
         self._floor = 1
         self._grows_at = inf
@@ -59,7 +61,7 @@ class Window:
     def left(self, now: float) -> int | None:
         """Return how many slots are free; None where they are not counted."""
         self._expire(now)
-        if now < self._paused_until:
+        if self.paused_for(now):
             return 0
         limit = self.limit
         return None if limit is None else max(0, limit - self._in_flight - len(self._spent))
@@ -78,6 +80,10 @@ class Window:
         """Give a slot back at once: its request was not sent, or refused for its rate, which counts for nothing."""
         self._in_flight -= 1
 
+    def halt(self, now: float, wait: float) -> None:
+        """Have nothing for so long, or until a 429 that has begun to come is told whole: then as long as that says."""
+        self._halted_until = max(self._halted_until, now + wait)
+
     def throttled(self, now: float, wait: float) -> None:
         """Pause for as long as a 429 has said, and learn from it how much there is."""
         if self.rate is not None:
@@ -86,6 +92,7 @@ class Window:
                 self._spent[0] = min(self._spent[0], now + wait)
             self._learn(now, self.rate.most if self._learned is None else self._learned, self.rate.seconds)
             self._grows_at = now + max(wait, self.rate.seconds)
+        self._halted_until = -inf
         self.pause(now, wait)
 
     def pause(self, now: float, wait: float) -> None:
@@ -126,7 +133,7 @@ class Window:
 
     def paused_for(self, now: float) -> float:
         """Return how many seconds of a pause are left."""
-        return max(0.0, self._paused_until - now)
+        return max(0.0, self._paused_until - now, self._halted_until - now)
 
     def resize(self, rate: Rate | None) -> None:
         """Go on with another rate; what was sent counts under it, too."""
@@ -157,8 +164,8 @@ class Window:
         spent = self._spent
         while spent and spent[0] <= now:
             spent.popleft()
-        if now >= self._grows_at and self.rate is not None and self._learned is not None:
+        while now >= self._grows_at and self.rate is not None and self._learned is not None:
             grown = int(self._learned * GROWTH) + 1
             more = grown < self.rate.most
             self._learned = grown if more else None
-            self._grows_at = now + self.rate.seconds if more else inf
+            self._grows_at = self._grows_at + self.rate.seconds if more else inf

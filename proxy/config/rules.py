@@ -22,6 +22,7 @@ from proxy.config.sections import (
     KubernetesStore,
     MemoryStore,
     OAuth2Credential,
+    RateBudget,
     Redis,
     RedisStore,
 )
@@ -277,6 +278,22 @@ def _open_credential_operations(config: Config) -> Iterator[Finding]:
         yield Finding("policy.credential_operations", message)
 
 
+def _budgets_of_nobody(config: Config) -> Iterator[Finding]:
+    """Find what is set for budgets that nobody has; they may be switched off for a while, by `numbers: none`."""
+    budget, usual = config.rate_budget, RateBudget()
+    numbers = {budget.credentials.get(name, budget.numbers) for name in config.credentials}
+    keys = ("rates", "sandbox", "redis", "share", "max_wait", "prefer_wait")
+    given = [key for key in keys if getattr(budget, key) != getattr(usual, key)]
+    if given and numbers <= {"none"}:
+        cure = "say `numbers: auto`, or sandbox, here or for some credentials"
+        yield Finding("rate_budget", f"nothing is counted, so these are of no effect: {', '.join(given)}; {cure}")
+        return
+    for key, kind in (("rates", "auto"), ("sandbox", "sandbox")):
+        if key in given and kind not in numbers:
+            message = f"is of no effect: it is for credentials with `numbers: {kind}`, and none has that"
+            yield Finding(f"rate_budget.{key}", message)
+
+
 def _lost_grants(config: Config) -> Iterator[Finding]:
     for name, item in config.credentials.items():
         if isinstance(item, OAuth2Credential) and isinstance(item.store, MemoryStore):
@@ -311,6 +328,7 @@ _WARNINGS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _lenient_policies,
     _policies_that_refuse_everything,
     _open_credential_operations,
+    _budgets_of_nobody,
     _lost_grants,
 )
 

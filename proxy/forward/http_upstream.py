@@ -87,6 +87,8 @@ class HttpUpstream:
             except ProxyError as fault:
                 fault.unsent = not wrote
                 raise
+            if wrote and attempt.again is not None:
+                attempt.again()
             try:
                 return await self._converse(attempt, connection)
             except Broken:

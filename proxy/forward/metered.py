@@ -45,6 +45,8 @@ MOMENT: Final = 0.001
 HELD: Final = 64 * 1024
 """Bytes of an answer that are read ahead, so that no connection is held while its request waits."""
 
+RATE_LIMIT: Final = frozenset({b"ratelimit", b"ratelimit-policy"})
+
 UPLOADED: Final = "document.uploaded"
 
 Lent = tuple[Answer, Credential]
@@ -60,7 +62,6 @@ class Meter:
     max_wait: float  # seconds
     prefer_wait: float  # the most that a caller may prefer to wait for
     clock: Clock
-    ready: Callable[[], bool]
 
     def turn(self, head: Head, readings: Iterable[str], target: str, is_attended: Callable[[], bool]) -> "Turn":
         """Begin a request's way through the budget; `is_attended` looks whether its caller is still there."""
@@ -94,7 +95,11 @@ class Turn:
     async def ask(self, errand: Errand, once: Once) -> Lent:
         """Ask until there is an answer to relay. Raises Throttled where the budget allows no question."""
         with Watch(self._is_attended):
-            return await self._ask(self._taken_over(errand), once)
+            try:
+                return await self._ask(self._taken_over(errand), once)
+            except Throttled:
+                self._meter.budget.refused(self.rate)
+                raise
 
     async def _ask(self, errand: Errand, once: Once) -> Lent:
         last: Lent | None = None
@@ -140,7 +145,10 @@ class Turn:
         try:
             self._slot = await self._meter.budget.take(self.rate, priority, self._until - began)
         except BudgetSpent as spent:
+            paused = ceil(self._meter.budget.standing(self.rate).paused_for)
             detail = f"{spent.rate or 'What PandaDoc grants'} for {self.rate} (rate_budget) is spent"
+            if paused:
+                detail = f"PandaDoc has answered 429, so {self.rate} (rate_budget) pauses for {paused} s"
             raise Throttled(
                 f"{detail}, and nothing comes free within rate_budget.max_wait."
                 " Ask less often, or later. This answer is pandadoc-proxy's, not PandaDoc's.",
@@ -155,11 +163,17 @@ class Turn:
             slot, self._slot = self._slot, None
             slot.unused()
 
+    def again(self) -> None:
+        """Have an attempt counted twice, for its connection broke and it is sent once more."""
+        if self._slot is not None:
+            self._slot.again()
+
     def settle(self, answer: Answer | None) -> None:
         """Tell the budget what became of an attempt; None: it failed, and may have been counted."""
         if self._slot is not None:
             slot, self._slot = self._slot, None
             if answer is not None and answer.status == TOO_MANY:
+                self._meter.budget.halt(self.rate, self._said(answer))  # before anybody else has its slot
                 slot.unused()
             else:
                 slot.answered()
@@ -178,7 +192,7 @@ class Turn:
     def fields_of(self, answer: Answer) -> Fields:
         """Return what is added to an answer of PandaDoc's; what it says itself stays its word."""
         names = {name.lower() for name, _ in answer.fields}
-        added = () if b"ratelimit" in names else self.fields()
+        added = self.fields() if names.isdisjoint(RATE_LIMIT) else ()
         if answer.status == TOO_MANY and b"retry-after" not in names:
             added += ((b"Retry-After", b"%d" % ceil(self._wait)),)
         if self._prefers is not None:
@@ -186,8 +200,11 @@ class Turn:
         return added
 
     def _preferred(self, head: Head) -> int | None:
-        """Return for how many seconds the caller waits for what is ready; None where that is not for us to do."""
-        if not self._not_ready or preference.PREFER not in head.names:
+        """Return for how many seconds the caller waits for what is ready; None where that is not for us to do.
+
+        The answer to a HEAD says nothing of its document.
+        """
+        if not self._not_ready or head.method == "HEAD" or preference.PREFER not in head.names:
             return None
         said = preference.wait(head.fields)
         most = int(min(said or 0, self._meter.prefer_wait))
@@ -211,26 +228,42 @@ class Turn:
             return answer, None
         self._until = self._began + self._prefers
         held = await hold(answer, HELD)
-        said = throttled.after(_first(held.fields, b"retry-after") or b"", self._meter.clock.wall())
+        said = _after(held, self._meter.clock.wall())
         not_yet = said is not None if answer.status == ACCEPTED else _uploaded(held)
         if held.whole is None or not not_yet:
             return held, None
         return held, max(POLL_EVERY, said or 0.0)
 
     async def _throttled(self, answer: Answer) -> tuple[Answer, float | None]:
-        """Have all that is counted with this request pause; the next slot is had after that."""
-        held = await hold(answer, HELD)
-        retry_after = _first(held.fields, b"retry-after")
-        self._wait = throttled.wait(retry_after, _readable(held), self._meter.clock.wall())
-        self._meter.budget.throttled(self.rate, self._wait)
+        """Have all that is counted with this request pause; the next slot is had after that.
+
+        Its sentence is waited for where nothing else says for how long; who hangs up before that ends no pause.
+        """
+        told = _after(answer, self._meter.clock.wall()) is not None
+        if told:
+            self._note(self._said(answer))
+        body = b""
+        try:
+            held = await hold(answer, HELD)
+            body = _readable(held)
+        finally:
+            if not told:
+                self._note(self._said(answer, body))
         return held, 0.0 if held.whole is not None and self.resends < RESENDS else None
+
+    def _said(self, answer: Answer, body: bytes = b"") -> float:
+        """Return how many seconds a 429 says to wait, by its head and what is known of its body."""
+        return throttled.wait(_first(answer.fields, b"retry-after"), body, self._meter.clock.wall())
+
+    def _note(self, wait: float) -> None:
+        self._wait = wait
+        self._meter.budget.throttled(self.rate, wait)
 
     async def _sleep(self, seconds: float) -> bool:
         """Wait for the next question; tell whether it is to be asked."""
-        meter = self._meter
-        if not meter.ready() or meter.clock.monotonic() + seconds > self._until:
+        if self._meter.clock.monotonic() + seconds > self._until:
             return False
-        return not seconds or not await meter.budget.pause(seconds)
+        return not await self._meter.budget.pause(seconds)
 
 
 class Counted:
@@ -251,7 +284,7 @@ class Counted:
             self._asked()
         answer = None
         try:
-            answer = await self._upstream.send(attempt)
+            answer = await self._upstream.send(attempt._replace(again=self._turn.again))
         except ProxyError as fault:
             if fault.unsent:
                 self._turn.leave()
@@ -263,6 +296,11 @@ class Counted:
 
 def _first(fields: Fields, name: bytes) -> bytes | None:
     return next(iter(values(fields, name)), None)
+
+
+def _after(answer: Answer, now: float) -> float | None:
+    """Read an answer's Retry-After: seconds from `now`, or None where it has none that makes sense."""
+    return throttled.after(_first(answer.fields, b"retry-after") or b"", now)
 
 
 def _uploaded(answer: HeldAnswer) -> bool:

@@ -4,7 +4,7 @@ One call is one attempt. A transport does not follow redirects, decode, keep coo
 of its own beyond framing; and it says in its error how the attempt ended.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, Protocol
 
 from proxy.forward.body import Body
@@ -19,6 +19,7 @@ class Attempt(NamedTuple):
     fields: Fields
     body: Body | None
     replay: bool = False  # the second on account of a 401: not to be sent again for any reason (law 11)
+    again: Callable[[], None] | None = None  # called before it is sent once more, where it may have arrived already
 
     def __repr__(self) -> str:
         return f"<Attempt {self.method} {len(self.fields)} fields>"

@@ -152,6 +152,13 @@ async def a_429_that_comes_alone_leaves_half_and_one_soon_after_it_an_eighth(ope
     assert (await there.look({"list": rate})).rates["list"].limit == 2
 
 
+async def what_a_429_has_taught_is_doubted_for_each_window_that_nobody_asked_in(opened: Opened) -> None:
+    ledger, rate = opened("here"), Rate(40, 0.3)
+    await ledger.throttled("list", rate, 0.1)
+    await asyncio.sleep(0.61)
+    assert (await ledger.look({"list": rate})).rates["list"].limit == 40, "20, 31, all of them"
+
+
 async def who_looks_is_counted_and_sees_how_all_stands(opened: Opened) -> None:
     here, there = opened("here"), opened("there")
     born = (await take(here, "1", "2")).born
@@ -222,6 +229,7 @@ CLAUSES: Final[tuple[Clause, ...]] = (
     no_batch_request_is_due_later_than_in_a_window,
     a_429_pauses_all_and_teaches_all_how_much_there_is,
     a_429_that_comes_alone_leaves_half_and_one_soon_after_it_an_eighth,
+    what_a_429_has_taught_is_doubted_for_each_window_that_nobody_asked_in,
     who_looks_is_counted_and_sees_how_all_stands,
     who_has_no_number_sees_nothing_of_what_others_have_taken,
     all_see_when_there_is_one_more,

@@ -24,6 +24,8 @@ from proxy.policy.profiles import operations
         ("POST", "/public/v1/documents?uploads", "create"),
         ("GET", "/public/v1/documents/abc/details", "details"),
         ("GET", "//public//v1/documents/abc/%64etails/", "details"),
+        ("GET", "/public/v1/documents/linked-objects/details", "details"),
+        ("GET", "/public/v1/documents/linked-objects/nothing", OTHER),
         ("GET", "/public/v1/templates/abc/details", "template_details"),
         ("POST", "/public/v1/documents/abc/send", "send"),
         ("GET", "/public/v1/documents/abc/send", OTHER),
@@ -43,6 +45,21 @@ def test_each_request_is_counted_by_its_operation(method: str, target: str, rate
 def test_a_request_that_can_be_read_in_several_ways_is_counted_by_the_one_that_has_a_rate() -> None:
     assert call("GET", ["/public/v1/logs", "/public/v1/documents/a/details"], "").rate == "details"
     assert call("GET", [], "") == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("method", "ways", "counted"),
+    [
+        ("GET", ["/public/v1/documents/a", "/public/v1/documents/a/details"], Call("list", (200,))),
+        ("GET", ["/public/v1/documents/a/fields", "/public/v1/contacts"], Call(OTHER, (409,))),
+        ("GET", ["/public/v1/documents/a/fields", "/public/v1/documents/a/b"], Call(OTHER, (409,))),
+    ],
+)
+def test_of_several_ways_to_read_a_path_it_is_always_the_same_that_counts(
+    method: str, ways: list[str], counted: Call
+) -> None:
+    """Sets have no order: it was another one in each process."""
+    assert call(method, ways, "") == call(method, reversed(ways), "") == counted
 
 
 def test_every_rate_of_the_operations_has_its_number() -> None:

@@ -47,7 +47,6 @@ async def test_a_slot_that_comes_in_the_moment_of_giving_up_is_taken() -> None:
     await until(lambda: waiting(spent) == 1)
     first.unused()
     (await late).unused()
-    assert spent.standing("list").refused == 0
 
 
 async def test_whoever_was_sent_before_goes_first_and_batch_goes_last() -> None:
@@ -137,8 +136,19 @@ async def test_what_becomes_of_a_slot_is_said_once() -> None:
     slot.answered()
     slot.answered()
     slot.unused()
+    slot.again()
     assert spent.standing("list").left == 1
     assert "None" in repr(slot)
+
+
+async def test_what_is_sent_again_counts_though_nothing_is_left() -> None:
+    spent = budget(Rate(2, 0.3))
+    slot = await take(spent)
+    for _ in range(3):
+        slot.again()
+    slot.unused()
+    assert spent.standing("list").left == 0
+    (await take(spent)).answered()
 
 
 async def test_a_pause_holds_those_who_wait_where_nothing_is_counted() -> None:
@@ -161,6 +171,16 @@ async def test_a_pause_that_grows_while_they_wait_is_kept_to() -> None:
     free.throttled("list", 0.5)
     await waiter
     assert time.monotonic() - began >= 0.49
+
+
+async def test_whoever_waits_until_a_429_is_all_heard_waits_no_longer_than_that_says() -> None:
+    free = budget(None)
+    free.halt("list", 30.0)
+    waiter = asyncio.create_task(take(free, wait=60))
+    await until(lambda: waiting(free) == 1)
+    free.throttled("list", 0.1)
+    async with asyncio.timeout(5):
+        (await waiter).answered()
 
 
 async def test_an_end_sends_away_who_is_not_served_by_then() -> None:
@@ -234,6 +254,25 @@ async def test_names_that_a_reload_no_longer_tells_apart_are_gone_and_what_was_s
     assert spent.standing("list").opens_in > 55
     spent.resize({"list": Rate(5, 60), "send": Rate(9, 60), "other": None})
     assert [each.left for each in spent.standings()] == [2, 6, None], "they may all have been lists, or all sent"
+
+
+async def test_a_reload_to_a_shorter_window_holds_no_batch_request_for_the_rest_of_the_longer_one() -> None:
+    spent = budget(Rate(10, 3600))
+    for _ in range(10):
+        (await take(spent)).unused()
+        (await take(spent)).answered()
+    spent.resize({ALL: Rate(10, 0.3)})
+    (await take(spent, Priority.BATCH, 1)).answered()
+
+
+@pytest.mark.parametrize(("before", "after"), [("list", ALL), (ALL, "list")])
+async def test_a_pause_is_kept_under_other_names(before: str, after: str) -> None:
+    spent = LocalBudget({before: Rate(10, 60)}, time.monotonic)
+    spent.throttled(before, 30)
+    spent.resize({after: Rate(20, 60)})
+    assert 28 < spent.standing(after).paused_for <= 30
+    with pytest.raises(BudgetSpent):
+        await take(spent, wait=1)
 
 
 async def test_whoever_waits_under_a_name_that_is_gone_is_let_go() -> None:

@@ -46,3 +46,14 @@ def test_what_was_given_back_holds_nobody() -> None:
     for _ in range(300):
         pace.came_back(60, 600)
     assert pace.opens_in(0.0, 60) == 0.0
+
+
+def test_in_a_shorter_window_nothing_is_due_later_than_that_has_it() -> None:
+    pace = Pace()
+    for _ in range(100):
+        pace.went(0.0, 3600, 100)
+    pace.resize(10.0, 60)
+    assert pace.opens_in(10.0, 60) == 59.0
+    assert pace.opens_in(69.0, 60) == 0.0
+    pace.resize(69.0, 3600)
+    assert pace.opens_in(69.0, 3600) == 0.0

@@ -12,7 +12,7 @@ from budget.ledger_contract import ANSWER
 from ledgers import Account, MemoryLedger
 from rig import until
 
-from proxy.budget import shared
+from proxy.budget import shared, shared_bucket
 from proxy.budget.budget import BudgetSpent, Priority
 from proxy.budget.ledger import FORGOTTEN
 from proxy.budget.local import LocalSlot
@@ -83,6 +83,12 @@ async def spend(of: SharedBudget, number: int) -> int:
 
 def waiting(of: SharedBudget) -> int:
     return of.standing("list").waiting
+
+
+def waited(of: SharedBudget) -> tuple[int, float]:
+    """Return how many have waited, and for how many seconds."""
+    standing = of.standing("list")
+    return standing.waits, standing.waited
 
 
 async def test_replicas_have_one_rate_together(replicas: Replicas) -> None:
@@ -221,16 +227,94 @@ async def test_who_may_not_wait_waits_for_the_ledgers_word(replicas: Replicas) -
     here = await replicas()
     slots = [await take(here, wait=0.0) for _ in range(10)]
     assert len(slots) == 10
+    async with asyncio.timeout(2):  # he waits for no more than that
+        with pytest.raises(BudgetSpent):
+            await take(here, wait=0.0)
+
+
+async def test_who_may_not_wait_waits_for_the_word_of_a_slow_ledger_too(replicas: Replicas) -> None:
+    here = await replicas()
+    replicas.account.answers.clear()
+    first = asyncio.create_task(take(here, wait=0.0))
+    await until(lambda: replicas.account.calls["take"] == 1)
+    second = asyncio.create_task(take(here, wait=0.0))
+    await asyncio.sleep(0.5)  # as long as it takes; a call may take a second
+    replicas.account.answers.set()
+    await asyncio.gather(first, second)
+
+
+async def test_who_may_not_wait_is_told_at_once_where_people_wait_or_the_share_is_spent(replicas: Replicas) -> None:
+    here = await replicas(TEN, Fraction(1, 2))
+    await spend(here, 10)
+    calls = replicas.account.calls["take"]
+    person = asyncio.create_task(take(here, wait=100))
+    await until(lambda: replicas.account.calls["take"] > calls)
+    calls = replicas.account.calls["take"]
     with pytest.raises(BudgetSpent):
-        await take(here, wait=0.0)
+        await take(here, Priority.BATCH, wait=0.0)
+    assert replicas.account.calls["take"] == calls, "the ledger's last word is enough"
+    person.cancel()
+    replicas.account.reachable = False
+    await here.look()
+    replicas.account.reachable = True
+    await here.look()
+    assert not here.standing("list").shared
+    async with asyncio.timeout(2):
+        with pytest.raises(BudgetSpent):
+            await take(here, wait=0.0)
 
 
 async def test_only_those_are_counted_as_waiting_who_were_not_served_at_once(replicas: Replicas) -> None:
     here = await replicas(QUICK)
     assert await spend(here, 10) == 10
-    assert here.standing("list").waits == 0
+    assert waited(here) == (0, 0.0), "a call to the ledger is none"
+    with pytest.raises(BudgetSpent):
+        await take(here, wait=0.0)
+    assert waited(here) == (0, 0.0)
     (await take(here)).answered()
-    assert here.standing("list").waits == 1
+    waits, seconds = waited(here)
+    assert (waits, seconds > 0) == (1, True)
+
+
+async def test_those_count_as_waiting_whose_time_was_over(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_bucket, "FIRST_WORD", 0.05)
+    here = await replicas(Rate(1, 0.4))
+    assert await spend(here, 1) == 1
+    with pytest.raises(BudgetSpent):
+        await take(here, wait=0.3)  # there is something after 0.4, or sooner
+    waits, seconds = waited(here)
+    assert (waits, seconds >= 0.29) == (1, True)
+
+
+async def test_those_count_as_waiting_who_hung_up(replicas: Replicas) -> None:
+    here = await replicas()
+    assert await spend(here, 10) == 10
+    calls = replicas.account.calls["take"]
+    leaver = asyncio.create_task(take(here, wait=600))
+    await until(lambda: replicas.account.calls["take"] > calls)
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    assert waited(here)[0] == 1
+
+
+async def test_who_is_served_with_the_first_question_has_not_waited_though_others_go_on(replicas: Replicas) -> None:
+    here = await replicas()
+    crowd = [asyncio.create_task(take(here, wait=600)) for _ in range(12)]
+    await until(lambda: waiting(here) == 2)
+    assert waited(here) == (0, 0.0)
+    for each in crowd[10:]:
+        each.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+    assert waited(here)[0] == 2
+
+
+async def test_what_is_sent_again_counts_for_all(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    slot = await take(here)
+    slot.again()
+    slot.answered()
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 2)
+    assert await spend(there, 10) == 8
 
 
 async def test_a_429_pauses_every_replica(replicas: Replicas) -> None:
@@ -554,6 +638,17 @@ async def test_what_was_sent_under_a_name_that_is_gone_counts_for_all(replicas: 
     flying.answered()
     await until(lambda: replicas.account.of(ALL).taken(time.monotonic()) == 5)
     assert await spend(there, 10) == 5
+
+
+async def test_a_pause_that_another_replica_has_told_of_is_kept_under_other_names(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    here.throttled("list", 30.0)
+    await until(lambda: replicas.account.calls["throttled"] == 1)
+    await there.look()
+    there.reconfigure({ALL: TEN}, None)
+    with pytest.raises(BudgetSpent) as caught:
+        await take(there, wait=1)
+    assert 25 < caught.value.opens_in <= 30
 
 
 async def test_whoever_waits_under_a_name_that_is_gone_is_let_go(replicas: Replicas) -> None:

@@ -127,6 +127,16 @@ def test_a_429_pauses_and_teaches_how_much_there_is() -> None:
     assert window.left(60.0) == 6
 
 
+def test_a_429_that_is_not_all_heard_halts_until_it_is() -> None:
+    window = Window(TEN)
+    window.halt(0.0, 10.0)
+    assert (window.left(9.9), window.paused_for(4.0), window.limit) == (0, 6.0, 10)
+    window.throttled(4.0, 2.0)
+    assert (window.paused_for(4.0), window.limit, window.left(6.0)) == (2.0, 5, 5)
+    window.halt(10.0, 1.0)
+    assert window.left(11.0) == 5, "it is never heard"
+
+
 def test_a_429_that_comes_alone_leaves_who_asked_for_little_enough() -> None:
     """Somebody else's burst, met by a process that was quiet, or has just started."""
     window = Window(Rate(2000, 60))
@@ -187,6 +197,16 @@ def test_what_was_learned_is_doubted_until_all_is_there_again() -> None:
         limits.append(window.limit)
     assert limits == [2, 4, 7, 10, 10, 10]
     assert window.left(1000.0) == 10
+
+
+def test_what_was_learned_is_doubted_for_each_window_that_nobody_asked_in() -> None:
+    window = Window(Rate(600, 60))
+    for now in (0.0, 5.0, 10.0):
+        window.throttled(now, 5.0)
+    assert window.limit == 4
+    assert window.left(5 * 60.0 + 10.0) == 40, "7, 11, 17, 26, 40"
+    assert window.left(5 * 60.0 + 69.9) == 40
+    assert window.left(3600.0) == 600
 
 
 def test_another_429_puts_the_growth_off() -> None:

@@ -51,9 +51,9 @@ def test_an_api_key_that_its_file_holds_with_its_scheme_is_a_warning(folder: Pat
 
 def test_what_a_redis_needs_and_is_not_there_yet_is_a_warning(folder: Path, loaded: Loaded) -> None:
     """It is read again for each connection, so the start goes on."""
-    redis = "{redis: {url: {file: ./url}, ca_file: ./ca.pem}}"
-    oauth2 = f"{{client_id: a, client_secret: {{env: S}}, store: {redis}}}"
-    text = f"credentials:\n  default: {{oauth2: {oauth2}}}\nrate_budget: {redis}\n"
+    store = "{url: {file: ./url}, ca_file: ./ca.pem}"
+    oauth2 = f"{{client_id: a, client_secret: {{env: S}}, store: {{redis: {store}}}}}"
+    text = f"credentials:\n  default: {{oauth2: {oauth2}}}\nrate_budget: {{numbers: auto, redis: {store}}}\n"
     ca_file, url = (
         "ca.pem can't be read: No such file or directory",
         "the file url does not exist: create or mount it",

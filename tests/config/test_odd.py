@@ -218,12 +218,35 @@ RISKS = {
         "config.yaml:1: credentials.default.oauth2.store: the grant is lost when this process ends:"
         " a refresh token may serve only once"
     ),
+    "rate_budget: {rates: {details: 5/1m}, share: 1/4}": (
+        "config.yaml:1: rate_budget: nothing is counted, so these are of no effect: rates, share;"
+        " say `numbers: auto`, or sandbox, here or for some credentials"
+    ),
+    "rate_budget:\n  numbers: auto\n  credentials: {default: none}\n  max_wait: 1s": (
+        "config.yaml:1: rate_budget: nothing is counted, so these are of no effect: max_wait;"
+        " say `numbers: auto`, or sandbox, here or for some credentials"
+    ),
+    "rate_budget:\n  numbers: sandbox\n  rates: {details: 5/1m}": (
+        "config.yaml:3: rate_budget.rates: is of no effect:"
+        " it is for credentials with `numbers: auto`, and none has that"
+    ),
+    "rate_budget:\n  numbers: auto\n  sandbox: 20/1m": (
+        "config.yaml:3: rate_budget.sandbox: is of no effect:"
+        " it is for credentials with `numbers: sandbox`, and none has that"
+    ),
 }
 
 
 @pytest.mark.parametrize(("text", "warning"), RISKS.items())
 def test_a_risk_is_taken_with_a_warning(text: str, warning: str, loaded: Loaded) -> None:
     assert loaded(text, KEY | {"S": "s"}).warnings == (warning,)
+
+
+@pytest.mark.parametrize(
+    "budget", ["{numbers: none}", "{credentials: {default: sandbox}, sandbox: 20/1m, share: 1/4}", "{max_wait: 65s}"]
+)
+def test_a_budget_that_somebody_has_or_of_which_nothing_is_set_is_worth_no_warning(budget: str, loaded: Loaded) -> None:
+    assert loaded(f"rate_budget: {budget}", KEY).warnings == ()
 
 
 def test_a_client_id_is_no_secret(loaded: Loaded) -> None:

@@ -9,7 +9,8 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
@@ -106,11 +107,13 @@ async def test_every_answer_tells_what_is_left(api_key_house: HouseMaker) -> Non
     assert "RateLimit" not in other.headers, "PandaDoc gives no number for it"
 
 
-async def test_what_the_upstream_says_of_its_limits_stays_its_word(api_key_house: HouseMaker) -> None:
+@pytest.mark.parametrize("name", ["RateLimit", "RateLimit-Policy"])
+async def test_what_the_upstream_says_of_its_limits_stays_its_word(api_key_house: HouseMaker, name: str) -> None:
     house = await api_key_house(budget())
-    house.simulator.faults.add(Fault(path=LIST, status=200, body=b"{}", headers=(("RateLimit", '"theirs";r=7'),)))
+    house.simulator.faults.add(Fault(path=LIST, status=200, body=b"{}", headers=((name, '"theirs";r=7'),)))
     seen = await house.get(LIST)
-    assert seen.headers.getall("RateLimit") == ['"theirs";r=7']  # type: ignore[attr-defined]  # aiohttp's has it
+    told = [(each, said) for each, said in seen.headers.items() if each.startswith("RateLimit")]
+    assert told == [(name, '"theirs";r=7')]
 
 
 async def test_a_sandbox_key_has_one_rate_for_everything(api_key_house: HouseMaker) -> None:
@@ -157,9 +160,72 @@ async def test_a_429_that_asks_for_more_than_the_caller_waits_is_relayed_at_once
     assert house.ear.fields[-1]["throttled"] == 0, "it was not sent again"
     again = await house.get(LIST)
     assert "Proxy-Status" in again.headers, "the class pauses for as long as PandaDoc has said"
+    assert again.json["detail"].startswith("PandaDoc has answered 429, so list (rate_budget) pauses for ")
     assert again.headers["RateLimit"].startswith('"list";r=0;t=')
     assert (await house.get(MEMBER)).status == 200, "the others don't"
     assert len(statuses(house)) == 2
+
+
+async def test_a_slot_that_a_429_gives_back_is_nobodys_until_it_has_been_heeded(api_key_house: HouseMaker) -> None:
+    gate = asyncio.Event()
+    house = await api_key_house(budget(rates={"list": "1/1s"}, max_wait="2s"))
+    house.simulator.faults.add(Fault(path=LIST, status=429, gate=gate, headers=(("Retry-After", "40"),)))
+    first, second = asyncio.create_task(house.get(LIST)), asyncio.create_task(house.get(LIST))
+    await until(lambda: standing(house).waiting == len(house.simulator.journal) == 1)
+    gate.set()
+    assert {(await each).status for each in (first, second)} == {429}
+    assert statuses(house) == [429]
+
+
+@asynccontextmanager
+async def throttling(api_key_house: HouseMaker, head: bytes, body: bytes) -> AsyncIterator[tuple[House, asyncio.Event]]:
+    """Make a house before an upstream that answers one request, with 429, and holds the body until it is told."""
+    gate = asyncio.Event()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.close()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 429 Too Many Requests\r\n%bContent-Length: %d\r\n\r\n" % (head, len(body)))
+        await gate.wait()
+        writer.write(body)
+        writer.close()
+
+    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    upstream = {"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"}
+    yield await api_key_house(merge(budget(max_wait="0s"), {"upstream": upstream})), gate
+    gate.set()
+
+
+@pytest.mark.parametrize(
+    ("head", "number", "before", "after"),
+    [(b"Retry-After: 40\r\n", b"2", 40, 40), (b"", b"40", 10, 40), (b"", b"2", 10, 2)],
+    ids=["a field", "a longer one in its sentence", "a shorter one in its sentence"],
+)
+async def test_a_429_pauses_from_its_head_on_and_for_what_its_sentence_says(
+    api_key_house: HouseMaker, head: bytes, number: bytes, before: int, after: int
+) -> None:
+    body = DRF.replace(b"1 second", number + b" seconds")
+    async with throttling(api_key_house, head, body) as (house, gate):
+        asked = asyncio.create_task(house.get(LIST))
+        await until(lambda: standing(house).paused_for > 0)
+        assert before - 2 < standing(house).paused_for <= before
+        assert "Proxy-Status" in (await house.get(LIST)).headers, "it is not sent"
+        gate.set()
+        seen = await asked
+        assert (seen.body, seen.headers["Retry-After"]) == (body, str(after))
+        assert after - 2 < standing(house).paused_for <= after
+        assert (standing(house).throttled, standing(house).limit) == (1, 2)
+
+
+async def test_a_429_whose_caller_hangs_up_before_its_sentence_pauses_and_teaches_all_the_same(
+    api_key_house: HouseMaker,
+) -> None:
+    async with throttling(api_key_house, b"", DRF) as (house, _):
+        asked = asyncio.create_task(house.get(LIST))
+        await until(lambda: standing(house).paused_for > 0)
+        asked.cancel()
+        await until(lambda: standing(house).throttled == 1)
+        assert standing(house).paused_for > 5
 
 
 async def test_a_429_for_a_body_that_is_not_kept_is_relayed(api_key_house: HouseMaker) -> None:
@@ -259,6 +325,24 @@ async def test_a_request_that_broke_and_then_found_no_connection_may_have_been_c
     seen = await house.get(LIST)
     assert seen.json["detail"].startswith("The upstream refused the connection.")
     assert seen.headers["RateLimit"].startswith('"list";r=3;')
+
+
+async def test_a_request_that_broke_and_was_sent_again_counts_twice(api_key_house: HouseMaker) -> None:
+    """PandaDoc may have counted it when it came on the kept connection."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(play, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        house = await api_key_house(merge(budget(rates={"list": "4/20s"}), {"upstream": {"url": url}}))
+        left = [(await house.get(LIST)).headers["RateLimit"].partition(";t=")[0] for _ in range(2)]
+        assert left == ['"list";r=3', '"list";r=1']
+        seen = await house.get(LIST)
+        assert (seen.status, seen.headers["RateLimit"].partition(";t=")[0]) == (200, '"list";r=0'), "beyond the rate"
 
 
 async def test_a_caller_that_hangs_up_leaves_the_line(api_key_house: HouseMaker) -> None:
@@ -502,6 +586,7 @@ async def test_polls_stay_in_the_budget(api_key_house: HouseMaker) -> None:
     seen = await waiting_for(house, f"{LIST}/{await created(house)}/details", 10)
     assert (seen.status, seen.json["status"]) == (409, "document.uploaded")
     assert len(statuses(house)) == 2
+    assert standing(house, "details").refused == 0
 
 
 @pytest.mark.parametrize(
@@ -521,6 +606,15 @@ async def test_a_preference_that_is_not_applied_is_passed_on(
     assert "Preference-Applied" not in seen.headers
     (call,) = house.simulator.api_calls()
     assert call.header(b"prefer") == headers["Prefer"].encode()
+
+
+async def test_a_preference_of_a_head_is_passed_on(api_key_house: HouseMaker) -> None:
+    """Its answer has no body, and would be taken for the last word."""
+    house = await api_key_house(budget(), {"draft_after": 3600})
+    seen = await waiting_for(house, f"{LIST}/{await created(house)}", method="HEAD")
+    assert "Preference-Applied" not in seen.headers
+    (call,) = house.simulator.api_calls()
+    assert (call.method, call.header(b"prefer")) == ("HEAD", b"wait=20")
 
 
 async def test_a_preference_is_passed_on_with_a_body_that_may_not_be_kept(api_key_house: HouseMaker) -> None:
@@ -616,3 +710,16 @@ async def test_a_drain_ends_the_polling_with_the_last_answer(api_key_house: Hous
     seen = await asked
     assert (seen.status, seen.headers["Preference-Applied"]) == (409, "wait=30")
     assert time.monotonic() - began < 5.0
+
+
+async def test_a_grace_period_ends_no_polling_and_absorbs_a_429(api_key_house: HouseMaker) -> None:
+    """It serves as before: whoever sends requests here has not yet heard that we leave."""
+    settings = merge(budget(), {"shutdown": {"grace": "1m"}})
+    house = await api_key_house(settings, {"draft_after_polls": 1})
+    path = f"{LIST}/{await created(house)}/details"
+    house.simulator.faults.add(Fault(path=path, status=429, body=DRF, times=1))
+    ending = asyncio.create_task(house.proxy.drain())
+    await until(lambda: not house.proxy.ready)
+    seen = await waiting_for(house, path, 5)
+    assert (seen.status, statuses(house)) == (200, [429, 409, 200])
+    ending.cancel()
