@@ -363,17 +363,24 @@ class Refresher:
             self._fail(self._waiting_helps("A fault of the proxy's own; its log says more"))
 
     async def _take_turns(self, order: _Order) -> None:
-        """Refresh when the lease is ours, or has been another's for longer than a redeem may take."""
+        """Refresh when the lease is ours, or has been another's for longer than a redeem may take.
+
+        A store that ends leases by itself is waited for all the same: each replica may have had its turn.
+        """
         redeem_timeout = self._endpoint.redeem_timeout
-        patience = inf  # of a store that ends leases by itself
-        if not self.keeper.store.remote:
-            patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
+        patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
         for turn in count():
             heard = self.keeper.store.heard
             if await self._settled(order):
                 return
             lease = await self.keeper.lease(redeem_timeout + LEASE_SLACK, urgent=self._from_memory(order))
-            if lease is not None or self._clock.monotonic() >= patience:
+            overdue = lease is None and self._clock.monotonic() >= patience
+            if overdue and self.keeper.store.remote:
+                log.warning(
+                    "credential %s: the lease has been others' for longer than one lasts; waiting on", self.name
+                )
+                patience, overdue = inf, False  # said once
+            if lease is not None or overdue:
                 if await self._with_lease(order, lease):
                     return
                 if turn < QUICK_TURNS:

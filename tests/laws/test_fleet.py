@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from math import inf
 
 import aiohttp
 import pytest
@@ -419,6 +420,29 @@ async def test_whoever_waited_for_a_dead_holder_waits_for_the_next_one_too(fleet
     gate.set()
     await until(lambda: fleet.generations == {2})
     assert fleet.redeems == [200, 200]
+
+
+async def test_a_lease_that_does_not_end_is_told_once_and_waited_for(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The engine has lost its clock, and lets nobody mend that: whoever looks after the fleet must hear of it."""
+    fleet.wait = 0.1
+    (one,) = fleet.join()
+    await fleet.lends()
+    fleet.clock.pass_(HOUR + 1)
+    fleet.record.holder, fleet.record.until = "a pod that died", inf
+    fleet.record.stuck = True
+    assert await fleet.ask(one) == 503
+    for _ in range(3):
+        fleet.clock.pass_(REDEEM_TIMEOUT + 10)
+        takes = fleet.record.calls["take"]
+        async with asyncio.timeout(20):
+            while fleet.record.calls["take"] < takes + 2:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+    assert caplog.text.count("the lease has been others' for longer than one lasts; waiting on") == 1
+    assert fleet.redeems == [200]
+    fleet.record.holder = None
+    await until(lambda: fleet.generations == {2})
 
 
 async def test_a_pause_that_the_token_endpoint_asks_for_is_kept_by_all(fleet: Fleet) -> None:

@@ -16,7 +16,7 @@ from proxy.credential.redis_engine import RedisEngine
 from proxy.credential.store import StoreError, StoreUnreachable
 
 GRANT: Final = f"pandadoc-proxy:{{{OWNER}}}:grant"
-NEEDED: Final = "~pandadoc-proxy:* &pandadoc-proxy:* +get +set +del +eval +publish +subscribe +ping"
+NEEDED: Final = "~pandadoc-proxy:* &pandadoc-proxy:* +get +set +del +pttl +eval +publish +subscribe +ping"
 
 
 async def every_call(engine: RedisEngine) -> list[str]:
@@ -70,9 +70,21 @@ async def test_a_user_who_lacks_one_permission_is_told_where_the_line_of_them_is
     server = RedisServer(tmp_path / "redis", {"aclfile": str(tmp_path / "users.acl")})
     async with server, replicas(f"redis://pandadoc:{ENCODED}@127.0.0.1:{server.port}") as opened:
         faults = await every_call(opened())
-    if lacking != "+ping":  # which is not sent before a silence
+    if lacking not in {"+ping", "+pttl"}:  # which is not sent before a silence; which is asked for of another's lease
         assert faults
     assert [fault for fault in faults if "docs/fleet-redis.md has the line of ACL for a grant" not in fault] == []
+
+
+async def test_a_user_who_may_not_ask_how_long_a_lease_lasts_has_but_to_wait(tmp_path: Path) -> None:
+    """That permission came later than the others."""
+    (tmp_path / "users.acl").write_text(
+        f"user default off\nuser pandadoc on >{PASSWORD} resetchannels {NEEDED.replace('+pttl', '')}\n"
+    )
+    server = RedisServer(tmp_path / "redis", {"aclfile": str(tmp_path / "users.acl")})
+    async with server, replicas(f"redis://pandadoc:{ENCODED}@127.0.0.1:{server.port}") as opened:
+        assert await opened().take("here", 1000)
+        assert not await opened().take("there", 5)
+        assert await opened().holder() == "here"
 
 
 @pytest.mark.parametrize(
