@@ -418,7 +418,7 @@ class Refresher:
         self._last = last
         if last is None or last == known or not self._listens(order):
             return False
-        asked = last.again_at - self._clock.wall()
+        asked = last.again_at - max(self._clock.wall(), last.at)  # its clock may be ahead, and both times are by that
         if last.result not in PASSING or (self._age(last) > backoff.LONGEST and asked <= 0):
             return False
         pause = backoff.pause(self.failures + 1, self._jitter(), asked)

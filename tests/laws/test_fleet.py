@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from math import inf
 
 import aiohttp
@@ -12,6 +13,7 @@ from rig import TurnedClock, assert_silent, until
 
 from proxy.credential.backoff import pause
 from proxy.credential.credential import Credential
+from proxy.credential.ledger import Attempt
 from proxy.credential.oauth2 import State
 from proxy.credential.policy import Policy
 from proxy.credential.refresh import HEARD_FOR
@@ -456,6 +458,23 @@ async def test_a_pause_that_the_token_endpoint_asks_for_is_kept_by_all(fleet: Fl
         assert await fleet.load(1) == {503}
         fleet.clock.pass_(25)
     assert len(fleet.redeems) == 2
+
+
+@pytest.mark.parametrize("ahead", [0, 600, 86400])
+async def test_a_pause_of_seconds_is_one_of_seconds_though_anothers_clock_is_ahead(fleet: Fleet, ahead: int) -> None:
+    fleet.wait = 0.3
+    (one,) = fleet.join()
+    await fleet.lends()
+    fleet.clock.pass_(HOUR + 1)
+    at = fleet.clock.wall() + ahead
+    throttled = Attempt(at, "throttled", by="pod-fast", again_at=at + 5)
+    await one.store.update(lambda kept: replace(kept, last=throttled))
+    assert await fleet.ask(one) == 503
+    fleet.clock.pass_(3)
+    assert await fleet.ask(one) == 503
+    assert fleet.redeems == [200]
+    fleet.clock.pass_(3)
+    assert await fleet.ask(one) == 200
 
 
 async def test_a_refusal_is_not_believed_while_the_store_that_would_tell_is_gone(fleet: Fleet) -> None:
