@@ -58,7 +58,7 @@ class Name:
                 words = [await _word(reader) for _ in range(int(line[1:]))]
                 self.calls += 1
                 writer.write(f"{answers[words[0]]}\r\n".encode())
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):  # the latter: a call came behind our goodbye
             pass
         finally:
             self.callers.discard(writer)
