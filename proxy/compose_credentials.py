@@ -1,6 +1,7 @@
 """The composition of credentials: the server lends them, the commands `login` and `token` look after them."""
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -24,6 +25,7 @@ from proxy.config import (
     FileStore,
     MemoryStore,
     OAuth2Credential,
+    Redis,
     RedisStore,
     SharedStore,
 )
@@ -38,12 +40,15 @@ from proxy.credential.grant_secrets import GrantSecrets
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.policy import Policy
 from proxy.credential.probe import UpstreamProbe
+from proxy.credential.redis_address import BadAddress, parse
 from proxy.credential.refresh import Refresher, Trace
 from proxy.credential.shared_store import SharedStore as SharedGrant
 from proxy.credential.source import CredentialSource
 from proxy.credential.store import MemoryStore as GrantInMemory
 from proxy.credential.store import Store
 from proxy.credential.token_endpoint import TokenEndpoint, owner_of
+from proxy.disk import within
+from proxy.hosts import is_loopback
 from proxy.secret_reader import SecretReader
 from proxy.secrets import Secret, SecretReference, SecretUnavailable
 from proxy.tasks import Tasks
@@ -51,6 +56,9 @@ from proxy.utf8 import encodable
 
 REPLICA: Final = f"{socket.gethostname()}-{random.randbytes(3).hex()}"  # noqa: S311 - a name, no secret
 """This process among its replicas: in a pod, its name and a bit more."""
+
+LOOK: Final = 0.2
+"""Seconds to find out which file a path leads to: a reload has two in all, and a disk may hang."""
 
 LAST_WORK: Final = 45.0
 """Seconds that a command gives a pair to be stored, after its redeem."""
@@ -214,9 +222,9 @@ class CredentialParts:
 
         Raises SecretUnavailable.
         """
-        found = place(credential, self.state_home)
+        found, same = place(credential, self.state_home), _path(credential, self.state_home)
         for name, other in self.config.credentials.items():
-            if other is not credential and _path(other, self.state_home) == found.path:
+            if other is not credential and _path(other, self.state_home) == same:
                 raise SecretUnavailable(f"credential {name} keeps its grant in the same file: give each one of its own")
         return found
 
@@ -239,7 +247,11 @@ class CredentialParts:
             return None
         with suppress(SecretUnavailable):
             url, client_id = [await self.reader.read(each) for each in (credential.store.url, credential.client_id)]
-            return url, credential.store.prefix, owner_of(str(credential.token_url), client_id)
+            return (
+                _server(credential.store, url),
+                credential.store.prefix,
+                owner_of(str(credential.token_url), client_id),
+            )
         return None
 
     async def finish(self, work: Coroutine[Any, Any, int], name: str, say: Callable[[str], object]) -> int:
@@ -310,7 +322,8 @@ def _whereabouts(credential: OAuth2Credential, state_home: Path, name: str) -> t
         return _path(credential, state_home) or whose, "store", cure
     if isinstance(store, RedisStore):
         cure = f"{same_place} a prefix of its own, such as prefix: pandadoc-proxy-{name}"
-        return (_known(store.url), store.prefix, whose), "store", cure
+        url = _known(store.url)
+        return (_server(store, url) if isinstance(url, Secret) else url, store.prefix, whose), "store", cure
     if isinstance(store, MemoryStore) and credential.refresh_token is not None:
         cure = "begins with the same refresh token, and only one of them can redeem it: give each its own"
         return (whose, _known(credential.refresh_token)), "refresh_token", cure
@@ -318,12 +331,26 @@ def _whereabouts(credential: OAuth2Credential, state_home: Path, name: str) -> t
 
 
 def _path(credential: Credential, state_home: Path) -> Path | None:
-    """Return the file that a grant is kept in; None: it is in none, or the name of it can't be told yet."""
+    """Return the file that a grant is kept in, by the name that all others lead to; as it is written, if a disk hangs.
+
+    None: it is in none, or the name of it can't be told yet.
+    """
     if not isinstance(credential, OAuth2Credential) or not isinstance(credential.store, FileStore):
         return None
     with suppress(SecretUnavailable):
-        return credential.store.path or place(credential, state_home).path
+        path = credential.store.path or place(credential, state_home).path
+        return within(LOOK, lambda: Path(os.path.realpath(path)), path)
     return None
+
+
+def _server(store: Redis, url: Secret) -> object:
+    """Tell where in which Redis a URL leads, whoever goes there, in a form that can be compared."""
+    try:
+        address = parse(url, sentinel=store.sentinel is not None, cluster=store.cluster)
+    except BadAddress:
+        return url
+    hosts = {("localhost" if is_loopback(host) else host.lower(), port) for host, port in address.hosts}
+    return frozenset(hosts), address.path, address.database, store.sentinel
 
 
 def _known(reference: SecretReference) -> Secret | SecretReference:

@@ -39,12 +39,14 @@ def ledger(redis: Redis, user: User, reader: SecretReader, *, process: str, answ
 
 
 def unusable_engines(config: Config) -> Iterator[Finding]:
-    """Find engines that can't be had: what they need is not installed, or their address is none."""
+    """Find engines that can't be had: what they need is not installed, their address is none or no use of a key."""
     for path, redis in every_redis(config):
         if find_spec("redis") is None:
             yield Finding(path, NO_REDIS)
         try:
-            parse(redis.url.read(), sentinel=redis.sentinel is not None, cluster=redis.cluster)
+            address = parse(redis.url.read(), sentinel=redis.sentinel is not None, cluster=redis.cluster)
+            if redis.ca_file is not None and not address.tls:
+                yield Finding(f"{path}.ca_file", "is for TLS, which the url does not speak: write rediss:// there")
         except BadAddress as fault:
             yield Finding(f"{path}.url", str(fault), (f"{path}.sentinel", f"{path}.cluster"))
         except SecretUnavailable:

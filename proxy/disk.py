@@ -78,6 +78,18 @@ class Disk:
             del job, work  # a result may hold a secret: not until the next job comes
 
 
+def within(limit: float, work: Callable[[], T], otherwise: T) -> T:
+    """Return what `work` returns, for who has no loop; `otherwise` if it takes longer than `limit` seconds."""
+    found: list[T] = []
+    thread = threading.Thread(target=lambda: found.append(work()), name="disk", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # there may be no more threads
+        return otherwise
+    thread.join(limit)
+    return found[0] if found else otherwise
+
+
 def _undo(job: "Future[T]", undo: Callable[[T], object]) -> None:
     if not job.cancelled() and job.exception() is None:
         undo(job.result())

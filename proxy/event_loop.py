@@ -5,8 +5,13 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+
+from aiohappyeyeballs import start_connection
+
+from proxy.names import HEAD_START, look_up
 
 CHOICE: Final = "PANDADOC_PROXY_EVENT_LOOP"
 
@@ -21,8 +26,42 @@ def choice() -> str:
 
 def factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Return what makes the loop that the environment asks for. Raises ValueError for an unknown choice."""
-    if choice() == "asyncio":
-        return asyncio.new_event_loop
-    import uvloop  # noqa: PLC0415 - whoever wants the other need not load it
+    base: type[asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
+    if choice() == "uvloop":
+        import uvloop  # noqa: PLC0415 - whoever wants the other need not load it
 
-    return uvloop.new_event_loop
+        base = uvloop.Loop
+    return type(base.__name__, (_Connecting, base), {})
+
+
+class _Connecting(asyncio.AbstractEventLoop):
+    """Connects to names as all else here does, for a client that has the loop do it and no place to say how: redis-py.
+
+    A loop's own look-up can't be left: it holds up the end of the process.
+    """
+
+    async def create_connection(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        sock: socket.socket | None = None,
+        server_hostname: str | None = None,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """Connect; what a loop could be told of the look-up is not heeded. Raises OSError."""
+        if sock is not None or host is None:
+            return await super().create_connection(
+                protocol_factory, sock=sock, server_hostname=server_hostname, **options
+            )
+        connected = await start_connection(await look_up(host, port), happy_eyeballs_delay=HEAD_START)
+        if options.get("ssl") and server_hostname is None:
+            server_hostname = host
+        try:
+            return await super().create_connection(
+                protocol_factory, sock=connected, server_hostname=server_hostname, **options
+            )
+        except BaseException:  # a caller that leaves meanwhile, too
+            connected.close()
+            raise

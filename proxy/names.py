@@ -2,7 +2,7 @@
 
 getaddrinfo(3) blocks for half a minute and more where no name server answers. The threads that a loop has for it are
 joined at the end, libuv's too, and a process that has drained would linger on; and where many names share a thread,
-one that hangs holds the others up. (The Redis client's names are not looked up here: it asks the loop.)
+one that hangs holds the others up. Whoever asks the loop to connect is served from here too (event_loop.py).
 """
 
 import asyncio
@@ -18,6 +18,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 """What getaddrinfo(3) says of an address."""
+
+HEAD_START: Final = 0.25
+"""Seconds that the first address has before the next is tried as well (RFC 8305 §5)."""
 
 SCOPE: Final = 3
 """Where an IPv6 address has its interface (RFC 4007): without it, a link-local one leads nowhere."""

@@ -78,6 +78,11 @@ class Secret:
         raise TypeError("a Secret is never pickled or copied")
 
 
+def fits_a_field(text: str) -> bool:
+    """Tell whether a text can stand in a header field's value and add no other (RFC 9110 §5.5): printable ASCII."""
+    return text.isascii() and text.isprintable()
+
+
 def flaw_of_api_key(key: Secret) -> str | None:
     """Tell what is wrong with a secret that is lent as an API key; None: nothing that shows."""
     return "has a space in it: give the key alone, without 'API-Key' before it" if " " in key.reveal() else None
@@ -180,7 +185,7 @@ def _flaw(text: str) -> str | None:
         return "is empty: put the secret there"
     if any(character in text for character in "\r\n\0"):
         return "holds a line break or a NUL inside: the secret must be one line, alone"
-    if not (text.isascii() and text.isprintable()):
+    if not fits_a_field(text):
         return "holds characters other than printable ASCII: was it saved with a byte order mark or mistyped?"
     if text != text.strip(" "):
         return "begins or ends with a space: remove it"

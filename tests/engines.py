@@ -18,6 +18,7 @@ class Record:
     version: int = 0
     holder: str | None = None
     until: float = 0.0
+    stuck: bool = False  # whether a lease stays as long as it is
     reachable: bool = True
     forbidden: bool = False  # whether a person must act before it is reachable
     fault: Exception | None = None  # what a watch ends with
@@ -76,6 +77,7 @@ class MemoryEngine:
         await self._called("take")
         record = self._record
         if record.holder not in {None, holder} and self._now() < record.until:
+            record.until = record.until if record.stuck else min(record.until, self._now() + seconds)
             return False
         record.holder, record.until = holder, self._now() + seconds
         if self.unheard:

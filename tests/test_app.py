@@ -61,6 +61,62 @@ def test_two_credentials_of_a_client_whose_id_is_still_to_come_need_a_store_each
     put_together(tmp_path, both.replace("file: ./id", "file: ./other", 1), ENVIRON)
 
 
+def with_stores(folder: Path, *stores: str) -> Config:
+    lines = (f"  c{number}: {{{OAUTH}, store: {store}}}}}\n" for number, store in enumerate(stores))
+    listener = "listeners: [{bind: '127.0.0.1:0', credential: c0}]\n"
+    return put_together(folder, f"{listener}credentials:\n{''.join(lines)}", ENVIRON)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("{redis: {url: 'redis://cache'}}", "{redis: {url: 'redis://cache:6379/0'}}"),
+        ("{redis: {url: 'redis://cache'}}", "{redis: {url: 'rediss://:password@CACHE'}}"),
+        ("{redis: {url: 'redis://localhost'}}", "{redis: {url: 'redis://[::1]'}}"),
+        ("{redis: {url: 'unix:///run/s'}}", "{redis: {url: 'unix://u:p@/run/s?db=0'}}"),
+        ("{redis: {url: 'redis://a,b', cluster: true}}", "{redis: {url: 'redis://b,a', cluster: true}}"),
+        ("{file: state/a.json}", "{file: ./state/../state/a.json}"),
+        ("{file: state/a.json}", "{file: linked/a.json}"),
+    ],
+)
+def test_one_place_written_in_two_ways_is_one(tmp_path: Path, one: str, other: str) -> None:
+    (tmp_path / "linked").symlink_to("state")
+    with pytest.raises(
+        BadConfig, match=r"config.yaml:4: credentials\.c1\.oauth2\.store: credential c0 keeps its grant"
+    ):
+        with_stores(tmp_path, one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("{redis: {url: 'redis://cache'}}", "{redis: {url: 'redis://cache/1'}}"),
+        ("{redis: {url: 'redis://cache'}}", "{redis: {url: 'redis://cache:6380'}}"),
+        ("{redis: {url: 'redis://s', sentinel: one}}", "{redis: {url: 'redis://s', sentinel: other}}"),
+        ("{file: state/a.json}", "{file: a.json}"),
+    ],
+)
+def test_two_places_are_two(tmp_path: Path, one: str, other: str) -> None:
+    with_stores(tmp_path, one, other)
+
+
+def test_a_url_that_cant_be_used_is_not_compared(tmp_path: Path) -> None:
+    """Whoever reads it says so."""
+    with_stores(tmp_path, "{redis: {url: 'http://cache'}}", "{redis: {url: 'http://cache/0'}}")
+
+
+async def test_a_file_that_comes_to_be_anothers_is_not_used(tmp_path: Path) -> None:
+    """A volume may be mounted, and a link made, after the start."""
+    config = with_stores(tmp_path, "{file: state/a.json}", "{file: linked/a.json}")
+    (tmp_path / "linked").symlink_to("state")
+    async with aiohttp.ClientSession() as session:
+        parts = CredentialParts(config, tmp_path, SystemClock(), Tasks(), session)
+        for credential in config.credentials.values():
+            assert isinstance(credential, OAuth2Credential)
+            with pytest.raises(SecretUnavailable, match=r"keeps its grant in the same file: give each one of its own"):
+                await parts.store(credential).load()
+
+
 async def test_two_clients_that_turn_out_to_be_one_never_share_a_grant(oauth_house: HouseMaker) -> None:
     """Only when both ids can be read does it show, and then the proxy runs."""
     late = {"oauth2": {"store": None, "client_id": {"file": "./late"}}}
@@ -90,6 +146,7 @@ async def test_two_clients_that_turn_out_to_be_one_never_share_a_record_in_redis
     """Each app would be lent the other's token. Who is there first goes on."""
     oauth = "client_secret: {env: SECRET}, store: {redis: {url: 'redis://127.0.0.1:1'}}"
     both = "".join(f"  {name}: {{oauth2: {{client_id: {{file: ./{name}}}, {oauth}}}}}\n" for name in ("alice", "bob"))
+    both = both.replace("127.0.0.1:1", "127.0.0.1:1/0", 1)
     config = put_together(
         tmp_path, f"credentials:\n{both}listeners:\n- {{bind: '127.0.0.1:0', credential: bob}}\n", ENVIRON
     )

@@ -72,6 +72,18 @@ def test_the_redis_of_a_rate_budget_is_looked_at_too(tmp_path: Path, monkeypatch
         load(path, environ=environ, checks=[unusable_engines])
 
 
+@pytest.mark.parametrize("url", ["redis://cache", "unix:///run/s"])
+def test_an_authority_that_nobody_would_ask_is_a_fault(tmp_path: Path, url: str) -> None:
+    """Whoever names one believes that TLS is spoken (law 18)."""
+    with pytest.raises(BadConfig, match=r"yaml:2: credentials\.default\.oauth2\.store\.redis\.ca_file: is for TLS"):
+        configured(tmp_path, "{redis: {url: {env: REDIS_URL}, ca_file: ./ca.pem}}", url=url)
+    configured(tmp_path, "{redis: {url: {env: REDIS_URL}, ca_file: ./ca.pem}}", url="rediss://cache")
+    budget = tmp_path / "config.yaml"
+    budget.write_text(f"rate_budget:\n  numbers: auto\n  redis: {{url: '{url}', ca_file: ./ca.pem}}\n")
+    with pytest.raises(BadConfig, match=r"yaml:3: rate_budget\.redis\.ca_file: is for TLS"):
+        load(budget, environ={"PANDADOC_API_KEY": "k"}, checks=[unusable_engines])
+
+
 def test_a_url_that_a_variable_has_is_told_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("rate_budget: {numbers: auto, redis: {url: 'redis://cache'}}\n")
     name = "PANDADOC_PROXY__RATE_BUDGET__REDIS__URL"

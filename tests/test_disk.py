@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rig import until
 
-from proxy.disk import Disk, DiskHangs
+from proxy.disk import Disk, DiskHangs, within
 
 SHORT = 0.02
 """Seconds. A limit that is always reached, for the work of these tests ends only when it is told to."""
@@ -158,7 +158,7 @@ async def test_a_disk_shows_how_much_is_waiting(stuck: Stuck) -> None:
 
 ENDS = """
 import asyncio, threading
-from proxy.disk import Disk, DiskHangs
+from proxy.disk import Disk, DiskHangs, within
 
 async def main() -> None:
     try:
@@ -201,3 +201,14 @@ async def test_a_thread_that_was_not_to_be_had_is_asked_for_again(tmp_path: Path
     finally:
         threading.stack_size(usual)
     assert await disk.do(tmp_path.exists)
+
+
+async def test_a_look_without_a_loop_has_its_limit_too(stuck: Stuck, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert within(10, lambda: "in time", "otherwise") == "in time"
+    assert within(SHORT, stuck, "otherwise") == "otherwise"
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert within(10, lambda: "in time", "otherwise") == "otherwise"

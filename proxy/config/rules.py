@@ -198,13 +198,21 @@ def _one_grant_a_store(config: Config) -> Iterator[Finding]:
         if isinstance(one, FileStore) and one == other and one.path is not None:
             message = f"credential {shown(earlier)} keeps its grant in the same file: name another"
             yield Finding(f"{join('credentials', later)}.oauth2.store.file", message)
-        if isinstance(one, KubernetesStore) and isinstance(other, KubernetesStore) and _same_object(one, other):
-            message = f"credential {shown(earlier)} keeps its grant in the same Secret: name another"
-            yield Finding(f"{join('credentials', later)}.oauth2.store.kubernetes.secret", message)
+        if isinstance(one, KubernetesStore) and isinstance(other, KubernetesStore) and one.secret == other.secret:
+            paths = [f"{join('credentials', each)}.oauth2.store.kubernetes" for each in (later, earlier)]
+            flaw = _of_one_name(one, other)
+            if flaw is not None:
+                rests_on = tuple(f"{path}.namespace" for path in paths)
+                yield Finding(f"{paths[0]}.secret", f"credential {shown(earlier)} {flaw}", rests_on)
 
 
-def _same_object(one: KubernetesStore, other: KubernetesStore) -> bool:
-    return (one.secret, one.namespace) == (other.secret, other.namespace)
+def _of_one_name(one: KubernetesStore, other: KubernetesStore) -> str | None:
+    """Tell what is wrong with two Secrets of one name; None: they are in two namespaces."""
+    if one.namespace == other.namespace:
+        return "keeps its grant in the same Secret: name another"
+    if None in {one.namespace, other.namespace}:  # only the cluster knows it
+        return "may keep its grant in the same Secret: name another, or the namespace of both"
+    return None
 
 
 def _one_kind_of_redis(config: Config) -> Iterator[Finding]:

@@ -50,7 +50,10 @@ class Engine(Protocol):
         ...
 
     async def take(self, holder: str, seconds: float) -> bool:
-        """Take the lease for `holder`, or find that it has it; it ends after `seconds`, whatever becomes of us."""
+        """Take the lease for `holder`, or find that it has it; it ends after `seconds`, whatever becomes of us.
+
+        So does one that another has, from when it was first found so, however long it was taken for.
+        """
         ...
 
     async def give_back(self, holder: str) -> None:

@@ -11,13 +11,15 @@ import msgspec
 
 from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage, Mint
 from proxy.credential.refusals import Refusals
-from proxy.secrets import Secret
+from proxy.secrets import Secret, fits_a_field
 
 FORMAT: Final = "pandadoc-proxy grant"
 VERSION: Final = 1
 
 END_OF_DATES: Final = 253402300800
 """The first second of the year 10000. Milliseconds since 1970 lie behind it."""
+
+DAMAGED: Final = "is a grant of pandadoc-proxy that was damaged"
 
 NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading raises; the last for a file that is nested without end."""
@@ -94,7 +96,7 @@ def decode(content: bytes, owner: str) -> Ledger:
     try:
         record = msgspec.json.decode(content, type=_Record)
     except NOT_JSON:
-        raise Unreadable("is a grant of pandadoc-proxy that was damaged") from None
+        raise Unreadable(DAMAGED) from None
     if record.owner in {owner, None}:
         return _ledger(record)
     if record.refresh_token is None and record.intent is None:  # a mistyped client's id leaves such a one
@@ -116,16 +118,19 @@ def _ledger(record: _Record) -> Ledger:
 
 
 def _grant(record: _Record) -> Grant | None:
+    """Return the grant, without an access token that could not be sent: it costs a refresh. Raises Unreadable."""
     if record.refresh_token is None:
         return None
-    refresh_token = Secret(record.refresh_token)
+    if not record.refresh_token or not fits_a_field(record.refresh_token):
+        raise Unreadable(DAMAGED)
+    refresh_token, access = Secret(record.refresh_token), record.access_token
     unknown = Lineage("refresh_token", record.seeds[-1] if record.seeds else refresh_token.fingerprint(), 0.0)
     lineage = record.lineage or unknown
     return Grant(
         generation=record.generation,
         lineage=replace(lineage, began_at=_date(lineage.began_at)),
         refresh_token=refresh_token,
-        access_token=Secret(record.access_token) if record.access_token else None,
+        access_token=Secret(access) if access and fits_a_field(access) else None,
         obtained_at=_date(record.obtained_at),
         expires_at=_date(record.expires_at),
     )

@@ -37,10 +37,18 @@ return 1
 
 TAKE: Final = """
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
+if holder and holder ~= ARGV[1] then
+  local left = redis.pcall('PTTL', KEYS[1])
+  if type(left) == 'number' and (left < 0 or left > tonumber(ARGV[2])) then
+    redis.call('SET', KEYS[1], holder, 'PX', ARGV[2])
+  end
+  return 0
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
+"""Another's lease is cut down to what ours would be: after a failover to a server whose clock is behind it would last
+that much longer, and one whose end a person has taken away, for ever. A user who may not PTTL but waits."""
 
 GIVE_BACK: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end

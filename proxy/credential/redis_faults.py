@@ -6,12 +6,15 @@ Never here: what was sent. An error may repeat it, and it holds tokens.
 
 import re
 import ssl
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeVar
 
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import InvalidResponse, MovedError, RedisClusterException, RedisError, ResponseError
 
 from proxy.credential.store import StoreError, StoreUnreachable
+
+T = TypeVar("T", bound=BaseException)
 
 RAISED: Final = (RedisError, RedisClusterException, OSError)
 """What redis-py means to raise, and what it lets through. TimeoutError is an OSError."""
@@ -58,13 +61,21 @@ PHRASES: Final = (
     ("DB index is out of range", "has no database of the number in the URL."),
     ("SELECT is not allowed in cluster mode", "is a cluster, which has database 0 alone: set cluster: true."),
     ("unknown command", "lacks a command that is needed: EVAL, GET and SUBSCRIBE must not be renamed or disabled."),
+    (
+        "ALERT_CERTIFICATE_REQUIRED",
+        "asks for a client certificate, which is not supported: set tls-auth-clients no there.",
+    ),
     ("cluster support disabled", "is no cluster: set cluster: false."),
 )
 """Words within errors that have no better mark, and what they mean."""
 
 
-def translated(fault: Exception, name: str) -> StoreError:
-    """Say what a fault means, and what to do, about the Redis of this name."""
+UNREAD: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""How it ends that a file is read, and no TLS connection is made."""
+
+
+def translated(fault: Exception, name: str, ca_file: Path | None = None) -> StoreError:
+    """Say what a fault means, and what to do, about the Redis of this name, whose authority is in `ca_file`."""
     fault = _of_a_node(fault)
     said, code = str(fault), _code(fault)
     cure = CURES.get(code) or next((cure for phrase, cure in PHRASES if phrase in said), None)
@@ -74,9 +85,8 @@ def translated(fault: Exception, name: str) -> StoreError:
         return StoreError(f"{name} is a cluster: set cluster: true.")
     if isinstance(fault, InvalidResponse):
         return StoreError(f"What answers at the address of {name} does not speak as Redis does. Correct the URL.")
-    if (flaw := distrusted(fault)) is not None:
-        why = flaw.verify_message or "no reason"
-        return StoreError(f"{name} shows a certificate that is not trusted ({why}). Name its authority in ca_file.")
+    if (flaw := _flaw_of_tls(fault, ca_file)) is not None:
+        return StoreError(f"{name} {flaw}")
     if isinstance(fault, ResponseError) and code not in PASSES:
         return StoreError(f"{name} refuses with {code[:40]!r}: its documentation or its log says more.")
     return StoreUnreachable(f"{name} can't be reached: {_reason(fault, code)}.")
@@ -119,7 +129,24 @@ def _reason(fault: Exception, code: str) -> str:
 
 
 def distrusted(fault: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    return _below(fault, ssl.SSLCertVerificationError)
+
+
+def _flaw_of_tls(fault: Exception, ca_file: Path | None) -> str | None:
+    """Say what a person must mend before TLS is spoken; None: nothing that is known."""
+    unread, broken = _below(fault, UNREAD), _below(fault, ssl.SSLError)
+    if isinstance(broken, ssl.SSLCertVerificationError):
+        why = broken.verify_message or "no reason"
+        return f"shows a certificate that is not trusted ({why}). Name its authority in ca_file."
+    if ca_file is not None and unread is not None:
+        return f"can't be asked: ca_file {ca_file} can't be read: {unread.strerror}. Mount it, or name another file."
+    if broken is not None and broken.library not in {"SSL", None}:  # other parts of OpenSSL read files
+        return f"can't be asked: ca_file {ca_file} holds no certificate. Name a PEM file."
+    return None
+
+
+def _below(fault: BaseException | None, kind: type[T] | tuple[type[T], ...]) -> T | None:
     """Find what redis-py has wrapped in an error of its own."""
-    while fault is not None and not isinstance(fault, ssl.SSLCertVerificationError):
+    while fault is not None and not isinstance(fault, kind):
         fault = fault.__cause__ or fault.__context__
     return fault

@@ -72,7 +72,7 @@ class RedisLink:
         except BadAddress as fault:
             raise StoreError(f"The URL of Redis can't be used: {fault}.") from None
         except Exception as fault:  # redis-py raises more than it says; none of it may be more than a store's
-            raise translated(fault, self.name) from fault
+            raise translated(fault, self.name, self._way.ca_file) from fault
 
     def end(self) -> None:
         """Make no other client."""

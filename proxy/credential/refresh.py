@@ -363,17 +363,24 @@ class Refresher:
             self._fail(self._waiting_helps("A fault of the proxy's own; its log says more"))
 
     async def _take_turns(self, order: _Order) -> None:
-        """Refresh when the lease is ours, or has been another's for longer than a redeem may take."""
+        """Refresh when the lease is ours, or has been another's for longer than a redeem may take.
+
+        A store that ends leases by itself is waited for all the same: each replica may have had its turn.
+        """
         redeem_timeout = self._endpoint.redeem_timeout
-        patience = inf  # of a store that ends leases by itself
-        if not self.keeper.store.remote:
-            patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
+        patience = self._clock.monotonic() + redeem_timeout + PATIENCE_SLACK
         for turn in count():
             heard = self.keeper.store.heard
             if await self._settled(order):
                 return
             lease = await self.keeper.lease(redeem_timeout + LEASE_SLACK, urgent=self._from_memory(order))
-            if lease is not None or self._clock.monotonic() >= patience:
+            overdue = lease is None and self._clock.monotonic() >= patience
+            if overdue and self.keeper.store.remote:
+                log.warning(
+                    "credential %s: the lease has been others' for longer than one lasts; waiting on", self.name
+                )
+                patience, overdue = inf, False  # said once
+            if lease is not None or overdue:
                 if await self._with_lease(order, lease):
                     return
                 if turn < QUICK_TURNS:
@@ -411,7 +418,7 @@ class Refresher:
         self._last = last
         if last is None or last == known or not self._listens(order):
             return False
-        asked = last.again_at - self._clock.wall()
+        asked = last.again_at - max(self._clock.wall(), last.at)  # its clock may be ahead, and both times are by that
         if last.result not in PASSING or (self._age(last) > backoff.LONGEST and asked <= 0):
             return False
         pause = backoff.pause(self.failures + 1, self._jitter(), asked)

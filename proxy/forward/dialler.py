@@ -18,11 +18,8 @@ from yarl import URL
 from proxy.errors import Overloaded, ProxyError, UpstreamError, UpstreamTimeout
 from proxy.forward.upstream_connection import UpstreamConnection
 from proxy.forward.upstream_tls import read_to_the_end
-from proxy.names import Found, look_up
+from proxy.names import HEAD_START, Found, look_up
 from proxy.open_files import EXHAUSTED
-
-HEAD_START: Final = 0.25
-"""Seconds that the first address has before the next is tried as well (RFC 8305 §5)."""
 
 FRESH: Final = 0.5
 """Seconds for which an address is used without being looked up again: a burst of connections asks once."""

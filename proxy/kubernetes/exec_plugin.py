@@ -42,12 +42,17 @@ class Variable(msgspec.Struct, frozen=True):
 
 
 class Plugin(msgspec.Struct, frozen=True, rename="camel"):
-    """The `exec` of a kubeconfig's user; what else stands there is about being interactive."""
+    """The `exec` of a kubeconfig's user; what else stands there is for people.
+
+    `cluster`: what it is told of the cluster, as JSON, if it asks for that.
+    """
 
     command: str
     api_version: str = "client.authentication.k8s.io/v1"
     args: list[str] | None = None
     env: list[Variable] | None = None
+    provide_cluster_info: bool = False
+    cluster: bytes = b""
 
     def __repr__(self) -> str:
         return f"<Plugin {self.command}>"
@@ -134,7 +139,10 @@ class ExecPlugin:
         return bytes(listener.said)
 
     async def _started(self) -> tuple[asyncio.SubprocessTransport, _Listener]:
-        info = {"apiVersion": self.plugin.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
+        spec: dict[str, object] = {"interactive": False}
+        if self.plugin.cluster:
+            spec["cluster"] = msgspec.Raw(self.plugin.cluster)
+        info = {"apiVersion": self.plugin.api_version, "kind": "ExecCredential", "spec": spec}
         own = {each.name: each.value for each in self.plugin.env or ()}
         try:
             return await asyncio.get_running_loop().subprocess_exec(

@@ -30,6 +30,18 @@ REFUSED: Final = ("auth-provider", "username", "password", "as", "as-groups", "a
 """Ways of a user to show himself that are gone from Kubernetes, or that we don't know."""
 
 
+FOR_PROGRAMS: Final = "client.authentication.k8s.io/exec"
+"""The extension of a cluster that holds what its program is to know."""
+
+
+class _Extension(msgspec.Struct, frozen=True):
+    name: str
+    extension: Any = None
+
+    def __repr__(self) -> str:
+        return f"<_Extension {self.name}>"
+
+
 class _Named(msgspec.Struct, frozen=True):
     name: str
     cluster: dict[str, Any] | None = None
@@ -89,7 +101,7 @@ def from_kubeconfig(paths: Sequence[Path], reader: SecretReader, monotonic: Call
         server=_server(cluster),
         namespace=context.text("namespace") or "default",
         tls=tls,
-        tokens=_tokens(user, reader, monotonic),
+        tokens=_tokens(user, cluster, reader, monotonic),
         proxy=_proxy(cluster),
         server_name=_server_name(cluster, tls),
     )
@@ -176,14 +188,14 @@ def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes, user: _E
             raise KubernetesFault(f"{user.what} has a client-certificate and client-key that are no pair.") from None
 
 
-def _tokens(user: _Entry, reader: SecretReader, monotonic: Callable[[], float]) -> Tokens:
+def _tokens(user: _Entry, cluster: _Entry, reader: SecretReader, monotonic: Callable[[], float]) -> Tokens:
     for key in REFUSED:
         if user.values.get(key):
             raise KubernetesFault(f"{user.what} has {key}, which is not supported: use a token, a certificate or exec.")
     if (path := user.path("tokenFile")) is not None:  # it goes before `token`, which may be an older one
         return TokenFile(SecretReference.file(path), reader, monotonic)
     if user.values.get("exec"):
-        return ExecPlugin(_plugin(user))
+        return ExecPlugin(_plugin(user, cluster))
     if not user.text("token"):
         return FixedToken(None)
     try:
@@ -194,10 +206,11 @@ def _tokens(user: _Entry, reader: SecretReader, monotonic: Callable[[], float]) 
         ) from None
 
 
-def _plugin(user: _Entry) -> Plugin:
+def _plugin(user: _Entry, cluster: _Entry) -> Plugin:
     try:
         plugin = msgspec.convert(user.values["exec"], type=Plugin)
-    except msgspec.ValidationError:
+        told = msgspec.json.encode(_told(cluster)) if plugin.provide_cluster_info else b""
+    except (msgspec.ValidationError, TypeError, ValueError, RecursionError):  # or what JSON has no word for
         raise KubernetesFault(f"{user.what} has an exec that can't be read: see `kubectl config view`.") from None
     own = plugin.env or ()
     words = [plugin.command, *(plugin.args or ()), *(each.name + each.value for each in own)]
@@ -205,6 +218,19 @@ def _plugin(user: _Entry) -> Plugin:
         raise KubernetesFault(
             f"{user.what} has an exec that can't be run: no part of it may have a NUL in it, and no env name a =."
         )
-    if os.sep in plugin.command:  # a path, from the kubeconfig's folder; else PATH is searched
-        return msgspec.structs.replace(plugin, command=str(user.folder / plugin.command))
-    return plugin
+    # A path is from the kubeconfig's folder; else PATH is searched
+    command = str(user.folder / plugin.command) if os.sep in plugin.command else plugin.command
+    return msgspec.structs.replace(plugin, command=command, cluster=told)
+
+
+def _told(cluster: _Entry) -> dict[str, object]:
+    """Return what a program is told of the cluster it is asked for ("Client Authentication (v1)": Cluster)."""
+    extensions = msgspec.convert(cluster.values.get("extensions") or [], type=list[_Extension])
+    told = {
+        "server": cluster.text("server"),
+        "tls-server-name": cluster.text("tls-server-name"),
+        "certificate-authority-data": cluster.content("certificate-authority"),
+        "proxy-url": cluster.text("proxy-url"),
+        "config": next((each.extension for each in extensions if each.name == FOR_PROGRAMS), None),
+    }
+    return {key: value for key, value in told.items() if value}

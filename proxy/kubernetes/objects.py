@@ -1,10 +1,12 @@
 """The fields that are looked at; all others stay the server's and are never sent back.
 
 Secret v1 core, Lease v1 coordination.k8s.io, WatchEvent v1 meta. A resourceVersion is a word of the server's,
-compared for equality alone ("Kubernetes API Concepts: Resource versions").
+compared for equality alone ("Kubernetes API Concepts: Resource versions"). What has none is not taken for an object: a
+patch without one would go over whatever is there.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -12,7 +14,7 @@ import msgspec
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     """ObjectMeta, or a list's."""
 
-    resource_version: str = ""
+    resource_version: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class SecretObject(msgspec.Struct, frozen=True):

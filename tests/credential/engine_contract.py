@@ -125,6 +125,17 @@ async def a_lease_ends_by_itself(opened: Opened) -> None:
     assert not await here.take("here", LONG)
 
 
+async def a_lease_that_was_taken_for_years_ends_as_soon_as_ones_own_would(opened: Opened) -> None:
+    """No edit, and no clock, stops a fleet."""
+    here, there = opened(), opened()
+    assert await here.take("here", 1e8)
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(20):
+        while not await there.take("there", 1.0):  # noqa: ASYNC110 - nobody tells when a lease ends
+            await asyncio.sleep(0.02)
+    assert asyncio.get_running_loop().time() - began > 0.9
+
+
 async def taking_the_lease_again_makes_it_longer(opened: Opened) -> None:
     here, there = opened(), opened()
     assert await here.take("here", 1.0)
@@ -190,6 +201,7 @@ CLAUSES: Final[tuple[Clause, ...]] = (
     who_has_the_lease_takes_it_again,
     nobody_gives_back_what_another_has,
     a_lease_ends_by_itself,
+    a_lease_that_was_taken_for_years_ends_as_soon_as_ones_own_would,
     taking_the_lease_again_makes_it_longer,
     whoever_watches_is_told_that_he_does_and_of_every_change,
     what_changes_just_before_a_watch_opens_is_not_missed,

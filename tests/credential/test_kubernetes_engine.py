@@ -4,13 +4,14 @@ import asyncio
 import json
 import re
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from aiohttp import web
 from credential.engine_contract import CLAUSES, Clause
 from kubernetes_api import LEASE, NAMESPACE, SECRET, UNHEARD, KubernetesApi
 from rig import TurnedClock, until
@@ -110,6 +111,27 @@ async def test_what_others_keep_in_the_secret_is_left_alone(
     assert annotations["helm.sh/resource-policy"] == "keep"
     assert kubernetes.secret["data"]["other"] == "Yg=="
     assert kubernetes.secret["type"] == "Opaque"
+
+
+@pytest.mark.parametrize(
+    "body", [{"kind": "Status", "metadata": {}, "code": 503}, {"metadata": {"resourceVersion": ""}, "items": []}]
+)
+async def test_what_has_no_version_is_no_empty_store_and_nothing_is_written_over_it(
+    engine: KubernetesEngine, kubernetes: KubernetesApi, body: Mapping[str, object]
+) -> None:
+    """A 200 from what stands between, with a Status in it: what follows would have no precondition."""
+    kubernetes.faults.answer = lambda: web.json_response(body)
+    lease = (engine.take("pod-a", 5), engine.give_back("pod-a"), engine.holder())
+    for call in (engine.read(), anext(engine.watch()), *lease):
+        with pytest.raises(StoreUnreachable, match="What the Kubernetes API answered is"):
+            await call
+
+
+async def test_a_listed_secret_without_a_version_is_none(engine: KubernetesEngine, kubernetes: KubernetesApi) -> None:
+    listed = {"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {}}]}
+    kubernetes.faults.answer = lambda: web.json_response(listed)
+    with pytest.raises(StoreUnreachable, match="What the Kubernetes API answered is not what was asked for"):
+        await anext(engine.watch())
 
 
 async def test_a_missing_secret_is_a_fault_that_says_what_to_apply(

@@ -79,6 +79,15 @@ def test_a_record_without_any_seed_begins_with_its_own_token() -> None:
     assert kept.grant.access_token is None
 
 
+@pytest.mark.parametrize("access", ["a\r\nX-Evil: 1", "a\0b", "é", "\x7f", ""])
+def test_an_access_token_that_could_not_be_sent_costs_a_refresh(access: str) -> None:
+    """Somebody has edited it. It would add fields to a request (law 9), or fail each one."""
+    kept = decode(altered(access_token=access), OWNER)
+    assert kept.grant is not None
+    assert kept.grant.access_token is None
+    assert kept.grant.refresh_token == Secret(REFRESH)
+
+
 def altered(**fields: object) -> bytes:
     return json.dumps({**FROM_BEFORE, **fields}).encode()
 
@@ -97,6 +106,9 @@ FOREIGN = {
     "a later version": (altered(version=2), "was written in format 2, .* reads 1"),
     "no generation": (b'{"format": "pandadoc-proxy grant", "version": 1}', "was damaged"),
     "a generation in words": (altered(generation="hush-hush"), "was damaged"),
+    "an empty refresh token": (altered(refresh_token=""), "that was damaged"),
+    "a refresh token in two lines": (altered(refresh_token="hush\nhush"), "that was damaged"),
+    "a refresh token that is no ASCII": (altered(refresh_token="hüsh-hush"), "that was damaged"),
     "a lineage from nowhere": (altered(lineage={"origin": "hush-hush"}), "was damaged"),
     "an unknown cool-down": (altered(cooldown={"hush-hush": 1}), "was damaged"),
     "another client's": (altered(owner="hush-hush"), "belongs to another OAuth client or token endpoint"),

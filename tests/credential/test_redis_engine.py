@@ -4,6 +4,7 @@ What a Redis does is shown in tests/torture/test_redis_engine.py. Here are a few
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -57,7 +58,7 @@ class Name:
                 words = [await _word(reader) for _ in range(int(line[1:]))]
                 self.calls += 1
                 writer.write(f"{answers[words[0]]}\r\n".encode())
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):  # the latter: a call came behind our goodbye
             pass
         finally:
             self.callers.discard(writer)
@@ -137,11 +138,21 @@ async def test_a_write_that_is_refused_by_who_was_the_master_has_the_name_asked_
     assert len(name.callers) == 1
 
 
-async def test_a_ca_file_that_is_replaced_is_read_again(tmp_path: Path) -> None:
-    """With another authority in it; what a client made for its connections holds the earlier one."""
-    before, after, shown = trustme.CA(), trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    before.issue_cert("localhost").configure_cert(shown)
-    before.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+@dataclass
+class OverTls:
+    """The store and the ledger before a Redis that speaks TLS, with an authority of their own in `ca_file`."""
+
+    ca_file: Path
+    ca: trustme.CA
+    shown: ssl.SSLContext
+    name: Name
+    calls: tuple[Callable[[], Awaitable[object]], ...]
+
+
+@pytest.fixture
+async def over_tls(tmp_path: Path) -> AsyncIterator[OverTls]:
+    ca, shown = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("localhost").configure_cert(shown)
     name, way = Name(), Way(ca_file=tmp_path / "ca.pem")
 
     async def url() -> Secret:
@@ -154,18 +165,49 @@ async def test_a_ca_file_that_is_replaced_is_read_again(tmp_path: Path) -> None:
     ledger = RedisLedger(url, owner, prefix="pandadoc-proxy", way=way, process="pod", answer=1.0)
     calls = (engine.read, lambda: ledger.tell("all", Rate(10, 60.0), {"slot": 1.0}))
     async with await name.serve(shown):
-        for call in calls:
-            await call()
-        after.issue_cert("localhost").configure_cert(shown)
-        for caller in [*name.callers]:
-            caller.close()
-        for call in calls:
-            await refused(call, "certificate that is not trusted")
-        after.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-        for call in calls:
-            await call()
+        yield OverTls(tmp_path / "ca.pem", ca, shown, name, calls)
         await engine.close()
         await ledger.close()
+
+
+async def test_a_ca_file_that_is_replaced_is_read_again(over_tls: OverTls) -> None:
+    """With another authority in it; what a client made for its connections holds the earlier one."""
+    after = trustme.CA()
+    over_tls.ca.cert_pem.write_to_path(str(over_tls.ca_file))
+    for call in over_tls.calls:
+        await call()
+    after.issue_cert("localhost").configure_cert(over_tls.shown)
+    for caller in [*over_tls.name.callers]:
+        caller.close()
+    for call in over_tls.calls:
+        await refused(call, "certificate that is not trusted")
+    after.cert_pem.write_to_path(str(over_tls.ca_file))
+    for call in over_tls.calls:
+        await call()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "can't be read: No such file or directory. Mount it, or name another file."),
+        ("", "holds no certificate. Name a PEM file."),
+        ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "holds no certificate."),
+    ],
+)
+async def test_a_ca_file_that_is_of_no_use_is_named_and_read_again_when_it_is_mended(
+    over_tls: OverTls, content: str | None, said: str
+) -> None:
+    """That is for a person, and nothing that waiting for Redis cures."""
+    if content is not None:
+        over_tls.ca_file.write_text(content)
+    read, tell = over_tls.calls
+    with pytest.raises(StoreError, match=f"ca_file {re.escape(f'{over_tls.ca_file} {said}')}") as fault:
+        await read()
+    assert not isinstance(fault.value, StoreUnreachable)
+    await refused(tell, said)
+    over_tls.ca.cert_pem.write_to_path(str(over_tls.ca_file))
+    for call in over_tls.calls:
+        await call()
 
 
 async def refused(call: Callable[[], Awaitable[object]], words: str) -> None:

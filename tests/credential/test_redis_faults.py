@@ -60,6 +60,7 @@ def test_what_ends_by_itself_is_waited_for(line: str) -> None:
         ("ERR DB index is out of range", "no database of the number"),
         ("ERR SELECT is not allowed in cluster mode", "cluster: true"),
         ("MOVED 3999 127.0.0.1:6381", "cluster: true"),
+        ("(1, '[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required')", "tls-auth-clients no"),
         ("ERR unknown command 'EVAL', with args beginning with: 'SECRET'", "must not be renamed"),
     ],
 )

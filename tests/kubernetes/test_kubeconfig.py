@@ -1,13 +1,14 @@
 """A kubeconfig's current context, as `kubectl` reads it, and what of it is refused."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import ssl
 import sys
 import traceback
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -395,6 +396,49 @@ async def test_a_program_gives_the_token(server: KubernetesApi, reads: Reads, tm
     server.rotate()
     await api.get(THE_SECRET)
     assert (tmp_path / "runs").read_text() == "run\nrun\n"
+
+
+TELLING = """
+import json, os
+with open(os.environ["RUNS"] + ".told", "w") as told:
+    told.write(os.environ["KUBERNETES_EXEC_INFO"])
+"""
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_a_program_that_asks_for_it_is_told_of_the_cluster(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, *, asks: bool
+) -> None:
+    """Some ask the cluster's own service, and find it so."""
+    user = plugin(server, tmp_path, TELLING + PROGRAM)
+    user["exec"]["provideClusterInfo"] = asks
+    known = kubeconfig(server, user)
+    cluster = known["clusters"][0]["cluster"]
+    cluster["extensions"] = [
+        {"name": "another", "extension": 1},
+        {"name": "client.authentication.k8s.io/exec", "extension": {"audience": 7}},
+    ]
+    await reads(known).get(THE_SECRET)
+    told = json.loads((tmp_path / "runs.told").read_text())["spec"].get("cluster")
+    if not asks:
+        assert told is None
+        return
+    assert (told["server"], told["config"]) == (cluster["server"], {"audience": 7})
+    assert b64decode(told["certificate-authority-data"]).startswith(b"-----BEGIN CERTIFICATE-----")
+    assert "proxy-url" not in told
+
+
+@pytest.mark.parametrize(
+    "extensions", [7, [7], [{"name": "client.authentication.k8s.io/exec", "extension": {None: 1}}]]
+)
+async def test_a_cluster_of_which_a_program_cant_be_told_is_told(
+    server: KubernetesApi, reads: Reads, tmp_path: Path, extensions: Any
+) -> None:
+    user = plugin(server, tmp_path)
+    user["exec"]["provideClusterInfo"] = True
+    known = kubeconfig(server, user)
+    known["clusters"][0]["cluster"]["extensions"] = extensions
+    assert "an exec that can't be read" in await fault_of(reads(known))
 
 
 async def test_a_program_has_its_own_time_also_where_its_token_is_refused(

@@ -11,7 +11,7 @@ from yarl import URL
 from proxy.kubernetes.cluster import Cluster
 from proxy.kubernetes.connection import Answer, Call
 from proxy.kubernetes.exec_plugin import Plugin, Variable, _ExecCredential, _Status
-from proxy.kubernetes.kubeconfig import _Entry, _File, _Named
+from proxy.kubernetes.kubeconfig import _Entry, _Extension, _File, _Named
 from proxy.kubernetes.objects import Event, Metadata, Named, SecretList, SecretObject
 from proxy.kubernetes.tokens import FixedToken
 from proxy.secrets import Secret
@@ -34,7 +34,8 @@ GRANT = Named("", "secrets", "pandadoc-grant", "shop")
         (Event("ADDED", msgspec.Raw(msgspec.json.encode({"data": WORD}))), "ADDED"),
         (_Status(WORD, "2026-11-26T00:00:00Z"), "2026-11-26"),
         (_ExecCredential("ExecCredential", _Status(WORD)), "ExecCredential"),
-        (Plugin("cloud", args=["--secret", WORD], env=[Variable("KEY", WORD)]), "cloud"),
+        (Plugin("cloud", args=["--secret", WORD], env=[Variable("KEY", WORD)], cluster=WORD.encode()), "cloud"),
+        (_Extension("of the cloud's", {"key": WORD}), "of the cloud's"),
         (Variable("KEY", WORD), "KEY"),
         (_Named("me", user=USER), "me"),
         (_File(users=[_Named("me", user=USER)]), "me"),

@@ -3,6 +3,8 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from math import inf
 
 import aiohttp
 import pytest
@@ -11,6 +13,7 @@ from rig import TurnedClock, assert_silent, until
 
 from proxy.credential.backoff import pause
 from proxy.credential.credential import Credential
+from proxy.credential.ledger import Attempt
 from proxy.credential.oauth2 import State
 from proxy.credential.policy import Policy
 from proxy.credential.refresh import HEARD_FOR
@@ -421,6 +424,29 @@ async def test_whoever_waited_for_a_dead_holder_waits_for_the_next_one_too(fleet
     assert fleet.redeems == [200, 200]
 
 
+async def test_a_lease_that_does_not_end_is_told_once_and_waited_for(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The engine has lost its clock, and lets nobody mend that: whoever looks after the fleet must hear of it."""
+    fleet.wait = 0.1
+    (one,) = fleet.join()
+    await fleet.lends()
+    fleet.clock.pass_(HOUR + 1)
+    fleet.record.holder, fleet.record.until = "a pod that died", inf
+    fleet.record.stuck = True
+    assert await fleet.ask(one) == 503
+    for _ in range(3):
+        fleet.clock.pass_(REDEEM_TIMEOUT + 10)
+        takes = fleet.record.calls["take"]
+        async with asyncio.timeout(20):
+            while fleet.record.calls["take"] < takes + 2:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+    assert caplog.text.count("the lease has been others' for longer than one lasts; waiting on") == 1
+    assert fleet.redeems == [200]
+    fleet.record.holder = None
+    await until(lambda: fleet.generations == {2})
+
+
 async def test_a_pause_that_the_token_endpoint_asks_for_is_kept_by_all(fleet: Fleet) -> None:
     fleet.wait = 0.3
     fleet.join(5)
@@ -432,6 +458,23 @@ async def test_a_pause_that_the_token_endpoint_asks_for_is_kept_by_all(fleet: Fl
         assert await fleet.load(1) == {503}
         fleet.clock.pass_(25)
     assert len(fleet.redeems) == 2
+
+
+@pytest.mark.parametrize("ahead", [0, 600, 86400])
+async def test_a_pause_of_seconds_is_one_of_seconds_though_anothers_clock_is_ahead(fleet: Fleet, ahead: int) -> None:
+    fleet.wait = 0.3
+    (one,) = fleet.join()
+    await fleet.lends()
+    fleet.clock.pass_(HOUR + 1)
+    at = fleet.clock.wall() + ahead
+    throttled = Attempt(at, "throttled", by="pod-fast", again_at=at + 5)
+    await one.store.update(lambda kept: replace(kept, last=throttled))
+    assert await fleet.ask(one) == 503
+    fleet.clock.pass_(3)
+    assert await fleet.ask(one) == 503
+    assert fleet.redeems == [200]
+    fleet.clock.pass_(3)
+    assert await fleet.ask(one) == 200
 
 
 async def test_a_refusal_is_not_believed_while_the_store_that_would_tell_is_gone(fleet: Fleet) -> None:

@@ -21,7 +21,7 @@ ENCODED: Final = "correct%2Fhorse%40battery%23staple"
 ACL: Final = (
     f"user pandadoc on >{PASSWORD} resetchannels"
     " ~pandadoc-proxy:* &pandadoc-proxy:*"
-    " +get +set +del +eval +publish +subscribe +ping"
+    " +get +set +del +pttl +eval +publish +subscribe +ping"
 )
 """Just what is needed."""
 

@@ -86,6 +86,19 @@ async def test_the_record_stands_in_one_key_as_it_is_and_the_lease_in_another_th
     assert LONG * 900 < await server.ask("PTTL", LEASE) <= LONG * 1000
 
 
+async def test_a_lease_without_an_end_has_one_as_soon_as_somebody_waits_for_it(
+    server: RedisServer, opened: Replicas
+) -> None:
+    """PERSIST, a restored dump, and some ways to migrate take the end away."""
+    await server.ask("SET", LEASE, "long-gone")
+    assert not await opened().take("here", LONG)
+    assert await server.ask("GET", LEASE) == b"long-gone"
+    ends = await server.ask("PTTL", LEASE)
+    assert LONG * 900 < ends <= LONG * 1000
+    assert not await opened().take("there", LONG + 10)
+    assert await server.ask("PTTL", LEASE) <= ends
+
+
 async def test_a_record_that_a_person_puts_there_is_found_and_written_over(
     server: RedisServer, opened: Replicas
 ) -> None:

@@ -1,5 +1,6 @@
 """What the Redis engine says of everything that a person must mend: what it is and what to do, and no password."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from proxy.credential.redis_engine import RedisEngine
 from proxy.credential.store import StoreError, StoreUnreachable
 
 GRANT: Final = f"pandadoc-proxy:{{{OWNER}}}:grant"
-NEEDED: Final = "~pandadoc-proxy:* &pandadoc-proxy:* +get +set +del +eval +publish +subscribe +ping"
+NEEDED: Final = "~pandadoc-proxy:* &pandadoc-proxy:* +get +set +del +pttl +eval +publish +subscribe +ping"
 
 
 async def every_call(engine: RedisEngine) -> list[str]:
@@ -70,9 +71,21 @@ async def test_a_user_who_lacks_one_permission_is_told_where_the_line_of_them_is
     server = RedisServer(tmp_path / "redis", {"aclfile": str(tmp_path / "users.acl")})
     async with server, replicas(f"redis://pandadoc:{ENCODED}@127.0.0.1:{server.port}") as opened:
         faults = await every_call(opened())
-    if lacking != "+ping":  # which is not sent before a silence
+    if lacking not in {"+ping", "+pttl"}:  # which is not sent before a silence; which is asked for of another's lease
         assert faults
     assert [fault for fault in faults if "docs/fleet-redis.md has the line of ACL for a grant" not in fault] == []
+
+
+async def test_a_user_who_may_not_ask_how_long_a_lease_lasts_has_but_to_wait(tmp_path: Path) -> None:
+    """That permission came later than the others."""
+    (tmp_path / "users.acl").write_text(
+        f"user default off\nuser pandadoc on >{PASSWORD} resetchannels {NEEDED.replace('+pttl', '')}\n"
+    )
+    server = RedisServer(tmp_path / "redis", {"aclfile": str(tmp_path / "users.acl")})
+    async with server, replicas(f"redis://pandadoc:{ENCODED}@127.0.0.1:{server.port}") as opened:
+        assert await opened().take("here", 1000)
+        assert not await opened().take("there", 5)
+        assert await opened().holder() == "here"
 
 
 @pytest.mark.parametrize(
@@ -104,24 +117,38 @@ async def test_something_else_under_the_key_is_left_there(tmp_path: Path) -> Non
     assert {"something else under our key" in fault for fault in faults} == {True}
 
 
-async def test_a_certificate_of_an_unknown_authority_is_refused(tmp_path: Path) -> None:
-    pems = CertificateFolder(tmp_path / "tls")
+def speaking_tls(folder: Path, **settings: str) -> RedisServer:
+    """Make a server of the name 127.0.0.1; its authority is in ca.pem."""
+    pems = CertificateFolder(folder / "tls")
     pems.renew()
-    pems.ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    settings = {
+    pems.ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+    files = {
         "tls-cert-file": pems.files["cert"],
         "tls-key-file": pems.files["key"],
-        "tls-ca-cert-file": str(tmp_path / "ca.pem"),
-        "tls-auth-clients": "no",
-        "bind": "127.0.0.1 127.0.0.2",
+        "tls-ca-cert-file": str(folder / "ca.pem"),
     }
-    async with RedisServer(tmp_path / "redis", settings, tls=True) as server:
+    return RedisServer(folder / "redis", {**files, **settings}, tls=True)
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused(tmp_path: Path) -> None:
+    async with speaking_tls(tmp_path, **{"tls-auth-clients": "no", "bind": "127.0.0.1 127.0.0.2"}) as server:
         by_another_name = f"rediss://127.0.0.2:{server.port}"
         for url, ca_file in ((server.url, None), (by_another_name, tmp_path / "ca.pem")):
             async with replicas(url, Way(ca_file=ca_file)) as opened:
                 faults = await every_call(opened())
             assert len(faults) == 6
             assert all("certificate that is not trusted" in fault for fault in faults)
+
+
+async def test_a_server_that_asks_for_a_client_certificate_is_told_with_what_to_set_there(tmp_path: Path) -> None:
+    """It does unless told not to. A connection of TLS 1.3 stands by then, and may be found reset instead."""
+    server, said = speaking_tls(tmp_path), ""
+    async with server, replicas(server.url, Way(ca_file=tmp_path / "ca.pem")) as opened, asyncio.timeout(60):
+        engine = opened()
+        while "is not supported: set tls-auth-clients no there." not in said:
+            with pytest.raises(StoreError) as fault:
+                await engine.read()
+            said = str(fault.value)
 
 
 async def test_a_cluster_and_a_server_by_itself_are_not_taken_for_each_other(tmp_path: Path) -> None:
