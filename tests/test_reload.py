@@ -22,8 +22,8 @@ from tls import CertificateFolder, trusting
 from wire import OK, answering, caller, on_cue, upstream
 
 from proxy.config import BadConfig, Config, load
-from proxy.reloads import TRY_AGAIN, Reloads
-from proxy.service_manager import ServiceManager
+from proxy.reloads import LONG, TRY_AGAIN, Reloads
+from proxy.service_manager import ALIVE, ServiceManager
 from proxy.signals import Signals
 from proxy.simulator import Fault
 from proxy.simulator.journal import TOKEN_PATH
@@ -382,6 +382,33 @@ async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
     await Reloads(house.proxy, load, ServiceManager({})).reload(asked=True)
     assert house.ear.heard("the new configuration is not taken")
     assert (await house.get()).status == 200
+
+
+async def test_a_configuration_is_read_once_for_as_long_as_that_takes_and_meanwhile_the_manager_hears_that_we_live(
+    house: House, tmp_path: Path
+) -> None:
+    """A large one on a tenth of a processor takes longer than any disk may."""
+    changed = load(house.folder / "config.yaml", environ={**house.environ, "PANDADOC_PROXY__LOG__LEVEL": "debug"})
+    whole, reads = threading.Event(), list[Config]()
+
+    def slow(earlier: Config) -> Config:
+        reads.append(earlier)
+        whole.wait(30)
+        return changed
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(0)
+        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"})
+        reloading = asyncio.ensure_future(Reloads(house.proxy, slow, manager).reload(asked=True))
+        heard = [await asyncio.get_running_loop().sock_recv(systemd, 100) for _ in range(LONG)]
+    assert heard == [ALIVE.encode()] * LONG
+    await until(lambda: house.ear.heard("WARNING", "still being read"))
+    assert (await house.get()).status == 200
+    whole.set()
+    await reloading
+    assert house.proxy.config is changed
+    assert len(reads) == 1
 
 
 class Looks(Signals):
