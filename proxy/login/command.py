@@ -15,8 +15,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import click
-
 from proxy.compose_credentials import CredentialParts
 from proxy.config import MemoryStore, OAuth2Credential
 from proxy.credential.advice import moment, span
@@ -130,10 +128,8 @@ async def _ask_a_person(login: _Login, options: Options) -> int:
     )
     arrivals = Arrivals()
     async with _callback(Callback(credential.redirect_uri.url, arrivals)) as listening:
-        click.echo(
-            f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n"
-        )
-        click.echo(BOTH_WAYS if listening else PASTING_ALONE)
+        tell(f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n")
+        tell(BOTH_WAYS if listening else PASTING_ALONE)
         arrivals.listen(TERMINAL)
         if options.browser or (options.browser is None and _has_browser()):
             _open_browser(address)
