@@ -15,6 +15,7 @@ import yaml
 
 from proxy.app import Proxy
 from proxy.config import Config, load
+from proxy.signals import end_by_cancelling
 from proxy.simulator import Received, Simulator
 from proxy.terminal import complain, tell
 
@@ -60,6 +61,7 @@ class Stage:
 
 async def play(*, once: bool, until: Callable[[], Awaitable[object]]) -> int:
     """Tell the story; then stay up until `until` returns, unless `once`. Returns the exit code."""
+    end_by_cancelling()
     simulator = Simulator(expires_in=LIFETIME)
     with tempfile.TemporaryDirectory(prefix="pandadoc-proxy-demo-") as folder:
         try:
