@@ -19,6 +19,7 @@ from proxy.compose_credentials import CredentialParts
 from proxy.config import MemoryStore, OAuth2Credential
 from proxy.credential.advice import moment, span
 from proxy.credential.store import StoreError
+from proxy.listening import reason
 from proxy.login import pages
 from proxy.login.arrivals import Arrival, Arrivals
 from proxy.login.callback import Callback
@@ -176,7 +177,7 @@ async def _callback(callback: Callback) -> AsyncIterator[bool]:
             await callback.start()
         except OSError as fault:
             listening = False
-            complain(f"can't listen at the redirect URI ({os.strerror(fault.errno or 0)}): paste instead.")
+            complain(f"can't listen at the redirect URI ({reason(fault)}): paste instead.")
     try:
         yield listening
     finally:

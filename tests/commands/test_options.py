@@ -20,7 +20,7 @@ async def test_a_host_that_can_be_no_name_is_one_that_is_not_known(machine: Mach
     assert await process.ended() == 1
     (said,) = process.err
     assert said.startswith("can't start: ")
-    assert said.endswith("Name or service not known")
+    assert "Name or service not known" in said
 
 
 FULL = ("sh", "-c", 'exec "$@" >/dev/full', "sh", *map(str, PROXY))
