@@ -33,7 +33,7 @@
     core_dumps.py                   nobody reads our memory
     succession.py                   which credential goes on as which, after a reload
     explain.py methods.py           what would become of a request, for `check`
-    binding.py unix_socket.py       addresses that are listened at; acceptor.py: how connections come in
+    binding.py unix_socket.py       what is listened at; listening.py: where that can be; acceptor.py: how they come in
     certificates.py                 what a TLS listener shows, re-read when it changes
     open_files.py                   whether as many connections as configured can be open
     simulator/                      a PandaDoc stand-in for tests, for the demo, for people's own CI

@@ -1,13 +1,10 @@
 """An address that is listened at, and the server behind it."""
 
-import asyncio
 import errno
-import os
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from proxy import unix_socket
 from proxy.acceptor import Acceptor
@@ -15,18 +12,9 @@ from proxy.config import TcpBind, UnixBind
 from proxy.config.sockets import PRIVATE, Owner
 from proxy.forward.server import Server
 from proxy.hosts import is_wildcard
-from proxy.names import look_up
+from proxy.listening import Address, addresses_of, reason, sockets_at
 from proxy.tasks import Tasks
 from proxy.unix_socket import UnixSocket
-
-ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-"""What bind(2) and socket(2) say of an address that this machine does not have: ::1, where IPv6 is off."""
-
-Address = tuple[socket.AddressFamily, tuple[Any, ...]]
-"""A family, and what bind(2) takes there: of IPv6, the interface too."""
-
-LOOK_UP: Final = 5.0
-"""Seconds in which the name of an address must be found: a reload waits for it, and what else has changed with it."""
 
 CUT_OFF: Final = 1.0
 """Seconds that answers get to leave when all is over."""
@@ -67,7 +55,10 @@ class Binding:
     async def look_up(self) -> None:
         """Find out where its name is. Raises OSError that says what to do."""
         if isinstance(self._bind, TcpBind):
-            self._addresses = await addresses_of(self._bind)
+            try:
+                self._addresses = await addresses_of(self._bind.host, self._bind.port)
+            except OSError as fault:
+                raise OSError(f"{self._bind}: {fault}") from fault
 
     def bind(self, beside: Iterable["Binding"] = ()) -> None:
         """Have the address: who comes waits. Raises OSError that names it and says what to do; nothing is bound then.
@@ -128,47 +119,10 @@ class Binding:
         try:
             sockets = sockets_at(self._addresses, bind.port)
         except OSError as fault:
-            reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror or str(fault)
             own = next((each.where for each in beside if each.meets(self._addresses, bind.port)), None)
             cure = "Choose another address, or free this one."
             if own is not None and fault.errno == errno.EADDRINUSE:  # it must go on until all of the new is there
                 cure = f"This proxy itself listens at {own}: restart it, or choose another port."
-            raise OSError(f"{bind}: {reason}. {cure}") from fault
+            raise OSError(f"{bind}: {reason(fault)}. {cure}") from fault
         self.where = TcpBind(bind.host, sockets[0].getsockname()[1])
         return sockets
-
-
-async def addresses_of(bind: TcpBind) -> list[Address]:
-    """Look up where a name is. Raises OSError that says what to do."""
-    try:
-        async with asyncio.timeout(LOOK_UP):
-            found = await look_up(bind.host, bind.port, flags=socket.AI_PASSIVE)
-    except OSError as fault:  # a TimeoutError is one, and has no text
-        reason = fault.strerror or f"no answer within {LOOK_UP:g} s"
-        cure = "Check the name and this machine's DNS, or write an address"
-        raise OSError(f"{bind}: the name can't be resolved: {reason}. {cure}.") from fault
-    return list(dict.fromkeys((socket.AddressFamily(family), address) for family, _, _, _, address in found))
-
-
-def sockets_at(addresses: Iterable[Address], port: int) -> list[socket.socket]:
-    """Bind to every address of a host that this machine has; on "any free port", to the same one on each.
-
-    Raises OSError if it has none of them, or one can't be had; nothing is bound then.
-    """
-    sockets: list[socket.socket] = []
-    absent = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    with ExitStack() as bound:
-        for family, address in addresses:
-            try:
-                one = socket.create_server((address[0], port, *address[2:]), family=family)
-            except OSError as fault:
-                if fault.errno not in ABSENT:
-                    raise
-                absent = fault
-                continue
-            sockets.append(bound.enter_context(one))
-            port = one.getsockname()[1]
-        if not sockets:
-            raise absent
-        bound.pop_all()
-    return sockets

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from proxy import __version__
-from proxy.terminal import complain, make_ready, put_out, tell
+from proxy.terminal import complain, empty, make_ready, put_out, tell
 
 if TYPE_CHECKING:
     from proxy.compose_credentials import CredentialParts
@@ -31,13 +31,25 @@ config_option = click.option(
 )
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """All of them. Where the machine refuses what one needs, and it has nothing to say of that itself, it ends here."""
+
+    def main(self, *arguments: Any, **more: Any) -> Any:
+        make_ready()
+        try:
+            return super().main(*arguments, **more)
+        except OSError as fault:
+            complain(f"can't go on: {fault}")
+            empty(sys.stdout)  # it may be what takes nothing: help and version are written there
+            sys.exit(1)
+
+
+@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pandadoc-proxy")
 @config_option
 @click.pass_context
 def main(context: click.Context, config_path: Path | None) -> None:
     """Lend PandaDoc credentials to apps that have none: point them at localhost. Without a command: run."""
-    make_ready()
     if context.invoked_subcommand is None:
         context.invoke(run, config_path=config_path)
     elif config_path is not None:
@@ -267,9 +279,9 @@ def simulator(host: str, port: int, expires_in: int, *, rotate: bool, rate_limit
 @click.option("--once", is_flag=True, help="Check each step, and exit 0 or 1 instead of staying up.")
 def demo(*, once: bool) -> None:
     """Tell the proxy's story on the simulator: no account needed."""
-    from proxy.demo import tell
+    from proxy.demo import play
 
-    _finish(tell(once=once, until=_signalled))
+    _finish(play(once=once, until=_signalled))
 
 
 def _ports(path: Path | None) -> "Ports":
@@ -360,9 +372,6 @@ def _finish(work: Coroutine[Any, Any, int]) -> NoReturn:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             code = runner.run(work)
     except (asyncio.CancelledError, KeyboardInterrupt):  # the second signal; Ctrl-C where nobody catches it
-        code = 1
-    except OSError as fault:
-        complain(f"can't start: {fault}")
         code = 1
     sys.exit(code)
 

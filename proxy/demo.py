@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-import click
 import yaml
 
 from proxy.app import Proxy
 from proxy.config import Config, load
+from proxy.signals import end_by_cancelling
 from proxy.simulator import Received, Simulator
+from proxy.terminal import complain, tell
 
 LIFETIME: Final = 3
 """Seconds the demo's access tokens live, so that an expiry can be watched."""
@@ -42,10 +43,10 @@ class Stage:
     async def ask(self, method: str, path: str, body: bytes | None = None) -> aiohttp.ClientResponse:
         """Send a request as an app without a credential would, and show it."""
         size = f"  ({len(body)} bytes)" if body else ""
-        click.echo(f"  app      {method} {self.proxy.urls[0]}{path}{size}   no Authorization")
+        tell(f"  app      {method} {self.proxy.urls[0]}{path}{size}   no Authorization")
         async with self.app.request(method, self.proxy.urls[0] + path, data=body) as answer:
             await answer.read()
-        click.echo(f"  app      ◄ {answer.status}")
+        tell(f"  app      ◄ {answer.status}")
         return answer
 
     def since(self, number: int) -> list[Received]:
@@ -54,16 +55,21 @@ class Stage:
         for one in received:
             lent = f"Authorization: {one.authorization[0][: len('Bearer ') + SHOWN]}…" if one.authorization else ""
             note = "the refresh token is redeemed" if one.form else lent
-            click.echo(f"  PandaDoc {one.method} {one.target}   {note}   ► {one.status}")
+            tell(f"  PandaDoc {one.method} {one.target}   {note}   ► {one.status}")
         return received
 
 
-async def tell(*, once: bool, until: Callable[[], Awaitable[object]]) -> int:
+async def play(*, once: bool, until: Callable[[], Awaitable[object]]) -> int:
     """Tell the story; then stay up until `until` returns, unless `once`. Returns the exit code."""
+    end_by_cancelling()
     simulator = Simulator(expires_in=LIFETIME)
-    await simulator.start()
     with tempfile.TemporaryDirectory(prefix="pandadoc-proxy-demo-") as folder:
-        proxy = await _proxy(simulator, Path(folder))
+        try:
+            await simulator.start()
+            proxy = await _proxy(simulator, Path(folder))
+        except OSError as fault:
+            complain(f"can't start: {fault}")
+            return 1
         try:
             async with aiohttp.ClientSession() as app:
                 await _story(Stage(simulator, proxy, app))
@@ -71,7 +77,7 @@ async def tell(*, once: bool, until: Callable[[], Awaitable[object]]) -> int:
                 _invite(simulator, proxy)
                 await until()
         except StoryBroken as broken:
-            click.echo(f"\nThe story broke: {broken}", err=True)
+            complain(f"\nThe story broke: {broken}")
             return 1
         finally:
             await proxy.stop()
@@ -84,7 +90,7 @@ async def _story(stage: Stage) -> None:
     await _expiry(stage)
     await _revocation(stage)
     await _refusal(stage)
-    click.echo("\nThat is all: the app never held a credential, and never saw a 401.")
+    tell("\nThat is all: the app never held a credential, and never saw a 401.")
 
 
 async def _first_request(stage: Stage) -> None:
@@ -167,7 +173,7 @@ def _config(simulator: Simulator, folder: Path, port: int) -> Config:
 
 
 def _invite(simulator: Simulator, proxy: Proxy) -> None:
-    click.echo(f"""
+    tell(f"""
 Still up; tokens live {LIFETIME} s here. Try, and stop with Ctrl-C:
 
   curl {proxy.urls[0]}/public/v1/documents
@@ -176,7 +182,7 @@ Still up; tokens live {LIFETIME} s here. Try, and stop with Ctrl-C:
 
 
 def _chapter(text: str) -> None:
-    click.echo(f"\n{text}")
+    tell(f"\n{text}")
 
 
 def _hold(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as an assertion

@@ -1,7 +1,10 @@
 """Another configuration while we serve: on SIGHUP, and when its file has changed. A bad one is told, not taken."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +27,9 @@ TRY_AGAIN: Final = 3
 """Every so many looks a configuration that was refused is tried again: a file or a port may have come meanwhile."""
 
 OURS: Final = "a fault of ours: the new configuration is not taken"
+
+LONG: Final = 3
+"""So many times LOOK_EVERY after which reading a configuration is told to take long."""
 
 GONE: Final = b"\0"
 """Stands for the content of a file that is gone; no YAML holds it."""
@@ -79,7 +85,7 @@ class Reloads:
         earlier, said = self._proxy.config, self._refused if again else ()
         self._refused = ()
         try:
-            config = await self._disk.do(lambda: self._load(earlier))
+            config = await self._loaded(earlier)
             if replace(config, warnings=earlier.warnings) == earlier:  # those are about files, which others look at
                 log.log(logging.INFO if asked else logging.DEBUG, "the configuration is what it was")
                 self._proxy.refused = ()
@@ -87,7 +93,7 @@ class Reloads:
             await self._proxy.reload(config)
         except BadConfig as bad:
             self._refuse(map(str, bad.faults), said)
-        except OSError as fault:  # an address, a certificate, a disk that hangs
+        except OSError as fault:  # an address, a certificate
             self._refuse([str(fault)], said)
         except Exception:  # whatever it is, what was served is served on, and the fault is not brought about again
             log.exception(OURS)
@@ -97,6 +103,23 @@ class Reloads:
             if config.log != earlier.log:
                 logs.set_up(config.log)
             open_files.make_room(config)
+
+    async def _loaded(self, earlier: Config) -> Config:
+        """Read the configuration for as long as that takes; the manager hears meanwhile that we live.
+
+        A large one on a small share of a processor takes seconds, and would take them again.
+        """
+        loading = asyncio.wrap_future(self._disk.soon(partial(self._load, earlier)))
+        try:
+            for looks in count(1):
+                if (await asyncio.wait([loading], timeout=LOOK_EVERY))[0]:
+                    break
+                self._manager.go_on()
+                if looks == LONG:
+                    log.warning("the new configuration is still being read: it is large, or a disk hangs")
+            return loading.result()
+        finally:
+            loading.cancel()
 
     def _refuse(self, faults: Iterable[str], said: tuple[str, ...]) -> None:
         self._refused = self._proxy.refused = tuple(map(encodable, faults))

@@ -10,17 +10,22 @@ from proxy.config import Config
 from proxy.reloads import Reloads
 from proxy.service_manager import READY, STOPPING, ServiceManager
 from proxy.signals import Signals
+from proxy.terminal import complain
 
 
 async def serve(config: Config, state_home: Path, load: Callable[[Config], Config]) -> int:
-    """Run a proxy until it is told to end; return the exit code. Raises OSError if an address can't be had.
+    """Run a proxy until it is told to end; return the exit code, which is 1 if an address can't be had.
 
     `load` reads the configuration anew, given the one that is served; it raises BadConfig.
     """
     signals = Signals()
     signals.reload_on_hangup()
     proxy = Proxy(config, state_home=state_home, end=signals.pretend, spans=tracing.begin(os.environ))
-    await proxy.start()
+    try:
+        await proxy.start()
+    except OSError as fault:
+        complain(f"can't start: {fault}")
+        return 1
     manager = ServiceManager(os.environ)
     manager.tell(READY)
     try:

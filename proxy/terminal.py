@@ -13,13 +13,18 @@ import click
 
 
 def tell(text: str) -> None:
-    """Say it on standard output; where that takes nothing, on standard error."""
-    _say(text, sys.stdout, sys.stderr)
+    """Say it on standard output; where that takes nothing, on standard error, as all that comes after it."""
+    try:
+        put_out(text)
+    except OSError:
+        sys.stdout = sys.stderr
+        complain(text)
 
 
 def complain(text: str) -> None:
     """Say it on standard error."""
-    _say(text, sys.stderr)
+    with suppress(OSError):
+        _write(text, sys.stderr)
 
 
 def put_out(text: str) -> None:
@@ -27,22 +32,15 @@ def put_out(text: str) -> None:
     _write(text, sys.stdout)
 
 
-def _say(text: str, *streams: TextIO) -> None:
-    for stream in streams:
-        with suppress(OSError):
-            _write(text, stream)
-            return
-
-
 def _write(text: str, stream: TextIO) -> None:
     try:
         click.echo(text, file=stream)
     except OSError:
-        _empty(stream)
+        empty(stream)
         raise
 
 
-def _empty(stream: TextIO) -> None:
+def empty(stream: TextIO) -> None:
     """Let go what a stream could not write: the interpreter would try again at its end, and exit with 120."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import click
 import msgspec
 
 from proxy.compose_credentials import CredentialParts, for_a_person
@@ -30,7 +29,7 @@ from proxy.credential.status import (
 from proxy.credential.store import StoreError
 from proxy.credential.token_reply import NotRedeemed, Refused, Unknown
 from proxy.secrets import Secret, SecretReference, SecretUnavailable, flaw_of_api_key
-from proxy.terminal import complain, tell
+from proxy.terminal import complain, put_out, tell
 
 IN_MEMORY: Final = (
     "Credential {} keeps its grant in the running proxy's memory, where nothing else can see it."
@@ -47,11 +46,22 @@ async def show_status(config: Config, state_home: Path, names: list[str], *, as_
     async with for_a_person(config, state_home) as parts:
         statuses = [await _status(parts, name) for name in names]
         now = parts.clock.wall()
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode([document(status) for status in statuses]), indent=2))
-    else:
-        click.echo("\n\n".join(table(status, now) for status in statuses))
+    if not as_json:
+        tell("\n\n".join(table(status, now) for status in statuses))
+    elif not _put_out(statuses):
+        return 1
     return 0 if all(status.health == "healthy" for status in statuses) else 1
+
+
+def _put_out(statuses: list[Status]) -> bool:
+    """Write what scripts read; tell whether that could be done."""
+    text = msgspec.json.format(msgspec.json.encode([document(status) for status in statuses]), indent=2)
+    try:
+        put_out(text.decode())
+    except OSError as fault:
+        complain(f"the status can't be written: {fault.strerror}")
+        return False
+    return True
 
 
 async def _status(parts: CredentialParts, name: str) -> Status:
@@ -95,7 +105,7 @@ async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Crede
     A person who leaves meanwhile changes nothing: a refresh token that was sent is spent.
     """
     if isinstance(credential.store, MemoryStore):
-        click.echo(IN_MEMORY.format(name), err=True)
+        complain(IN_MEMORY.format(name))
         return 1
     return await parts.finish(_refresh(parts, name, credential), "refresh by hand", complain)
 
@@ -125,13 +135,13 @@ async def _refresh(parts: CredentialParts, name: str, credential: OAuth2Credenti
 async def rehearse(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
     """Prove what can be proven without redeeming anything; return 0 if nothing is in the way."""
     if isinstance(credential.store, MemoryStore):
-        click.echo(IN_MEMORY.format(name), err=True)
+        complain(IN_MEMORY.format(name))
         return 1
     good = True
     async for holds, text in _proofs(parts, name, credential):
-        click.echo(f"{'ok  ' if holds else 'FAIL'} {text}")
+        tell(f"{'ok  ' if holds else 'FAIL'} {text}")
         good = good and holds
-    click.echo("Nothing was redeemed. Whether PandaDoc still takes the refresh token, only a refresh shows.")
+    tell("Nothing was redeemed. Whether PandaDoc still takes the refresh token, only a refresh shows.")
     return 0 if good else 1
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -39,6 +40,23 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 @pytest.fixture
 def unused_tcp_port() -> int:
     return free_port()
+
+
+@pytest.fixture
+def localhost_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `localhost` be at an address too that this machine lacks: ::1, in many a container's /etc/hosts.
+
+    It is one of documentation (RFC 3849), to which nothing can be bound anywhere.
+    """
+    real, absent = socket.getaddrinfo, ("2001:db8::1", 0, 0, 0)
+
+    def asked(host: str, *rest: Any, **more: Any) -> Any:
+        if host != "localhost":
+            return real(host, *rest, **more)
+        there = real("127.0.0.1", *rest, **more)
+        return [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", absent), *there]
+
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
 
 
 @pytest.fixture

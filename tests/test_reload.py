@@ -24,8 +24,8 @@ from wire import OK, answering, caller, on_cue, upstream
 
 from proxy.condition import condition
 from proxy.config import BadConfig, Config, load
-from proxy.reloads import TRY_AGAIN, Reloads
-from proxy.service_manager import ServiceManager
+from proxy.reloads import LONG, TRY_AGAIN, Reloads
+from proxy.service_manager import ALIVE, ServiceManager
 from proxy.signals import Signals
 from proxy.simulator import Fault
 from proxy.simulator.journal import TOKEN_PATH
@@ -240,7 +240,7 @@ async def test_the_names_of_new_addresses_are_looked_up_together(house: House, n
     trying = asyncio.ensure_future(reload(house, listeners=names))
     await until(lambda: sum(each.name == "look a name up" for each in threading.enumerate()) == len(names))
     name_server.set()
-    with pytest.raises(OSError, match="can't be resolved"):
+    with pytest.raises(OSError, match=r"^lost\.example:1: the name can't be resolved: Name or.*\. Check the name and"):
         await trying
 
 
@@ -479,6 +479,33 @@ async def test_a_configuration_that_is_not_taken_is_told_of_until_it_is_mended(h
 async def gauge(house: House, name: str) -> float:
     async with house.client.get(f"{house.proxy.admin_url}/metrics") as answer:
         return float(re.findall(rf"(?m)^pandadoc_proxy_{name} (\S+)$", await answer.text())[0])
+
+
+async def test_a_configuration_is_read_once_for_as_long_as_that_takes_and_meanwhile_the_manager_hears_that_we_live(
+    house: House, tmp_path: Path
+) -> None:
+    """A large one on a tenth of a processor takes longer than any disk may."""
+    changed = load(house.folder / "config.yaml", environ={**house.environ, "PANDADOC_PROXY__LOG__LEVEL": "debug"})
+    whole, reads = threading.Event(), list[Config]()
+
+    def slow(earlier: Config) -> Config:
+        reads.append(earlier)
+        whole.wait(30)
+        return changed
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(0)
+        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"})
+        reloading = asyncio.ensure_future(Reloads(house.proxy, slow, manager).reload(asked=True))
+        heard = [await asyncio.get_running_loop().sock_recv(systemd, 100) for _ in range(LONG)]
+    assert heard == [ALIVE.encode()] * LONG
+    await until(lambda: house.ear.heard("WARNING", "still being read"))
+    assert (await house.get()).status == 200
+    whole.set()
+    await reloading
+    assert house.proxy.config is changed
+    assert len(reads) == 1
 
 
 class Looks(Signals):

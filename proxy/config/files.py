@@ -34,6 +34,8 @@ def document_text(path: Path) -> str | None:
         with path.open("rb") as file:
             return file.read(4 * MAX_CHARACTERS + 1).decode("utf-8-sig")  # UTF-8 has 4 bytes a character at most
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():  # somebody's policy is meant to be there: the defaults would allow what it forbids
+            raise Unreadable(Place(str(path)), "is a link to nothing: restore what it leads to, or remove it") from None
         return None
     except OSError as error:
         raise Unreadable(Place(str(path)), f"can't be read: {error.strerror}") from error

@@ -5,6 +5,7 @@ Every function raises ValueError with what to write instead, never with what was
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from proxy.config.faults import suggestion
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 Value = TypeVar("Value")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")  # Python has them stand for bytes, too; they can't be sent
 
 _FILLED_IN = "write it out, or set it by a variable of its own, PANDADOC_PROXY__…"
 
@@ -41,6 +44,8 @@ def text(node: Node) -> str:
         raise ValueError(f"expected a text, found {node.found}: put it in quotes")
     if not node.text.strip():
         raise ValueError("expected a text, found an empty one")
+    if _SURROGATE.search(node.text):
+        raise ValueError("expected a text, found what is no character in it: half of one, or a byte that is no UTF-8")
     return node.text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from proxy.disk import Disk
 from proxy.kubernetes.cluster import MOUNT, Cluster, in_cluster
 from proxy.kubernetes.exec_plugin import ExecPlugin
-from proxy.kubernetes.faults import Unreachable
+from proxy.kubernetes.faults import KubernetesFault, Unreachable
 from proxy.kubernetes.kubeconfig import from_kubeconfig
 from proxy.secret_reader import SecretReader
 
@@ -56,4 +56,13 @@ class Discovery:
         if self._kubeconfig is not None:
             return [self._kubeconfig]
         named = [Path(each) for each in self._environ.get("KUBECONFIG", "").split(":") if each]
-        return named or [Path(self._environ.get("HOME", "~")).expanduser() / ".kube" / "config"]
+        return named or [self._home() / ".kube" / "config"]
+
+    def _home(self) -> Path:
+        try:
+            return Path(self._environ.get("HOME", "~")).expanduser()
+        except RuntimeError:  # a user without a line in /etc/passwd
+            raise KubernetesFault(
+                "There is no home folder to look for a kubeconfig in: mount a service account's token into this"
+                " container, or name a kubeconfig."
+            ) from None

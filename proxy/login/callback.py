@@ -14,6 +14,7 @@ from proxy.forward.guard import Gate, names_us
 from proxy.forward.headers import values
 from proxy.forward.server import Incoming, Server
 from proxy.hosts import is_loopback
+from proxy.listening import addresses_of, sockets_at
 from proxy.login import pages
 from proxy.login.arrivals import Arrivals
 
@@ -40,11 +41,14 @@ class Callback:
 
     async def start(self) -> None:
         """Listen. Raises OSError if the address can't be had."""
+        host, port = self._uri.host or "", self._uri.port or 80
+        addresses = await addresses_of(host, port)
         server = Server(self._answer, LIMITS)
         self._runner = web.ServerRunner(server, shutdown_timeout=LAST_WORD)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._uri.host, self._uri.port).start()
+            for each in sockets_at(addresses, port):
+                await web.SockSite(self._runner, each).start()
         except OSError:
             await self.stop()
             raise

@@ -15,12 +15,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import click
-
 from proxy.compose_credentials import CredentialParts
 from proxy.config import MemoryStore, OAuth2Credential
 from proxy.credential.advice import moment, span
 from proxy.credential.store import StoreError
+from proxy.listening import reason
 from proxy.login import pages
 from proxy.login.arrivals import Arrival, Arrivals
 from proxy.login.callback import Callback
@@ -130,10 +129,8 @@ async def _ask_a_person(login: _Login, options: Options) -> int:
     )
     arrivals = Arrivals()
     async with _callback(Callback(credential.redirect_uri.url, arrivals)) as listening:
-        click.echo(
-            f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n"
-        )
-        click.echo(BOTH_WAYS if listening else PASTING_ALONE)
+        tell(f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n")
+        tell(BOTH_WAYS if listening else PASTING_ALONE)
         arrivals.listen(TERMINAL)
         if options.browser or (options.browser is None and _has_browser()):
             _open_browser(address)
@@ -180,7 +177,7 @@ async def _callback(callback: Callback) -> AsyncIterator[bool]:
             await callback.start()
         except OSError as fault:
             listening = False
-            complain(f"can't listen at the redirect URI ({os.strerror(fault.errno or 0)}): paste instead.")
+            complain(f"can't listen at the redirect URI ({reason(fault)}): paste instead.")
     try:
         yield listening
     finally:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from proxy.simulator.server import Simulator
 from proxy.simulator.throttle import PRODUCTION, SANDBOX, WINDOW_S
+from proxy.terminal import complain, tell
 
 RATE_LIMITS = {"off": None, "production": PRODUCTION, "sandbox": SANDBOX}
 
@@ -18,13 +19,17 @@ async def simulate(
     rate_limits: str = "off",
     rate_window: float = WINDOW_S,
 ) -> int:
-    """Serve until `until` returns. Prints what an app, or a proxy, needs to talk to it; returns the exit code."""
+    """Serve until `until` returns. Tells what an app, or a proxy, needs to talk to it; returns the exit code."""
     simulator = Simulator(
         expires_in=expires_in, rotate=rotate, rate_limits=RATE_LIMITS[rate_limits], rate_window=rate_window
     )
-    await simulator.start(host, port)
     try:
-        print(_welcome(simulator), flush=True)  # noqa: T201 - the command's output
+        await simulator.start(host, port)
+    except OSError as fault:
+        complain(f"can't start: {fault}")
+        return 1
+    try:
+        tell(_welcome(simulator))
         await until()
     finally:
         await simulator.stop()

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Self
 from aiohttp import web
 from yarl import URL
 
+from proxy.listening import addresses_of, sockets_at
 from proxy.simulator import control
 from proxy.simulator.answers import Answer
 from proxy.simulator.api import Api
@@ -86,9 +86,10 @@ class Simulator:
         self._url: str | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen; port 0 takes a free one, see `url`."""
+        """Listen; port 0 takes a free one, see `url`. Raises OSError if the address can't be had."""
         if self._runner is not None:
             raise RuntimeError("the simulator is running already")
+        addresses = await addresses_of(host, port)
         self._stopping.clear()
         server = web.Server(
             self._exchange.handle,
@@ -101,13 +102,11 @@ class Simulator:
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port, backlog=_BACKLOG).start()
+            for each in sockets_at(addresses, port):
+                await web.SockSite(self._runner, each, backlog=_BACKLOG).start()
         except OSError:
             await self.stop()
             raise
-        except UnicodeError as fault:  # a label of more than 63 characters, or of none
-            await self.stop()
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from fault
         bound_host, bound_port = self._runner.addresses[0][:2]
         self._url = str(URL.build(scheme="http", host=bound_host, port=bound_port))
 

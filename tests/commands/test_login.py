@@ -140,6 +140,19 @@ async def test_a_code_is_spent_though_nobody_can_be_told(machine: Machine, back:
     assert ended.err.startswith("Logged in to PandaDoc as Simulated Member")
 
 
+async def test_a_person_is_asked_on_standard_error_where_the_output_takes_nothing(
+    machine: Machine, app: ClientSession, back: str
+) -> None:
+    configuration(machine, back)
+    full = ("sh", "-c", 'exec "$@" >/dev/full', "sh", *map(str, PROXY))
+    login = await machine.start("login", env=env(machine), stdin=asyncio.subprocess.PIPE, program=full)
+    await login.said("Waiting for the browser")
+    address = next(match[0] for line in login.err if (match := ADDRESS.search(line)))
+    async with app.get(await consent(app, URL(address, encoded=True))) as page:
+        assert page.status == 200
+    assert await login.ended() == 0
+
+
 async def test_without_standard_input_there_is_no_code_to_read(machine: Machine, back: str) -> None:
     configuration(machine, back)
     closed = ("sh", "-c", 'exec "$@" <&-', "sh", *map(str, PROXY))

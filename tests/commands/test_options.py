@@ -1,7 +1,7 @@
 """Options whose values look right and are not: a command says so in a sentence."""
 
 import pytest
-from commands.process import Machine
+from commands.process import PROXY, Machine
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "1e999"])
@@ -20,4 +20,19 @@ async def test_a_host_that_can_be_no_name_is_one_that_is_not_known(machine: Mach
     assert await process.ended() == 1
     (said,) = process.err
     assert said.startswith("can't start: ")
-    assert said.endswith("Name or service not known")
+    assert "Name or service not known" in said
+
+
+FULL = ("sh", "-c", 'exec "$@" >/dev/full', "sh", *map(str, PROXY))
+
+
+@pytest.mark.parametrize("asked", [("--help",), ("--version",), ("token", "status", "--help")])
+async def test_what_help_can_not_be_written_to_is_told_in_a_sentence(machine: Machine, asked: tuple[str, ...]) -> None:
+    ended = await machine.run(*asked, program=FULL)
+    assert (ended.code, ended.err) == (1, "can't go on: [Errno 28] No space left on device")
+
+
+async def test_a_simulator_serves_though_its_words_are_taken_elsewhere_alone(machine: Machine) -> None:
+    process = await machine.start("simulator", "--port", "0", env={}, program=FULL)
+    assert "a PandaDoc stand-in at http://" in await process.said("a PandaDoc stand-in at")
+    assert process.running

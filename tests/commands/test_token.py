@@ -342,6 +342,10 @@ def redirected(how: str) -> tuple[str, ...]:
     return ("sh", "-c", f'exec "$@" {how}', "sh", *map(str, PROXY))
 
 
+PIPED = ("bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash", *map(str, PROXY))
+"""To somebody who reads nothing, and has left."""
+
+
 async def test_a_refresh_that_succeeds_has_succeeded_though_its_words_can_not_be_written_there(
     machine: Machine,
 ) -> None:
@@ -363,6 +367,28 @@ async def test_a_refresh_succeeds_though_nobody_can_be_told(machine: Machine, ho
         assert [line.split(" ", 2)[0] for line in said] == ["Credential", "Kept"]
     assert (machine.folder / "grant.json").stat().st_size > 100
     assert len(machine.simulator.token_calls()) == 1
+
+
+@pytest.mark.parametrize("how", [">/dev/full", ">/dev/full 2>&1", "| true"])
+@pytest.mark.parametrize("command", [("status",), ("refresh", "--dry-run")])
+async def test_a_healthy_grant_is_healthy_though_nobody_can_be_told(
+    machine: Machine, command: tuple[str, ...], how: str
+) -> None:
+    """The exit code is what a script asks for; the table goes where people may see it."""
+    env = await seeded(machine)
+    ended = await machine.run("token", *command, env=env, program=redirected(how) if "|" not in how else PIPED)
+    assert ended.code == 0
+    if how == ">/dev/full":
+        assert ended.err.startswith("default: healthy" if command == ("status",) else "ok   ")
+        assert command == ("status",) or "Nothing was redeemed" in ended.err
+        assert "No space left" not in ended.err
+
+
+async def test_a_status_for_scripts_that_a_full_disk_does_not_take_is_told_as_not_written(machine: Machine) -> None:
+    """A script would take what is cut off for the whole of it, or be told of the grant what is not so."""
+    env = await seeded(machine)
+    ended = await machine.run("token", "status", "--json", env=env, program=redirected(">/dev/full"))
+    assert (ended.code, ended.err) == (1, "the status can't be written: No space left on device")
 
 
 async def test_what_keeps_a_refresh_from_succeeding_shows_though_nobody_can_be_told(machine: Machine) -> None:

@@ -49,6 +49,17 @@ def test_a_named_file_must_be_there(folder: Path) -> None:
     assert _fault(PANDADOC_PROXY_CONFIG=str(missing)) == f"PANDADOC_PROXY_CONFIG: {flaw}"
 
 
+def test_a_link_to_nothing_is_not_taken_for_no_file(folder: Path) -> None:
+    """A disk that is not mounted yet: the policy that is on it would be gone, and nobody told."""
+    (folder / "config.yaml").symlink_to(folder / "disk" / "config.yaml")
+    flaw = "config.yaml: is a link to nothing: restore what it leads to, or remove it"
+    assert _fault(search=(Path("config.yaml"), _write(folder / "second", "error"))) == flaw
+    assert _fault(Path("config.yaml")) == flaw
+    (folder / "disk").mkdir()
+    _write(folder / "disk" / "config.yaml", "debug")
+    assert load(environ=KEY, search=(Path("config.yaml"),)).log.level == "debug"
+
+
 def test_a_folder_in_the_files_place_is_told(folder: Path) -> None:
     """Docker makes one where a mounted file is missing on the host."""
     (folder / "config.yaml").mkdir()

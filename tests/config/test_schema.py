@@ -29,6 +29,7 @@ BLIND: Final = {
     "merge keys": "YAML's own, and gone once it is read",
     "expected a key here": "the same",
     "found a date": "JSON knows no dates",
+    "what is no character": "a pattern that knows one by its halves would mark whole ones",
     "has a space in it": "elsewhere a secret may have one",
     "is for secrets": "elsewhere it is one",
     "is larger than 65535": "a pattern does not count",

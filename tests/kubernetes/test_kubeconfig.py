@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pwd
 import signal
 import socket
 import ssl
@@ -135,6 +136,18 @@ async def test_one_in_the_home_folder_is_found(server: KubernetesApi, tmp_path: 
     api = Api(Discovery({"HOME": str(tmp_path)}, None, SecretReader(), clock.monotonic), clock)
     await api.get(THE_SECRET)
     await api.close()
+
+
+async def test_without_a_home_folder_it_is_told_what_to_set(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container's user without a line in /etc/passwd, outside a cluster."""
+
+    def unknown(_user: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    fault = await fault_of(reads(named=False))
+    assert fault.startswith("There is no home folder to look for a kubeconfig in: mount a service account's token")
 
 
 def certified(server: KubernetesApi, not_after: datetime | None = None) -> dict[str, str]:

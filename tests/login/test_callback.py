@@ -99,5 +99,13 @@ async def test_a_browser_can_come_back_to_loopback_alone(uri: str, *, possible: 
 
 async def test_an_address_that_is_taken_is_told(unused_tcp_port: int) -> None:
     async with listening(unused_tcp_port):
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match="Address already in use"):
             await Callback(URL(f"http://127.0.0.1:{unused_tcp_port}/callback"), Arrivals()).start()
+
+
+@pytest.mark.usefixtures("localhost_without_ipv6")
+async def test_a_name_of_which_this_machine_lacks_an_address_is_listened_at_where_it_can_be(
+    unused_tcp_port: int,
+) -> None:
+    async with listening(unused_tcp_port, "localhost"):
+        assert (await get(unused_tcp_port, "/")).start == b"HTTP/1.1 404 Not Found"

@@ -96,6 +96,14 @@ async def test_a_host_that_can_be_no_name_is_an_oserror_and_leaves_nothing_behin
     await simulator.stop()
 
 
+@pytest.mark.usefixtures("localhost_without_ipv6")
+async def test_a_name_of_which_this_machine_lacks_an_address_is_listened_at_where_it_can_be() -> None:
+    simulator = Simulator()
+    await simulator.start("localhost")
+    assert simulator.url.startswith("http://127.0.0.1:")
+    await simulator.stop()
+
+
 def test_before_the_first_start_there_is_no_url() -> None:
     with pytest.raises(RuntimeError, match="never started"):
         _ = Simulator().url

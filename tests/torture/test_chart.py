@@ -245,19 +245,45 @@ def test_the_linter_has_nothing_to_say_but_that_there_is_no_icon() -> None:
     assert [line for line in said.splitlines() if line.startswith("[")] == ["[INFO] Chart.yaml: icon is recommended"]
 
 
-def test_a_chart_of_ones_own_includes_the_sidecar(tmp_path: Path) -> None:
-    """The README's way: this chart as a dependency, under an alias, with its app off."""
-    chart = tmp_path / "mine"
+def chart_with(folder: Path, *aliases: str) -> Path:
+    """Make a chart that has this one as a dependency, under each alias."""
+    chart = folder / "mine"
     (chart / "templates").mkdir(parents=True)
     shutil.copytree(CHART, chart / "charts" / "pandadoc-proxy")
-    dependency = {
-        "name": "pandadoc-proxy",
-        "version": __version__,
-        "alias": "pandadoc",
-        "condition": "pandadoc.enabled",
-    }
-    about = {"apiVersion": "v2", "name": "mine", "version": "1.0.0", "dependencies": [dependency]}
+    dependencies = [
+        {"name": "pandadoc-proxy", "version": __version__, "alias": alias, "condition": f"{alias}.enabled"}
+        for alias in aliases
+    ]
+    about = {"apiVersion": "v2", "name": "mine", "version": "1.0.0", "dependencies": dependencies}
     (chart / "Chart.yaml").write_text(yaml.safe_dump(about))
+    return chart
+
+
+OF_TWO: Final = {
+    alias: {"app": {"enabled": False}, "oauth": {**SEED, "refreshToken": alias, "shared": shared}}
+    for alias, shared in (("sales", False), ("Team_Archive", True), ("team-archive2", True))
+}
+
+
+def test_a_chart_that_takes_it_twice_has_two_of_each(tmp_path: Path) -> None:
+    """One Secret for both would lend the key of one workspace to the app of the other."""
+    documents = charted(OF_TWO, tmp_path, chart_with(tmp_path, *OF_TWO))
+    made = [(str(each["kind"]), str(each["metadata"]["name"])) for each in documents]
+    assert len(made) == len(set(made))
+    assert ("Secret", "yours-team-archive-pandadoc-proxy") in made
+    for version in VERSIONS:
+        assert valid(documents, version)
+
+
+def test_names_that_would_have_to_be_cut_to_one_are_refused(tmp_path: Path) -> None:
+    chart = chart_with(tmp_path, *OF_TWO)
+    with pytest.raises(RefusedError, match="shorten the alias"):
+        charted(OF_TWO, tmp_path, chart, name="a-release-that-has-a-long-name")
+
+
+def test_a_chart_of_ones_own_includes_the_sidecar(tmp_path: Path) -> None:
+    """The README's way: this chart as a dependency, under an alias, with its app off."""
+    chart = chart_with(tmp_path, "pandadoc")
     job = workload_of("job")
     (included,) = (block for block in blocks("yaml") if "include" in block)
     text = yaml.safe_dump(job)

@@ -13,8 +13,19 @@ For a chart of your own, which has this one as a dependency with `app: {enabled:
 where `pandadocproxy` is the dependency's alias (a name with a dash needs `index .Subcharts "pandadoc-proxy"`).
 */}}
 
+{{/*
+With an alias in it, for a chart may take this one twice: under one name a key would be lent to both. Nothing of it may
+be cut off then; 57 leaves room for "-grant".
+*/}}
 {{- define "pandadoc-proxy.name" -}}
-{{ printf "%s-%s" .Release.Name "pandadoc-proxy" | trunc 63 | trimSuffix "-" }}
+{{- $name := printf "%s-pandadoc-proxy" .Release.Name }}
+{{- if ne .Chart.Name "pandadoc-proxy" }}
+{{- $name = printf "%s-%s-pandadoc-proxy" .Release.Name (.Chart.Name | lower | replace "_" "-") }}
+{{- if gt (len $name) 57 }}
+{{- fail (printf "%s is longer than 57 characters: shorten the alias, or the release's name" $name) }}
+{{- end }}
+{{- end }}
+{{- $name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{/* A changed configuration is another ConfigMap, so that it rolls out. */}}

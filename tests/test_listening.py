@@ -7,9 +7,8 @@ import threading
 import pytest
 from wire import free_port
 
-from proxy import binding
-from proxy.binding import Address, addresses_of, sockets_at
-from proxy.config import TcpBind
+from proxy import listening
+from proxy.listening import Address, addresses_of, reason, sockets_at
 
 LOOPBACK: Address = (socket.AF_INET, ("127.0.0.1", 0))
 ANOTHER: Address = (socket.AF_INET, ("127.0.0.2", 0))
@@ -53,24 +52,43 @@ async def test_a_name_that_is_not_found_is_told_as_such(monkeypatch: pytest.Monk
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(OSError, match=r"^lost\.example:1: the name can't be resolved: Name or.*\. Check the name and"):
-        await addresses_of(TcpBind("lost.example", 1))
+    with pytest.raises(OSError, match=r"^the name can't be resolved: Name or.*\. Check the name and"):
+        await addresses_of("lost.example", 1)
+
+
+@pytest.mark.parametrize("host", ["a" * 70, "a..b", "\udcff"])
+async def test_what_can_be_no_name_is_not_known(host: str) -> None:
+    with pytest.raises(OSError, match="not known"):
+        await addresses_of(host, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (OSError(errno.EADDRINUSE, "Address already in use (while attempting …)"), "Address already in use"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+        (OSError("the name can't be resolved"), "the name can't be resolved"),
+    ],
+)
+def test_the_reason_is_the_systems_where_it_has_one(fault: OSError, told: str) -> None:
+    """A resolver's numbers are below 0, and none of strerror(3)'s."""
+    assert reason(fault) == told
 
 
 async def test_a_name_that_nobody_answers_for_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reload waits for it, and what else has changed with it."""
     over = threading.Event()
-    monkeypatch.setattr(binding, "LOOK_UP", 0.05)
+    monkeypatch.setattr(listening, "LOOK_UP", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
-    with pytest.raises(OSError, match=r"^lost\.example:1: the name can't be resolved: no answer within 0\.05 s\. "):
-        await addresses_of(TcpBind("lost.example", 1))
+    with pytest.raises(OSError, match=r"^the name can't be resolved: no answer within 0\.05 s\. "):
+        await addresses_of("lost.example", 1)
     over.set()
 
 
 async def test_an_address_is_one_of_its_interface_where_it_says_so() -> None:
     """Without it a link-local one is no address at all (RFC 4007 §6)."""
     _, interface = socket.if_nameindex()[0]
-    addresses = await addresses_of(TcpBind(f"fe80::1:2:3%{interface}", 0))
+    addresses = await addresses_of(f"fe80::1:2:3%{interface}", 0)
     with pytest.raises(OSError, match=r".") as fault:
         sockets_at(addresses, 0)
-    assert fault.value.errno in binding.ABSENT
+    assert fault.value.errno in listening.ABSENT
