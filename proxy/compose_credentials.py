@@ -58,7 +58,7 @@ REPLICA: Final = f"{socket.gethostname()}-{random.randbytes(3).hex()}"  # noqa: 
 """This process among its replicas: in a pod, its name and a bit more."""
 
 LOOK: Final = 0.2
-"""Seconds to find out which file a path leads to: a reload has two in all, and a disk may hang."""
+"""Seconds to find out which file a path leads to: a disk may hang, and a start or a reload waits for it."""
 
 LAST_WORK: Final = 45.0
 """Seconds that a command gives a pair to be stored, after its redeem."""
