@@ -323,7 +323,9 @@ class Proxy:
         wanted = [*(each.binding for each in opened.values()), *([admin] if admin else [])]
         present = self._bindings
         fresh = [binding for binding in wanted if binding not in present]
-        await asyncio.gather(*(binding.look_up() for binding in fresh))
+        looked_up = await asyncio.gather(*(binding.look_up() for binding in fresh), return_exceptions=True)
+        for fault in filter(None, looked_up):  # the first of them, every time
+            raise fault
         for binding in fresh:
             undo.push_async_callback(binding.stop)
             binding.bind(present)

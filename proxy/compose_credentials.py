@@ -48,7 +48,6 @@ from proxy.credential.store import MemoryStore as GrantInMemory
 from proxy.credential.store import Store
 from proxy.credential.token_endpoint import TokenEndpoint, owner_of
 from proxy.disk import within
-from proxy.hosts import is_loopback
 from proxy.secret_reader import SecretReader
 from proxy.secrets import Secret, SecretReference, SecretUnavailable
 from proxy.tasks import Tasks
@@ -59,6 +58,9 @@ REPLICA: Final = f"{socket.gethostname()}-{random.randbytes(3).hex()}"  # noqa: 
 
 LOOK: Final = 0.2
 """Seconds to find out which file a path leads to: a disk may hang, and a start or a reload waits for it."""
+
+LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""One server, under three names; other addresses of this machine may be others'."""
 
 LAST_WORK: Final = 45.0
 """Seconds that a command gives a pair to be stored, after its redeem."""
@@ -349,7 +351,7 @@ def _server(store: Redis, url: Secret) -> object:
         address = parse(url, sentinel=store.sentinel is not None, cluster=store.cluster)
     except BadAddress:
         return url
-    hosts = {("localhost" if is_loopback(host) else host.lower(), port) for host, port in address.hosts}
+    hosts = {("localhost" if host in LOCAL else host.lower(), port) for host, port in address.hosts}
     return frozenset(hosts), address.path, address.database, store.sentinel
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aiohappyeyeballs import start_connection
 
-from proxy.names import HEAD_START, look_up
+from proxy.names import HEAD_START, look_up, scoped
 
 CHOICE: Final = "PANDADOC_PROXY_EVENT_LOOP"
 
@@ -55,13 +55,13 @@ class _Connecting(asyncio.AbstractEventLoop):
             return await super().create_connection(
                 protocol_factory, sock=sock, server_hostname=server_hostname, **options
             )
-        connected = await start_connection(await look_up(host, port), happy_eyeballs_delay=HEAD_START)
+        found = [
+            (family, kind, protocol, name, (scoped(address), *address[1:]))
+            for family, kind, protocol, name, address in await look_up(host, port)
+        ]
+        connected = await start_connection(found, happy_eyeballs_delay=HEAD_START)
         if options.get("ssl") and server_hostname is None:
             server_hostname = host
-        try:
-            return await super().create_connection(
-                protocol_factory, sock=connected, server_hostname=server_hostname, **options
-            )
-        except BaseException:  # a caller that leaves meanwhile, too
-            connected.close()
-            raise
+        return await super().create_connection(
+            protocol_factory, sock=connected, server_hostname=server_hostname, **options
+        )

@@ -41,6 +41,11 @@ def look_up(host: str | None, port: int | None, *, family: int = 0, flags: int =
     return found
 
 
+def scoped(address: tuple[Any, ...]) -> str:
+    """Write an address of getaddrinfo(3) so that its interface is in it, too."""
+    return f"{address[0]}%{address[SCOPE]}" if len(address) > SCOPE and address[SCOPE] else address[0]
+
+
 class Resolver(AbstractResolver):
     """For aiohttp's client."""
 
@@ -51,7 +56,7 @@ class Resolver(AbstractResolver):
         return [
             ResolveResult(
                 hostname=host,
-                host=f"{address[0]}%{address[3]}" if len(address) > SCOPE and address[SCOPE] else address[0],
+                host=scoped(address),
                 port=address[1],
                 family=found,
                 proto=protocol,

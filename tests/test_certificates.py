@@ -250,9 +250,11 @@ async def test_files_that_never_stand_still_are_told(
 async def test_a_disk_that_hangs_leaves_what_was_read_before(
     folder: CertificateFolder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate = ServerCertificate("here", files(folder), Disk(limit=0.1))
+    disk = Disk()
+    certificate = ServerCertificate("here", files(folder), disk)
     await certificate.start()
     context = certificate.context()
+    monkeypatch.setattr(disk, "_limit", 0.1)
     hangs = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 from wire import OK, answering, upstream
 
-from proxy.names import Resolver, look_up
+from proxy.names import Resolver, look_up, scoped
 
 
 class Silence:
@@ -43,6 +43,12 @@ async def test_a_name_that_is_not_answered_holds_no_other_up(silence: Silence) -
     silence.over.set()
     with pytest.raises(socket.gaierror, match="Temporary failure"):
         await lost
+
+
+def test_an_address_is_written_with_the_interface_that_it_is_at() -> None:
+    assert scoped(("127.0.0.1", 80)) == "127.0.0.1"
+    assert scoped(("::1", 80, 0, 0)) == "::1"
+    assert scoped(("fe80::1", 80, 0, 2)) == "fe80::1%2"
 
 
 async def test_nobody_is_told_who_has_left(silence: Silence) -> None:

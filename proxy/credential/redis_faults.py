@@ -4,6 +4,7 @@ Redis begins an error with a word in capitals; redis-py has classes for some of 
 Never here: what was sent. An error may repeat it, and it holds tokens.
 """
 
+import os
 import re
 import ssl
 from pathlib import Path
@@ -138,7 +139,9 @@ def _flaw_of_tls(fault: Exception, ca_file: Path | None) -> str | None:
     if isinstance(broken, ssl.SSLCertVerificationError):
         why = broken.verify_message or "no reason"
         return f"shows a certificate that is not trusted ({why}). Name its authority in ca_file."
-    if ca_file is not None and unread is not None:
+    if ca_file is None or (isinstance(unread, PermissionError) and os.access(ca_file, os.R_OK)):
+        return None  # it was forbidden to connect
+    if unread is not None:
         return f"can't be asked: ca_file {ca_file} can't be read: {unread.strerror}. Mount it, or name another file."
     if broken is not None and broken.library not in {"SSL", None}:  # other parts of OpenSSL read files
         return f"can't be asked: ca_file {ca_file} holds no certificate. Name a PEM file."

@@ -1,6 +1,7 @@
 """What an error of Redis means: that waiting helps, or that a person must act. The words are Redis's own (7.0)."""
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,6 +130,16 @@ def test_a_certificate_is_found_below_what_redis_py_makes_of_it() -> None:
     fault = NoConnection("Error 1 connecting")
     fault.__context__ = distrusted
     assert "(self-signed certificate). Name its authority in ca_file." in str(translated(fault, NAME))
+
+
+def test_whoever_may_not_connect_is_not_told_of_a_file_that_can_be_read(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("")
+    fault = NoConnection("Error 13 connecting to 192.0.2.1:6379. Permission denied.")
+    fault.__cause__ = PermissionError(13, "Permission denied")
+    assert isinstance(translated(fault, NAME, authority), StoreUnreachable)
+    authority.unlink()
+    assert f"ca_file {authority} can't be read" in str(translated(fault, NAME, authority))
 
 
 @pytest.mark.parametrize(

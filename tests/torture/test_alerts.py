@@ -57,7 +57,7 @@ def shows(folder: Path, series: dict[str, str], at: dict[str, dict[str, dict[str
 
 
 def test_what_happens_once_is_shown_for_an_hour(tmp_path: Path) -> None:
-    """Its series begins with it, at 1: it has not increased in Prometheus' eyes."""
+    """Its series begins with it, at 1: it has not increased in Prometheus' eyes. A scrape that failed begins none."""
     refused, would_be = expressions("Refused by the policy")
     (refreshes,) = expressions("Refreshes")
     (replays,) = expressions("Replays after a 401")
@@ -70,6 +70,7 @@ def test_what_happens_once_is_shown_for_an_hour(tmp_path: Path) -> None:
         'pandadoc_proxy_refreshes_total{credential="c",cause="stale",result="refreshed",instance="long"}': "0+1x150",
         'pandadoc_proxy_replays_total{credential="c",reason="unauthorized"}': born,
         'pandadoc_proxy_own_answers_total{listener="a",client="",status="5xx",error="dns_error"}': born,
+        'pandadoc_proxy_own_answers_total{listener="b",client="",status="5xx",error="dns_error"}': "70x19 stale 70x150",
         'pandadoc_proxy_unfinished_answers_total{listener="a",client=""}': born,
     }
     refreshed = '{credential="c",cause="stale",result="refreshed"}'
