@@ -12,20 +12,26 @@ from typing import Final
 UNSAID: Final = 10.0
 """Seconds where a 429 says nothing: a sixth of PandaDoc's window."""
 
+LEAST: Final = 1.0
+"""Seconds. No sentence says fewer."""
+
 LONGEST: Final = 300.0
 """Seconds. No window of PandaDoc's is longer than a minute; what says more is not believed, nor ignored."""
 
 SENTENCE: Final = re.compile(rb"\bin ([0-9]{1,9})(?:\.[0-9]+)? ?s(?:ec|\b)", re.IGNORECASE)
 
 
-def wait(retry_after: bytes | None, body: bytes, now: float) -> float:
-    """Return seconds. `now` is wall-clock seconds since 1970, for a Retry-After that is a date (RFC 9110 §10.2.3)."""
+def wait(retry_after: bytes | None, body: bytes | None, now: float) -> float:
+    """Return seconds; the least that a `body` may say while that is still to come (None).
+
+    `now` is wall-clock seconds since 1970, for a Retry-After that is a date (RFC 9110 §10.2.3).
+    """
     said = None if retry_after is None else after(retry_after, now)
     if said is None:
-        said = sentence(body)
+        said = LEAST if body is None else sentence(body)
     if said is None:
         said = UNSAID
-    return min(LONGEST, max(1.0, said))
+    return min(LONGEST, max(LEAST, said))
 
 
 def sentence(body: bytes) -> float | None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from proxy.throttled import LONGEST, UNSAID, after, sentence, wait
+from proxy.throttled import LEAST, LONGEST, UNSAID, after, sentence, wait
 
 NOW = 1_790_000_000.0
 DRF = b'{"type":"throttled","detail":"Request was throttled. Expected available in 13 seconds."}'
@@ -26,6 +26,9 @@ DRF = b'{"type":"throttled","detail":"Request was throttled. Expected available 
         (None, b'{"type":"throttled","detail":"Request was throttled."}', UNSAID),
         (None, b"<html>429</html>", UNSAID),
         (None, b"", UNSAID),
+        (None, None, LEAST),
+        (b"soon", None, LEAST),
+        (b"7", None, 7.0),
         (b"0", b"", 1.0),
         (b"86400", b"", LONGEST),
         (None, b"available in 999999999 seconds", LONGEST),
@@ -34,7 +37,7 @@ DRF = b'{"type":"throttled","detail":"Request was throttled. Expected available 
     ],
 )
 def test_the_wait_is_read_from_the_field_then_from_the_sentence_then_guessed(
-    retry_after: bytes | None, body: bytes, seconds: float
+    retry_after: bytes | None, body: bytes | None, seconds: float
 ) -> None:
     assert wait(retry_after, body, NOW) == seconds
 

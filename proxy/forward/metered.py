@@ -251,8 +251,8 @@ class Turn:
                 self._note(self._said(answer, body))
         return held, 0.0 if held.whole is not None and self.resends < RESENDS else None
 
-    def _said(self, answer: Answer, body: bytes = b"") -> float:
-        """Return how many seconds a 429 says to wait, by its head and what is known of its body."""
+    def _said(self, answer: Answer, body: bytes | None = None) -> float:
+        """Return how many seconds a 429 says to wait, by its head and its body; None: that has not come yet."""
         return throttled.wait(_first(answer.fields, b"retry-after"), body, self._meter.clock.wall())
 
     def _note(self, wait: float) -> None:
