@@ -213,7 +213,9 @@ class SharedBucket(Bucket):
 
     def _take(self, now: float) -> None:
         if self._whole is not None:
-            self._flying.append(self._id())
+            slot = self._id()
+            self._flying.append(slot)
+            self._say(slot, now + self._way.answer + self._whole.seconds)  # it has not granted what is sent again
         super()._take(now)
 
     def _serve(self) -> None:

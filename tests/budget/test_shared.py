@@ -312,9 +312,11 @@ async def test_what_is_sent_again_counts_for_all(replicas: Replicas) -> None:
     here, there = await replicas(), await replicas()
     slot = await take(here)
     slot.again()
-    slot.answered()
     await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 2)
     assert await spend(there, 10) == 8
+    slot.answered()
+    assert await spend(there, 1) == 0
+    assert replicas.account.of("list").taken(time.monotonic()) == 10
 
 
 async def test_a_429_pauses_every_replica(replicas: Replicas) -> None:
