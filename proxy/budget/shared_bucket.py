@@ -308,8 +308,7 @@ class SharedBucket(Bucket):
     def _hand_out(self, slots: tuple[str, ...], *, batch: bool) -> None:
         for slot in slots:
             line = next(filter(None, self._lines_of(batch=batch)), None)
-            spent = self._bounded and not self._window.left(self._now())
-            if line is None or spent:  # they went away while the ledger was asked, or it seemed to
+            if line is None or self._shut_for():  # they went away while the ledger was asked, or it did, or a 429 came
                 self._unsaid[slot] = None
                 self._tell()
                 continue

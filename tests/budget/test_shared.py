@@ -331,6 +331,22 @@ async def test_a_429_pauses_every_replica(replicas: Replicas) -> None:
     assert there.standing("list").limit == 5, "half of it stays, for it came alone"
 
 
+async def test_nothing_is_sent_into_a_pause_that_begins_while_the_ledger_is_asked(replicas: Replicas) -> None:
+    here, account = await replicas(), replicas.account
+    refused = await take(here)
+    account.answers.clear()
+    crowd = [asyncio.create_task(take(here, wait=65)) for _ in range(9)]
+    await until(lambda: account.of("list").taken(time.monotonic()) == 10)
+    here.halt("list", 40.0)
+    refused.unused()
+    here.throttled("list", 40.0)
+    account.answers.set()
+    await until(lambda: account.of("list").taken(time.monotonic()) == 0)
+    assert waiting(here) == 9
+    for each in crowd:
+        each.cancel()
+
+
 async def test_a_429_for_what_has_no_number_pauses_every_replica_that_has_looked(replicas: Replicas) -> None:
     here, there = await replicas(), await replicas()
     (await here.take("other", Priority.INTERACTIVE, 1)).answered()
