@@ -14,7 +14,7 @@ from proxy.budget.bucket import Bucket
 from proxy.budget.ledger import FORGOTTEN, Ledger, LedgerUnreachable, User
 from proxy.budget.local import LocalBudget
 from proxy.budget.rates import Rate
-from proxy.budget.shared_bucket import SharedBucket, Way
+from proxy.budget.shared_bucket import SETTLED, SharedBucket, Way
 from proxy.tasks import Tasks
 
 LOOK_EVERY: Final = 2.0
@@ -22,10 +22,6 @@ LOOK_EVERY: Final = 2.0
 
 TRY_EVERY: Final = 1.0
 """Seconds between two while it can't be reached (ledgers wait longer than that for all to come back)."""
-
-SETTLED: Final = 3.0
-"""Seconds for which a ledger must answer before it is shared by again, so that all have told what they sent: else who
-is first to ask has what others have spent. Each finds it within TRY_EVERY and the limit of a call."""
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +77,6 @@ class SharedBudget(LocalBudget):
         if not self._watched:
             self._watched = True
             self._tasks.start(self._watch(), f"rate budget of {self._credential}")
-
-    def free(self) -> None:
-        self.reconfigure(dict.fromkeys(self._buckets), self._share)
 
     def belong(self, user: User) -> None:
         """Share by what this names from now on: a reload may have changed what the user is known by."""

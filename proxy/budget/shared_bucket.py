@@ -39,6 +39,10 @@ is on its way and the next, each of a second at most (redis_budget.LIMIT); witho
 IN_VAIN: Final = 0.25
 """Seconds that a slot must be late for somebody to be told so: it may come sooner than the ledger has said."""
 
+SETTLED: Final = 3.0
+"""Seconds for which a ledger must answer before it is shared by again, so that all have told what they sent: else who
+is first to ask has what others have spent. Each finds it within shared.TRY_EVERY and the limit of a call."""
+
 AT_ONCE: Final = 50
 """Slots that one process takes with one question: what comes free together is for all."""
 
@@ -254,7 +258,7 @@ class SharedBucket(Bucket):
                 self._news.clear()
                 shut = self._shut_for()
                 if shut:
-                    self._send_away_who_hopes_in_vain(self._now() + shut, batch=False)
+                    self._send_away_who_hopes_in_vain(self._opens_again(shut), batch=False)
                 wait = min(shut, ASK_AGAIN) if shut else await self._asked()
                 if wait:
                     self._late.update(*self._lines.values())
@@ -271,6 +275,11 @@ class SharedBucket(Bucket):
         """Return in how many seconds there is sense in asking."""
         now = self._now()
         return self._window.opens_in(now) if self._bounded else self._window.paused_for(now)
+
+    def _opens_again(self, shut: float) -> float:
+        """Return when there may be something: a share that is spent for so long is soon not all that there is."""
+        now = self._now()
+        return now + max(self._window.paused_for(now), min(shut, SETTLED))
 
     async def _asked(self) -> float:
         """Ask once; return in how many seconds to ask again, 0 for at once. Raises LedgerUnreachable."""

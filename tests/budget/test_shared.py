@@ -17,7 +17,8 @@ from proxy.budget.budget import BudgetSpent, Priority
 from proxy.budget.ledger import FORGOTTEN
 from proxy.budget.local import LocalSlot
 from proxy.budget.rates import ALL, Rate
-from proxy.budget.shared import SETTLED, SharedBudget
+from proxy.budget.shared import SharedBudget
+from proxy.budget.shared_bucket import SETTLED
 from proxy.tasks import Tasks
 
 TEN = Rate(10, 60.0)
@@ -452,6 +453,22 @@ async def test_who_waits_for_the_share_while_the_ledger_comes_back_is_served_by_
     async with asyncio.timeout(15):
         await asyncio.gather(*crowd)
     assert here.standings()[0].shared
+
+
+async def test_who_can_not_wait_for_the_share_waits_for_the_ledger_that_is_back(replicas: Replicas) -> None:
+    here = await replicas(TEN, Fraction(1, 5))
+    replicas.account.reachable = False
+    await here.look()
+    assert await spend(here, 3) == 2
+    replicas.account.reachable = True
+    await here.look()
+    calls = replicas.account.calls["take"]
+    crowd = [asyncio.create_task(take(here, wait=30)) for _ in range(3)]
+    await until(lambda: waiting(here) == 3)
+    await replicas.settle()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*crowd)
+    assert replicas.account.calls["take"] - calls <= 2
 
 
 async def test_what_was_sent_without_the_ledger_counts_when_it_is_back(replicas: Replicas) -> None:
