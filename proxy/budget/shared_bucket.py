@@ -148,7 +148,7 @@ class SharedBucket(Bucket):
         if rate != self._whole:
             self._whole, self._seen = rate, None
         self._news.set()
-        if self.shared:  # else by `keep_to`, which knows the share
+        if self.shared or rate is None:  # else by `keep_to`, which knows the share
             super().resize(rate)
 
     def count_in(self, sent: Sequence[float], paused: float) -> None:
@@ -173,7 +173,7 @@ class SharedBucket(Bucket):
         """Note how the rate stands for all, without having asked for a slot."""
         self._seen, self._seen_at = seen, self._now()
         self._know(born)
-        if self._whole is None and seen.paused:
+        if self._whole is None:
             self._window.pause(self._now(), seen.paused)
 
     def fall_back(self, share: Fraction) -> None:
@@ -184,8 +184,7 @@ class SharedBucket(Bucket):
             if seen is not None:
                 self._window.believe(now, max(1, int(seen.limit * share)))
                 self._window.hold_back(now, int(seen.left * share))
-            if paused:
-                self._window.pause(now, paused)
+            self._window.pause(now, paused)
         if self._linked:
             self._linked, self._bounded = False, True
             self._heard = tuple(self._flying)

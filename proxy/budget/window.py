@@ -96,8 +96,9 @@ class Window:
         self.pause(now, wait)
 
     def pause(self, now: float, wait: float) -> None:
-        """Have nothing for so long: others have met a 429."""
-        self._paused_until = max(self._paused_until, now + wait)
+        """Have nothing for so long: others have met a 429. No pause of nothing has just ended."""
+        if wait:
+            self._paused_until = max(self._paused_until, now + wait)
 
     def hold_back(self, now: float, left: int) -> None:
         """Let all but so many slots come back a window from now: others may have spent what is not known of."""

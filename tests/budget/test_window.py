@@ -147,6 +147,13 @@ def test_a_429_that_comes_alone_leaves_who_asked_for_little_enough() -> None:
     assert window.left(120.0) == 2000
 
 
+def test_a_pause_of_nothing_makes_no_429_a_repeated_one() -> None:
+    window = Window(TEN)
+    window.pause(0.0, 0.0)
+    window.throttled(30.0, 1.0)
+    assert window.limit == 5
+
+
 def test_those_that_were_refused_together_teach_what_one_of_them_does() -> None:
     window = Window(Rate(2000, 60))
     for _ in range(50):
