@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from proxy.budget.budget import Priority
+from proxy.budget.ledger import User
 from proxy.budget.local import LocalBudget
 from proxy.budget.rates import Rate
 from proxy.budget.shared import SharedBudget
@@ -55,16 +56,16 @@ class BudgetParts:
             rates = self.config.rate_budget.of(name)
             if rates:
                 before = known.get(going_on[name]) if name in going_on else None
-                budgets[name] = before or self._budget(name)
-                changes.append(partial(self._reconfigure, budgets[name], rates, name))
+                user = partial(self.user, name)
+                budgets[name] = before or self._budget(name, user)
+                changes.append(partial(self._reconfigure, budgets[name], rates, user))
         return budgets, tuple(changes)
 
-    def _budget(self, name: str) -> LocalBudget:
+    def _budget(self, name: str, user: User) -> LocalBudget:
         settings = self.config.rate_budget
         if settings.redis is None:
             return LocalBudget(settings.of(name), self.clock.monotonic)
         answer = self.config.upstream.response_timeout
-        user = partial(self.user, name)
         process = f"{REPLICA}-{random.randbytes(3).hex()}"  # noqa: S311 - a name: two budgets may be of one user
         return SharedBudget(
             name,
@@ -77,10 +78,10 @@ class BudgetParts:
             answer=answer,
         )
 
-    def _reconfigure(self, budget: LocalBudget, rates: Mapping[str, Rate | None], name: str) -> None:
-        """Go on with other settings; `name` is what its credential is called now."""
+    def _reconfigure(self, budget: LocalBudget, rates: Mapping[str, Rate | None], user: User) -> None:
+        """Go on with other settings; `user` names whose rates they are by what its credential is called now."""
         if isinstance(budget, SharedBudget):
-            budget.belong(partial(self.user, name))
+            budget.belong(user)
             budget.reconfigure(rates, self.config.rate_budget.share)
         else:
             budget.resize(rates)
@@ -96,12 +97,21 @@ class BudgetParts:
             return hmac.digest(LABEL, key.reveal().encode(), "sha256").hex()[:32]
         owner = await self._owner(credential)
         for other, grant in self.config.credentials.items():
-            if other == name or isinstance(grant, ApiKeyCredential):
-                continue
-            with suppress(SecretUnavailable):  # then it is lent to nobody
-                if await self._owner(grant) == owner:
-                    return sha256(f"{owner}\n{name}".encode()).hexdigest()[:32]
+            if other != name and await self._is_of(grant, credential, owner):
+                return sha256(f"{owner}\n{name}".encode()).hexdigest()[:32]
         return owner
+
+    async def _is_of(
+        self, grant: ApiKeyCredential | OAuth2Credential, credential: OAuth2Credential, owner: str
+    ) -> bool:
+        """Tell whether a grant is of the client of `credential`, which is `owner`; read only where that may be."""
+        if isinstance(grant, ApiKeyCredential) or grant.token_url != credential.token_url:
+            return False
+        if grant.client_id == credential.client_id:
+            return True
+        with suppress(SecretUnavailable):  # then it is lent to nobody
+            return await self._owner(grant) == owner
+        return False
 
     async def _owner(self, grant: OAuth2Credential) -> str:
         return owner_of(str(grant.token_url), await self.reader.read(grant.client_id))

@@ -13,10 +13,23 @@ from proxy.clock import SystemClock
 from proxy.compose_budget import BudgetParts
 from proxy.config import load
 from proxy.secret_reader import SecretReader
+from proxy.secrets import Secret, SecretReference
 from proxy.tasks import Tasks
 
 LIST: Final = "/public/v1/documents"
 NOBODY: Final = {"url": "redis://127.0.0.1:1"}
+
+
+class Journal(SecretReader):
+    """Remembers what was read, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    async def read(self, reference: SecretReference) -> Secret:
+        self.names.append(reference.name)
+        return await super().read(reference)
 
 
 def budget(**more: Any) -> dict[str, Any]:
@@ -110,6 +123,32 @@ credentials:
     assert users["one"] == users["same"]
     assert len(set(users.values())) == 3
     assert not [secret for secret in environ.values() for user in users.values() if secret in user]
+
+
+async def test_other_grants_are_read_only_where_they_may_be_of_the_same_client(tmp_path: Path) -> None:
+    """Each budget is named every two seconds, and one disk that hangs would hold up all of them."""
+    text = """\
+credentials:
+  one: {oauth2: {client_id: {env: ONE}, client_secret: {env: SECRET}, store: {memory: true}}}
+  twin: {oauth2: {client_id: {env: ONE}, client_secret: {env: SECRET}, store: {memory: true}}}
+  other: {oauth2: {client_id: {env: OTHER}, client_secret: {env: SECRET}, store: {memory: true}}}
+  elsewhere:
+    oauth2:
+      client_id: {file: ./absent}
+      client_secret: {env: SECRET}
+      token_url: https://elsewhere.example/token
+      store: {memory: true}
+listeners: [{bind: 127.0.0.1:0, credential: one}]
+"""
+    (tmp_path / "config.yaml").write_text(text)
+    config = load(tmp_path / "config.yaml", environ={"ONE": "a-client", "OTHER": "another", "SECRET": "a-secret"})
+    reader = Journal()
+    parts = BudgetParts(config, SystemClock(), Tasks(), reader)
+    assert await parts.user("one") != await parts.user("twin")
+    assert reader.names == ["ONE", "ONE"]
+    reader.names.clear()
+    await parts.user("other")
+    assert reader.names == ["OTHER", "ONE", "ONE"]
 
 
 async def test_a_reload_that_adds_another_grant_of_the_same_client_has_both_known_by_their_names(
