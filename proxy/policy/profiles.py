@@ -4,7 +4,7 @@ Both are made by tools/operations.py from PandaDoc's OpenAPI contract; a change 
 first asked for, because most starts of a command never ask. Never here: what a rule means, and any verdict.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -60,7 +60,7 @@ def named(method: str, path: str, query: str = "") -> Operation | None:
     operations that only a flag in the query tells apart, such as `?upload`, it is the one whose flag is there, else
     the one without. HEAD is GET.
     """
-    found = _at(_tree(), path.split("/")[1:])
+    found = _at(_tree(), path.split("/"), 1)
     method = "GET" if method == "HEAD" else method
     for each in query.split("&"):
         if (operation := found.get((method, each.partition("=")[0]))) is not None:
@@ -87,13 +87,12 @@ def _tree() -> _Node:
     return root
 
 
-def _at(node: _Node, segments: list[str]) -> Mapping[tuple[str, str], Operation]:
-    """Return the operations of the first path that fits, by method and flag."""
-    if not segments:
+def _at(node: _Node, segments: Sequence[str], place: int) -> Mapping[tuple[str, str], Operation]:
+    """Return the operations of the first path that fits from that segment on, by method and flag."""
+    if place == len(segments):
         return node.operations
-    first, *rest = segments
-    for way in (first, ANY) if first else ():
-        if way in node.below and (found := _at(node.below[way], rest)):
+    for way in (segments[place], ANY) if segments[place] else ():
+        if way in node.below and (found := _at(node.below[way], segments, place + 1)):
             return found
     return {}
 
