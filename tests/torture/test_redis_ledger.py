@@ -128,6 +128,18 @@ async def test_every_key_is_of_the_user_and_is_forgotten_in_the_end(tmp_path: Pa
         assert all([await server.ask("PTTL", key.decode()) > 0 for key in keys])
 
 
+async def test_what_one_user_has_sent_counts_for_no_other_from_the_next_call_on(tmp_path: Path) -> None:
+    async def another() -> str:
+        return "fedcba9876543210"
+
+    async with RedisServer(tmp_path / "redis") as server, ledgers(server.url) as opened:
+        ledger = opened("here")
+        assert (await take(ledger, *"12345")).granted == 5
+        ledger.belong(another)
+        assert (await take(ledger, *"12345")).granted == 5
+        assert await server.ask("KEYS", "pandadoc-proxy:{fedcba9876543210}:*")
+
+
 async def test_a_rate_that_nobody_asks_for_is_known_for_as_long_as_somebody_looks(tmp_path: Path) -> None:
     """Else whoever asks first after an hour would be taken for the first after a loss, and wait."""
     async with RedisServer(tmp_path / "redis") as server, ledgers(server.url) as opened:
