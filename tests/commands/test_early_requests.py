@@ -50,8 +50,9 @@ async def test_nobody_is_held_for_longer_than_wait_though_the_first_token_never_
     machine.simulator.faults.add(Fault(path=TOKEN_PATH, hang=True))
     # The loop's timers count whole milliseconds, from when its turn began: one may ring that much early.
     process = await machine.start(env=machine.with_grant() | {f"{SETTING}WAIT": "301ms"})
+    url = await process.url()
     async with asyncio.timeout(AT_ONCE):
-        status, waiting_helps, why = await asked(app, await process.url())
+        status, waiting_helps, why = await asked(app, url)
     assert (status, waiting_helps) == (503, True)
     assert "0.301 s" in why
     (line,) = await process.accesses(1)
@@ -71,9 +72,10 @@ async def test_a_dead_credential_answers_at_once(machine: Machine, app: ClientSe
         del env[SEED]
     machine.simulator.revoke_grants()
     process = await machine.start(env=env)
+    url = await process.url()
     for _ in range(2):
         async with asyncio.timeout(AT_ONCE):
-            status, waiting_helps, said = await asked(app, await process.url())
+            status, waiting_helps, said = await asked(app, url)
         assert (status, waiting_helps) == (503, False)
         assert why in said
         assert "pandadoc-proxy login" in said
@@ -87,8 +89,9 @@ async def test_a_credential_that_backs_off_answers_at_once_and_says_when_to_come
     machine.simulator.faults.add(throttled)
     machine.simulator.faults.add(Fault(path=TOKEN_PATH, hang=True))
     process = await machine.start(env=machine.with_grant() | PATIENT)
+    url = await process.url()
     for _ in range(3):
         async with asyncio.timeout(AT_ONCE):
-            status, waiting_helps, _ = await asked(app, await process.url())
+            status, waiting_helps, _ = await asked(app, url)
         assert (status, waiting_helps) == (503, True)
     assert len(machine.simulator.token_calls()) == 1
