@@ -131,6 +131,7 @@ async def a_429_pauses_all_and_teaches_all_how_much_there_is(opened: Opened) -> 
     here, there, rate = opened("here"), opened("there"), Rate(5, 1.5)
     await take(here, "1", "2", "3", rate=rate)
     await here.tell("list", rate, {"1": 5.0, "2": 5.0, "3": 5.0})
+    await there.look({"list": rate})  # it is connected by then: a cluster's nodes take their time
     await here.throttled("list", rate, 0.8)
     paused = await take(there, "4", rate=rate)
     assert (paused.granted, paused.seen.limit) == (0, 3)
@@ -162,12 +163,12 @@ async def what_a_429_has_taught_is_doubted_for_each_window_that_nobody_asked_in(
 async def who_looks_is_counted_and_sees_how_all_stands(opened: Opened) -> None:
     here, there = opened("here"), opened("there")
     born = (await take(here, "1", "2")).born
-    await here.throttled("other", None, 7.0)
+    await here.throttled("other", None, 60.0)
     assert (await here.look({"list": FIVE})).replicas == 1
     look = await there.look({"list": FIVE, "other": None})
     assert look.replicas == 2
     assert look.rates["list"][:3] == (3, 5, 0.0)
-    assert 6 < look.rates["other"].paused <= 7
+    assert 30 < look.rates["other"].paused <= 60
     assert look.born == {"list": born, "other": ""}
     assert (await here.look({"list": FIVE})).replicas == 2
 
