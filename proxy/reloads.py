@@ -26,7 +26,8 @@ LOOK_EVERY: Final = 1.0
 TRY_AGAIN: Final = 3
 """Every so many looks a configuration that was refused is tried again: a file or a port may have come meanwhile."""
 
-OURS: Final = "a fault of ours: the new configuration is not taken"
+OURS: Final = ("a fault of ours: the new configuration is not taken",)
+"""What is refused so is not brought about again."""
 
 LONG: Final = 3
 """So many times LOOK_EVERY after which reading a configuration is told to take long."""
@@ -39,9 +40,8 @@ class Reloads:
     """Reloads one proxy.
 
     `_seen` is the file's content at the last look, `_judged` the last that was read as a configuration; `_due` alone
-    changes them once they are known. `_refused` is what was said of the last configuration, if it was not taken and is
-    to be tried again; `reload` alone changes it, and the proxy's `refused`, which is told until it is mended. `_looks`
-    counts them, in `_overdue`.
+    changes them once they are known. `_looks` counts them, in `_overdue`. The proxy's `refused`, what was said of the
+    last configuration if it was not taken, is changed by `reload` alone.
     """
 
     def __init__(self, proxy: Proxy, load: Callable[[Config], Config], manager: ServiceManager) -> None:
@@ -52,7 +52,6 @@ class Reloads:
         self._disk = Disk()
         self._seen: bytes | None = None
         self._judged: bytes | None = None
-        self._refused: tuple[str, ...] = ()
         self._looks = 0
 
     def __repr__(self) -> str:
@@ -82,22 +81,20 @@ class Reloads:
 
         `again`: what was refused is tried once more, and why it is refused is said if it is for another reason.
         """
-        earlier, said = self._proxy.config, self._refused if again else ()
-        self._refused = ()
+        earlier, said = self._proxy.config, self._proxy.refused if again else ()
         try:
             config = await self._loaded(earlier)
             if replace(config, warnings=earlier.warnings) == earlier:  # those are about files, which others look at
                 log.log(logging.INFO if asked else logging.DEBUG, "the configuration is what it was")
-                self._proxy.refused = ()
-                return
-            await self._proxy.reload(config)
+            else:
+                await self._proxy.reload(config)
         except BadConfig as bad:
             self._refuse(map(str, bad.faults), said)
         except OSError as fault:  # an address, a certificate
             self._refuse([str(fault)], said)
-        except Exception:  # whatever it is, what was served is served on, and the fault is not brought about again
-            log.exception(OURS)
-            self._proxy.refused = (OURS,)
+        except Exception:  # whatever it is, what was served is served on
+            log.exception(*OURS)
+            self._proxy.refused = OURS
         else:
             self._proxy.refused = ()
             if config.log != earlier.log:
@@ -122,15 +119,15 @@ class Reloads:
             loading.cancel()
 
     def _refuse(self, faults: Iterable[str], said: tuple[str, ...]) -> None:
-        self._refused = self._proxy.refused = tuple(map(encodable, faults))
-        for fault in self._refused if self._refused != said else ():
+        self._proxy.refused = tuple(map(encodable, faults))
+        for fault in self._proxy.refused if self._proxy.refused != said else ():
             log.error("the new configuration is not taken: %s", fault)
 
     def _overdue(self) -> bool:
         """Tell whether to try again what was refused, and is there still."""
         self._looks += 1
         there = self._seen is not None and self._seen == self._judged
-        return bool(self._refused) and there and self._looks % TRY_AGAIN == 0
+        return self._proxy.refused not in {(), OURS} and there and self._looks % TRY_AGAIN == 0
 
     async def _due(self, *, asked: bool) -> bool:
         """Tell whether to read the configuration: somebody asks, or the file has changed and is not being written.
