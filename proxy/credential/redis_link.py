@@ -51,7 +51,7 @@ class RedisLink:
         client = await self.client(limit)
         try:
             return await call(await client.ready())
-        except Exception as fault:
+        except Exception as fault:  # raised on, whatever it is: the next call must not meet it again
             if to_be_left(fault):
                 await client.leave(fault)
             raise
