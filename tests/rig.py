@@ -252,7 +252,7 @@ def assert_silent(secrets: set[str], said: list[str]) -> None:
     assert not leaks, f"a secret was said: {leaks[:3]}"
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until `condition` holds; fail after `seconds`. Used where nothing announces the change."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
