@@ -194,6 +194,9 @@ def without_credential(fields: Fields, reason: bytes, authorization: str) -> tup
 PORTS: Final = {b"http": b":80", b"https": b":443"}
 """The ports that a URL need not name (RFC 9110 §4.2.1, §4.2.2)."""
 
+ELSEWHERE: Final = re.compile(rb"/\t*[/\\]")
+"""How a reference to another host begins (RFC 3986 §4.2), also for those who read as the URL standard does."""
+
 
 class Origin:
     """The upstream's origin and path prefix, as bytes that stand at a Location's beginning."""
@@ -216,12 +219,14 @@ class Origin:
             if _begins(location, stem):
                 return here + self._without_prefix(location[len(stem) :])
         if self._prefix and location.startswith(b"/") and not location.startswith(b"//"):
-            return self._without_prefix(location)
+            left = self._without_prefix(location)
+            return here + left if left != location and ELSEWHERE.match(left) else left
         return location
 
     def _without_prefix(self, target: bytes) -> bytes:
         if self._prefix and _begins(target, self._prefix):
-            return target[len(self._prefix) :] or b"/"
+            left = target[len(self._prefix) :]
+            return left if left.startswith(b"/") else b"/" + left
         return target
 
 

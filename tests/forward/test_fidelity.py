@@ -460,3 +460,23 @@ def test_a_location_may_name_the_port_that_goes_without_saying() -> None:
         assert Origin(origin, "").as_seen_here(stem + b":444/x", here) == stem + b":444/x"
         assert Origin(origin + ":444", "").as_seen_here(stem + b":444/x", here) == here + b"/x"
         assert Origin(origin + ":444", "").as_seen_here(stem + b"/x", here) == stem + b"/x"
+
+
+@pytest.mark.parametrize(
+    ("location", "seen"),
+    [
+        (b"/gateway/x", b"/x"),
+        (b"/gateway", b"/"),
+        (b"/gateway?x", b"/?x"),
+        (b"/gateway#x", b"/#x"),
+        (b"https://api.example/gateway?x", b"http://localhost:8080/?x"),
+        (b"/gateway//elsewhere.example/x", b"http://localhost:8080//elsewhere.example/x"),
+        (b"/gateway/\\elsewhere.example/x", b"http://localhost:8080/\\elsewhere.example/x"),
+        (b"/gateway/\t/elsewhere.example/x", b"http://localhost:8080/\t/elsewhere.example/x"),
+        (b"//elsewhere.example/gateway", b"//elsewhere.example/gateway"),
+        (b"/\\elsewhere.example/gateway", b"/\\elsewhere.example/gateway"),  # it is PandaDoc's that says so
+    ],
+)
+def test_what_is_left_of_a_location_without_the_prefix_leads_here(location: bytes, seen: bytes) -> None:
+    """A caller that follows it elsewhere would take its key along."""
+    assert Origin("https://api.example", "/gateway").as_seen_here(location, b"http://localhost:8080") == seen
