@@ -54,6 +54,9 @@ NOT_TO_CALLER: Final = HOP_BY_HOP | {
 }
 """What an upstream says to whoever reached it at its own name; the caller has reached us."""
 
+PERMISSION: Final = b"access-control-"
+"""How the fields begin by which a page is let in (Fetch §3.2, Private Network Access): none is, whoever says so."""
+
 COOKIES: Final = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2"})
 """RFC 6265, and its predecessor's. They pass unless a listener is told to drop them."""
 
@@ -159,7 +162,8 @@ def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = 
     if b"connection" in names:
         names = [canonical(name) for name in names]  # as `_dropped` spells them
         dropped = _dropped(dropped, _connection(fields))
-    kept = tuple([field for name, field in zip(names, fields, strict=True) if name not in dropped])
+    told = zip(names, fields, strict=True)
+    kept = tuple([field for name, field in told if name not in dropped and not name.startswith(PERMISSION)])
     return _located_here(kept, origin, here) if b"location" in names else kept
 
 

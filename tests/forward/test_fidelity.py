@@ -430,6 +430,16 @@ async def test_what_an_upstream_says_to_whoever_reached_it_at_its_own_name_stops
         assert [name for name, _ in seen.fields if name.lower() not in {b"date", b"content-length"}] == [b"X-Kept"]
 
 
+async def test_no_permission_for_a_page_is_relayed(api_key_house: HouseMaker) -> None:
+    said = (b"Access-Control-Allow-Origin: *", b"access-control-Allow-Private-Network: true", b"X-Access-Control-: 1")
+    answer = b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(said) + b"\r\nContent-Length: 0\r\n\r\n"
+    async with upstream(answering(answer)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        names = [name for name, _ in seen.fields]
+        assert [name for name in names if b"access" in name.lower()] == [b"X-Access-Control-"]
+
+
 async def test_an_answer_that_echoes_the_credential_tells_the_caller_nothing(api_key_house: HouseMaker) -> None:
     """An upstream that debugs, or a proxy on the way that shows what it was sent."""
 
