@@ -99,10 +99,11 @@ class Keyring:
         newest = self._each_its_own({name: digest for name, (digest, _) in read.items()})
         self._take(newest)
         self._read_at = begun  # not before: whoever began a reading may be gone before its end
+        former = {key: name for name, good in self._good.items() for key, until in good if until < FOR_EVER}
         for name, (digest, flaw) in read.items():
             shared = f"The key of client {name} is not taken: another client has the same. Give each its own."
             refused = shared if digest != newest[name] else ""
-            self._notices[name].say(flaw or refused or self._wait_of(name, newest[name]))
+            self._notices[name].say(flaw or refused or _wait(name, former.get(digest)))
 
     async def _read_one(self, name: str, reference: SecretReference) -> tuple[bytes, str]:
         """Return the digest of a client's key as it is now, or what is wrong with it."""
@@ -135,13 +136,13 @@ class Keyring:
             own = ((digest, FOR_EVER),) if digest else ()
             self._good[name] = (*own, *(each for each in earlier if each[1] > now))
 
-    def _wait_of(self, name: str, key: bytes) -> str:
-        """Say why a client's newest key is nobody's yet; "" if it is the client's."""
-        before = [other for other, good in self._good.items() if other != name and key in {known for known, _ in good}]
-        if not before:
-            return ""
-        whose = f"is nobody's yet: it was that of client {before[0]}, whose overlap has not ended"
-        return f"The key of client {name} {whose}. Give each its own, or wait."
-
     def _digest(self, key: bytes) -> bytes:
         return hashlib.blake2b(key, key=self._pepper, digest_size=32).digest()
+
+
+def _wait(name: str, former: str | None) -> str:
+    """Say that a client has to wait for its key, which another one has in its overlap; "" if none has."""
+    if former is None:
+        return ""
+    whose = f"it was that of client {former}, whose overlap has not ended"
+    return f"The key of client {name} is nobody's yet: {whose}. Give each its own, or wait."
