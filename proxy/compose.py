@@ -5,7 +5,7 @@ put another snapshot in its place.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,15 +16,14 @@ from proxy import outbound
 from proxy.clock import Clock
 from proxy.compose_budget import BudgetParts, Budgets, Meters
 from proxy.compose_credentials import CredentialParts
-from proxy.compose_policy import policy_of_all, policy_of_client
-from proxy.config import BadConfig, Config, Fault, Listener, OAuth2Credential, TcpBind
+from proxy.compose_policy import gate_of, policy_of_all, policy_of_client
+from proxy.config import BadConfig, Config, Fault, Listener, OAuth2Credential
 from proxy.config import Client as ClientSection
 from proxy.config import Upstream as UpstreamSection
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.forward.body import BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
-from proxy.forward.guard import Gate
 from proxy.forward.handler import Lane
 from proxy.forward.headers import Origin
 from proxy.forward.http_upstream import HttpUpstream
@@ -32,7 +31,6 @@ from proxy.forward.places import InFlight, Places
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Upstream
 from proxy.forward.upstream_pool import Counts, UpstreamPool
-from proxy.hosts import is_wildcard
 from proxy.keyring import ClientKey, Keyring
 from proxy.outbound import Trust
 from proxy.policy.policy import Policy
@@ -150,7 +148,7 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
     keyrings = {name: _keyring(name, listener, parts, earlier) for name, listener in named if listener.clients}
     lanes = {
         name: Lane(
-            gate=_gate(listener, config, around.via),
+            gate=replace(gate_of(listener, config), via=around.via),
             clients=_clients(listener, config, sources, meters, keyrings.get(name), rooms=places[name]),
             placeholder=listener.token_endpoint == "placeholder",  # noqa: S105 - a choice, no secret
             upstream=ways.upstream,
@@ -252,18 +250,6 @@ def _clients(
         for name, client in listener.clients.items()
     }
     return Named(clients, keyring)
-
-
-def _gate(listener: Listener, config: Config, via: bytes) -> Gate:
-    bind = listener.bind
-    return Gate(
-        allowed_hosts=listener.allowed_hosts,
-        bound_to=bind.host if isinstance(bind, TcpBind) and not is_wildcard(bind.host) else None,
-        prefix=_origin(config).prefix,
-        via=via,
-        max_head=config.limits.max_head,
-        max_headers=config.limits.max_headers,
-    )
 
 
 def _origin(config: Config) -> Origin:

@@ -1,8 +1,10 @@
-"""The composition of policies: the server asks them, the command `check` explains them. Pure."""
+"""The composition of gates and policies: the server asks them, the command `check` explains them. Pure."""
 
 from typing import Final
 
-from proxy.config import Client, Config, Policy
+from proxy.config import Client, Config, Listener, Policy, TcpBind
+from proxy.forward.guard import Gate
+from proxy.hosts import is_wildcard
 from proxy.policy import policy as rules
 from proxy.policy.pattern import Pattern
 from proxy.policy.profiles import profiles
@@ -15,6 +17,18 @@ TOKEN_ENDPOINT: Final = rules.RuleSet(
     " /oauth2/access_token with one that opens nothing.",
 )
 """What is behind it would hand out our tokens, or rotate them away: no configuration opens it."""
+
+
+def gate_of(listener: Listener, config: Config) -> Gate:
+    """Say who may come in through a listener."""
+    bind = listener.bind
+    return Gate(
+        allowed_hosts=listener.allowed_hosts,
+        bound_to=bind.host if isinstance(bind, TcpBind) and not is_wildcard(bind.host) else None,
+        prefix=config.upstream.url.raw_path.rstrip("/"),
+        max_head=config.limits.max_head,
+        max_headers=config.limits.max_headers,
+    )
 
 
 def policy_of_all(config: Config) -> rules.Policy:

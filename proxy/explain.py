@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from proxy.budget.calls import call
 from proxy.budget.rates import ALL
-from proxy.compose_policy import policy_of_all, policy_of_client
+from proxy.compose_policy import gate_of, policy_of_all, policy_of_client
 from proxy.config import Config, Listener
 from proxy.errors import ProxyError
 from proxy.forward import token_request
-from proxy.forward.guard import Gate, admit, readings_of
+from proxy.forward.guard import admit, readings_of
 from proxy.forward.headers import Head
 from proxy.policy.policy import Decision, Policy
 from proxy.policy.profiles import named
@@ -25,17 +25,13 @@ class Explained:
 
 def explain(config: Config, method: str, target: str, only: str | None = None) -> Explained:
     """Explain what each listener would do with a request, for each client or the one named `only`."""
-    limits = config.limits
-    prefix = config.upstream.url.raw_path.rstrip("/")
-    gate = Gate(prefix=prefix, max_head=limits.max_head, max_headers=limits.max_headers)
-    try:
-        admitted = admit(Head(method, target, (1, 1), ((b"Host", b"localhost"),)), gate)
-        readings = readings_of(admitted.target, gate)
-    except ProxyError as fault:
-        return Explained((f"{method} {target}", f"  {fault.status}, whoever asks: {fault.detail}"), passes=False)
-    asked = _Asked(method, target, admitted.target, readings)
-    answers = [answer for listener in config.listeners for answer in _answers(listener, config, asked, only)]
-    lines = [asked.shown, *(line for answer in answers for line in answer.lines)]
+    head = Head(method, target, (1, 1), ((b"Host", b"localhost"),))
+    judged = [(listener, _let_in(head, listener, config)) for listener in config.listeners]
+    first = next((asked for _, asked in judged if isinstance(asked, _Asked)), judged[0][1])
+    if isinstance(first, ProxyError):
+        return Explained((f"{method} {target}", f"  {first.status}, whoever asks: {first.detail}"), passes=False)
+    answers = [answer for listener, asked in judged for answer in _answers(listener, config, asked, only)]
+    lines = [first.shown, *(line for answer in answers for line in answer.lines)]
     return Explained(tuple(lines), any(answer.passes for answer in answers))
 
 
@@ -47,6 +43,10 @@ class _Asked:
     readings: frozenset[str]
 
     @property
+    def query(self) -> str:
+        return self.target.partition("?")[2]
+
+    @property
     def shown(self) -> str:
         """Name the operation, where the path leaves no doubt; else every way to read it."""
         line = f"{self.method} {self.written}"
@@ -54,15 +54,27 @@ class _Asked:
             shown = sorted(ascii(each or "/")[1:-1] for each in self.readings)
             return f"{line}, which may be read as {', '.join(shown)}"
         (reading,) = self.readings
-        operation = named(self.method, reading)
+        operation = named(self.method, reading, self.query)
         return line if operation is None else f"{line} is PandaDoc's {operation.id}"
 
 
-def _answers(listener: Listener, config: Config, asked: _Asked, only: str | None) -> Iterator[Explained]:
+def _let_in(head: Head, listener: Listener, config: Config) -> _Asked | ProxyError:
+    """Have a listener's guard look at a request; return why it is refused, if it is."""
+    gate = gate_of(listener, config)
+    try:
+        target = admit(head, gate).target
+        return _Asked(head.method, head.target, target, readings_of(target, gate))
+    except ProxyError as fault:
+        return fault
+
+
+def _answers(listener: Listener, config: Config, asked: _Asked | ProxyError, only: str | None) -> Iterator[Explained]:
     where = f"Listener {listener.bind}"
     if only is not None and only not in listener.clients:
         return
-    if asked.written == listener.health and asked.method in {"GET", "HEAD"}:
+    if isinstance(asked, ProxyError):
+        yield Explained((f"{where}: {asked.status}, whoever asks", f"  {asked.detail}"), passes=False)
+    elif asked.written == listener.health and asked.method in {"GET", "HEAD"}:
         yield Explained((f"{where}: answered here, it is the health path",), passes=True)
     elif listener.token_endpoint == "placeholder" and token_request.asked(asked.method, asked.target):  # noqa: S105
         yield Explained((f"{where}: answered here, with a token that opens nothing",), passes=True)
@@ -88,7 +100,7 @@ def _judged(who: str, credential: str, policy: Policy, config: Config, asked: _A
 def _counted(credential: str, config: Config, asked: _Asked) -> Iterator[str]:
     rates = config.rate_budget.of(credential)
     if rates:
-        name = call(asked.method, asked.readings, asked.target.partition("?")[2]).rate
+        name = call(asked.method, asked.readings, asked.query).rate
         name = name if name in rates else ALL
         yield f"counted by rate_budget as {name}: {rates[name] or 'no number is known, a 429 is heeded'}"
 

@@ -96,14 +96,14 @@ class Keyring:
         begun = self._now()
         ones = await asyncio.gather(*(self._read_one(name, key.reference) for name, key in self.keys.items()))
         read = dict(zip(self.keys, ones, strict=True))
-        kept = {name: good[0][0] if good else b"" for name, good in self._good.items()}
-        claimed = {name: digest or kept[name] for name, (digest, _) in read.items()}
-        claims = Counter(claimed.values())
-        self._take({name: kept[name] if claims[digest] > 1 else digest for name, digest in claimed.items()})
+        newest = self._each_its_own({name: digest for name, (digest, _) in read.items()})
+        self._take(newest)
         self._read_at = begun  # not before: whoever began a reading may be gone before its end
+        former = {key: name for name, good in self._good.items() for key, until in good if until < FOR_EVER}
         for name, (digest, flaw) in read.items():
             shared = f"The key of client {name} is not taken: another client has the same. Give each its own."
-            self._notices[name].say(shared if digest and claims[digest] > 1 else flaw)
+            refused = shared if digest != newest[name] else ""
+            self._notices[name].say(flaw or refused or _wait(name, former.get(digest)))
 
     async def _read_one(self, name: str, reference: SecretReference) -> tuple[bytes, str]:
         """Return the digest of a client's key as it is now, or what is wrong with it."""
@@ -116,14 +116,33 @@ class Keyring:
             return b"", f"The key of client {name} is not taken: it needs {SHORTEST_CLIENT_KEY} characters at least."
         return self._digest(text.encode()), ""
 
+    def _each_its_own(self, claimed: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Return a key for each client that no other has: what it claims, else the one it had."""
+        kept = {name: good[0][0] if good else b"" for name, good in self._good.items()}
+        newest = {name: digest or kept[name] for name, digest in claimed.items()}
+        while True:  # what one falls back to may be what another claims; those that were kept are of one each
+            claims = Counter(newest.values())
+            settled = {name: kept[name] if claims[digest] > 1 else digest for name, digest in newest.items()}
+            if settled == newest:
+                return settled
+            newest = settled
+
     def _take(self, newest: Mapping[str, bytes]) -> None:
-        """Make these the clients' keys, each nobody's but its own; those before stay good for their overlap."""
-        now, taken = self._now(), set(newest.values())
+        """Make these the clients' keys; those before stay good for their overlap, and are no other's until then."""
+        now = self._now()
         for name, digest in newest.items():
             until = now + self.keys[name].overlap
-            earlier = ((known, min(end, until)) for known, end in self._good[name] if known not in taken)
+            earlier = ((known, min(end, until)) for known, end in self._good[name] if known != digest)
             own = ((digest, FOR_EVER),) if digest else ()
             self._good[name] = (*own, *(each for each in earlier if each[1] > now))
 
     def _digest(self, key: bytes) -> bytes:
         return hashlib.blake2b(key, key=self._pepper, digest_size=32).digest()
+
+
+def _wait(name: str, former: str | None) -> str:
+    """Say that a client has to wait for its key, which another one has in its overlap; "" if none has."""
+    if former is None:
+        return ""
+    whose = f"it was that of client {former}, whose overlap has not ended"
+    return f"The key of client {name} is nobody's yet: {whose}. Give each its own, or wait."

@@ -108,6 +108,33 @@ def test_what_the_guard_refuses_is_refused_whoever_asks(config: Config) -> None:
     assert explain(config, "TRACE", "/").lines[1].startswith("  405")
 
 
+def test_an_absolute_target_is_judged_as_each_listener_would(tmp_path: Path) -> None:
+    """It is let in where its authority names the listener: by its address, or one of its allowed_hosts."""
+    text = "listeners: [{allowed_hosts: [pandadoc-proxy]}, {bind: '[fd00::1]:9000', anyone: true}]"
+    config = loaded(tmp_path, text, {"PANDADOC_API_KEY": "k"})
+    explained = explain(config, "GET", "http://pandadoc-proxy:8080/public/v1/documents")
+    assert explained.passes
+    assert explained.lines[0].endswith(" is PandaDoc's listDocuments")
+    assert explained.lines[1].startswith("Listener 127.0.0.1:8080, whoever reaches it: forwarded")
+    assert explained.lines[3:] == (
+        "Listener [fd00::1]:9000: 421, whoever asks",
+        "  The request's absolute target names another host; the proxy forwards to PandaDoc only.",
+    )
+    assert explain(config, "GET", "http://[FD00::1]/public/v1/documents").lines[1].endswith(": 421, whoever asks")
+    nobodys = explain(config, "GET", "http://evil.example/public/v1/documents")
+    assert not nobodys.passes
+    assert nobodys.lines[1].startswith("  421, whoever asks: ")
+
+
+@pytest.mark.parametrize(
+    ("query", "operation"),
+    [("", "createDocument"), ("?upload", "createDocumentFromUpload"), ("?a=b&upload=", "createDocumentFromUpload")],
+)
+def test_an_operation_is_told_by_its_query_too(config: Config, query: str, operation: str) -> None:
+    line = f"POST /public/v1/documents{query} is PandaDoc's {operation}"
+    assert explain(config, "POST", f"/public/v1/documents{query}").lines[0] == line
+
+
 def test_a_path_that_pandadoc_does_not_document_has_no_name(config: Config) -> None:
     assert explain(config, "GET", "/public/v1/nothing").lines[0] == "GET /public/v1/nothing"
 

@@ -125,17 +125,86 @@ async def test_a_file_that_comes_later_makes_the_client(key_file: Path, clock: T
     assert await holder(keyring, OLD) == "app"
 
 
-async def test_two_clients_may_swap_their_keys(tmp_path: Path, clock: TurnedClock) -> None:
-    """Nobody is the other for as much as a moment, though each has the other's key before."""
-    files = [tmp_path / "one", tmp_path / "two"]
-    keys = {path.name: ClientKey(SecretReference.file(path), OVERLAP) for path in files}
-    keyring = Keyring(keys, SecretReader(), clock.monotonic)
-    for first, second in ((OLD, NEW), (NEW, OLD)):
-        files[0].write_text(first)
-        files[1].write_text(second)
+def two_files(folder: Path, clock: TurnedClock, overlap: float = OVERLAP) -> tuple[list[Path], Keyring]:
+    """Make clients one and two with a key each, OLD and NEW; nothing is read yet."""
+    files = [folder / "one", folder / "two"]
+    for path, key in zip(files, (OLD, NEW), strict=True):
+        path.write_text(key)
+    keys = {path.name: ClientKey(SecretReference.file(path), overlap) for path in files}
+    return files, Keyring(keys, SecretReader(), clock.monotonic)
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+async def test_a_key_that_another_client_takes_over_is_nobodys_until_the_overlap_ends(
+    tmp_path: Path, clock: TurnedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of an app that still presents it nobody could say who it is: it is never lent to as the other."""
+    files, keyring = two_files(tmp_path, clock)
+    await keyring.look()
+    files[0].write_text(OTHER)
+    files[1].write_text(OLD)
+    for _ in range(2):
         await keyring.look()
-        assert await holder(keyring, first) == "one"
-        assert await holder(keyring, second) == "two"
+        assert await holder(keyring, OLD) is None
+        assert await holder(keyring, OTHER) == "one"
+        assert await holder(keyring, NEW) == "two"
+        clock.pass_(OVERLAP - 1)
+    clock.pass_(1)
+    assert await holder(keyring, OLD) == "two"
+    (line,) = warned(caplog)
+    assert line == (
+        "The key of client two is nobody's yet: it was that of client one, whose overlap has not ended."
+        " Give each its own, or wait."
+    )
+
+
+async def test_two_clients_may_swap_their_keys(
+    tmp_path: Path, clock: TurnedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is the other for as much as a moment: until both overlaps have ended, either key is nobody's."""
+    files, keyring = two_files(tmp_path, clock)
+    await keyring.look()
+    files[0].write_text(NEW)
+    files[1].write_text(OLD)
+    await keyring.look()
+    assert [await holder(keyring, key) for key in (OLD, NEW)] == [None, None]
+    assert [line.split(":")[0] for line in warned(caplog)] == [
+        "The key of client one is nobody's yet",
+        "The key of client two is nobody's yet",
+    ]
+    clock.pass_(OVERLAP)
+    assert [await holder(keyring, key) for key in (NEW, OLD)] == ["one", "two"]
+
+
+async def test_without_an_overlap_keys_are_swapped_at_once(tmp_path: Path, clock: TurnedClock) -> None:
+    files, keyring = two_files(tmp_path, clock, overlap=0.0)
+    await keyring.look()
+    files[0].write_text(NEW)
+    files[1].write_text(OLD)
+    await keyring.look()
+    assert [await holder(keyring, key) for key in (NEW, OLD)] == ["one", "two"]
+
+
+async def test_a_key_that_another_client_falls_back_to_is_not_taken(
+    tmp_path: Path, clock: TurnedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two are given the same and keep theirs; a third is given what one of them keeps."""
+    files, known = two_files(tmp_path, clock)
+    await known.look()
+    (third := tmp_path / "three").write_text(OLD)
+    for path in files:
+        path.write_text(OTHER)
+    keys = {**known.keys, "three": ClientKey(SecretReference.file(third), OVERLAP)}
+    keyring = Keyring(keys, SecretReader(), clock.monotonic, known)
+    await keyring.look()
+    assert [await holder(keyring, key) for key in (OLD, NEW, OTHER)] == ["one", "two", None]
+    assert keyring.keyless == ["three"]
+    assert [line.split(":")[0] for line in warned(caplog)] == [
+        f"The key of client {name} is not taken" for name in ("one", "two", "three")
+    ]
 
 
 async def test_a_crowd_with_a_wrong_key_reads_the_files_no_more_than_once_at_a_time(

@@ -67,6 +67,7 @@ DELETES: Final = {
     "deleteTemplate": "a template",
     "deleteWebhookSubscription": "a subscription",
     "documentRevertToDraft": "clears signatures and initials, of a completed document too",
+    "editDocumentRecipient": "who is left out of a group's new list is out of the group, and loses access",
     "reassignDocumentRecipient": "removes the signer who was there; of a sent document, what they had filled in, too",
     "removeMember": "a member of a workspace",
     "updateWebhookSubscriptionSharedKey": "the key that signed so far is gone",
@@ -309,7 +310,8 @@ def profiles_text(found: Iterable[Operation], review: Review) -> str:
         },
         "no-delete": {
             "about": "The app can make and change things, but not take them away: no DELETE, and nothing else that"
-            " PandaDoc documents as removing what is there, signatures and keys included.",
+            " PandaDoc documents as removing what is there, signatures and keys included. Lists that replace others"
+            " pass, as in quotes and templates.",
             "rules": ["deny DELETE /**", *_rules("deny", map(_of_any_version, not_deleted_by_method))],
             "otherwise": "allow",
         },

@@ -87,7 +87,7 @@ class _Override:
         return self._in_mapping(below if isinstance(below, MapNode) else MapNode(self._place, {}), keys, path)
 
     def _in_mapping(self, node: MapNode, keys: list[str], path: str) -> MapNode:
-        key = _key(node, keys[0])
+        key = self._key(node, keys[0])
         return node.with_entry(key, self._laid(node.entries.get(key), keys[1:], join(path, key)))
 
     def _in_list(self, node: ListNode, keys: list[str], path: str) -> ListNode:
@@ -100,11 +100,13 @@ class _Override:
         item = self._laid(node.items[index] if index < count else None, keys[1:], join(path, str(index)))
         return ListNode(node.place, (*node.items[:index], item, *node.items[index + 1 :]))
 
-
-def _key(node: MapNode, segment: str) -> str:
-    """Match a key as shells can spell it: `MY_TEAM` is `my-team` if that is there, else `my_team`."""
-    spelled = (key for key in node.entries if key.upper().replace("-", "_") == segment.upper())
-    return next(spelled, segment.lower())
+    def _key(self, node: MapNode, segment: str) -> str:
+        """Match a key as shells can spell it: `MY_TEAM` is `my-team` if that is there, else `my_team`."""
+        spelled = [key for key in node.entries if key.upper().replace("-", "_") == segment]
+        if len(spelled) > 1:
+            several = f"{shown(segment)} fits several names: {', '.join(map(shown, spelled))}"
+            raise Unreadable(self._place, f"{several}. Set it in the file, or rename all but one")
+        return spelled[0] if spelled else segment.lower()
 
 
 def credentials(environ: Mapping[str, str], faults: Findings) -> MapNode | None:

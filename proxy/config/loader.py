@@ -145,7 +145,7 @@ def _lacks_credentials(root: MapNode) -> bool:
 
 
 def _add(to: Findings, findings: Iterable[Finding], root: MapNode, *, unless: Findings) -> None:
-    for finding in findings:
-        drop = any(map(unless.covers, (finding.path, *finding.rests_on))) or any(map(unless.touches, finding.whole))
-        if not drop:
+    whole = [finding for finding in findings if not any(map(unless.touches, finding.whole))]  # before any is added
+    for finding in whole:
+        if not any(map(unless.covers, (finding.path, *finding.rests_on))):
             to.add(locate(root, finding.path), finding.path, finding.message)

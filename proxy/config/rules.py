@@ -31,10 +31,11 @@ from proxy.policy.pattern import Pattern
 from proxy.secrets import SHORTEST_CLIENT_KEY, flaw_of_api_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from proxy.config.addresses import UnixBind
     from proxy.config.sections import Config, Listener, Policy
+    from proxy.policy.policy import Rule
     from proxy.secrets import Secret
 
 
@@ -123,15 +124,24 @@ def _shares_that_leave_something(config: Config) -> Iterator[Finding]:
 
 def _rules_that_matter(config: Config) -> Iterator[Finding]:
     for path, policy in _policies(config):
-        for number, rule in enumerate(policy.rules[:-1]):
-            if rule.pattern.covers(EVERYTHING):
-                message = f"is never asked, for `{rule}` before it fits every request: put that last"
-                yield Finding(f"{path}.rules.{number + 1}", message, whole=(f"{path}.rules",))
-                break
+        for number, never in _never_asked(policy.rules):
+            yield Finding(f"{path}.rules.{number}", f"is never asked, for {never}", whole=(f"{path}.rules",))
         if policy.otherwise == "allow" and policy.rules and policy.rules[-1].allows:
             message = "changes nothing, for what fits no rule is allowed: write `otherwise: deny` beside the rules"
             last = f"{path}.rules.{len(policy.rules) - 1}"
             yield Finding(last, f"{message}, or take it out", (f"{path}.otherwise",), (f"{path}.rules",))
+
+
+def _never_asked(rules: Sequence[Rule]) -> Iterator[tuple[int, str]]:
+    """Yield the numbers of rules that change nothing where they stand, each with why and what to do."""
+    for number, rule in enumerate(rules):
+        if number and rules[number - 1].pattern.covers(EVERYTHING):
+            yield number, f"`{rules[number - 1]}` before it fits every request: put that last"
+            return
+        first = next((each for each in rules[:number] if each.pattern.covers(rule.pattern)), rule)
+        if first.allows != rule.allows:  # where both say the same, the later one does no harm
+            cure = "put that behind it, or take this one out"
+            yield number, f"`{first}` before it fits every request that this one does: {cure}"
 
 
 def _one_socket_each(config: Config) -> Iterator[Finding]:

@@ -79,6 +79,6 @@ def presented(fields: Fields) -> list[bytes]:
         elif folded == b"authorization":
             scheme, _, key = value.strip().partition(b" ")
             known = scheme.lower() in SCHEMES
-            if key or not known:
+            if key or (scheme and not known):
                 keys.append(key.strip() if known else b"")
     return keys

@@ -8,6 +8,7 @@ asks (clients), and what may be asked for (policy).
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import IPv6Address
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -109,10 +110,20 @@ def names_us(host: str, gate: Gate) -> bool:
     match = HOST.fullmatch(host)
     if match is None:
         return False
-    name = match["name"].strip("[]").lower().rstrip(".")
-    if is_wildcard(name):  # a browser's way round every other check
+    name = _as_configured(match["name"])
+    if name is None or is_wildcard(name):  # a browser's way round every other check
         return False
     return "*" in gate.allowed_hosts or name in gate.allowed_hosts or name == gate.bound_to or is_loopback(name)
+
+
+def _as_configured(name: str) -> str | None:
+    """Write a host as the configuration has it; None where brackets hold no address of IPv6 (RFC 3986 §3.2.2)."""
+    if not name.startswith("["):
+        return name.lower().rstrip(".")
+    try:
+        return str(IPv6Address(name[1:-1]))
+    except ValueError:
+        return None
 
 
 def _check_size(head: Head, gate: Gate) -> None:

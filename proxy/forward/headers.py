@@ -54,6 +54,9 @@ NOT_TO_CALLER: Final = HOP_BY_HOP | {
 }
 """What an upstream says to whoever reached it at its own name; the caller has reached us."""
 
+PERMISSION: Final = b"access-control-"
+"""How the fields begin by which a page is let in (Fetch §3.2, Private Network Access): none is, whoever says so."""
+
 COOKIES: Final = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2"})
 """RFC 6265, and its predecessor's. They pass unless a listener is told to drop them."""
 
@@ -159,7 +162,8 @@ def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = 
     if b"connection" in names:
         names = [canonical(name) for name in names]  # as `_dropped` spells them
         dropped = _dropped(dropped, _connection(fields))
-    kept = tuple([field for name, field in zip(names, fields, strict=True) if name not in dropped])
+    told = zip(names, fields, strict=True)
+    kept = tuple([field for name, field in told if name not in dropped and not name.startswith(PERMISSION)])
     return _located_here(kept, origin, here) if b"location" in names else kept
 
 
@@ -194,6 +198,9 @@ def without_credential(fields: Fields, reason: bytes, authorization: str) -> tup
 PORTS: Final = {b"http": b":80", b"https": b":443"}
 """The ports that a URL need not name (RFC 9110 §4.2.1, §4.2.2)."""
 
+ELSEWHERE: Final = re.compile(rb"/\t*[/\\]")
+"""How a reference to another host begins (RFC 3986 §4.2), also for those who read as the URL standard does."""
+
 
 class Origin:
     """The upstream's origin and path prefix, as bytes that stand at a Location's beginning."""
@@ -216,12 +223,14 @@ class Origin:
             if _begins(location, stem):
                 return here + self._without_prefix(location[len(stem) :])
         if self._prefix and location.startswith(b"/") and not location.startswith(b"//"):
-            return self._without_prefix(location)
+            left = self._without_prefix(location)
+            return here + left if left != location and ELSEWHERE.match(left) else left
         return location
 
     def _without_prefix(self, target: bytes) -> bytes:
         if self._prefix and _begins(target, self._prefix):
-            return target[len(self._prefix) :] or b"/"
+            left = target[len(self._prefix) :]
+            return left if left.startswith(b"/") else b"/" + left
         return target
 
 

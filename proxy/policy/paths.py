@@ -37,6 +37,9 @@ OVERLONG: Final = re.compile("(?:[\xc0\xc1]|(?:\xe0|\xf0\x80|\xf8\x80\x80|\xfc\x
 
 CODE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 
+CODE_OF_FOUR: Final = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
+"""What `escape` of JavaScript writes (ECMA-262 §B.2.1.1); Windows' HTTP server reads it, and what is built on it."""
+
 
 def readings(path: str, prefix: str = "") -> frozenset[str]:
     """Return every reading of a raw path (without its query), each as `/a/b`; the root is "".
@@ -115,6 +118,10 @@ def _decoded_but_slashes(path: str) -> str:
     return "".join(part if part.lower() == "%2f" else unquote(part, encoding="latin-1") for part in parts)
 
 
+def _decoded_of_four(path: str) -> str:
+    return CODE_OF_FOUR.sub(lambda code: chr(int(code[1], 16)), path)
+
+
 def _shortened(path: str) -> str:
     """Decode overlong UTF-8."""
     return OVERLONG.sub(lambda match: chr((ord(match[0][-2]) & 1) << 6 | ord(match[0][-1]) & 0x3F), path)
@@ -141,6 +148,7 @@ STEPS: Final[tuple[Callable[[str], str], ...]] = (
     partial(_decoded, 1),
     _decoded_unreserved,
     _decoded_but_slashes,
+    _decoded_of_four,
     _shortened,
     lambda path: path.replace("\\", "/"),
     _until("?"),  # by a second parser, once it is decoded
@@ -149,12 +157,12 @@ STEPS: Final[tuple[Callable[[str], str], ...]] = (
     _until(" "),  # a target in a request line,
     _until("\r"),  # or that line
     _until("\n"),
-    partial(re.compile(r"[\t\r\n]").sub, ""),  # as the URL standard does
+    partial(re.compile(r"[\0\t\r\n]").sub, ""),  # as the URL standard does, and some do with a NUL
     partial(re.compile(r";[^/]*").sub, ""),  # path parameters (RFC 3986 §3.3)
     partial(re.compile(r"(?<!\s)\s+(?=/|\Z)|(?<=/)\s+").sub, ""),  # each run is tried once
     _resolved,
     partial(re.compile("/+").sub, "/"),
-    partial(re.compile(r"(?<=[^/.])\.[A-Za-z0-9]+(?=/*\Z)").sub, ""),  # `send.json`: a format, to some frameworks
+    partial(re.compile(r"(?<=[^/.])\.[^/.]+(?=/*\Z)").sub, ""),  # `send.json`: a format, to Rails and others
     partial(re.compile(r"(?<=[^/.])\.+(?=/|\Z)").sub, ""),  # as Windows ends a name
 )
 """What a server may do to a path before it looks for what is there; and see AUTHORITY."""

@@ -11,6 +11,7 @@ whoever asks.
 
 import re
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Final
 
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -46,15 +47,26 @@ class Pattern:
     @property
     def expression(self) -> str:
         """Write a regular expression for `METHOD /path`, the path as a reading of `paths`."""
-        methods = {*self.methods, "HEAD"} if "GET" in self.methods else self.methods
-        method = f"(?:{'|'.join(sorted(methods))})" if methods else "[^ ]+"
+        method = f"(?:{'|'.join(sorted(_meant(self.methods)))})" if self.methods else "[^ ]+"
         return f"{method} {''.join(map(_segment_expression, self.segments))}"
 
     def covers(self, other: "Pattern") -> bool:
-        """Tell whether this means all requests that `other` means, for patterns whose stars are whole segments."""
-        methods = not self.methods or (bool(other.methods) and set(other.methods) <= set(self.methods))
-        path = "".join(f"/{segment}" for segment in other.segments)
-        return methods and re.fullmatch(Pattern((), self.segments, "").expression, f"GET {path}", re.DOTALL) is not None
+        """Tell whether this means all requests that `other` means."""
+        wider, narrower = self.segments, other.segments
+        if wider[-1:] == ("**",):
+            wider, narrower = wider[:-1], narrower[: len(wider) - 1]
+        if len(wider) != len(narrower) or not all(map(_covers, wider, narrower)):
+            return False
+        return not self.methods or (bool(other.methods) and _meant(self.methods) >= _meant(other.methods))
+
+
+def _meant(methods: tuple[str, ...]) -> set[str]:
+    return {*methods, "HEAD"} if "GET" in methods else {*methods}
+
+
+def _covers(segment: str, other: str) -> bool:
+    """Tell whether a segment means all that another does; a star in that can only be what a star means here."""
+    return segment == other or ("*" in segment and other != "**" and fnmatchcase(other, segment))
 
 
 def _segments(path: str) -> tuple[str, ...]:

@@ -146,6 +146,16 @@ async def test_each_listeners_requests_in_flight_are_limited_apart_from_the_othe
         assert "limits.max_requests" in second.json["detail"]
 
 
+async def test_an_empty_authorization_is_none(api_key_house: HouseMaker) -> None:
+    """A client that has nothing to say there may present its key in the other place."""
+    house = await api_key_house(one_client())
+    beside = await converse(house.port, GET % (b"Authorization:\r\nX-Proxy-Key: %s\r\n" % KEY.encode()))
+    assert beside.start.split()[1] == b"200"
+    alone = await converse(house.port, GET % b"Authorization: \r\n")
+    assert alone.start.split()[1] == b"403"
+    assert b"none was presented" in alone.body
+
+
 async def test_a_policy_refuses_with_the_rule_and_nothing_goes_up(api_key_house: HouseMaker) -> None:
     house = await api_key_house({"policy": {"rules": [{"deny": "POST /public/v1/documents/*/send"}]}})
     refused = await house.ask("POST", "/public/v1/documents/abc/send", json={})

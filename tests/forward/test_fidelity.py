@@ -430,6 +430,16 @@ async def test_what_an_upstream_says_to_whoever_reached_it_at_its_own_name_stops
         assert [name for name, _ in seen.fields if name.lower() not in {b"date", b"content-length"}] == [b"X-Kept"]
 
 
+async def test_no_permission_for_a_page_is_relayed(api_key_house: HouseMaker) -> None:
+    said = (b"Access-Control-Allow-Origin: *", b"access-control-Allow-Private-Network: true", b"X-Access-Control-: 1")
+    answer = b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(said) + b"\r\nContent-Length: 0\r\n\r\n"
+    async with upstream(answering(answer)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await through(house, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        names = [name for name, _ in seen.fields]
+        assert [name for name in names if b"access" in name.lower()] == [b"X-Access-Control-"]
+
+
 async def test_an_answer_that_echoes_the_credential_tells_the_caller_nothing(api_key_house: HouseMaker) -> None:
     """An upstream that debugs, or a proxy on the way that shows what it was sent."""
 
@@ -460,3 +470,23 @@ def test_a_location_may_name_the_port_that_goes_without_saying() -> None:
         assert Origin(origin, "").as_seen_here(stem + b":444/x", here) == stem + b":444/x"
         assert Origin(origin + ":444", "").as_seen_here(stem + b":444/x", here) == here + b"/x"
         assert Origin(origin + ":444", "").as_seen_here(stem + b"/x", here) == stem + b"/x"
+
+
+@pytest.mark.parametrize(
+    ("location", "seen"),
+    [
+        (b"/gateway/x", b"/x"),
+        (b"/gateway", b"/"),
+        (b"/gateway?x", b"/?x"),
+        (b"/gateway#x", b"/#x"),
+        (b"https://api.example/gateway?x", b"http://localhost:8080/?x"),
+        (b"/gateway//elsewhere.example/x", b"http://localhost:8080//elsewhere.example/x"),
+        (b"/gateway/\\elsewhere.example/x", b"http://localhost:8080/\\elsewhere.example/x"),
+        (b"/gateway/\t/elsewhere.example/x", b"http://localhost:8080/\t/elsewhere.example/x"),
+        (b"//elsewhere.example/gateway", b"//elsewhere.example/gateway"),
+        (b"/\\elsewhere.example/gateway", b"/\\elsewhere.example/gateway"),  # it is PandaDoc's that says so
+    ],
+)
+def test_what_is_left_of_a_location_without_the_prefix_leads_here(location: bytes, seen: bytes) -> None:
+    """A caller that follows it elsewhere would take its key along."""
+    assert Origin("https://api.example", "/gateway").as_seen_here(location, b"http://localhost:8080") == seen

@@ -38,6 +38,7 @@ OURS = [
     "127.8.9.10",
     "[::1]",
     "[::1]:80",
+    "[0:0:0:0:0:0:0:1]",
 ]
 NOT_OURS = [
     "",
@@ -53,6 +54,11 @@ NOT_OURS = [
     "[::]",
     "[::]:8080",
     "[::ffff:127.0.0.1]",
+    "[127.0.0.1]",  # brackets are for what has colons (RFC 3986 §3.2.2)
+    "[::1.]",
+    "[::1::]",
+    "[fe80]",
+    "[::1%25lo]",
     "[::ffff:7f00:1]:8080",
     "::1",
     "localhost:8080:1",
@@ -97,11 +103,21 @@ def test_allowed_hosts_and_the_bound_address_are_ours() -> None:
     assert not names_us("x.pandadoc-proxy", gate)
 
 
+@pytest.mark.parametrize("host", ["[fd00::a]", "[FD00:0:0::A]:8080", "[fd00:0000:0000:0000:0000:0000:0000:000a]"])
+def test_an_address_is_the_same_however_it_is_written(host: str) -> None:
+    """The configuration has it in its shortest form."""
+    assert names_us(host, Gate(allowed_hosts=frozenset({"fd00::a"})))
+    assert names_us(host, Gate(bound_to="fd00::a"))
+    assert not names_us(host.replace("a", "b").replace("A", "b"), Gate(allowed_hosts=frozenset({"fd00::a"})))
+
+
 def test_a_star_lets_any_host_pass_but_the_unspecified_address() -> None:
     gate = Gate(allowed_hosts=frozenset({"*"}))
     assert names_us("anything.example", gate)
     assert not names_us("0.0.0.0:8080", gate)
+    assert not names_us("[0::0]:8080", gate)
     assert not names_us("not/a/host", gate)
+    assert not names_us("[1.2.3.4]", gate)
     assert names_us("a" * 261, gate)
     assert not names_us("a" * 262, gate)  # longer than any name and its port
 

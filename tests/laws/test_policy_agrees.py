@@ -145,14 +145,22 @@ def without_last_dots(path: str) -> str:
     return "/".join(word.rstrip(".") or word for word in path.split("/"))
 
 
+def decoded_as_javascript_writes(path: str) -> str:
+    return re.sub("%u([0-9a-f]{4})", lambda code: chr(int(code[1], 16)), path, flags=re.IGNORECASE)
+
+
+def without_nuls(path: str) -> str:
+    return path.replace("\0", "")
+
+
 def without_breaks(path: str) -> str:
     """Drop what WHATWG's URL parser drops."""
     return re.sub("[\t\r\n]", "", path)
 
 
 def without_format(path: str) -> str:
-    """Take `.json` from the last name, as frameworks do that answer in several formats."""
-    return re.sub(r"([^/.])\.[A-Za-z0-9]+(/*)\Z", r"\1\2", path)
+    """Take `.json` from the last name, as frameworks do that answer in several formats; Rails calls anything one."""
+    return re.sub(r"([^/.])\.[^/.]+(/*)\Z", r"\1\2", path)
 
 
 def without_authority(path: str) -> str:
@@ -177,6 +185,8 @@ QUIRKS: Final = (
     without_parameters,
     trimmed,
     without_last_dots,
+    decoded_as_javascript_writes,
+    without_nuls,
     without_breaks,
     without_format,
     without_authority,
@@ -221,15 +231,15 @@ def envoy(raw: str) -> str:
 
 
 def iis(raw: str) -> str:
-    """Take overlong forms and backslashes; letter case says nothing, nor a dot or a space at a name's end."""
-    path = posixpath.normpath(with_slashes(shortened(decoded(raw)))).lower()
+    """Take codes of four digits, overlong forms, backslashes; case says nothing, nor a dot or space at a name's end."""
+    path = posixpath.normpath(with_slashes(shortened(decoded(decoded_as_javascript_writes(raw))))).lower()
     return "/".join(word.rstrip(". ") for word in path.split("/"))
 
 
 def rails(raw: str) -> str:
-    """Take what follows the last dot for a format."""
+    """Take what follows the last dot for a format, whatever it is."""
     name, dot, format_ = nginx(raw).rpartition(".")
-    return name if dot and format_.isalnum() else nginx(raw)
+    return name if dot and format_ and "/" not in format_ else nginx(raw)
 
 
 def case_says_nothing(raw: str) -> str:
@@ -238,6 +248,10 @@ def case_says_nothing(raw: str) -> str:
 
 def one_in_c(raw: str) -> str:
     return nginx(raw.split("%00", 1)[0])
+
+
+def one_that_drops_nuls(raw: str) -> str:
+    return nginx(raw.replace("%00", ""))
 
 
 def one_that_writes_another_request(raw: str) -> str:
@@ -274,6 +288,7 @@ SERVERS: Final = (
     iis,
     case_says_nothing,
     one_in_c,
+    one_that_drops_nuls,
     one_that_writes_another_request,
     one_that_asks_on,
     one_that_parses_a_url,
@@ -322,6 +337,8 @@ SLASHES: Final = (
         "%e0%80%af",
         "%f8%80%80%80%af",
         "%c1%9c",
+        "%u002f",
+        "%25u005C",
         "/x%2f../",
         "/x%5c..%5c",
         "/%20/",
@@ -340,6 +357,8 @@ ENDS_TWICE: Final = (
     "%00.json",
     ".json",
     "%20HTTP/1.1",
+    ".x-1",
+    ".x%00",
 )
 VISIBLE: Final = "".join(each for each in map(chr, range(0x21, 0x7F)) if each not in "#\\")
 
@@ -348,7 +367,17 @@ def letters(letter: str) -> tuple[str, ...]:
     """Return ways to write a letter or a dot; an overlong one is of two bytes."""
     code = f"{ord(letter):02x}"
     overlong = f"%{0xC0 | ord(letter) >> 6:x}%{0x80 | ord(letter) & 0x3F:x}"
-    return (f"%{code}", f"%25{code.upper()}", f"%2525{code}", letter.upper(), overlong, f"{letter}%0a", f"{letter}.")
+    return (
+        f"%{code}",
+        f"%25{code.upper()}",
+        f"%2525{code}",
+        letter.upper(),
+        overlong,
+        f"{letter}%0a",
+        f"{letter}.",
+        f"%u{ord(letter):04x}",
+        f"{letter}%00",
+    )
 
 
 @st.composite
@@ -447,7 +476,11 @@ SURELY: Final = (
     ("no-send", "POST", "/a%2fb/%2e%2e%3bx/public/v1/documents/1/send"),
     ("no-send", "POST", "/public/v1/documents/1/send%20HTTP/1.1%0d%0aX:"),
     ("no-send", "POST", "/public/v1/documents/1/send.json"),
+    ("no-send", "POST", "/public/v1/documents/1/send.a-b"),
     ("no-send", "POST", "/public/v1/documents/1/se%0and"),
+    ("no-send", "POST", "/public/v1/documents/1/se%00nd"),
+    ("no-send", "POST", "/public/v1/documents/1/%u0073end"),
+    ("no-send", "POST", "/public/v1/documents/1%25u002Fsend"),
     ("no-send", "POST", "/public/v1/documents/1/send%0ax"),
     ("no-send", "POST", "/public/v1/documents/1/send%0dx"),
     ("no-send", "POST", "/public/v1/documents/1/send%0b"),

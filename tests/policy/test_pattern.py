@@ -93,12 +93,28 @@ COVERING = [
     ("/public/**", "/public/*/members/*/token"),
     ("/public/*/members/{id}/token", "/public/*/members/*/token"),
     ("GET,POST /a", "GET /a"),
+    ("GET /a", "HEAD /a"),
+    ("GET,HEAD /a", "GET /a"),
+    ("/a/**", "/a"),
+    ("/a/**", "/a/**"),
+    ("/a/**", "/a/b*/**"),
+    ("/*/**", "/a/**"),
+    ("/a*c", "/ab*c"),
+    ("/*", "/a*"),
 ]
 NOT_COVERING = [
     ("/public/v1/members/*/token", "/public/*/members/*/token"),
     ("GET /a", "/a"),
     ("GET /a", "GET,POST /a"),
     ("/a", "/b"),
+    ("HEAD /a", "GET /a"),
+    ("/*", "/**"),
+    ("/*/**", "/**"),
+    ("/a/*", "/a/**"),
+    ("/a/*/**", "/a"),
+    ("/a*", "/*"),
+    ("/ab*ba", "/ab*"),
+    ("/a*", "/ab/c"),
 ]
 
 

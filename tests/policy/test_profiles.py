@@ -127,6 +127,11 @@ def test_no_delete_refuses_what_deletes_under_any_version(version: str) -> None:
     assert refused("no-delete", version) == marked("deletes")
 
 
+def test_no_delete_lets_nobody_be_left_out_of_a_group() -> None:
+    """The contract: members that are not in the list are removed, and lose access."""
+    assert "editDocumentRecipient" in refused("no-delete")
+
+
 def test_no_delete_lets_no_delete_pass_whatever_the_path() -> None:
     for path in ("/", "/public/v3/novelties/1", "/oauth2/access_token"):
         assert not passes(profiles()["no-delete"], "DELETE", path)

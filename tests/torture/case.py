@@ -145,7 +145,7 @@ TOLD: Final = (
     b"Content-Type content-type Date Server Location location Last-Modified ETag Set-Cookie set-cookie Cache-Control "
     b"Expires Vary Retry-After WWW-Authenticate X-One Content-Encoding Content-Disposition Accept-Ranges Content-Range "
     b"Link Keep-Alive X-Two Upgrade Trailer Proxy-Authenticate Proxy-Connection Strict-Transport-Security Alt-Svc NEL "
-    b"Report-To Via Age Warning X_Under Refresh Status P3P TE"
+    b"Report-To Access-Control-Allow-Origin Via Age Warning X_Under Refresh Status P3P TE"
 ).split()
 LOCATIONS: Final = (
     *(b"http://@ORIGIN@/a?b", b"http://@ORIGIN@", b"http://@ORIGIN@.example/", b"//@ORIGIN@/a", b"/a", b"a"),

@@ -186,6 +186,13 @@ DIFFERENCES: Final = (
         turns.told_without(turns.AT_HOME),
     ),
     Difference(
+        "`Access-Control-*` is dropped.",
+        "No page is let in, whoever would allow it.",
+        "Fetch §3.2, law 19",
+        telling((b"Access-Control-Allow-Origin", b"*")),
+        turns.told_without(turns.PERMISSION),
+    ),
+    Difference(
         "A `Location` on the upstream's own origin becomes one on the listener's.",
         "The caller has no credential there.",
         "RFC 9110 §10.2.2, law 15",

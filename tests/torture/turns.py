@@ -34,6 +34,7 @@ URI: Final = re.compile(rb"/[^\x00-\x20#\\\x7f-\xff]*")
 REBUILT: Final = re.compile(rb"(?i)server|date|content-type|content-length|location|last-modified")
 ODD: Final = re.compile(rb"(?i).*[^a-z0-9_-].*")
 AT_HOME: Final = re.compile(rb"strict-transport-security|alt-svc|nel|report-to")
+PERMISSION: Final = re.compile(rb"access-control-.*")
 HTTP_DATE: Final = re.compile(rb"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 ORIGIN: Final = re.compile(rb"(?i)\A(?:http:)?//@ORIGIN@(?=[/?#]|\Z)")
 
