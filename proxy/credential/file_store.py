@@ -120,9 +120,7 @@ class FileStore(Quiet):
         reason = os.strerror(number) if number else str(fault)
         cure = CURES.get(number or 0, "Check that its folder exists, is writable for this user and has space")
         path = str(self._place.path) if self._place else ""
-        file = fault.filename if isinstance(fault, PermissionError) else None  # such as a lock that is root's
-        where = f" ({file})" if file not in {None, path} else ""
-        return StoreError(f"The store {path} can't be {verb}: {reason}{where}. {cure}.")
+        return StoreError(f"The store {path} can't be {verb}: {reason}{_where(fault, path)}. {cure}.")
 
     # What follows runs in the disk's thread
 
@@ -180,3 +178,11 @@ class FileStore(Quiet):
         if oddity not in self._said:
             self._said.add(oddity)
             log.warning("%s", oddity)
+
+
+def _where(fault: OSError | RuntimeError, path: str) -> str:
+    """Name what is in the way, if it is not the store itself: a lock that is root's, or a folder that can't be made."""
+    file = fault.filename if isinstance(fault, OSError) else None
+    if not isinstance(file, str) or file == path:
+        return ""
+    return f" ({file})" if isinstance(fault, PermissionError) or Path(file) in Path(path).parents else ""
