@@ -67,6 +67,7 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
         store=parts.store(credential),
         redirect_uri=credential.redirect_uri.text,
         clock=parts.clock,
+        say=complain,
         by=parts.replica(credential),
     )
     login = _Login(parts, credential, exchange)
@@ -99,7 +100,7 @@ class _Login:
         show = show or (lambda _page: None)
         try:
             tidings = self._tidings(await self.exchange.finish(code))
-        except (LoginFailed, StoreError, SecretUnavailable) as fault:
+        except (LoginFailed, SecretUnavailable) as fault:
             show(pages.failed(str(fault)))  # first, for the terminal may be gone
             complain(str(fault))
             return 1
