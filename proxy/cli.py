@@ -197,7 +197,7 @@ def login(
     from proxy.login.command import Options, log_in
     from proxy.secrets import Secret
 
-    given = sys.stdin.readline().strip() if code == "-" else code
+    given = sys.stdin.buffer.readline().decode("utf-8-sig", "replace") if code == "-" else code
     options = Options(Secret(given) if given is not None else None, browser, timeout)
     _by_hand(config_path, name, lambda parts, name, credential: log_in(parts, name, credential, options))
 

@@ -116,9 +116,18 @@ async def test_a_script_may_bring_the_code(machine: Machine, back: str) -> None:
     again = await machine.run("login", "--code", code, env=env(machine))
     assert again.code == 1
     assert "refuses the code (invalid_grant): it was used already" in again.err
-    process = await machine.start("login", "--code", "-", env=env(machine), stdin=asyncio.subprocess.PIPE)
-    await process.type(machine.simulator.issue_code())
-    assert await process.ended() == 0
+    for mark in ("", "\ufeff"):  # which some editors and shells begin a text with
+        process = await machine.start("login", "--code", "-", env=env(machine), stdin=asyncio.subprocess.PIPE)
+        await process.type(mark + machine.simulator.issue_code())
+        assert await process.ended() == 0
+
+
+async def test_a_line_that_is_no_text_is_told_as_no_code(machine: Machine, back: str) -> None:
+    configuration(machine, back)
+    program = ("sh", "-c", r"""printf '\377\376c\000o\000' | exec "$@" """, "sh", *map(str, PROXY))
+    ended = await machine.run("login", "--code", "-", env=env(machine), program=program)
+    assert ended.code == 1
+    assert ended.err.startswith("There is no code in this")
 
 
 @pytest.mark.parametrize("code", ["", "-"])
