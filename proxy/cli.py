@@ -53,9 +53,16 @@ def main(context: click.Context, config_path: Path | None) -> None:
     if context.invoked_subcommand is None:
         context.invoke(run, config_path=config_path)
     elif config_path is not None:
-        raise click.UsageError(
-            f"write --config behind the command: {context.invoked_subcommand} --config {config_path}"
-        )
+        raise click.UsageError(_behind(context.invoked_subcommand, config_path))
+
+
+def _behind(name: str, path: Path) -> str:
+    """Say where --config goes with this command, if it takes any."""
+    command = main.commands[name]
+    whole = [f"{name} {each}" for each in command.commands] if isinstance(command, click.Group) else [name]
+    if whole == [name] and all(each.name != "config_path" for each in command.params):
+        return f"{name} takes no configuration"
+    return f"write --config behind the command: {' or '.join(f'{each} --config {path}' for each in whole)}"
 
 
 @main.command()
@@ -83,6 +90,8 @@ def run(config_path: Path | None) -> None:
 def check(config_path: Path | None, request: str | None, client: str | None, *, schema: bool) -> None:
     """Tell every fault of the configuration, or what would be sent where. Sends nothing."""
     if schema:
+        if request is not None or client is not None:
+            raise click.UsageError("--schema goes without --request and --client")
         _print_schema()
         return
     from proxy import event_loop
