@@ -341,7 +341,7 @@ def _by_hand(
     if name is None and len(grants) == 1:
         (name,) = grants
     if name is None or name not in grants:
-        raise click.UsageError(_no_such(name, list(grants)))
+        raise click.UsageError(_no_such(name, list(grants), is_key=name in config.credentials))
     core_dumps.refuse()
     logs.set_up(config.log)
     logging.getLogger("proxy").setLevel(logging.CRITICAL)  # what is wrong is the command's to say, once
@@ -355,10 +355,11 @@ def _by_hand(
     _finish(run())
 
 
-def _no_such(name: str | None, names: list[str]) -> str:
+def _no_such(name: str | None, names: list[str], *, is_key: bool = False) -> str:
     if not names:
         return "the configuration has no OAuth credential"
-    return f"{'there is no such credential; ' if name else ''}choose one with --credential: {', '.join(names)}"
+    flaw = f"{name} is an API key; " if is_key else "there is no such credential; " if name else ""
+    return f"{flaw}choose one with --credential: {', '.join(names)}"
 
 
 def _refuse(bad: Exception) -> NoReturn:

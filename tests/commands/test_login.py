@@ -312,7 +312,9 @@ async def test_a_grant_in_memory_is_out_of_a_logins_reach(machine: Machine, back
 async def test_the_credential_must_be_clear(machine: Machine, back: str) -> None:
     path = configuration(machine, back)
     path.write_text(
-        path.read_text() + "  other: {oauth2: {client_id: x, client_secret: {env: PANDADOC_CLIENT_SECRET}}}\n"
+        path.read_text()
+        + "  other: {oauth2: {client_id: x, client_secret: {env: PANDADOC_CLIENT_SECRET}}}\n"
+        + "  key: {api_key: {env: PANDADOC_CLIENT_SECRET}}\n"
     )
     unclear = await machine.run("login", env=env(machine))
     assert unclear.code == 2
@@ -320,6 +322,9 @@ async def test_the_credential_must_be_clear(machine: Machine, back: str) -> None
     wrong = await machine.run("login", "--credential", "third", env=env(machine))
     assert wrong.code == 2
     assert "there is no such credential" in wrong.err
+    key = await machine.run("login", "--credential", "key", env=env(machine))
+    assert key.code == 2
+    assert "key is an API key; choose one with --credential: default, other" in key.err
     none = await machine.run("login", env={"PANDADOC_API_KEY": "k" * 40}, cwd=machine.home)
     assert none.code == 2
     assert "has no OAuth credential" in none.err
