@@ -5,7 +5,7 @@ from typing import Final
 
 from proxy.credential.status import Status, api_key_status, lent_key_status
 from proxy.page.recent import Trouble
-from proxy.page.standing import Lending
+from proxy.page.standing import Besides, Lending
 from proxy.page.traffic import SLOTS, End, Slot, Slots
 from proxy.page.view import View
 
@@ -76,6 +76,7 @@ VIEW: Final = View(
     busy=2,
     most=100,
     lendings=(FRESH,),
+    besides=Besides(),
     budgets={},
     slots=slots(slot((0, 0.1))),
     troubles=(TROUBLE,),
