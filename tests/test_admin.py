@@ -51,7 +51,8 @@ async def test_status_tells_a_healthy_grant_from_end_to_end(oauth_house: HouseMa
     (credential,) = document["credentials"]
     assert (credential["credential"], credential["kind"], credential["healthy"]) == ("default", "oauth2", True)
     assert (credential["state"], credential["generation"], credential["advice"]) == ("fresh", 1, "")
-    assert credential["last_result"] == "refreshed"
+    assert (credential["last_result"], credential["store"]) == ("refreshed", str(house.folder / "grant.json"))
+    assert f"kept in {house.folder / 'grant.json'}" in await page_of(house)
     assert credential["expires_at"].endswith("+00:00")
     assert 0 < credential["expires_in"] <= house.simulator.expires_in
     assert document["ready"] is True

@@ -26,6 +26,7 @@ from proxy.credential.record import Unreadable
 from proxy.credential.slots import Slots, beside, kin, make_folder
 from proxy.credential.store import Quiet, Release, StoreError
 from proxy.disk import Disk
+from proxy.utf8 import encodable
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -79,6 +80,10 @@ class FileStore(Quiet):
 
     def __repr__(self) -> str:
         return f"<FileStore {self._place.path if self._place else 'nowhere yet'}>"
+
+    @property
+    def where(self) -> str:
+        return encodable(str(self._place.path)) if self._place else ""
 
     @property
     def place(self) -> Place:
