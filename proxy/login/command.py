@@ -68,6 +68,7 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
         redirect_uri=credential.redirect_uri.text,
         clock=parts.clock,
         say=complain,
+        believed=credential.probe is not None,
         by=parts.replica(credential),
     )
     login = _Login(parts, credential, exchange)
@@ -111,7 +112,7 @@ class _Login:
     def _tidings(self, logged_in: LoggedIn) -> list[str]:
         grant, left = logged_in.grant, logged_in.grant.expires_at - self.parts.clock.wall()
         whom = f" as {logged_in.member}" if logged_in.member else ""
-        proof = "" if logged_in.proven else " PandaDoc did not answer the first question asked with it: it is unproven."
+        proof = "" if logged_in.proven else " PandaDoc has accepted no token of it yet: it is unproven."
         until = "there is no access token yet"
         if grant.access_token is not None:
             until = f"its access token is good until {moment(grant.expires_at)}, for {span(left)}"

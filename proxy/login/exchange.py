@@ -51,6 +51,7 @@ class Exchange:
     clock: Clock
     say: Callable[[str], object]  # tells the person what takes its time
     store_pause: float = STORE_PAUSE
+    believed: bool = True  # what the probe's 401 says of a token; not where the operator wants none
     by: str = ""  # which replica this is, where several share the store
 
     async def prepare(self) -> None:
@@ -74,7 +75,8 @@ class Exchange:
     async def _prove(self, grant: Grant) -> tuple[Probed, Member | None]:
         if grant.access_token is None:
             return Probed.UNCLEAR, None
-        return await self.probe.member(grant.access_token)
+        probed, member = await self.probe.member(grant.access_token)
+        return (probed if self.believed or probed is not Probed.REFUSED else Probed.UNCLEAR), member
 
     async def _store(self, grant: Grant) -> Grant:
         """Store it as the next generation. A disk that hangs for a moment must not cost a consent: try for a while."""

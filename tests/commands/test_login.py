@@ -275,6 +275,15 @@ async def test_an_api_that_does_not_answer_costs_no_consent(machine: Machine, ba
     assert "it is unproven" in ended.out
 
 
+async def test_where_no_probe_is_wanted_a_401_is_no_veto(machine: Machine, back: str) -> None:
+    """It is switched off where PandaDoc, or what stands before it, refuses that question to good tokens too."""
+    configuration(machine, back, probe="null")
+    machine.simulator.faults.add(Fault(path=MEMBER, status=401))
+    ended = await machine.run("login", "--code", machine.simulator.issue_code(), env=env(machine))
+    assert ended.code == 0
+    assert "it is unproven" in ended.out
+
+
 async def test_a_proof_that_is_given_up_costs_no_consent(machine: Machine, back: str) -> None:
     """Ctrl-C while PandaDoc does not answer: the code is spent, so what was begun is finished first."""
     configuration(machine, back)
