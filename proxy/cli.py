@@ -177,7 +177,7 @@ def wait(config_path: Path | None, timeout: float) -> None:
     try:
         wait_for(_ports(config_path), timeout)
     except Unhealthy as fault:
-        complain(f"not ready after {timeout:g} s: {fault}")
+        complain(str(fault))
         sys.exit(1)
 
 
