@@ -11,7 +11,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,6 +41,9 @@ Then paste the address on which the browser ended here, even if it shows an erro
 NO_PASTING: Final = """\
 Nothing can be pasted here: there is no terminal (a container needs docker exec -it). A browser on this machine can
 still come back; otherwise use --code."""
+
+
+NO_BROWSER: Final = "No browser could be opened here: open the address above in one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,17 @@ async def _callback(callback: Callback) -> AsyncIterator[bool]:
 
 def _open_browser(address: str) -> None:
     """Open one without waiting: a text browser, or what BROWSER names, may go on for as long as it likes."""
-    threading.Thread(target=webbrowser.open, args=(address,), name="browser", daemon=True).start()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        opened = False
+        with suppress(webbrowser.Error, ValueError, OSError):  # ValueError: BROWSER has a quote that does not end
+            opened = webbrowser.open(address)
+        if not opened:
+            with suppress(RuntimeError):  # the login is over, and its loop closed
+                loop.call_soon_threadsafe(complain, NO_BROWSER)
+
+    threading.Thread(target=work, name="browser", daemon=True).start()
 
 
 def _has_browser() -> bool:

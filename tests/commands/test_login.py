@@ -406,6 +406,15 @@ async def test_a_browser_that_never_ends_keeps_nobody_waiting(machine: Machine, 
     assert await login.ended(3) == 0
 
 
+@pytest.mark.parametrize("choice", ["", "unclosed '%s"])
+async def test_where_no_browser_can_be_opened_it_is_said(machine: Machine, back: str, choice: str) -> None:
+    configuration(machine, back)
+    without = {**env(machine), "PATH": str(machine.home), "BROWSER": choice}
+    login = await machine.start("login", "--browser", env=without, stdin=asyncio.subprocess.PIPE)
+    await login.said("No browser could be opened here: open the address above in one.")
+    assert login.running
+
+
 async def test_a_browser_that_leaves_before_its_page_costs_no_consent(
     machine: Machine, app: ClientSession, back: str
 ) -> None:
