@@ -53,9 +53,16 @@ def main(context: click.Context, config_path: Path | None) -> None:
     if context.invoked_subcommand is None:
         context.invoke(run, config_path=config_path)
     elif config_path is not None:
-        raise click.UsageError(
-            f"write --config behind the command: {context.invoked_subcommand} --config {config_path}"
-        )
+        raise click.UsageError(_behind(context.invoked_subcommand, config_path))
+
+
+def _behind(name: str, path: Path) -> str:
+    """Say where --config goes with this command, if it takes any."""
+    command = main.commands[name]
+    whole = [f"{name} {each}" for each in command.commands] if isinstance(command, click.Group) else [name]
+    if whole == [name] and all(each.name != "config_path" for each in command.params):
+        return f"{name} takes no configuration"
+    return f"write --config behind the command: {' or '.join(f'{each} --config {path}' for each in whole)}"
 
 
 @main.command()
@@ -83,6 +90,8 @@ def run(config_path: Path | None) -> None:
 def check(config_path: Path | None, request: str | None, client: str | None, *, schema: bool) -> None:
     """Tell every fault of the configuration, or what would be sent where. Sends nothing."""
     if schema:
+        if request is not None or client is not None:
+            raise click.UsageError("--schema goes without --request and --client")
         _print_schema()
         return
     from proxy import event_loop
@@ -168,7 +177,7 @@ def wait(config_path: Path | None, timeout: float) -> None:
     try:
         wait_for(_ports(config_path), timeout)
     except Unhealthy as fault:
-        complain(f"not ready after {timeout:g} s: {fault}")
+        complain(str(fault))
         sys.exit(1)
 
 
@@ -197,7 +206,7 @@ def login(
     from proxy.login.command import Options, log_in
     from proxy.secrets import Secret
 
-    given = sys.stdin.readline().strip() if code == "-" else code
+    given = sys.stdin.buffer.readline().decode("utf-8-sig", "replace") if code == "-" else code
     options = Options(Secret(given) if given is not None else None, browser, timeout)
     _by_hand(config_path, name, lambda parts, name, credential: log_in(parts, name, credential, options))
 
@@ -332,7 +341,7 @@ def _by_hand(
     if name is None and len(grants) == 1:
         (name,) = grants
     if name is None or name not in grants:
-        raise click.UsageError(_no_such(name, list(grants)))
+        raise click.UsageError(_no_such(name, list(grants), is_key=name in config.credentials))
     core_dumps.refuse()
     logs.set_up(config.log)
     logging.getLogger("proxy").setLevel(logging.CRITICAL)  # what is wrong is the command's to say, once
@@ -346,10 +355,11 @@ def _by_hand(
     _finish(run())
 
 
-def _no_such(name: str | None, names: list[str]) -> str:
+def _no_such(name: str | None, names: list[str], *, is_key: bool = False) -> str:
     if not names:
         return "the configuration has no OAuth credential"
-    return f"{'there is no such credential; ' if name else ''}choose one with --credential: {', '.join(names)}"
+    flaw = f"{name} is an API key; " if is_key else "there is no such credential; " if name else ""
+    return f"{flaw}choose one with --credential: {', '.join(names)}"
 
 
 def _refuse(bad: Exception) -> NoReturn:

@@ -35,7 +35,7 @@ def condition(vitals: Vitals) -> dict[str, Any]:
 
 
 def _listener(port: Port) -> dict[str, Any]:
-    keyless = port.keyless
+    keyless = frozenset(port.keyless)
     return {
         "name": port.name,
         "url": port.url,
@@ -52,7 +52,7 @@ def _moment(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
-def _client(client: Client, keyless: list[str]) -> dict[str, Any]:
+def _client(client: Client, keyless: frozenset[str]) -> dict[str, Any]:
     return {
         "name": client.name,
         "credential": client.source.name,

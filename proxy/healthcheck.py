@@ -42,14 +42,18 @@ def ask(ports: Ports, timeout: float = TIMEOUT) -> None:
 
 
 def wait(ports: Ports, seconds: float) -> None:
-    """Ask until it takes requests, for so many seconds at most. Raises Unhealthy with the last answer."""
+    """Ask until it takes requests, for so many seconds at most. Raises Unhealthy with the last answer.
+
+    At once, where nobody can be asked: the configuration that says so is not read again.
+    """
+    _whom(ports)
     end = time.monotonic() + seconds
     while True:
         try:
             return ask(ports, min(TIMEOUT, max(PAUSE, end - time.monotonic())))
-        except Unhealthy:
+        except Unhealthy as fault:
             if time.monotonic() + PAUSE > end:
-                raise
+                raise Unhealthy(f"not ready after {seconds:g} s: {fault}") from fault
             time.sleep(PAUSE)
 
 

@@ -51,7 +51,8 @@ async def test_status_tells_a_healthy_grant_from_end_to_end(oauth_house: HouseMa
     (credential,) = document["credentials"]
     assert (credential["credential"], credential["kind"], credential["healthy"]) == ("default", "oauth2", True)
     assert (credential["state"], credential["generation"], credential["advice"]) == ("fresh", 1, "")
-    assert credential["last_result"] == "refreshed"
+    assert (credential["last_result"], credential["store"]) == ("refreshed", str(house.folder / "grant.json"))
+    assert f"kept in {house.folder / 'grant.json'}" in await page_of(house)
     assert credential["expires_at"].endswith("+00:00")
     assert 0 < credential["expires_in"] <= house.simulator.expires_in
     assert document["ready"] is True
@@ -183,6 +184,19 @@ async def test_status_names_clients_and_shows_no_key(api_key_house: HouseMaker) 
     assert (later["name"], later["has_key"]) == ("later", False)
 
 
+async def test_the_page_tells_of_clients_without_a_key_and_of_a_configuration_that_is_not_taken(
+    api_key_house: HouseMaker,
+) -> None:
+    """Both have alerts: whoever opens the page for one must not read that all is well."""
+    house = await api_key_house(
+        {"listeners": [{"bind": "127.0.0.1:0", "clients": {"later": {"key": {"file": "./no"}}}}]}
+    )
+    await house.look()
+    assert "Client later has no key pandadoc-proxy lends" in await page_of(house)
+    house.proxy.refused = ("config.yaml:1: it is none",)
+    assert "Client later has no key; the new configuration is not taken pandadoc-proxy" in await page_of(house)
+
+
 async def test_a_renewed_certificates_end_is_told_within_a_look_and_a_plain_listener_has_none(
     api_key_house: HouseMaker, tmp_path: Path
 ) -> None:
@@ -197,6 +211,7 @@ async def test_a_renewed_certificates_end_is_told_within_a_look_and_a_plain_list
         plain, tls = (await status_of(house))["listeners"]
         assert plain["certificate_expires_at"] is None
         assert tls["certificate_expires_at"] == told
+        assert ("has an expired certificate" in await page_of(house)) is (end is None)
 
 
 async def page_of(house: House) -> str:

@@ -727,6 +727,7 @@ async def test_a_grant_that_is_to_be_kept_elsewhere_goes_there_and_on(
     assert await lent(house) == before
     await until(lambda: house.credential.stored)
     await house.look()
+    assert house.credential.status().store == ("memory" if another is MEMORY else str(house.folder / "another.json"))
     house.simulator.revoke_access_tokens()
     assert (await house.get()).status == 200
     if another is FILE:

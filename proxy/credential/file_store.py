@@ -26,6 +26,7 @@ from proxy.credential.record import Unreadable
 from proxy.credential.slots import Slots, beside, kin, make_folder
 from proxy.credential.store import Quiet, Release, StoreError
 from proxy.disk import Disk
+from proxy.utf8 import encodable
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -81,6 +82,10 @@ class FileStore(Quiet):
         return f"<FileStore {self._place.path if self._place else 'nowhere yet'}>"
 
     @property
+    def where(self) -> str:
+        return encodable(str(self._place.path)) if self._place else ""
+
+    @property
     def place(self) -> Place:
         if self._place is None:
             self._place = self._locate()
@@ -120,9 +125,7 @@ class FileStore(Quiet):
         reason = os.strerror(number) if number else str(fault)
         cure = CURES.get(number or 0, "Check that its folder exists, is writable for this user and has space")
         path = str(self._place.path) if self._place else ""
-        file = fault.filename if isinstance(fault, PermissionError) else None  # such as a lock that is root's
-        where = f" ({file})" if file not in {None, path} else ""
-        return StoreError(f"The store {path} can't be {verb}: {reason}{where}. {cure}.")
+        return StoreError(f"The store {path} can't be {verb}: {reason}{_where(fault, path)}. {cure}.")
 
     # What follows runs in the disk's thread
 
@@ -180,3 +183,11 @@ class FileStore(Quiet):
         if oddity not in self._said:
             self._said.add(oddity)
             log.warning("%s", oddity)
+
+
+def _where(fault: OSError | RuntimeError, path: str) -> str:
+    """Name what is in the way, if it is not the store itself: a lock that is root's, or a folder that can't be made."""
+    file = fault.filename if isinstance(fault, OSError) else None
+    if not isinstance(file, str) or file == path:
+        return ""
+    return f" ({file})" if isinstance(fault, PermissionError) or Path(file) in Path(path).parents else ""

@@ -123,7 +123,8 @@ class RefreshingCredential:
         state = self.state.value
         if not trouble and self._is_refused():
             state, trouble = REFUSED, self._refresher.advice.refused()
-        running = Running(state, self._refresher.credential, trouble, self._keeper.stored)
+        store = self._keeper.store.where
+        running = Running(state, self._refresher.credential, trouble, self._keeper.stored, store)
         return running_status(self.name, self._keeper.ledger, running, self._clock.wall())
 
     def _is_refused(self) -> bool:

@@ -93,6 +93,10 @@ class SharedStore:
     def __repr__(self) -> str:
         return f"<SharedStore {self._engine.name} {'watched' if self._watched else 'polled'}>"
 
+    @property
+    def where(self) -> str:
+        return self._engine.name
+
     async def owner(self) -> str:
         """Name whose grant it is: asked once, for what the engine keeps and what is in it must be one's.
 

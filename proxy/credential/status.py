@@ -102,6 +102,7 @@ class Running:
     lent: Credential | None
     trouble: str  # why there is no newer token, and what to do
     stored: bool  # whether the store has the newest pair
+    store: str  # where that is; empty: nobody knows yet
 
 
 def running_status(name: str, ledger: Ledger, running: Running, now: float) -> Status:
@@ -112,6 +113,7 @@ def running_status(name: str, ledger: Ledger, running: Running, now: float) -> S
         state=running.state,
         health=_health(running),
         advice=running.trouble if running.stored else f"{UNSTORED} {running.trouble}".strip(),
+        store=running.store or None,
     )
     if lent is None:
         return told

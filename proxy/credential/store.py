@@ -39,6 +39,11 @@ class Store(Protocol):
         ...
 
     @property
+    def where(self) -> str:
+        """Say where it keeps it, for people; no secret. Empty until that was first needed, where it follows from it."""
+        ...
+
+    @property
     def whose(self) -> str:
         """Whose grant it keeps, as it was when that was first needed, for where it is kept follows from it.
 
@@ -125,6 +130,8 @@ def unshared() -> None:
 
 class MemoryStore(Quiet):
     """Keeps the ledger as long as the process lives. `_ledger` is set by `update` alone."""
+
+    where = "memory"
 
     def __init__(self) -> None:
         self._ledger = Ledger()

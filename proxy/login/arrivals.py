@@ -7,8 +7,15 @@ import select
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from proxy.login.pages import Page
+
+WAITING: Final = 100
+"""Lines of the terminal that may wait to be judged: a program may write there without end."""
+
+LONGEST: Final = 64 * 1024
+"""Characters of a line that are kept. An address with a code has a few hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +33,15 @@ class Arrival:
 
 
 class Arrivals:
-    """Queues what comes back. `_queue` grows in `browser` and from the terminal's thread; `_last` is set by `end`."""
+    """Queues what comes back.
+
+    `_queue` grows in `browser` and from the terminal's thread, which waits for `_room`; `_last` is set by `end`.
+    """
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Arrival | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
+        self._room = threading.Semaphore(WAITING)
         self._last: Page | None = None
 
     def __repr__(self) -> str:
@@ -38,7 +49,10 @@ class Arrivals:
 
     async def next(self) -> Arrival | None:
         """Wait for the next one; None when the terminal has ended."""
-        return await self._queue.get()
+        arrival = await self._queue.get()
+        if arrival is None or arrival.pasted:
+            self._room.release()
+        return arrival
 
     async def browser(self, query: str) -> Page:
         """Queue what a browser brought; return the page to show it once it was judged."""
@@ -67,6 +81,7 @@ class Arrivals:
         rest = ""
         while piece := _piece(terminal):
             *lines, rest = (rest + decode(piece)).split("\n")
+            rest = rest[:LONGEST]
             for line in lines:
                 self._tell(line)
         self._tell(rest)
@@ -74,7 +89,9 @@ class Arrivals:
 
     def _tell(self, line: str | None) -> None:
         if line is None or line.strip():
-            self._loop.call_soon_threadsafe(self._pasted, line)
+            self._room.acquire()
+            with suppress(RuntimeError):  # the login is over, and its loop closed
+                self._loop.call_soon_threadsafe(self._pasted, line)
 
     def _pasted(self, line: str | None) -> None:
         pasted = None if line is None else Arrival(line, pasted=True, page=self._loop.create_future())

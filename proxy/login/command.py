@@ -11,7 +11,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +43,9 @@ Nothing can be pasted here: there is no terminal (a container needs docker exec 
 still come back; otherwise use --code."""
 
 
+NO_BROWSER: Final = "No browser could be opened here: open the address above in one."
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command line says. `code`: given, so that nobody is asked. `timeout`: seconds to wait for a person."""
@@ -67,6 +70,8 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
         store=parts.store(credential),
         redirect_uri=credential.redirect_uri.text,
         clock=parts.clock,
+        say=complain,
+        believed=credential.probe is not None,
         by=parts.replica(credential),
     )
     login = _Login(parts, credential, exchange)
@@ -99,7 +104,7 @@ class _Login:
         show = show or (lambda _page: None)
         try:
             tidings = self._tidings(await self.exchange.finish(code))
-        except (LoginFailed, StoreError, SecretUnavailable) as fault:
+        except (LoginFailed, SecretUnavailable) as fault:
             show(pages.failed(str(fault)))  # first, for the terminal may be gone
             complain(str(fault))
             return 1
@@ -110,7 +115,7 @@ class _Login:
     def _tidings(self, logged_in: LoggedIn) -> list[str]:
         grant, left = logged_in.grant, logged_in.grant.expires_at - self.parts.clock.wall()
         whom = f" as {logged_in.member}" if logged_in.member else ""
-        proof = "" if logged_in.proven else " PandaDoc did not answer the first question asked with it: it is unproven."
+        proof = "" if logged_in.proven else " PandaDoc has accepted no token of it yet: it is unproven."
         until = "there is no access token yet"
         if grant.access_token is not None:
             until = f"its access token is good until {moment(grant.expires_at)}, for {span(left)}"
@@ -186,7 +191,17 @@ async def _callback(callback: Callback) -> AsyncIterator[bool]:
 
 def _open_browser(address: str) -> None:
     """Open one without waiting: a text browser, or what BROWSER names, may go on for as long as it likes."""
-    threading.Thread(target=webbrowser.open, args=(address,), name="browser", daemon=True).start()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        opened = False
+        with suppress(webbrowser.Error, ValueError, OSError):  # ValueError: BROWSER has a quote that does not end
+            opened = webbrowser.open(address)
+        if not opened:
+            with suppress(RuntimeError):  # the login is over, and its loop closed
+                loop.call_soon_threadsafe(complain, NO_BROWSER)
+
+    threading.Thread(target=work, name="browser", daemon=True).start()
 
 
 def _has_browser() -> bool:

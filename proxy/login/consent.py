@@ -16,8 +16,16 @@ SCOPE: Final = "read+write"
 """What PandaDoc's documentation asks for, to the letter."""
 
 CODE: Final = re.compile(r"[\x21-\x7e]{4,2048}")
-ADDRESS: Final = re.compile(r"[a-z]+://|[\w.-]+:\d+/", re.IGNORECASE)
+ADDRESS: Final = re.compile(
+    r"[a-z]+://|[\w.-]+:\d+/|\[|(?:localhost|(?:[\w-]{1,63}\.)+(?:[a-z]{2,24}|\d{1,3}))(?:/|$)", re.IGNORECASE
+)
 """What an address begins with, as browsers show it: some leave the scheme out."""
+
+PASTED: Final = re.compile(r"\x1b\[20[01]~")
+"""What a terminal that was left in bracketed paste puts around it (xterm's Control Sequences, mode 2004)."""
+
+AROUND: Final = "\"'<>."
+"""What mails and sentences have around an address, and no code has."""
 
 ERROR: Final = re.compile(r"[a-z_]{1,40}")
 """An OAuth error as it may be shown: the address it stands in is whoever's."""
@@ -54,7 +62,7 @@ def read_pasted(text: str, state: str | None) -> Secret:
 
     `state` is None for a consent that another run has asked for.
     """
-    text = text.strip().strip("\"'")
+    text = PASTED.sub("", text).strip().strip(AROUND)
     if not any(mark in text for mark in ("?", "code=", "error=")):
         return _code({} if ADDRESS.match(text) else {"code": text})
     fields = _fields(text.partition("#")[0].rpartition("?")[2])

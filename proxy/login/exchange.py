@@ -5,6 +5,7 @@ until the new pair is known to be good, or can't be known to be bad.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -48,7 +49,9 @@ class Exchange:
     store: Store
     redirect_uri: str
     clock: Clock
+    say: Callable[[str], object]  # tells the person what takes its time
     store_pause: float = STORE_PAUSE
+    believed: bool = True  # what the probe's 401 says of a token; not where the operator wants none
     by: str = ""  # which replica this is, where several share the store
 
     async def prepare(self) -> None:
@@ -57,7 +60,7 @@ class Exchange:
         await self.store.update(lambda kept: kept, room=True)
 
     async def finish(self, code: Secret) -> LoggedIn:
-        """Exchange `code`, prove what it brought, store it. Raises LoginFailed, StoreError or SecretUnavailable."""
+        """Exchange `code`, prove what it brought, store it. Raises LoginFailed or SecretUnavailable."""
         began = self.clock.wall()
         outcome = await self.endpoint.exchange(code, self.redirect_uri, await self.secrets.client())
         grant = self._grant(outcome, began)
@@ -72,7 +75,8 @@ class Exchange:
     async def _prove(self, grant: Grant) -> tuple[Probed, Member | None]:
         if grant.access_token is None:
             return Probed.UNCLEAR, None
-        return await self.probe.member(grant.access_token)
+        probed, member = await self.probe.member(grant.access_token)
+        return (probed if self.believed or probed is not Probed.REFUSED else Probed.UNCLEAR), member
 
     async def _store(self, grant: Grant) -> Grant:
         """Store it as the next generation. A disk that hangs for a moment must not cost a consent: try for a while."""
@@ -89,9 +93,14 @@ class Exchange:
             try:
                 kept = await self.store.update(change)
                 break
-            except StoreError:
+            except StoreError as fault:
                 if not tries_left:
-                    raise
+                    raise LoginFailed(
+                        f"{fault} PandaDoc has given a new grant, which can't be stored and is lost: mend this, then"
+                        " log in again."
+                    ) from fault
+                if tries_left == STORE_TRIES:
+                    self.say(f"{fault} PandaDoc has given a new grant: storing it is tried again.")
                 await asyncio.sleep(self.store_pause)
         assert kept is not None  # noqa: S101 - a consent is always wanted
         assert kept.grant is not None  # noqa: S101 - the same

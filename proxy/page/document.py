@@ -44,7 +44,7 @@ HEADERS: Final[Mapping[str, str]] = {
 
 def html(view: View) -> str:
     """Write the page."""
-    tone, text = summary(view.lendings) if view.ready else ("bad", "No requests are taken")
+    tone, text = summary(view.lendings, view.besides) if view.ready else ("bad", "No requests are taken")
     main = tag(
         "main",
         _section("Credentials", cards(view.lendings, view.at)),

@@ -3,12 +3,13 @@
 Never here: what to do about it. That is its status' advice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from proxy.credential.advice import span
 from proxy.credential.status import REFUSED, Status
+from proxy.page.words import many
 
 Tone = Literal["bad", "warn", "wait", "unknown", "good"]
 TONES: Final[tuple[Tone, ...]] = ("bad", "warn", "wait", "unknown", "good")
@@ -68,14 +69,41 @@ def _left(status: Status) -> str:
     return f"{span(status.expires_in)} left"
 
 
-def summary(lendings: Sequence[Lending]) -> tuple[Tone, str]:
-    """Tell how all of them are, in one sentence."""
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """What else needs somebody, as /status and the alerts have it."""
+
+    not_taken: bool = False  # a new configuration is refused
+    keyless: tuple[str, ...] = ()  # clients without a key that can be used
+    expired: tuple[str, ...] = ()  # listeners whose certificate is
+
+    def troubles(self) -> Iterator[tuple[Tone, str]]:
+        """Tell each, the worst first."""
+        if self.expired:
+            yield "bad", f"{_have('listener', self.expired)} an expired certificate"
+        if self.keyless:
+            yield "warn", f"{_have('client', self.keyless)} no key"
+        if self.not_taken:
+            yield "warn", "the new configuration is not taken"
+
+
+def summary(lendings: Sequence[Lending], besides: Besides) -> tuple[Tone, str]:
+    """Tell how all is, in one sentence."""
     standings = [(each.status.credential, standing(each)) for each in lendings]
-    tone = min((each.tone for _, each in standings), key=TONES.index)
     troubled = [(name, each) for name, each in standings if each.tone in TROUBLED]
-    if not troubled:
-        return tone, "No trouble is known" if tone == "unknown" else "All is well"
+    troubles = list(besides.troubles())
+    tone = min((*(each.tone for _, each in standings), *(each for each, _ in troubles)), key=TONES.index)
+    texts = [text for _, text in troubles]
     if len(troubled) > 1:
-        return tone, f"{len(troubled)} of {len(standings)} credentials need you"
-    ((name, one),) = troubled
-    return tone, f"Credential {name} is {one.word.lower()}"
+        texts.insert(0, f"{len(troubled)} of {len(standings)} credentials need you")
+    elif troubled:
+        ((name, one),) = troubled
+        texts.insert(0, f"credential {name} is {one.word.lower()}")
+    if not texts:
+        return tone, "No trouble is known" if tone == "unknown" else "All is well"
+    text = "; ".join(texts)
+    return tone, text[0].upper() + text[1:]
+
+
+def _have(what: str, names: Sequence[str]) -> str:
+    return f"{what} {names[0]} has" if len(names) == 1 else f"{many(len(names), what)} have"

@@ -6,13 +6,14 @@ Texts are redacted as the log's are: a path is the caller's, whatever it holds.
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 from proxy import __version__, logs
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.page.budgets import Budgets
 from proxy.page.recent import Recent, Trouble
-from proxy.page.standing import Lending
+from proxy.page.standing import Besides, Lending
 from proxy.page.traffic import Slots
 from proxy.vitals import Vitals
 
@@ -30,6 +31,7 @@ class View:
     busy: int  # connections to the upstream
     most: int  # that there may be
     lendings: tuple[Lending, ...]
+    besides: Besides
     budgets: Budgets
     slots: Slots
     troubles: tuple[Trouble, ...]
@@ -37,9 +39,9 @@ class View:
 
 def view(vitals: Vitals, recent: Recent, wall: Callable[[], float]) -> View:
     """Look at it now."""
-    snapshot = vitals.snapshot()
+    snapshot, at = vitals.snapshot(), wall()
     return View(
-        at=wall(),
+        at=at,
         version=__version__,
         upstream=str(snapshot.config.upstream.url),
         ready=vitals.ready(),
@@ -48,6 +50,7 @@ def view(vitals: Vitals, recent: Recent, wall: Callable[[], float]) -> View:
         busy=vitals.busy,
         most=snapshot.ways.pool.limit,
         lendings=tuple(_lending(source) for source in snapshot.sources.values()),
+        besides=_besides(vitals, at),
         budgets={name: budget.standings() for name, budget in snapshot.budgets.items()},
         slots=recent.slots(),
         troubles=tuple(_redacted(trouble) for trouble in recent.troubles()),
@@ -61,6 +64,15 @@ def _lending(source: CredentialSource) -> Lending:
     for (_, result), number in source.refreshes.items():
         ends[result] += number
     return Lending(source.status(), source.blind, ends)
+
+
+def _besides(vitals: Vitals, at: float) -> Besides:
+    ports = vitals.ports()
+    return Besides(
+        not_taken=bool(vitals.refused()),
+        keyless=tuple(dict.fromkeys(name for port in ports for name in port.keyless)),
+        expired=tuple(port.name for port in ports if (port.certificate_expires_at or inf) <= at),
+    )
 
 
 def _redacted(trouble: Trouble) -> Trouble:

@@ -155,6 +155,8 @@ async def test_check_explains_a_request_and_its_exit_code_tells_scripts(
         (("--request", "/public/v1/documents"), "a method in capitals and a path"),
         (("--request", "FOO /public/v1/documents"), "FOO is no method that is taken: it is answered with 400"),
         (("--client", "app"), "goes with --request"),
+        (("--schema", "--request", "GET /x"), "--schema goes without --request and --client"),
+        (("--schema", "--client", "app"), "--schema goes without --request and --client"),
         (("--request", "GET /x", "--client", "other"), "names one of: app"),
     ],
 )

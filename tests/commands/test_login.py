@@ -116,9 +116,18 @@ async def test_a_script_may_bring_the_code(machine: Machine, back: str) -> None:
     again = await machine.run("login", "--code", code, env=env(machine))
     assert again.code == 1
     assert "refuses the code (invalid_grant): it was used already" in again.err
-    process = await machine.start("login", "--code", "-", env=env(machine), stdin=asyncio.subprocess.PIPE)
-    await process.type(machine.simulator.issue_code())
-    assert await process.ended() == 0
+    for mark in ("", "\ufeff"):  # which some editors and shells begin a text with
+        process = await machine.start("login", "--code", "-", env=env(machine), stdin=asyncio.subprocess.PIPE)
+        await process.type(mark + machine.simulator.issue_code())
+        assert await process.ended() == 0
+
+
+async def test_a_line_that_is_no_text_is_told_as_no_code(machine: Machine, back: str) -> None:
+    configuration(machine, back)
+    program = ("sh", "-c", r"""printf '\377\376c\000o\000' | exec "$@" """, "sh", *map(str, PROXY))
+    ended = await machine.run("login", "--code", "-", env=env(machine), program=program)
+    assert ended.code == 1
+    assert ended.err.startswith("There is no code in this")
 
 
 @pytest.mark.parametrize("code", ["", "-"])
@@ -266,6 +275,15 @@ async def test_an_api_that_does_not_answer_costs_no_consent(machine: Machine, ba
     assert "it is unproven" in ended.out
 
 
+async def test_where_no_probe_is_wanted_a_401_is_no_veto(machine: Machine, back: str) -> None:
+    """It is switched off where PandaDoc, or what stands before it, refuses that question to good tokens too."""
+    configuration(machine, back, probe="null")
+    machine.simulator.faults.add(Fault(path=MEMBER, status=401))
+    ended = await machine.run("login", "--code", machine.simulator.issue_code(), env=env(machine))
+    assert ended.code == 0
+    assert "it is unproven" in ended.out
+
+
 async def test_a_proof_that_is_given_up_costs_no_consent(machine: Machine, back: str) -> None:
     """Ctrl-C while PandaDoc does not answer: the code is spent, so what was begun is finished first."""
     configuration(machine, back)
@@ -303,7 +321,9 @@ async def test_a_grant_in_memory_is_out_of_a_logins_reach(machine: Machine, back
 async def test_the_credential_must_be_clear(machine: Machine, back: str) -> None:
     path = configuration(machine, back)
     path.write_text(
-        path.read_text() + "  other: {oauth2: {client_id: x, client_secret: {env: PANDADOC_CLIENT_SECRET}}}\n"
+        path.read_text()
+        + "  other: {oauth2: {client_id: x, client_secret: {env: PANDADOC_CLIENT_SECRET}}}\n"
+        + "  key: {api_key: {env: PANDADOC_CLIENT_SECRET}}\n"
     )
     unclear = await machine.run("login", env=env(machine))
     assert unclear.code == 2
@@ -311,6 +331,9 @@ async def test_the_credential_must_be_clear(machine: Machine, back: str) -> None
     wrong = await machine.run("login", "--credential", "third", env=env(machine))
     assert wrong.code == 2
     assert "there is no such credential" in wrong.err
+    key = await machine.run("login", "--credential", "key", env=env(machine))
+    assert key.code == 2
+    assert "key is an API key; choose one with --credential: default, other" in key.err
     none = await machine.run("login", env={"PANDADOC_API_KEY": "k" * 40}, cwd=machine.home)
     assert none.code == 2
     assert "has no OAuth credential" in none.err
@@ -381,6 +404,15 @@ async def test_a_browser_that_never_ends_keeps_nobody_waiting(machine: Machine, 
     async with app.get(await consent(app, await address_of(login))) as page:
         assert page.status == 200
     assert await login.ended(3) == 0
+
+
+@pytest.mark.parametrize("choice", ["", "unclosed '%s"])
+async def test_where_no_browser_can_be_opened_it_is_said(machine: Machine, back: str, choice: str) -> None:
+    configuration(machine, back)
+    without = {**env(machine), "PATH": str(machine.home), "BROWSER": choice}
+    login = await machine.start("login", "--browser", env=without, stdin=asyncio.subprocess.PIPE)
+    await login.said("No browser could be opened here: open the address above in one.")
+    assert login.running
 
 
 async def test_a_browser_that_leaves_before_its_page_costs_no_consent(

@@ -23,6 +23,22 @@ async def test_a_host_that_can_be_no_name_is_one_that_is_not_known(machine: Mach
     assert "Name or service not known" in said
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("wait",), "write --config behind the command: wait --config F"),
+        (("token", "status"), "behind the command: token status --config F or token refresh --config F"),
+        (("demo",), "demo takes no configuration"),
+        (("simulator",), "simulator takes no configuration"),
+    ],
+)
+async def test_a_configuration_before_the_command_is_told_where_it_goes(
+    machine: Machine, command: tuple[str, ...], said: str
+) -> None:
+    ended = await machine.run("--config", "F", *command)
+    assert (ended.code, ended.err.endswith(said)) == (2, True)
+
+
 FULL = ("sh", "-c", 'exec "$@" >/dev/full', "sh", *map(str, PROXY))
 
 

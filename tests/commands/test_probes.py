@@ -123,6 +123,13 @@ def test_who_waits_is_told_in_time_where_somebody_says_nothing() -> None:
         assert time.monotonic() - began < TIMEOUT
 
 
+def test_nobody_waits_where_there_is_nobody_to_be_asked() -> None:
+    """No time changes that: the configuration is not read again."""
+    listener = Listener(bind=TcpBind("127.0.0.1", 8080), health=None)
+    with pytest.raises(Unhealthy, match=r"^there is nothing to ask"):
+        wait(Ports(listeners=(listener,), admin=None), 3600)
+
+
 async def test_wait_ends_in_time_where_nobody_comes(machine: Machine, unused_tcp_port: int) -> None:
     env = machine.with_api_key() | {BIND: f"127.0.0.1:{unused_tcp_port}"}
     ended = await machine.run("wait", "--timeout", "300ms", env=env)

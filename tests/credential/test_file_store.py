@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+import re
 import resource
 import shutil
 import signal
@@ -127,6 +128,11 @@ async def test_only_the_owner_may_read_it_and_nothing_is_left_beside_it(tmp_path
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
 
 
+async def test_no_folder_on_the_way_is_open_to_others(tmp_path: Path) -> None:
+    await store_at(tmp_path / "var" / "state" / "grant.json").update(to(kept(7)))
+    assert (tmp_path / "var").stat().st_mode & 0o777 == (tmp_path / "var" / "state").stat().st_mode & 0o777 == 0o700
+
+
 async def test_a_change_that_is_not_to_be_made_writes_nothing(store: FileStore, path: Path) -> None:
     before = path.stat()
     assert await store.update(lambda _kept: None, room=True) is None
@@ -174,6 +180,30 @@ async def test_what_root_makes_belongs_to_whom_the_store_belongs(path: Path, sta
     await store.update(to(kept(8)), room=True)
     assert len(names(path.parent)) == 4
     assert {(file.stat().st_uid, file.stat().st_gid) for file in path.parent.iterdir()} == {(65532, 65532)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+async def test_folders_that_root_makes_belong_to_whom_the_one_belongs_that_stood_already(tmp_path: Path) -> None:
+    """A login as root is the first to write on a new volume; whom it is for must get through."""
+    os.chown(tmp_path, 4321, 8765)
+    await store_at(tmp_path / "var" / "state" / "grant.json").update(to(kept(7)), room=True)
+    made = [*tmp_path.rglob("*")]
+    assert len(made) == 5
+    assert {(each.stat().st_uid, each.stat().st_gid) for each in made} == {(4321, 8765)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+async def test_a_folder_that_cant_be_given_away_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root in a container may lack the right; what it left behind would shut the proxy out for good."""
+
+    def refused(_handle: int, _user: int, _group: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fchown", refused)
+    words = f"The folder {tmp_path}/var can't be given to the owner of {tmp_path}: Operation not permitted. Run this"
+    with pytest.raises(StoreError, match=re.escape(words)):
+        await store_at(tmp_path / "var" / "state" / "grant.json").update(to(kept(7)))
+    assert not names(tmp_path)
 
 
 async def leased_once(store: FileStore) -> None:
@@ -384,6 +414,12 @@ async def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("x")
     with pytest.raises(StoreError, match="A file stands where its folder should be"):
         await store_at(tmp_path / "state" / "grant.json").load()
+
+
+async def test_a_folder_on_the_way_that_cant_be_made_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / ("x" * 300)
+    with pytest.raises(StoreError, match=rf"can't be written: File name too long \({folder}\)\. Choose a shorter name"):
+        await store_at(folder / "below" / "grant.json").update(to(kept(7)))
 
 
 async def test_a_mode_that_lets_others_read_is_mended(store: FileStore, path: Path) -> None:

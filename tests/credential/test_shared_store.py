@@ -68,6 +68,14 @@ async def test_nothing_is_kept_at_first(ground: Ground) -> None:
     assert await ground.store().load() == Ledger()
 
 
+async def test_where_it_is_kept_is_the_engines_to_say(ground: Ground) -> None:
+    store, elsewhere = ground.store(), MemoryEngine(ground.record)
+    elsewhere.name = "elsewhere"
+    assert store.where == "the test's memory"
+    store.move(elsewhere)
+    assert store.where == "elsewhere"
+
+
 async def test_whose_grant_it_is_is_asked_once(ground: Ground) -> None:
     """The engine's keys and what they hold must be one client's, also where its id is corrected meanwhile."""
     answers = iter(("one", "two", "three"))

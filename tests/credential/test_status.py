@@ -156,7 +156,7 @@ def test_no_status_shows_a_token() -> None:
 
 
 LENT = Credential("Bearer x", 9, stale_at=NOW + 90, expires_at=NOW + 100)
-WELL = Running("fresh", LENT, trouble="", stored=True)
+WELL = Running("fresh", LENT, trouble="", stored=True, store="/state/grant.json")
 
 RUNNING = {
     "all is well": (WELL, "healthy", ""),
@@ -173,7 +173,12 @@ def test_a_running_proxys_grant_is_judged_by_what_is_in_its_way(case: str) -> No
     running, health, advice = RUNNING[case]
     status = running_status("acme", LEDGER, running, NOW)
     assert (status.health, status.state, status.advice) == (health, running.state, advice)
-    assert (status.last_result, status.lineage) == ("refreshed", "login")
+    assert (status.last_result, status.lineage, status.store) == ("refreshed", "login", "/state/grant.json")
+
+
+def test_where_a_grant_is_kept_may_not_be_known_yet() -> None:
+    """It follows from the client's id."""
+    assert running_status("acme", LEDGER, replace(WELL, store=""), NOW).store is None
 
 
 def test_a_running_proxy_tells_the_token_that_is_lent_rather_than_the_stored_one() -> None:

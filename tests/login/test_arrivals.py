@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import threading
 
-from proxy.login.arrivals import Arrivals
+from proxy.login.arrivals import LONGEST, WAITING, Arrivals
 from proxy.login.pages import done
 
 
@@ -44,6 +45,54 @@ async def test_a_terminal_that_is_closed_has_ended() -> None:
     os.close(writing)
     arrivals.listen(reading)
     assert await arrivals.next() is None
+
+
+async def test_a_program_that_writes_without_end_waits_to_be_judged() -> None:
+    """As `yes` does: it wrote gigabytes into our memory."""
+    reading, writing = os.pipe()
+    arrivals = Arrivals()
+    arrivals.listen(reading)
+    text = b"y\n" * 32 * 1024  # a pipe's buffer
+    writer = asyncio.create_task(asyncio.to_thread(os.write, writing, text * 2))
+    for _ in range(2 * 32 * 1024):
+        arrival = await arrivals.next()
+        assert arrival is not None
+        assert int(repr(arrivals).split()[1]) <= WAITING
+    await writer
+    os.close(writing)
+    assert await arrivals.next() is None
+    os.close(reading)
+
+
+async def test_of_a_line_without_end_its_beginning_is_kept() -> None:
+    reading, writing = os.pipe()
+    arrivals = Arrivals()
+    arrivals.listen(reading)
+    writer = asyncio.create_task(asyncio.to_thread(os.write, writing, b"x" * LONGEST * 3 + b"\n"))
+    arrival = await arrivals.next()
+    assert arrival is not None
+    assert LONGEST <= len(arrival.text) <= LONGEST + 4096
+    await writer
+    os.close(writing)
+    assert await arrivals.next() is None
+    os.close(reading)
+
+
+def test_a_line_that_comes_when_the_login_is_over_disturbs_nobody() -> None:
+    reading, writing = os.pipe()
+
+    async def login() -> Arrivals:
+        return Arrivals()
+
+    arrivals = asyncio.run(login())  # its loop is closed
+    before = set(threading.enumerate())
+    arrivals.listen(reading)
+    (terminal,) = set(threading.enumerate()) - before
+    os.write(writing, b"too late\n")
+    os.close(writing)
+    terminal.join(10)
+    assert not terminal.is_alive()
+    os.close(reading)
 
 
 async def test_whoever_still_waits_or_comes_later_gets_the_last_page() -> None:

@@ -62,6 +62,10 @@ def test_somebody_elses_refusal_does_not_end_a_login() -> None:
         f"{BACK}?state={STATE}&code=abc-123%2F%3D#fragment",
         "code=abc-123/%3D",
         "https://elsewhere.example/x?a=b&code=abc-123/%3D",
+        f"<{BACK}?state={STATE}&code=abc-123/%3D>",
+        f"{BACK}?code=abc-123/%3D&state={STATE}.",
+        f"\x1b[200~{BACK}?code=abc-123/%3D&state={STATE}\x1b[201~\r",
+        "\x1b[200~ abc-123/=\x1b[201~",
     ],
 )
 def test_a_person_may_paste_the_code_or_any_address_with_it(text: str) -> None:
@@ -81,12 +85,22 @@ def test_a_person_may_paste_the_code_or_any_address_with_it(text: str) -> None:
         f"{BACK}#code",
         "127.0.0.1:8089/callback",
         "https://app.pandadoc.com/login",
+        "localhost/callback",
+        "127.0.0.1/callback",
+        "[::1]/callback",
+        "app.pandadoc.com",
+        "App.PandaDoc.com/oauth2/authorize",
         "x" * 2049,
     ],
 )
 def test_what_is_no_code_says_what_to_paste(text: str) -> None:
     with pytest.raises(NotACode, match="There is no code in this"):
         read_pasted(text, STATE)
+
+
+def test_a_code_with_dots_is_no_address() -> None:
+    jwt = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ5b3UifQ.c2lnbmF0dXJlLW9mLXNvbWVib2R5LWVsc2U"
+    assert read_pasted(jwt, STATE).reveal() == jwt
 
 
 def test_an_address_of_another_login_is_refused() -> None:

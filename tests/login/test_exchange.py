@@ -43,7 +43,12 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def exchange(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Exchange]:
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def exchange(simulator: Simulator, said: list[str], tmp_path: Path) -> AsyncIterator[Exchange]:
     environ = {"ID": simulator.client_id, "SECRET": simulator.client_secret}
     clock = TurnedClock()
     session = outbound.credential_session(outbound.trust(Upstream()).context)
@@ -68,6 +73,7 @@ async def exchange(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Exchan
         store=ForgetfulStore(),
         redirect_uri=BACK,
         clock=clock,
+        say=said.append,
         store_pause=0.0,
     )
     await session.close()
@@ -88,17 +94,22 @@ async def test_a_code_becomes_a_proven_and_stored_grant(exchange: Exchange, simu
     assert (form["grant_type"], form["redirect_uri"]) == ("authorization_code", BACK)
 
 
-async def test_a_store_that_fails_for_a_moment_costs_no_consent(exchange: Exchange, simulator: Simulator) -> None:
+async def test_a_store_that_fails_for_a_moment_costs_no_consent(
+    exchange: Exchange, simulator: Simulator, said: list[str]
+) -> None:
     """The code is spent by then."""
     assert isinstance(exchange.store, ForgetfulStore)
     exchange.store.failures = exchanging.STORE_TRIES
     assert (await finish(exchange, simulator)).grant.generation == 1
+    assert said == ["The disk is full. PandaDoc has given a new grant: storing it is tried again."]
 
 
-async def test_a_store_that_goes_on_failing_is_told(exchange: Exchange, simulator: Simulator) -> None:
+async def test_a_store_that_goes_on_failing_is_told_and_that_the_grant_is_lost(
+    exchange: Exchange, simulator: Simulator
+) -> None:
     assert isinstance(exchange.store, ForgetfulStore)
     exchange.store.failures = exchanging.STORE_TRIES + 1
-    with pytest.raises(StoreError, match="disk is full"):
+    with pytest.raises(LoginFailed, match=r"The disk is full\. .*can't be stored and is lost: mend this, then log in"):
         await finish(exchange, simulator)
 
 

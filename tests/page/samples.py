@@ -3,28 +3,26 @@
 from dataclasses import replace
 from typing import Final
 
-from proxy.credential.status import Status, api_key_status, lent_key_status
+from proxy.credential.credential import Credential
+from proxy.credential.ledger import REFRESHED, Attempt, Grant, Ledger, Lineage
+from proxy.credential.status import Running, api_key_status, lent_key_status, running_status
 from proxy.page.recent import Trouble
-from proxy.page.standing import Lending
+from proxy.page.standing import Besides, Lending
 from proxy.page.traffic import SLOTS, End, Slot, Slots
 from proxy.page.view import View
+from proxy.secrets import Secret
 
 NOW: Final = 1_790_000_000.0
 DAY: Final = 86400.0
 
-GRANT: Final = Status(
-    "default",
-    "oauth2",
-    "healthy",
-    "fresh",
-    generation=3,
-    obtained_at=NOW - 300 * DAY,
-    expires_at=NOW + 65 * DAY,
-    expires_in=65 * DAY,
-    last_refresh_at=NOW - 300 * DAY,
-    last_result="refreshed",
-    store="/state/grant.json",
+MINTED: Final = NOW - 300 * DAY
+LENT: Final = Credential("Bearer x", 3, stale_at=NOW + 30 * DAY, expires_at=NOW + 65 * DAY)
+LEDGER: Final = Ledger(
+    Grant(3, Lineage("login", "0123456789ab", MINTED), Secret("r" * 40), Secret("a" * 40), MINTED, LENT.expires_at),
+    last=Attempt(MINTED, REFRESHED),
 )
+WELL: Final = Running("fresh", LENT, trouble="", stored=True, store="/state/grant.json")
+GRANT: Final = running_status("default", LEDGER, WELL, NOW)
 FRESH: Final = Lending(GRANT, refreshes={"refreshed": 1})
 STALE: Final = Lending(replace(GRANT, credential="sales", state="stale", expires_at=NOW + 5 * DAY, expires_in=5 * DAY))
 EXPIRED: Final = Lending(replace(GRANT, state="expired", expires_at=NOW - 300, expires_in=-300.0))
@@ -35,7 +33,7 @@ DEAD: Final = Lending(
 )
 FAILING: Final = Lending(replace(GRANT, health="failing", advice="The last refresh failed (timeout)."))
 BLIND: Final = Lending(replace(GRANT, credential="legal", health="failing", advice="It can't be read."), blind=True)
-UNASKED: Final = Lending(Status("later", "oauth2", "unknown", "expired"))
+UNASKED: Final = Lending(running_status("later", Ledger(), replace(WELL, state="expired", lent=None, store=""), NOW))
 KEY: Final = Lending(api_key_status("archive", "$KEY", None))
 REFUSED_KEY: Final = Lending(lent_key_status("archive", "$KEY", 1, "", "PandaDoc refused the API key."))
 UNREAD_KEY: Final = Lending(lent_key_status("archive", "./key", 1, "There is no file ./key.", ""))
@@ -76,6 +74,7 @@ VIEW: Final = View(
     busy=2,
     most=100,
     lendings=(FRESH,),
+    besides=Besides(),
     budgets={},
     slots=slots(slot((0, 0.1))),
     troubles=(TROUBLE,),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from page import samples
 
-from proxy.page.standing import Lending, Standing, standing, summary
+from proxy.page.standing import Besides, Lending, Standing, standing, summary
 
 STANDINGS = {
     "fresh": (samples.FRESH, Standing("good", "Fresh", "65 days left")),
@@ -43,4 +43,32 @@ SUMMARIES: dict[str, tuple[tuple[Lending, ...], tuple[str, str]]] = {
 
 @pytest.mark.parametrize(("lendings", "expected"), SUMMARIES.values(), ids=SUMMARIES)
 def test_all_of_them_in_one_sentence(lendings: tuple[Lending, ...], expected: tuple[str, str]) -> None:
-    assert summary(lendings) == expected
+    assert summary(lendings, Besides()) == expected
+
+
+NOT_TAKEN = "the new configuration is not taken"
+BESIDES: dict[str, tuple[tuple[Lending, ...], Besides, tuple[str, str]]] = {
+    "a configuration is refused": ((samples.FRESH,), Besides(not_taken=True), ("warn", NOT_TAKEN.capitalize())),
+    "a client has no key": ((samples.UNASKED,), Besides(keyless=("app",)), ("warn", "Client app has no key")),
+    "clients have no key": ((samples.STALE,), Besides(keyless=("app", "job")), ("warn", "2 clients have no key")),
+    "a certificate": (
+        (samples.FRESH,),
+        Besides(expired=("10.0.0.7:8443",)),
+        ("bad", "Listener 10.0.0.7:8443 has an expired certificate"),
+    ),
+    "all of it": (
+        (samples.BLIND, samples.FRESH),
+        Besides(not_taken=True, keyless=("app",), expired=("a:1", "b:2")),
+        (
+            "bad",
+            f"Credential legal is blind; 2 listeners have an expired certificate; client app has no key; {NOT_TAKEN}",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("lendings", "besides", "expected"), BESIDES.values(), ids=BESIDES)
+def test_all_is_not_well_while_something_else_needs_somebody(
+    lendings: tuple[Lending, ...], besides: Besides, expected: tuple[str, str]
+) -> None:
+    assert summary(lendings, besides) == expected
