@@ -2,7 +2,7 @@
 
 All bodies are JSON; all paths start with `/_simulator`, at which each switch is told; nothing here needs a credential.
 docs/simulator.md has them for people. A switch that was thrown answers 200 with the state; a request that makes no
-sense, 400 with a reason.
+sense, 400 with a reason. (One above 2 MiB never comes here: the exchange answers 413.)
 """
 
 from collections.abc import Callable, Mapping

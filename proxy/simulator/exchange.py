@@ -16,7 +16,7 @@ from http import HTTPStatus
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.simulator.answers import Answer, Cut, documented, json_answer
+from proxy.simulator.answers import TOO_LARGE, Answer, Cut, documented, json_answer
 from proxy.simulator.api import Api, Call
 from proxy.simulator.bodies import Body
 from proxy.simulator.consent import Consent
@@ -66,7 +66,8 @@ class Exchange:
     async def _outcome(self, body: Body) -> Answer | Cut:
         received = body.received
         if received.path == CONTROL_PATH or received.path.startswith(f"{CONTROL_PATH}/"):
-            return self.control(received.method, received.path, await body.whole() or b"")
+            order = await body.whole()
+            return TOO_LARGE if order is None else self.control(received.method, received.path, order)
         self.journal.append(received)
         self._pulse()
         fault = self.faults.take(received.method, received.path) or Fault()

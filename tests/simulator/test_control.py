@@ -2,6 +2,7 @@
 
 import json
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,19 @@ async def test_an_order_that_is_nested_too_deep_is_a_400_and_changes_nothing(sim
             async with session.post(f"/_simulator{path}", data=f'{{"{name}": {deep}}}') as response:
                 assert response.status == 400
                 assert (await response.json())["detail"] == "JSON is nested too deep"
+    assert simulator.state() == before
+
+
+@pytest.mark.parametrize("path", ["/faults", "/settings", "/lose-token-replies", "/revoke", "/nothing"])
+async def test_an_order_above_two_mebibytes_is_a_413_and_changes_nothing(simulator: Simulator, path: str) -> None:
+    simulator.issue_access_token()
+    before = simulator.state()
+    async with ClientSession(simulator.url) as session:
+        async with session.post(f"/_simulator{path}", data=BytesIO(b" " * (2 * 1024 * 1024 + 1))) as response:
+            assert response.status == 413
+            assert (await response.json())["detail"]
+        async with session.post("/_simulator/settings", data=BytesIO(b"{}".ljust(2 * 1024 * 1024))) as response:
+            assert response.status == 200
     assert simulator.state() == before
 
 
