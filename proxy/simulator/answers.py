@@ -38,6 +38,7 @@ class Cut(enum.Enum):
 
     CLOSE = "closed"
     RESET = "reset"
+    NEVER = "closed when its caller has left"
 
 
 def json_answer(status: int, payload: object, *headers: tuple[str, str]) -> Answer:

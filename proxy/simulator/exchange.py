@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from proxy.simulator.answers import TOO_LARGE, Answer, Cut, documented, json_answer
 from proxy.simulator.api import Api, Call
 from proxy.simulator.bodies import Body
+from proxy.simulator.connection import Connection
 from proxy.simulator.consent import Consent
 from proxy.simulator.faults import Fault, Faults
 from proxy.simulator.grants import Grants
@@ -53,7 +54,7 @@ class Exchange:
         received = Received(request.method, request.raw_path, request.raw_headers)
         try:
             outcome = await self._outcome(Body(request, received, self._pulse))
-        except (ConnectionError, web.RequestPayloadError):  # the caller left, or sent no body at all
+        except (ConnectionError, web.RequestPayloadError):  # the caller left, or sent what is no body
             outcome = Cut.CLOSE
         except Exception:
             # One request's failure stays its own; a fault of ours must be seen all the same.
@@ -61,6 +62,8 @@ class Exchange:
             outcome = documented(500)
         received.status = 0 if isinstance(outcome, Cut) else outcome.status
         self._pulse()
+        if outcome is Cut.NEVER:
+            await self._hang(request)
         return _cut(request, outcome) if isinstance(outcome, Cut) else await _send(request, outcome)
 
     async def _outcome(self, body: Body) -> Answer | Cut:
@@ -86,8 +89,8 @@ class Exchange:
         if fault.replaces_the_answer and not fault.early:
             await body.drain()
         if fault.hang:
-            await self.stopping.wait()
-        elif fault.gate is not None:
+            return Cut.NEVER
+        if fault.gate is not None:
             await fault.gate.wait()
         elif fault.delay:
             with contextlib.suppress(TimeoutError):
@@ -95,6 +98,18 @@ class Exchange:
         if self.stopping.is_set():
             return Cut.CLOSE
         return Cut.RESET if fault.reset else fault.answer(body.received.path)
+
+    async def _hang(self, request: web.BaseRequest) -> None:
+        """Wait until the caller has left or the simulator stops."""
+        ends = [self.stopping]
+        if isinstance(request.protocol, Connection):
+            ends.append(request.protocol.lost)
+        waiting = {asyncio.ensure_future(end.wait()) for end in ends}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
 
     async def _call(self, body: Body, *, early: bool) -> Answer:
         received = body.received

@@ -31,7 +31,7 @@ class Fault:
     delay: float = 0.0  # seconds, before the answer
     gate: asyncio.Event | None = None  # hold the answer until it is set
     times: int | None = None  # None: for ever
-    hang: bool = False  # never answer, until the simulator stops
+    hang: bool = False  # never answer, until the caller leaves or the simulator stops
     reset: bool = False  # reset the connection instead of answering
     early: bool = False  # answer before the body is read
 

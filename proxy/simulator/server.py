@@ -14,6 +14,7 @@ from proxy.listening import addresses_of, sockets_at
 from proxy.simulator import control
 from proxy.simulator.answers import Answer
 from proxy.simulator.api import Api
+from proxy.simulator.connection import Server
 from proxy.simulator.consent import Consent
 from proxy.simulator.documents import Documents
 from proxy.simulator.exchange import Exchange
@@ -91,7 +92,7 @@ class Simulator:
             raise RuntimeError("the simulator is running already")
         addresses = await addresses_of(host, port)
         self._stopping.clear()
-        server = web.Server(
+        server = Server(
             self._exchange.handle,
             auto_decompress=False,  # the journal holds what came, not what it means
             access_log=None,
