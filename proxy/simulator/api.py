@@ -80,7 +80,7 @@ class Api:
                 return {"POST": partial(operations.send_document, self._documents, document, call.content)}
             case ["download"]:
                 size = call.query.get("size", str(self._document_size))
-                return {"GET": partial(operations.download_document, document, size)}
+                return {"GET": partial(operations.download_document, self._documents, document, size)}
             case _:
                 return None
 

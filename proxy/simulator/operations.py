@@ -109,11 +109,14 @@ def send_document(documents: Documents, document: Document, content: Content) ->
     return json_answer(200, sent.summary(SENT) | {"uuid": sent.id, "recipients": list(sent.recipients)})
 
 
-def download_document(document: Document, size: str) -> Answer:
-    """Answer a PDF of `size` bytes: a parameter of the simulator's own, for tests."""
+def download_document(documents: Documents, document: Document, size: str) -> Answer:
+    """Answer a PDF of `size` bytes, a parameter of the simulator's own, for tests; 409 as `document_details` does."""
     number = _number(size)
     if number is None or number > _LARGEST_PDF:
         return validation_error(size=_NOT_A_NUMBER)
+    status = documents.poll(document)
+    if status == UPLOADED:
+        return not_ready(document.id, status)
     headers = (
         ("Content-Type", "application/pdf"),
         ("Content-Disposition", f'attachment; filename="{document.id}.pdf"'),

@@ -151,10 +151,18 @@ def test_details_say_what_status_says_and_more() -> None:
     assert (details["metadata"], details["id"]) == ({"a": "b"}, document.id)
 
 
+def test_a_document_that_is_not_there_yet_is_409_to_who_downloads_it_and_that_counts_as_a_poll() -> None:
+    documents = _documents()
+    early = operations.download_document(documents, documents.create("Contract"), "5")
+    assert (early.status, json.loads(early.body)["status"]) == (409, "document.uploaded")
+    draft = operations.download_document(documents, _only(documents), "5")
+    assert (draft.status, draft.pdf and draft.pdf.size) == (200, 5)
+
+
 @pytest.mark.parametrize("size", ["", "-1", "x", str(2**30 + 1), "9" * 5000])
 def test_a_download_of_an_impossible_size_is_a_400(size: str) -> None:
-    document = _documents().create("Contract")
-    assert operations.download_document(document, size).status == 400
+    documents = _documents()
+    assert operations.download_document(documents, documents.create("Contract"), size).status == 400
 
 
 def test_a_deleted_document_is_gone() -> None:

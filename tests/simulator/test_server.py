@@ -54,7 +54,7 @@ async def test_a_stop_lets_whoever_hangs_go(fault: Fault) -> None:
 
 
 async def test_a_stop_does_not_wait_for_a_body_that_never_comes_or_a_reader_that_never_reads() -> None:
-    async with Simulator() as simulator:
+    async with Simulator(draft_after=0) as simulator:
         key = simulator.issue_api_key()
         document_id = simulator.documents.create("x").id
         head = f"HTTP/1.1\r\nHost: a\r\nAuthorization: API-Key {key}\r\n"
