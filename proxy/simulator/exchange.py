@@ -59,7 +59,7 @@ class Exchange:
         except Exception:
             # One request's failure stays its own; a fault of ours must be seen all the same.
             _logger.exception("the simulator failed on %s %s", received.method, received.path)
-            outcome = documented(500)
+            outcome = documented(500, received.path)
         received.status = 0 if isinstance(outcome, Cut) else outcome.status
         self._pulse()
         if outcome is Cut.NEVER:

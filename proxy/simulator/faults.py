@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 
 from proxy.simulator.answers import Answer, documented
-from proxy.simulator.journal import TOKEN_PATH
 
 _SMALLEST_STATUS, _LARGEST_STATUS = 200, 599
 
@@ -51,7 +50,7 @@ class Fault:
         """Return what is said instead of the usual answer, if anything."""
         if self.status is None:
             return None
-        usual = documented(self.status, token_endpoint=path == TOKEN_PATH)
+        usual = documented(self.status, path)
         named = {name.lower() for name, _ in self.headers}
         kept = tuple(line for line in usual.headers if line[0].lower() not in named)
         body = usual.body if self.body is None else self.body

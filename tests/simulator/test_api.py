@@ -36,6 +36,11 @@ def test_a_path_that_is_not_exactly_an_operations_is_not_found(target: str) -> N
     assert (answer.status, json.loads(answer.body)) == (404, payload)
 
 
+def test_what_is_not_found_in_v2_is_said_as_there() -> None:
+    answer = _api()[0].answer(Call("GET", "/public/v2/logs/a?x"))
+    assert (answer.status, json.loads(answer.body)) == (404, {"code": "not_found", "details": []})
+
+
 def test_a_document_has_no_resources_but_those_documented() -> None:
     api, document_id = _api()
     assert api.answer(Call("GET", f"/public/v1/documents/{document_id}/secrets")).status == 404
