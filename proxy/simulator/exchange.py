@@ -173,14 +173,19 @@ async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
     else:
         response = web.StreamResponse(status=answer.status, headers=headers)
         response.content_length = answer.pdf.size
-    if not request.content.is_eof():
-        # What is still to come of the body would be taken for the next request.
+    if not request.content.is_eof() or _closes(headers):
+        # What is still to come of the body would be taken for the next request; and what is said is done.
         response.force_close()
     if answer.pdf is not None:
         with contextlib.suppress(ConnectionError):  # aiohttp meets it again, and knows what to do
             await response.prepare(request)
             await _stream(request, response, answer.pdf.chunks())
     return response
+
+
+def _closes(headers: CIMultiDict[str]) -> bool:
+    options = ",".join(headers.getall("Connection", []))
+    return any(option.strip().lower() == "close" for option in options.split(","))
 
 
 async def _stream(request: web.BaseRequest, response: web.StreamResponse, chunks: Iterator[bytes]) -> None:

@@ -183,6 +183,24 @@ async def test_a_faults_own_body_is_sent_as_it_is(simulator: Simulator, client: 
         assert (response.content_type, await response.read()) == ("text/html", b"\x00garbage")
 
 
+@pytest.mark.parametrize("value", ["close", "Close", "keep-alive, close", "x , CLOSE"])
+async def test_a_faults_own_close_closes(simulator: Simulator, speak: Speak, value: str) -> None:
+    simulator.faults.add(Fault(status=200, body=b"x", headers=(("connection", value),)))
+    async with asyncio.timeout(10):
+        answer = await speak(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert f"\r\nconnection: {value}\r\n".encode() in answer
+
+
+async def test_a_fault_that_says_something_else_of_the_connection_keeps_it(simulator: Simulator) -> None:
+    simulator.faults.add(Fault(status=200, body=b"x", headers=(("Connection", "x-close"),)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(simulator.url.rpartition(":")[2]))
+    for _ in range(2):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(1) == b"x"
+    writer.close()
+
+
 async def test_a_delay_comes_before_the_usual_answer_and_before_the_credential_is_judged(
     simulator: Simulator, client: ClientSession
 ) -> None:
