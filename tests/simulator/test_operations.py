@@ -116,6 +116,15 @@ def test_a_file_above_fifty_mebibytes_is_413() -> None:
     assert len(documents) == 1
 
 
+def test_a_field_beside_the_file_that_is_above_two_mebibytes_is_413() -> None:
+    documents = _documents()
+    for size, status in ((2 * 1024 * 1024, 201), (2 * 1024 * 1024 + 1, 413)):
+        data = Part("data")
+        data.feed(b'{"name": "Scan"}'.ljust(size))
+        assert operations.create_document(documents, (Part("file", is_file=True, size=5), data)).status == status
+    assert len(documents) == 1
+
+
 def test_sending_too_early_is_409_with_the_status_that_stands_in_the_way() -> None:
     documents = _documents()
     document = documents.create("Contract")
