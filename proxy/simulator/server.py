@@ -10,6 +10,7 @@ from typing import Self
 from aiohttp import web
 from yarl import URL
 
+from proxy.hosts import is_wildcard
 from proxy.listening import addresses_of, sockets_at
 from proxy.simulator import control
 from proxy.simulator.answers import Answer
@@ -109,6 +110,8 @@ class Simulator:
             await self.stop()
             raise
         bound_host, bound_port = self._runner.addresses[0][:2]
+        if is_wildcard(bound_host):  # the proxy speaks plain http to loopback only
+            bound_host = "::1" if ":" in bound_host else "127.0.0.1"
         self._url = str(URL.build(scheme="http", host=bound_host, port=bound_port))
 
     async def stop(self) -> None:
@@ -129,7 +132,7 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """The origin; still the last one after a stop."""
+        """The origin, at a loopback address where all are listened at; still the last one after a stop."""
         if self._url is None:
             raise RuntimeError("the simulator was never started")
         return self._url

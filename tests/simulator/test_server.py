@@ -96,6 +96,20 @@ async def test_a_host_that_can_be_no_name_is_an_oserror_and_leaves_nothing_behin
     await simulator.stop()
 
 
+@pytest.mark.parametrize(("host", "origin"), [("0.0.0.0", "http://127.0.0.1:"), ("::", "http://[::1]:")])  # noqa: S104 - nothing else would show it
+async def test_what_listens_at_all_addresses_tells_one_that_a_proxy_may_use(host: str, origin: str) -> None:
+    simulator = Simulator()
+    try:
+        await simulator.start(host)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    try:
+        assert simulator.url.startswith(origin)
+        assert await _member(simulator, simulator.issue_access_token()) == 200
+    finally:
+        await simulator.stop()
+
+
 @pytest.mark.usefixtures("localhost_without_ipv6")
 async def test_a_name_of_which_this_machine_lacks_an_address_is_listened_at_where_it_can_be() -> None:
     simulator = Simulator()
