@@ -1,8 +1,8 @@
 """A PandaDoc stand-in: for our tests, for `pandadoc-proxy demo`, and for other people's CI.
 
-It answers what PandaDoc documents, with the bodies PandaDoc documents, on a real socket. It must never
-answer anything PandaDoc has not, except under `/_simulator/` (see `control`). Nothing here is secure:
-every credential it hands out opens only itself.
+It answers the operations that docs/simulator.md lists, with the bodies PandaDoc documents, on a real socket, and all
+else with PandaDoc's 404 or 405. It must never answer anything PandaDoc has not, except under `/_simulator/` (see
+`control`). Nothing here is secure: every credential it hands out opens only itself.
 
     command    as a process of its own
     server     Simulator: the parts wired, started, stopped; what tests and the demo hold in their hands
