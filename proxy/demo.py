@@ -6,6 +6,7 @@ Every sentence is checked against what really went over the wire; `--once` turns
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,9 @@ from proxy.terminal import complain, tell
 
 LIFETIME: Final = 3
 """Seconds the demo's access tokens live, so that an expiry can be watched."""
+
+PARTING: Final = 5.0
+"""Seconds that what was begun has to its end. A simulator that was told to hang answers never."""
 
 PORT: Final = 8080
 WHO_AM_I: Final = "/public/v1/members/current"
@@ -80,9 +84,17 @@ async def play(*, once: bool, until: Callable[[], Awaitable[object]]) -> int:
             complain(f"\nThe story broke: {broken}")
             return 1
         finally:
-            await proxy.stop()
-            await simulator.stop()
+            await _part(simulator, proxy)
     return 0
+
+
+async def _part(simulator: Simulator, proxy: Proxy) -> None:
+    """End both; what was begun comes to its end first, or would write into the folder that is about to go."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PARTING):
+            await proxy.drain()
+    await proxy.stop()
+    await simulator.stop()
 
 
 async def _story(stage: Stage) -> None:

@@ -1,11 +1,12 @@
 """A PandaDoc stand-in: for our tests, for `pandadoc-proxy demo`, and for other people's CI.
 
-It answers what PandaDoc documents, with the bodies PandaDoc documents, on a real socket. It must never
-answer anything PandaDoc has not, except under `/_simulator/` (see `control`). Nothing here is secure:
-every credential it hands out opens only itself.
+It answers the operations that docs/simulator.md lists, with the bodies PandaDoc documents, on a real socket, and all
+else with PandaDoc's 404 or 405. It must never answer anything PandaDoc has not, except under `/_simulator/` (see
+`control`). Nothing here is secure: every credential it hands out opens only itself.
 
     command    as a process of its own
     server     Simulator: the parts wired, started, stopped; what tests and the demo hold in their hands
+    connection one caller's connection: a body that breaks off, a caller who leaves
     exchange   one request from its head to its answer, and onto the wire
     grants     clients, refresh tokens, access tokens, API keys: who lives, who dies
     codes      authorization codes: good once, for ten minutes, for one redirect URI
@@ -23,7 +24,7 @@ every credential it hands out opens only itself.
     journal    what was received
     control    the switches over HTTP
 
-Decisions are synchronous and return an answer as a value; only `server`, `exchange` and `bodies` do I/O.
+Decisions are synchronous and return an answer as a value; only `server`, `connection`, `exchange` and `bodies` do I/O.
 """
 
 from proxy.simulator.faults import Fault, Faults

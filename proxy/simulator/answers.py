@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
 
+from proxy.simulator.journal import TOKEN_PATH
 from proxy.simulator.pdf import Pdf
 
 JSON_TYPE = ("Content-Type", "application/json")
@@ -38,6 +39,7 @@ class Cut(enum.Enum):
 
     CLOSE = "closed"
     RESET = "reset"
+    NEVER = "closed when its caller has left"
 
 
 def json_answer(status: int, payload: object, *headers: tuple[str, str]) -> Answer:
@@ -65,11 +67,10 @@ def not_ready(document_id: str, status: str) -> Answer:
 NOT_FOUND = request_error(404, "Not found")
 TOO_LARGE = request_error(413, "Request body is too large.")
 UNAUTHENTICATED = authentication_error("Authentication credentials were not provided.")
-# What /public/beta and parts of /public/v2 say instead.
-UNAUTHORIZED_V2 = json_answer(401, {"code": "unauthorized", "details": []})
 
 _DOCUMENTED: Mapping[int, Answer] = MappingProxyType(
     {
+        202: Answer(202, (("Retry-After", "5"),)),  # the number is the contract's example
         400: json_answer(400, {"type": "validation_error", "detail": {}}),
         401: UNAUTHENTICATED,
         403: json_answer(
@@ -84,6 +85,11 @@ _DOCUMENTED: Mapping[int, Answer] = MappingProxyType(
         429: json_answer(429, {"type": "throttled", "detail": "Request was throttled."}),
     }
 )
+_V2_PREFIXES = ("/public/beta/", "/public/v2/")
+_V2_CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "too_many_requests"}
+_DOCUMENTED_IN_V2: Mapping[int, Answer] = MappingProxyType(
+    {status: json_answer(status, {"code": code, "details": []}) for status, code in _V2_CODES.items()}
+)
 _DOCUMENTED_FOR_TOKENS: Mapping[int, Answer] = MappingProxyType(
     {
         400: json_answer(400, {"error": "invalid_grant"}),
@@ -92,10 +98,17 @@ _DOCUMENTED_FOR_TOKENS: Mapping[int, Answer] = MappingProxyType(
 )
 
 
-def documented(status: int, *, token_endpoint: bool = False) -> Answer:
-    """Return what PandaDoc says with this status; a CDN's page for a 5xx, nothing for the undocumented."""
-    if token_endpoint and status in _DOCUMENTED_FOR_TOKENS:
+def speaks_v2(path: str) -> bool:
+    """Tell whether errors have the shape of /public/beta and /public/v2 there."""
+    return path.startswith(_V2_PREFIXES)
+
+
+def documented(status: int, path: str) -> Answer:
+    """Return what PandaDoc says with this status there; a CDN's page for a 5xx, nothing for the undocumented."""
+    if path == TOKEN_PATH and status in _DOCUMENTED_FOR_TOKENS:
         return _DOCUMENTED_FOR_TOKENS[status]
+    if speaks_v2(path) and status in _DOCUMENTED_IN_V2:
+        return _DOCUMENTED_IN_V2[status]
     if status in _DOCUMENTED:
         return _DOCUMENTED[status]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

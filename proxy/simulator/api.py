@@ -9,7 +9,7 @@ from functools import partial
 from urllib.parse import parse_qsl
 
 from proxy.simulator import operations
-from proxy.simulator.answers import NOT_FOUND, Answer, json_answer, request_error
+from proxy.simulator.answers import Answer, documented, json_answer, request_error
 from proxy.simulator.documents import Document, Documents
 from proxy.simulator.operations import MEMBER, Content
 
@@ -23,8 +23,12 @@ class Call:
     content: Content = b""
 
     @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
     def segments(self) -> list[str]:
-        return self.target.partition("?")[0].split("/")
+        return self.path.split("/")
 
     @property
     def query(self) -> dict[str, str]:
@@ -44,7 +48,7 @@ class Api:
     def answer(self, call: Call) -> Answer:
         by_method = self._resource(call)
         if by_method is None:
-            return NOT_FOUND
+            return documented(404, call.path)
         # HEAD is GET without content (RFC 9110 section 9.3.2); aiohttp and the exchange leave it out.
         operation = by_method.get("GET" if call.method == "HEAD" else call.method)
         if operation is None:
@@ -80,7 +84,7 @@ class Api:
                 return {"POST": partial(operations.send_document, self._documents, document, call.content)}
             case ["download"]:
                 size = call.query.get("size", str(self._document_size))
-                return {"GET": partial(operations.download_document, document, size)}
+                return {"GET": partial(operations.download_document, self._documents, document, size)}
             case _:
                 return None
 

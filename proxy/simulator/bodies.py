@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from proxy.simulator.journal import BodyTally, Received
 from proxy.simulator.operations import Content
@@ -53,8 +53,7 @@ class Body:
         return bytes(kept) if len(kept) <= JSON_BYTES else None
 
     async def _read(self, sink: Callable[[bytes], None]) -> None:
-        # The low-level server leaves the 100 to us (RFC 9110 section 10.1.1).
-        if self.received.header(b"expect").lower() == b"100-continue" and self._request.transport is not None:
+        if self._is_waited_for() and self._request.transport is not None:
             self._request.transport.write(_CONTINUE)
         tally = BodyTally(self.received)
         async for chunk in self._request.content.iter_any():
@@ -62,6 +61,11 @@ class Body:
             sink(chunk)
             self._progress()
         tally.close()
+
+    def _is_waited_for(self) -> bool:
+        """Tell whether the caller expects a 100, which the low-level server leaves to us (RFC 9110 section 10.1.1)."""
+        expects = self.received.header(b"expect").lower() == b"100-continue"
+        return expects and self._request.version >= HttpVersion11
 
     def __repr__(self) -> str:
         return f"<Body of {self.received!r}>"

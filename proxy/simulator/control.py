@@ -2,7 +2,7 @@
 
 All bodies are JSON; all paths start with `/_simulator`, at which each switch is told; nothing here needs a credential.
 docs/simulator.md has them for people. A switch that was thrown answers 200 with the state; a request that makes no
-sense, 400 with a reason.
+sense, 400 with a reason. (One above 2 MiB never comes here: the exchange answers 413.)
 """
 
 from collections.abc import Callable, Mapping
@@ -13,10 +13,13 @@ import msgspec
 from proxy.simulator.answers import JSON_TYPE, NOT_FOUND, Answer, json_answer, request_error
 from proxy.simulator.faults import Fault
 from proxy.simulator.journal import CONTROL_PATH, Received
-from proxy.simulator.throttle import Class
+from proxy.simulator.throttle import ALL, Class
 
 if TYPE_CHECKING:
     from proxy.simulator.server import Simulator
+
+
+_DEEPEST = 100  # levels of expires_in: whatever is above it on the stack, a reply that holds it can be written
 
 
 class _Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,6 +35,12 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_limits: dict[Class, Annotated[int, msgspec.Meta(ge=1)]] | msgspec.UnsetType | None = msgspec.UNSET
     rate_window: Annotated[float, msgspec.Meta(gt=0)] | msgspec.UnsetType = msgspec.UNSET
     expires_in: object = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rate_limits, dict) and ALL in self.rate_limits and len(self.rate_limits) > 1:
+            raise ValueError(f"{ALL!r} is for all together: name it alone, or the classes without it")
+        if _depth(self.expires_in) > _DEEPEST:
+            raise RecursionError
 
 
 class _Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,6 +148,18 @@ def _set(simulator: "Simulator", settings: _Settings) -> None:
         value = getattr(settings, name)
         if value is not msgspec.UNSET:
             setattr(simulator, name, value)
+
+
+def _depth(value: object) -> int:
+    """Count the levels of a JSON value; RecursionError, where there are too many to be counted."""
+    match value:
+        case dict():
+            within = list(value.values())
+        case list():
+            within = value
+        case _:
+            return 0
+    return 1 + max(map(_depth, within), default=0)
 
 
 def _body(body: object) -> bytes | None:

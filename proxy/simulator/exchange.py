@@ -16,9 +16,10 @@ from http import HTTPStatus
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.simulator.answers import Answer, Cut, documented, json_answer
+from proxy.simulator.answers import TOO_LARGE, Answer, Cut, documented, json_answer
 from proxy.simulator.api import Api, Call
 from proxy.simulator.bodies import Body
+from proxy.simulator.connection import Connection
 from proxy.simulator.consent import Consent
 from proxy.simulator.faults import Fault, Faults
 from proxy.simulator.grants import Grants
@@ -53,20 +54,23 @@ class Exchange:
         received = Received(request.method, request.raw_path, request.raw_headers)
         try:
             outcome = await self._outcome(Body(request, received, self._pulse))
-        except (ConnectionError, web.RequestPayloadError):  # the caller left, or sent no body at all
+        except (ConnectionError, web.RequestPayloadError):  # the caller left, or sent what is no body
             outcome = Cut.CLOSE
         except Exception:
             # One request's failure stays its own; a fault of ours must be seen all the same.
             _logger.exception("the simulator failed on %s %s", received.method, received.path)
-            outcome = documented(500)
+            outcome = documented(500, received.path)
         received.status = 0 if isinstance(outcome, Cut) else outcome.status
         self._pulse()
+        if outcome is Cut.NEVER:
+            await self._hang(request)
         return _cut(request, outcome) if isinstance(outcome, Cut) else await _send(request, outcome)
 
     async def _outcome(self, body: Body) -> Answer | Cut:
         received = body.received
         if received.path == CONTROL_PATH or received.path.startswith(f"{CONTROL_PATH}/"):
-            return self.control(received.method, received.path, await body.whole() or b"")
+            order = await body.whole()
+            return TOO_LARGE if order is None else self.control(received.method, received.path, order)
         self.journal.append(received)
         self._pulse()
         fault = self.faults.take(received.method, received.path) or Fault()
@@ -85,8 +89,8 @@ class Exchange:
         if fault.replaces_the_answer and not fault.early:
             await body.drain()
         if fault.hang:
-            await self.stopping.wait()
-        elif fault.gate is not None:
+            return Cut.NEVER
+        if fault.gate is not None:
             await fault.gate.wait()
         elif fault.delay:
             with contextlib.suppress(TimeoutError):
@@ -94,6 +98,18 @@ class Exchange:
         if self.stopping.is_set():
             return Cut.CLOSE
         return Cut.RESET if fault.reset else fault.answer(body.received.path)
+
+    async def _hang(self, request: web.BaseRequest) -> None:
+        """Wait until the caller has left or the simulator stops."""
+        ends = [self.stopping]
+        if isinstance(request.protocol, Connection):
+            ends.append(request.protocol.lost)
+        waiting = {asyncio.ensure_future(end.wait()) for end in ends}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
 
     async def _call(self, body: Body, *, early: bool) -> Answer:
         received = body.received
@@ -157,14 +173,19 @@ async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
     else:
         response = web.StreamResponse(status=answer.status, headers=headers)
         response.content_length = answer.pdf.size
-    if not request.content.is_eof():
-        # What is still to come of the body would be taken for the next request.
+    if not request.content.is_eof() or _closes(headers):
+        # What is still to come of the body would be taken for the next request; and what is said is done.
         response.force_close()
     if answer.pdf is not None:
         with contextlib.suppress(ConnectionError):  # aiohttp meets it again, and knows what to do
             await response.prepare(request)
             await _stream(request, response, answer.pdf.chunks())
     return response
+
+
+def _closes(headers: CIMultiDict[str]) -> bool:
+    options = ",".join(headers.getall("Connection", []))
+    return any(option.strip().lower() == "close" for option in options.split(","))
 
 
 async def _stream(request: web.BaseRequest, response: web.StreamResponse, chunks: Iterator[bytes]) -> None:

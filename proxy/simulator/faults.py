@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 
 from proxy.simulator.answers import Answer, documented
-from proxy.simulator.journal import TOKEN_PATH
 
 _SMALLEST_STATUS, _LARGEST_STATUS = 200, 599
 
@@ -24,14 +23,14 @@ class Fault:
     """One misbehaviour. Without status, hang or reset it is only a delay (or only early)."""
 
     method: str | None = None  # None: any
-    path: str = "/**"  # a glob on the raw path: `**` crosses slashes, `*` does not
+    path: str = "/**"  # a glob on the raw path, which has no query: `**` crosses slashes, `*` does not
     status: int | None = None  # answer this instead
     body: bytes | None = None  # None: the documented body for that status
     headers: tuple[tuple[str, str], ...] = ()
     delay: float = 0.0  # seconds, before the answer
     gate: asyncio.Event | None = None  # hold the answer until it is set
     times: int | None = None  # None: for ever
-    hang: bool = False  # never answer, until the simulator stops
+    hang: bool = False  # never answer, until the caller leaves or the simulator stops
     reset: bool = False  # reset the connection instead of answering
     early: bool = False  # answer before the body is read
 
@@ -40,6 +39,12 @@ class Fault:
             raise ValueError(f"status must be from {_SMALLEST_STATUS} to {_LARGEST_STATUS}, not {self.status}")
         if self.delay < 0 or (self.times or 0) < 0:
             raise ValueError(f"delay and times must not be negative, are {self.delay} and {self.times}")
+        if "?" in self.path:
+            raise ValueError("path is compared without a query: leave out the ? and what follows")
+        if not self.path.startswith(("/", "*")):
+            raise ValueError(f"path must begin with / or *, not as {self.path!r}")
+        if not self.replaces_the_answer and (self.body is not None or self.headers):
+            raise ValueError("body and headers are those of a status that is answered instead: name one")
         for name, value in self.headers:
             _refuse_unsendable(name, value)
 
@@ -51,7 +56,7 @@ class Fault:
         """Return what is said instead of the usual answer, if anything."""
         if self.status is None:
             return None
-        usual = documented(self.status, token_endpoint=path == TOKEN_PATH)
+        usual = documented(self.status, path)
         named = {name.lower() for name, _ in self.headers}
         kept = tuple(line for line in usual.headers if line[0].lower() not in named)
         body = usual.body if self.body is None else self.body
@@ -112,6 +117,8 @@ def _refuse_unsendable(name: str, value: str) -> None:
         raise ValueError(f"the header {name} has a control character in its value")
     if name.lower() == "content-length" and not _LENGTH.fullmatch(value):
         raise ValueError("Content-Length must be a number")
+    if name.lower() == "transfer-encoding":
+        raise ValueError("Transfer-Encoding can't be sent: a body goes with its length")
 
 
 def _glob(path: str) -> re.Pattern[str]:

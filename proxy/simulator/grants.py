@@ -12,16 +12,16 @@ from collections.abc import Callable, Mapping
 
 from proxy.simulator.answers import (
     UNAUTHENTICATED,
-    UNAUTHORIZED_V2,
     Answer,
     authentication_error,
+    documented,
     json_answer,
+    speaks_v2,
 )
 from proxy.simulator.codes import Codes
 
 _DEFAULT_LIFETIME_S = 3600.0
 _NO_STORE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))  # RFC 6749 section 5.1
-_V2_PREFIXES = ("/public/beta/", "/public/v2/")
 
 
 class Grants:
@@ -93,8 +93,8 @@ class Grants:
         Two values are as bad as none: PandaDoc would see them joined by a comma.
         """
         problem = self._problem(authorization)
-        if problem is not None and path.startswith(_V2_PREFIXES):
-            return UNAUTHORIZED_V2
+        if problem is not None and speaks_v2(path):
+            return documented(401, path)
         return problem
 
     def redeem(self, form: Mapping[str, str]) -> Answer:

@@ -15,7 +15,7 @@ from proxy.simulator.answers import (
 )
 from proxy.simulator.documents import DRAFT, SENT, UPLOADED, Document, Documents, timestamp
 from proxy.simulator.pdf import Pdf
-from proxy.simulator.uploads import Part
+from proxy.simulator.uploads import FIELD_BYTES, Part
 
 # A body as it was read: bytes, the parts of an upload, or None for one too large to be parsed.
 Content = bytes | tuple[Part, ...] | None
@@ -64,7 +64,7 @@ def create_document(documents: Documents, content: Content) -> Answer:
     if isinstance(content, tuple):
         if not any(part.name == "file" for part in content):
             return validation_error(file="No file was submitted.")
-        if any(part.size > _LARGEST_UPLOAD for part in content):
+        if any(part.size > (_LARGEST_UPLOAD if part.is_file else FIELD_BYTES) for part in content):
             return TOO_LARGE
         content = next((bytes(part.value) for part in content if part.name == "data"), b"{}")
     if content is None:
@@ -109,11 +109,14 @@ def send_document(documents: Documents, document: Document, content: Content) ->
     return json_answer(200, sent.summary(SENT) | {"uuid": sent.id, "recipients": list(sent.recipients)})
 
 
-def download_document(document: Document, size: str) -> Answer:
-    """Answer a PDF of `size` bytes: a parameter of the simulator's own, for tests."""
+def download_document(documents: Documents, document: Document, size: str) -> Answer:
+    """Answer a PDF of `size` bytes, a parameter of the simulator's own, for tests; 409 as `document_details` does."""
     number = _number(size)
     if number is None or number > _LARGEST_PDF:
         return validation_error(size=_NOT_A_NUMBER)
+    status = documents.poll(document)
+    if status == UPLOADED:
+        return not_ready(document.id, status)
     headers = (
         ("Content-Type", "application/pdf"),
         ("Content-Disposition", f'attachment; filename="{document.id}.pdf"'),

@@ -10,10 +10,12 @@ from typing import Self
 from aiohttp import web
 from yarl import URL
 
+from proxy.hosts import is_wildcard
 from proxy.listening import addresses_of, sockets_at
 from proxy.simulator import control
 from proxy.simulator.answers import Answer
 from proxy.simulator.api import Api
+from proxy.simulator.connection import Server
 from proxy.simulator.consent import Consent
 from proxy.simulator.documents import Documents
 from proxy.simulator.exchange import Exchange
@@ -91,7 +93,7 @@ class Simulator:
             raise RuntimeError("the simulator is running already")
         addresses = await addresses_of(host, port)
         self._stopping.clear()
-        server = web.Server(
+        server = Server(
             self._exchange.handle,
             auto_decompress=False,  # the journal holds what came, not what it means
             access_log=None,
@@ -108,6 +110,8 @@ class Simulator:
             await self.stop()
             raise
         bound_host, bound_port = self._runner.addresses[0][:2]
+        if is_wildcard(bound_host):  # the proxy speaks plain http to loopback only
+            bound_host = "::1" if ":" in bound_host else "127.0.0.1"
         self._url = str(URL.build(scheme="http", host=bound_host, port=bound_port))
 
     async def stop(self) -> None:
@@ -128,7 +132,7 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """The origin; still the last one after a stop."""
+        """The origin, at a loopback address where all are listened at; still the last one after a stop."""
         if self._url is None:
             raise RuntimeError("the simulator was never started")
         return self._url

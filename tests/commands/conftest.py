@@ -13,7 +13,7 @@ from proxy.simulator import Simulator
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator() as running:
+    async with Simulator(draft_after=0) as running:
         yield running
 
 

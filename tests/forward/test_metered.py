@@ -580,7 +580,7 @@ async def test_who_prefers_to_wait_sends_once_the_document_is_there(api_key_hous
 
 
 async def test_polls_are_a_second_apart_and_as_far_as_the_upstream_asks(api_key_house: HouseMaker) -> None:
-    house = await api_key_house(budget())
+    house = await api_key_house(budget(), {"draft_after": 0})
     path = f"{LIST}/{await created(house)}/download"
     house.simulator.faults.add(Fault(path=path, status=202, headers=(("Retry-After", "2"),), times=1))
     house.simulator.faults.add(Fault(path=path, status=202, headers=(("Retry-After", "0"),), times=1))

@@ -16,6 +16,14 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
+def draft(simulator: Simulator) -> str:
+    """Return the id of a document that is there: one that is still uploaded is downloaded by nobody."""
+    document = simulator.documents.create("x")
+    simulator.documents.poll(document)
+    return document.id
+
+
+@pytest.fixture
 async def client(simulator: Simulator) -> AsyncIterator[ClientSession]:
     """Open a session that presents a live access token."""
     headers = {"Authorization": f"Bearer {simulator.issue_access_token()}"}

@@ -1,9 +1,12 @@
 """Which operation a path names: compared byte for byte."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+from proxy.policy.profiles import operations
 from proxy.simulator.api import Api, Call
 from proxy.simulator.documents import Documents
 
@@ -11,6 +14,20 @@ from proxy.simulator.documents import Documents
 def _api() -> tuple[Api, str]:
     documents = Documents(clock=lambda: 0.0, draft_after=0.0, draft_after_polls=None)
     return Api(documents, 1000), documents.create("Contract").id
+
+
+ROW = re.compile(r"^\| `([A-Z]+ /public/[^`]+)` \|", re.MULTILINE)
+PAGE = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+
+
+def test_the_page_tells_every_operation_of_the_contract_that_is_answered_and_no_other() -> None:
+    answered = set()
+    for each in operations():
+        api, document_id = _api()
+        target = each.path.replace("{id}", document_id)
+        if api.answer(Call(each.method, target, b'{"name": "x"}')).status not in {404, 405}:
+            answered.add(f"{each.method} {each.path}")
+    assert set(ROW.findall(PAGE)) == answered
 
 
 @pytest.mark.parametrize(
@@ -34,6 +51,11 @@ def test_a_path_that_is_not_exactly_an_operations_is_not_found(target: str) -> N
     answer = _api()[0].answer(Call("GET", target))
     payload = {"type": "request_error", "detail": "Not found"}
     assert (answer.status, json.loads(answer.body)) == (404, payload)
+
+
+def test_what_is_not_found_in_v2_is_said_as_there() -> None:
+    answer = _api()[0].answer(Call("GET", "/public/v2/logs/a?x"))
+    assert (answer.status, json.loads(answer.body)) == (404, {"code": "not_found", "details": []})
 
 
 def test_a_document_has_no_resources_but_those_documented() -> None:

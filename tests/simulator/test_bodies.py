@@ -64,6 +64,18 @@ async def test_a_caller_that_expects_100_gets_it_before_it_sends_its_body(simula
     writer.close()
 
 
+async def test_a_caller_that_speaks_http_1_0_gets_no_100(simulator: Simulator) -> None:
+    """It would take it for the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(simulator.url.rpartition(":")[2]))
+    head = (
+        f"POST /public/v1/documents HTTP/1.0\r\nAuthorization: API-Key {simulator.issue_api_key()}\r\n"
+        "Expect: 100-continue\r\nContent-Length: 13\r\n\r\n"
+    )
+    writer.write(head.encode() + b'{"name": "x"}')
+    assert (await reader.read()).startswith(b"HTTP/1.0 201 Created\r\n")
+    writer.close()
+
+
 async def test_the_journal_shows_a_body_while_it_is_still_coming(simulator: Simulator, client: ClientSession) -> None:
     more = asyncio.Event()
 
@@ -96,12 +108,11 @@ async def test_a_caller_that_leaves_in_the_middle_of_its_body_leaves_an_unanswer
     assert caplog.records == []
 
 
-async def test_neither_way_is_a_body_ever_held_whole(simulator: Simulator, client: ClientSession) -> None:
-    document_id = simulator.documents.create("x").id
+async def test_neither_way_is_a_body_ever_held_whole(client: ClientSession, draft: str) -> None:
     tracemalloc.start()
     try:
         assert await _status(client, _stream(pdf_bytes("a", 48 * _MIB))) == 404
-        async with client.get(f"/public/v1/documents/{document_id}/download?size={48 * _MIB}") as response:
+        async with client.get(f"/public/v1/documents/{draft}/download?size={48 * _MIB}") as response:
             received = [len(chunk) async for chunk in response.content.iter_any()]
         peak = tracemalloc.get_traced_memory()[1]
     finally:

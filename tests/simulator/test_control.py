@@ -2,6 +2,7 @@
 
 import json
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -193,12 +194,50 @@ async def test_a_switch_that_is_none_is_told_apart_from_a_wrong_method(
 
 async def test_an_order_that_is_nested_too_deep_is_a_400_and_changes_nothing(simulator: Simulator) -> None:
     before = simulator.state()
-    deep = "[" * 100_000 + "]" * 100_000
     async with ClientSession(simulator.url) as session:
-        for path, name in (("/faults", "body"), ("/settings", "expires_in")):
+        for path, name, depth in (
+            ("/faults", "body", 100_000),
+            ("/settings", "expires_in", 100_000),
+            ("/settings", "expires_in", 978),
+            ("/settings", "expires_in", 101),
+        ):
+            deep = "[" * depth + "]" * depth
             async with session.post(f"/_simulator{path}", data=f'{{"{name}": {deep}}}') as response:
                 assert response.status == 400
                 assert (await response.json())["detail"] == "JSON is nested too deep"
+    assert simulator.state() == before
+
+
+@pytest.mark.parametrize(("before", "after"), [("[", "]"), ('{"a": [', "]}")])
+async def test_what_a_token_reply_says_may_be_nested_a_hundred_deep(
+    simulator: Simulator, before: str, after: str
+) -> None:
+    levels = 100 // len(after)
+    value = before * levels + after * levels
+    form = {
+        "client_id": simulator.client_id,
+        "client_secret": simulator.client_secret,
+        "grant_type": "refresh_token",
+        "refresh_token": simulator.issue_refresh_token(),
+    }
+    async with ClientSession(simulator.url) as session:
+        async with session.post("/_simulator/settings", data=f'{{"expires_in": {value}}}') as response:
+            assert response.status == 200
+        async with session.post("/oauth2/access_token", data=form) as response:
+            assert response.status == 200
+            assert (await response.json())["expires_in"] == json.loads(value)
+
+
+@pytest.mark.parametrize("path", ["/faults", "/settings", "/lose-token-replies", "/revoke", "/nothing"])
+async def test_an_order_above_two_mebibytes_is_a_413_and_changes_nothing(simulator: Simulator, path: str) -> None:
+    simulator.issue_access_token()
+    before = simulator.state()
+    async with ClientSession(simulator.url) as session:
+        async with session.post(f"/_simulator{path}", data=BytesIO(b" " * (2 * 1024 * 1024 + 1))) as response:
+            assert response.status == 413
+            assert (await response.json())["detail"]
+        async with session.post("/_simulator/settings", data=BytesIO(b"{}".ljust(2 * 1024 * 1024))) as response:
+            assert response.status == 200
     assert simulator.state() == before
 
 
@@ -211,9 +250,17 @@ async def test_an_order_that_is_nested_too_deep_is_a_400_and_changes_nothing(sim
         ("/faults", {"status": 200, "headers": {"Retry After": "1"}}),
         ("/faults", {"status": 200, "headers": {"X-A": "1\n"}}),
         ("/faults", {"status": 200, "headers": {"Content-Length": "abc"}}),
+        ("/faults", {"status": 200, "headers": {"Transfer-Encoding": "chunked"}}),
+        ("/faults", {"body": "x"}),
+        ("/faults", {"headers": {"X-A": "1"}, "delay": 1}),
+        ("/faults", {"body": "", "early": True}),
+        ("/faults", {"path": "/public/v1/documents?upload", "status": 503}),
+        ("/faults", {"path": "public/v1/documents", "status": 503}),
+        ("/faults", {"path": "", "status": 503}),
         ("/faults", []),
         ("/settings", {"rotate": "no"}),
         ("/settings", {"echo_state": None}),
+        ("/settings", {"rate_limits": {"all": 10, "list": 2}}),
         ("/settings", {"rotate": False, "expires_in": 1, "echo_state": False, "redirect_uri": "callback"}),
         ("/lose-token-replies", {"times": -1}),
         ("/lose-token-replies", {"times": "x"}),

@@ -133,17 +133,15 @@ async def test_two_authorization_lines_are_journaled_and_refused(simulator: Simu
     assert simulator.journal[0].authorization[1] == "Bearer other"
 
 
-async def test_a_download_arrives_whole(simulator: Simulator, client: ClientSession) -> None:
-    document_id = simulator.documents.create("x").id
-    async with client.get(f"/public/v1/documents/{document_id}/download?size=5000001") as response:
+async def test_a_download_arrives_whole(client: ClientSession, draft: str) -> None:
+    async with client.get(f"/public/v1/documents/{draft}/download?size=5000001") as response:
         assert response.content_type == "application/pdf"
         content = await response.read()
-    assert hashlib.sha256(content).hexdigest() == pdf_sha256(document_id, 5_000_001)
+    assert hashlib.sha256(content).hexdigest() == pdf_sha256(draft, 5_000_001)
 
 
-async def test_head_has_the_length_of_get_and_no_content(simulator: Simulator, speak: Speak) -> None:
-    document_id = simulator.documents.create("x").id
-    answer = await speak(_request(simulator, "HEAD", f"/public/v1/documents/{document_id}/download"))
+async def test_head_has_the_length_of_get_and_no_content(simulator: Simulator, speak: Speak, draft: str) -> None:
+    answer = await speak(_request(simulator, "HEAD", f"/public/v1/documents/{draft}/download"))
     assert b"\r\nContent-Length: 65536\r\n" in answer
     assert answer.endswith(b"\r\n\r\n")
 
@@ -155,11 +153,10 @@ async def test_delete_is_answered_204_without_content(simulator: Simulator, spea
     assert answer.endswith(b"\r\n\r\n")
 
 
-async def test_a_caller_that_leaves_during_its_download_harms_nobody(simulator: Simulator) -> None:
-    document_id = simulator.documents.create("x").id
+async def test_a_caller_that_leaves_during_its_download_harms_nobody(simulator: Simulator, draft: str) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", int(simulator.url.rpartition(":")[2]))
-    writer.write(_request(simulator, "GET", f"/public/v1/documents/{document_id}/download?size=100000000"))
-    await simulator.until(lambda: any(received.status for received in simulator.journal))
+    writer.write(_request(simulator, "GET", f"/public/v1/documents/{draft}/download?size=100000000"))
+    await simulator.until(lambda: any(received.status == 200 for received in simulator.journal))
     writer.transport.abort()
     assert (await _refresh(simulator, simulator.issue_refresh_token()))[0] == 200
 
@@ -184,6 +181,24 @@ async def test_a_faults_own_body_is_sent_as_it_is(simulator: Simulator, client: 
     simulator.faults.add(Fault(status=200, body=b"\x00garbage", headers=(("Content-Type", "text/html"),)))
     async with client.get("/public/v1/documents") as response:
         assert (response.content_type, await response.read()) == ("text/html", b"\x00garbage")
+
+
+@pytest.mark.parametrize("value", ["close", "Close", "keep-alive, close", "x , CLOSE"])
+async def test_a_faults_own_close_closes(simulator: Simulator, speak: Speak, value: str) -> None:
+    simulator.faults.add(Fault(status=200, body=b"x", headers=(("connection", value),)))
+    async with asyncio.timeout(10):
+        answer = await speak(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert f"\r\nconnection: {value}\r\n".encode() in answer
+
+
+async def test_a_fault_that_says_something_else_of_the_connection_keeps_it(simulator: Simulator) -> None:
+    simulator.faults.add(Fault(status=200, body=b"x", headers=(("Connection", "x-close"),)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(simulator.url.rpartition(":")[2]))
+    for _ in range(2):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(1) == b"x"
+    writer.close()
 
 
 async def test_a_delay_comes_before_the_usual_answer_and_before_the_credential_is_judged(

@@ -1,5 +1,7 @@
 """Which fault is played for which request."""
 
+from typing import Any
+
 import pytest
 
 from proxy.simulator import Fault, Faults
@@ -17,7 +19,6 @@ from proxy.simulator import Fault, Faults
         ("/public/*/documents/*/send", "/public/v1/documents/a/send", True),
         ("/**/send", "/public/v1/documents/a/send", True),
         ("/a.b", "/axb", False),
-        ("/a?", "/ab", False),
         ("/a%2Fb", "/a%2Fb", True),
         ("/a/b", "/a%2Fb", False),
     ],
@@ -72,6 +73,19 @@ def test_a_status_that_cannot_end_an_exchange_is_refused(status: int) -> None:
         Fault(status=status)
 
 
+@pytest.mark.parametrize("path", ["/a?", "/public/v1/documents?upload", "*?", "", "public/**", "?"])
+def test_a_path_that_no_request_can_have_is_refused_and_told(path: str) -> None:
+    with pytest.raises(ValueError, match="leave out the" if "?" in path else "must begin with / or"):
+        Fault(path=path, status=500)
+
+
+@pytest.mark.parametrize("answer", [{"body": b""}, {"headers": (("X-A", "1"),)}])
+@pytest.mark.parametrize("else_", [{}, {"delay": 1.0}, {"early": True}])
+def test_a_body_or_headers_for_no_answer_of_its_own_are_refused(answer: dict[str, Any], else_: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="name one"):
+        Fault(**answer, **else_)
+
+
 def test_negative_times_and_delays_are_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         Fault(delay=-1)
@@ -87,6 +101,7 @@ def test_negative_times_and_delays_are_refused() -> None:
         ("Retry-After:", "1", "is no name of a header"),
         ("X-\u00c9", "1", "is no name of a header"),
         ("X-A\n", "1", "is no name of a header"),
+        ("transfer-Encoding", "chunked", "Transfer-Encoding can't be sent"),
         ("X-A", "1\n", "the header X-A has a control character"),
         ("X-A", "1\r\nX-B: 2", "the header X-A has a control character"),
         ("X-A", "\0", "the header X-A has a control character"),

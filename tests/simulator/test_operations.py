@@ -116,6 +116,15 @@ def test_a_file_above_fifty_mebibytes_is_413() -> None:
     assert len(documents) == 1
 
 
+def test_a_field_beside_the_file_that_is_above_two_mebibytes_is_413() -> None:
+    documents = _documents()
+    for size, status in ((2 * 1024 * 1024, 201), (2 * 1024 * 1024 + 1, 413)):
+        data = Part("data")
+        data.feed(b'{"name": "Scan"}'.ljust(size))
+        assert operations.create_document(documents, (Part("file", is_file=True, size=5), data)).status == status
+    assert len(documents) == 1
+
+
 def test_sending_too_early_is_409_with_the_status_that_stands_in_the_way() -> None:
     documents = _documents()
     document = documents.create("Contract")
@@ -151,10 +160,18 @@ def test_details_say_what_status_says_and_more() -> None:
     assert (details["metadata"], details["id"]) == ({"a": "b"}, document.id)
 
 
+def test_a_document_that_is_not_there_yet_is_409_to_who_downloads_it_and_that_counts_as_a_poll() -> None:
+    documents = _documents()
+    early = operations.download_document(documents, documents.create("Contract"), "5")
+    assert (early.status, json.loads(early.body)["status"]) == (409, "document.uploaded")
+    draft = operations.download_document(documents, _only(documents), "5")
+    assert (draft.status, draft.pdf and draft.pdf.size) == (200, 5)
+
+
 @pytest.mark.parametrize("size", ["", "-1", "x", str(2**30 + 1), "9" * 5000])
 def test_a_download_of_an_impossible_size_is_a_400(size: str) -> None:
-    document = _documents().create("Contract")
-    assert operations.download_document(document, size).status == 400
+    documents = _documents()
+    assert operations.download_document(documents, documents.create("Contract"), size).status == 400
 
 
 def test_a_deleted_document_is_gone() -> None:

@@ -54,7 +54,7 @@ async def test_a_stop_lets_whoever_hangs_go(fault: Fault) -> None:
 
 
 async def test_a_stop_does_not_wait_for_a_body_that_never_comes_or_a_reader_that_never_reads() -> None:
-    async with Simulator() as simulator:
+    async with Simulator(draft_after=0) as simulator:
         key = simulator.issue_api_key()
         document_id = simulator.documents.create("x").id
         head = f"HTTP/1.1\r\nHost: a\r\nAuthorization: API-Key {key}\r\n"
@@ -94,6 +94,20 @@ async def test_a_host_that_can_be_no_name_is_an_oserror_and_leaves_nothing_behin
         await simulator.start(host)
     await simulator.start()
     await simulator.stop()
+
+
+@pytest.mark.parametrize(("host", "origin"), [("0.0.0.0", "http://127.0.0.1:"), ("::", "http://[::1]:")])  # noqa: S104 - nothing else would show it
+async def test_what_listens_at_all_addresses_tells_one_that_a_proxy_may_use(host: str, origin: str) -> None:
+    simulator = Simulator()
+    try:
+        await simulator.start(host)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    try:
+        assert simulator.url.startswith(origin)
+        assert await _member(simulator, simulator.issue_access_token()) == 200
+    finally:
+        await simulator.stop()
 
 
 @pytest.mark.usefixtures("localhost_without_ipv6")
