@@ -27,11 +27,9 @@ def explain(config: Config, method: str, target: str, only: str | None = None) -
     """Explain what each listener would do with a request, for each client or the one named `only`."""
     head = Head(method, target, (1, 1), ((b"Host", b"localhost"),))
     judged = [(listener, _let_in(head, listener, config)) for listener in config.listeners]
-    first = next((asked for _, asked in judged if isinstance(asked, _Asked)), judged[0][1])
-    if isinstance(first, ProxyError):
-        return Explained((f"{method} {target}", f"  {first.status}, whoever asks: {first.detail}"), passes=False)
+    shown = next((asked.shown for _, asked in judged if isinstance(asked, _Asked)), f"{method} {target}")
     answers = [answer for listener, asked in judged for answer in _answers(listener, config, asked, only)]
-    lines = [first.shown, *(line for answer in answers for line in answer.lines)]
+    lines = [shown, *(line for answer in answers for line in answer.lines)]
     return Explained(tuple(lines), any(answer.passes for answer in answers))
 
 

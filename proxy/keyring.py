@@ -59,8 +59,9 @@ class Keyring:
 
     @property
     def keyless(self) -> list[str]:
-        """The clients whom nothing that is presented can be the key of: theirs can't be read or used."""
-        return [name for name, good in self._good.items() if not good]
+        """The clients whom nothing that is presented can be the key of: none of theirs can be used, or theirs alone."""
+        held = Counter(key for good in self._good.values() for key, _ in good)
+        return [name for name, good in self._good.items() if all(held[key] > 1 for key, _ in good)]
 
     async def holder(self, key: bytes) -> str | None:
         """Return the name of the client whose key this is; None if it is nobody's.

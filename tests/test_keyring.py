@@ -141,7 +141,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_a_key_that_another_client_takes_over_is_nobodys_until_the_overlap_ends(
     tmp_path: Path, clock: TurnedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of an app that still presents it nobody could say who it is: it is never lent to as the other."""
+    """Of an app that still presents it nobody could say who it is: once both files were read, it is not the other."""
     files, keyring = two_files(tmp_path, clock)
     await keyring.look()
     files[0].write_text(OTHER)
@@ -164,7 +164,7 @@ async def test_a_key_that_another_client_takes_over_is_nobodys_until_the_overlap
 async def test_two_clients_may_swap_their_keys(
     tmp_path: Path, clock: TurnedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody is the other for as much as a moment: until both overlaps have ended, either key is nobody's."""
+    """Until both overlaps have ended either key is nobody's, and neither client can come in."""
     files, keyring = two_files(tmp_path, clock)
     await keyring.look()
     files[0].write_text(NEW)
@@ -175,8 +175,11 @@ async def test_two_clients_may_swap_their_keys(
         "The key of client one is nobody's yet",
         "The key of client two is nobody's yet",
     ]
+    assert keyring.keyless == ["one", "two"]
     clock.pass_(OVERLAP)
     assert [await holder(keyring, key) for key in (NEW, OLD)] == ["one", "two"]
+    await keyring.look()
+    assert keyring.keyless == []
 
 
 async def test_without_an_overlap_keys_are_swapped_at_once(tmp_path: Path, clock: TurnedClock) -> None:

@@ -124,9 +124,10 @@ def _shares_that_leave_something(config: Config) -> Iterator[Finding]:
 
 def _rules_that_matter(config: Config) -> Iterator[Finding]:
     for path, policy in _policies(config):
-        for number, never in _never_asked(policy.rules):
+        never_asked = dict(_never_asked(policy.rules))
+        for number, never in never_asked.items():
             yield Finding(f"{path}.rules.{number}", f"is never asked, for {never}", whole=(f"{path}.rules",))
-        if policy.otherwise == "allow" and policy.rules and policy.rules[-1].allows:
+        if not never_asked and policy.otherwise == "allow" and policy.rules and policy.rules[-1].allows:
             message = "changes nothing, for what fits no rule is allowed: write `otherwise: deny` beside the rules"
             last = f"{path}.rules.{len(policy.rules) - 1}"
             yield Finding(last, f"{message}, or take it out", (f"{path}.otherwise",), (f"{path}.rules",))

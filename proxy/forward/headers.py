@@ -162,8 +162,9 @@ def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = 
     if b"connection" in names:
         names = [canonical(name) for name in names]  # as `_dropped` spells them
         dropped = _dropped(dropped, _connection(fields))
-    told = zip(names, fields, strict=True)
-    kept = tuple([field for name, field in told if name not in dropped and not name.startswith(PERMISSION)])
+    if PERMISSION in b" ".join(names):
+        dropped |= {name for name in names if name.startswith(PERMISSION)}
+    kept = tuple([field for name, field in zip(names, fields, strict=True) if name not in dropped])
     return _located_here(kept, origin, here) if b"location" in names else kept
 
 

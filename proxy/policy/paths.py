@@ -118,10 +118,6 @@ def _decoded_but_slashes(path: str) -> str:
     return "".join(part if part.lower() == "%2f" else unquote(part, encoding="latin-1") for part in parts)
 
 
-def _decoded_of_four(path: str) -> str:
-    return CODE_OF_FOUR.sub(lambda code: chr(int(code[1], 16)), path)
-
-
 def _shortened(path: str) -> str:
     """Decode overlong UTF-8."""
     return OVERLONG.sub(lambda match: chr((ord(match[0][-2]) & 1) << 6 | ord(match[0][-1]) & 0x3F), path)
@@ -148,7 +144,7 @@ STEPS: Final[tuple[Callable[[str], str], ...]] = (
     partial(_decoded, 1),
     _decoded_unreserved,
     _decoded_but_slashes,
-    _decoded_of_four,
+    partial(CODE_OF_FOUR.sub, lambda code: chr(int(code[1], 16))),
     _shortened,
     lambda path: path.replace("\\", "/"),
     _until("?"),  # by a second parser, once it is decoded
@@ -157,7 +153,8 @@ STEPS: Final[tuple[Callable[[str], str], ...]] = (
     _until(" "),  # a target in a request line,
     _until("\r"),  # or that line
     _until("\n"),
-    partial(re.compile(r"[\0\t\r\n]").sub, ""),  # as the URL standard does, and some do with a NUL
+    partial(re.compile(r"[\t\r\n]").sub, ""),  # as the URL standard does
+    lambda path: path.replace("\0", ""),
     partial(re.compile(r";[^/]*").sub, ""),  # path parameters (RFC 3986 §3.3)
     partial(re.compile(r"(?<!\s)\s+(?=/|\Z)|(?<=/)\s+").sub, ""),  # each run is tried once
     _resolved,

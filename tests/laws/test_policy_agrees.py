@@ -479,6 +479,8 @@ SURELY: Final = (
     ("no-send", "POST", "/public/v1/documents/1/send.a-b"),
     ("no-send", "POST", "/public/v1/documents/1/se%0and"),
     ("no-send", "POST", "/public/v1/documents/1/se%00nd"),
+    ("no-send", "POST", "/public/v1/documents/%00/se%0and"),  # one drops line breaks, and no NULs
+    ("no-send", "POST", "/public/v1/documents/%09/se%00nd"),  # one drops NULs, and no blanks
     ("no-send", "POST", "/public/v1/documents/1/%u0073end"),
     ("no-send", "POST", "/public/v1/documents/1%25u002Fsend"),
     ("no-send", "POST", "/public/v1/documents/1/send%0ax"),
