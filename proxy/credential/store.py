@@ -40,7 +40,7 @@ class Store(Protocol):
 
     @property
     def where(self) -> str:
-        """Say where it keeps it, for people; no secret. Empty until that was first needed, where it follows from it."""
+        """Say where that is, for people; no secret. Empty until it was first needed: it may follow from whose it is."""
         ...
 
     @property

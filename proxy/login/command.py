@@ -42,7 +42,6 @@ NO_PASTING: Final = """\
 Nothing can be pasted here: there is no terminal (a container needs docker exec -it). A browser on this machine can
 still come back; otherwise use --code."""
 
-
 NO_BROWSER: Final = "No browser could be opened here: open the address above in one."
 
 
