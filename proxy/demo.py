@@ -90,11 +90,13 @@ async def play(*, once: bool, until: Callable[[], Awaitable[object]]) -> int:
 
 async def _part(simulator: Simulator, proxy: Proxy) -> None:
     """End both; what was begun comes to its end first, or would write into the folder that is about to go."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(PARTING):
-            await proxy.drain()
-    await proxy.stop()
-    await simulator.stop()
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PARTING):
+                await proxy.drain()
+    finally:  # a second signal ends the first
+        await proxy.stop()
+        await simulator.stop()
 
 
 async def _story(stage: Stage) -> None:

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -161,29 +160,26 @@ def make_folder(folder: Path) -> None:
     """Make a folder for secrets, so that it outlives a power cut: its name stands in its parent.
 
     What root makes belongs to the owner of what stood already: the proxy must get through. Raises OSError with the
-    name of what could not be made, or StoreError.
+    name of what could not be made.
     """
-    for missing in reversed([*takewhile(lambda each: not each.is_dir(), (folder, *folder.parents))]):
-        with suppress(FileExistsError):  # another process was faster; a file there is told by whoever goes through it
-            missing.mkdir(mode=0o700)
-            _give_away(missing)
-            sync_folder(missing.parent)
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with suppress(FileExistsError):  # another process was faster; a file there is told by whoever goes through it
+        folder.mkdir(mode=0o700)
+        _give_away(folder)
+        sync_folder(folder.parent)
 
 
 def _give_away(folder: Path) -> None:
-    """Give a folder that root has made to its parent's owner; without that it must not stay, and shut him out."""
+    """Give a folder that root has made to its parent's owner; a proxy that is root without that right keeps it."""
     if os.geteuid() != 0:
         return
     owner = folder.parent.stat()
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        os.fchown(handle, owner.st_uid, owner.st_gid)
-    except OSError as fault:
-        folder.rmdir()
-        raise StoreError(
-            f"The folder {folder} can't be given to the owner of {folder.parent}: {fault.strerror}. Run this command as"
-            " that user."
-        ) from fault
+        with suppress(OSError):
+            os.fchown(handle, owner.st_uid, owner.st_gid)
     finally:
         os.close(handle)
 

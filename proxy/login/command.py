@@ -42,7 +42,7 @@ NO_PASTING: Final = """\
 Nothing can be pasted here: there is no terminal (a container needs docker exec -it). A browser on this machine can
 still come back; otherwise use --code."""
 
-NO_BROWSER: Final = "No browser could be opened here: open the address above in one."
+NO_BROWSER: Final = "No browser seems to have opened here: open the address above in one."
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ ADDRESS: Final = re.compile(
 PASTED: Final = re.compile(r"\x1b\[20[01]~")
 """What a terminal that was left in bracketed paste puts around it (xterm's Control Sequences, mode 2004)."""
 
-AROUND: Final = "\"'<>."
+AROUND: Final = "\"'<>().,;"
 """What mails and sentences have around an address, and no code has."""
 
 ERROR: Final = re.compile(r"[a-z_]{1,40}")

@@ -95,6 +95,8 @@ class Exchange:
                 break
             except StoreError as fault:
                 if not tries_left:
+                    if (stored := await self._stored(grant)) is not None:
+                        return stored
                     raise LoginFailed(
                         f"{fault} PandaDoc has given a new grant, which can't be stored and is lost: mend this, then"
                         " log in again."
@@ -105,6 +107,13 @@ class Exchange:
         assert kept is not None  # noqa: S101 - a consent is always wanted
         assert kept.grant is not None  # noqa: S101 - the same
         return kept.grant
+
+    async def _stored(self, grant: Grant) -> Grant | None:
+        """Look for it in the store: it may have been the last step alone that failed."""
+        kept = None
+        with suppress(StoreError):
+            kept = (await self.store.load()).grant
+        return kept if kept is not None and kept.refresh_token == grant.refresh_token else None
 
     def _grant(self, outcome: Outcome, began: float) -> Grant:
         if not isinstance(outcome, Redeemed):

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import cast
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -101,9 +102,7 @@ class Exchange:
 
     async def _hang(self, request: web.BaseRequest) -> None:
         """Wait until the caller has left or the simulator stops."""
-        ends = [self.stopping]
-        if isinstance(request.protocol, Connection):
-            ends.append(request.protocol.lost)
+        ends = (self.stopping, cast("Connection", request.protocol).lost)
         waiting = {asyncio.ensure_future(end.wait()) for end in ends}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -41,9 +41,9 @@ class Fault:
             raise ValueError(f"delay and times must not be negative, are {self.delay} and {self.times}")
         if "?" in self.path:
             raise ValueError("path is compared without a query: leave out the ? and what follows")
-        if not self.path.startswith(("/", "*")):
+        if not self.path.startswith(("/", "*")) and "://" not in self.path:
             raise ValueError(f"path must begin with / or *, not as {self.path!r}")
-        if not self.replaces_the_answer and (self.body is not None or self.headers):
+        if self.status is None and (self.body is not None or self.headers):
             raise ValueError("body and headers are those of a status that is answered instead: name one")
         for name, value in self.headers:
             _refuse_unsendable(name, value)

@@ -1,6 +1,7 @@
 """A code becomes a stored grant, or a reason: against the simulator, with what may go wrong in between."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ class ForgetfulStore(MemoryStore):
             self.failures -= 1
             raise StoreError("The disk is full.")
         return await super().update(change, room=room)
+
+
+class TimidStore(MemoryStore):
+    """A store that stores, and says that it has not."""
+
+    async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
+        await super().update(change, room=room)
+        raise StoreError("The folder is read-only.")
 
 
 @pytest.fixture
@@ -111,6 +120,15 @@ async def test_a_store_that_goes_on_failing_is_told_and_that_the_grant_is_lost(
     exchange.store.failures = exchanging.STORE_TRIES + 1
     with pytest.raises(LoginFailed, match=r"The disk is full\. .*can't be stored and is lost: mend this, then log in"):
         await finish(exchange, simulator)
+
+
+async def test_a_grant_that_is_stored_though_the_store_says_it_failed_is_not_called_lost(
+    exchange: Exchange, simulator: Simulator
+) -> None:
+    """A second slot that is whole counts, though it can't be renamed: running proxies take it over."""
+    exchange = replace(exchange, store=TimidStore())
+    logged_in = await finish(exchange, simulator)
+    assert logged_in.grant == (await exchange.store.load()).grant
 
 
 async def test_an_endpoint_that_cant_be_reached_has_spent_nothing(exchange: Exchange, simulator: Simulator) -> None:
