@@ -9,6 +9,7 @@ import hashlib
 import os
 import signal
 import sys
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import aiohttp
 import pytest
 from aiohttp import ClientSession
 from commands.oracle import read_stored
-from commands.process import MEMBER, PATIENCE, Machine, Process, status_of, until_closed, until_unready
+from commands.process import MEMBER, PATIENCE, PROXY, ROOT, Machine, Process, status_of, until_closed, until_unready
 from rig import until
 from wire import Caller, caller
 from yarl import URL
@@ -50,6 +51,22 @@ async def test_sigterm_is_heard_before_anything_is_bound(machine: Machine, tmp_p
     os.close(writer)  # now the start goes on, with an empty configuration, unless the signal was heard
     assert await process.ended() == 0
     assert process.err == []
+
+
+async def test_sigterm_is_heard_before_the_commands_are_loaded(machine: Machine, tmp_path: Path) -> None:
+    """As PID 1 the process would never get it. The start stands still in an import, which reads such a pipe."""
+    pipe, scripts = tmp_path / "held", tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    os.mkfifo(pipe)
+    (tmp_path / "click.py").write_text(f"open({str(pipe)!r}).read()")
+    module, name = scripts["pandadoc-proxy"].split(":")
+    script = (sys.executable, "-c", f"from {module} import {name}; {name}()")
+    for program, argv in (PROXY, ()), (PROXY, ("run",)), (script, ("run",)):
+        process = await machine.start(*argv, program=program, env={"PYTHONPATH": str(tmp_path)})
+        writer = await once_it_is_read(pipe)
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+        os.close(writer)
+        assert process.err == []
 
 
 async def once_it_is_read(pipe: Path) -> int:
