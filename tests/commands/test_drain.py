@@ -268,10 +268,11 @@ async def test_a_second_signal_still_closes_what_was_opened(machine: Machine, ap
 
 
 NO_NAME_SERVER: Final = """
-import socket, time
+import socket, sys, time
 real = socket.getaddrinfo
 def silent(host, *rest, **more):
     if str(host).endswith(".example"):
+        print("a name is looked up", file=sys.stderr)
         time.sleep(600)
     return real(host, *rest, **more)
 socket.getaddrinfo = silent
@@ -298,6 +299,18 @@ async def test_a_name_server_that_is_silent_keeps_no_process_from_ending(
     process.signal(signal.SIGTERM)
     await process.said("drained")
     assert await process.ended(seconds=10) == 0
+
+
+async def test_sigterm_is_heard_while_the_name_of_an_address_is_looked_up(machine: Machine, tmp_path: Path) -> None:
+    """Nothing is served yet, and what was bound meanwhile is left to nobody."""
+    listeners = {"LISTENERS__0__BIND": f"unix:{tmp_path}/app.sock", "ADMIN__BIND": "lost.example:8081"}
+    env = machine.with_api_key() | {f"PANDADOC_PROXY__{key}": value for key, value in listeners.items()}
+    process = await machine.start(env=env, program=(sys.executable, "-c", NO_NAME_SERVER, "run"))
+    await process.said("a name is looked up")
+    process.signal(signal.SIGTERM)
+    assert await process.ended(seconds=3) == 0
+    assert process.err == ["a name is looked up"]
+    assert not (tmp_path / "app.sock").exists()
 
 
 async def test_a_request_that_outlasts_the_drain_is_cut_off(machine: Machine) -> None:
