@@ -64,8 +64,8 @@ async def test_sigterm_is_heard_before_the_commands_are_loaded(machine: Machine,
         process = await machine.start(*argv, program=program, env={"PYTHONPATH": str(tmp_path)})
         writer = await once_it_is_read(pipe)
         process.signal(signal.SIGTERM)
+        os.close(writer)  # now the import goes on, and fails, unless the signal was heard
         assert await process.ended() == 0
-        os.close(writer)
         assert process.err == []
 
 
