@@ -25,8 +25,8 @@ class Tokens(Protocol):
         """Return it. Raises KubernetesFault."""
         ...
 
-    def refused(self) -> None:
-        """Forget what is known: the API refused it."""
+    def refused(self, token: Secret | None) -> None:
+        """Forget this one, which the API refused; a newer one stays."""
         ...
 
 
@@ -42,7 +42,7 @@ class FixedToken:
     async def current(self) -> Secret | None:
         return self._token
 
-    def refused(self) -> None:
+    def refused(self, token: Secret | None) -> None:
         """There is no other."""
 
 
@@ -70,5 +70,6 @@ class TokenFile:
             self._until = self._monotonic() + FRESH
         return self._token
 
-    def refused(self) -> None:
-        self._token = None
+    def refused(self, token: Secret | None) -> None:
+        if token == self._token:
+            self._token = None
