@@ -47,7 +47,7 @@ class FixedToken:
 
 
 class TokenFile:
-    """One that somebody else renews in a file.
+    """One that somebody else renews in a file. What was not refused is shown on while that can't be read.
 
     What changes: `_token`, by both methods, and `_until`, until when it is not read again; monotonic.
     """
@@ -65,9 +65,10 @@ class TokenFile:
         if self._token is None or self._monotonic() >= self._until:
             try:
                 self._token = await self._reader.read(self._reference)
+                self._until = self._monotonic() + FRESH
             except SecretUnavailable as fault:
-                raise Unreachable(f"The token for the Kubernetes API can't be read: {fault}.") from fault
-            self._until = self._monotonic() + FRESH
+                if self._token is None:
+                    raise Unreachable(f"The token for the Kubernetes API can't be read: {fault}.") from fault
         return self._token
 
     def refused(self, token: Secret | None) -> None:
