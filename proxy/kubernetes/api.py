@@ -103,7 +103,7 @@ class Api:
             "timeoutSeconds": str(seconds),
         }
         call = Call("watch", thing, query)
-        connection = await self._connected()
+        connection = await self._rested()
         async with connection.held():
             token = await connection.cluster.tokens.current()
             limit = asyncio.timeout(WATCH_HEAD)
@@ -122,9 +122,7 @@ class Api:
 
     async def _answered(self, call: Call) -> Answer:
         """Ask; and again, once each, if the authority or our token may have been renewed."""
-        if (asked := self._rests_until - self._clock.monotonic()) > 0:
-            raise Unreachable(f"Too much was asked of {self.where}: it wants another {asked:.0f} s of rest.")
-        connection = await self._connected()
+        connection = await self._rested()
         try:
             answer, shown = await self._ask(connection, call)
         except Distrusted:
@@ -161,6 +159,12 @@ class Api:
         if self._connection is connection:
             self._connection = None
             await connection.retire()
+
+    async def _rested(self) -> Connection:
+        """Return the connection for a new call, unless the server has asked us not to come."""
+        if (asked := self._rests_until - self._clock.monotonic()) > 0:
+            raise Unreachable(f"Too much was asked of {self.where}: it wants another {asked:.0f} s of rest.")
+        return await self._connected()
 
     async def _connected(self) -> Connection:
         if self._connection is None:
