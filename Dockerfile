@@ -19,7 +19,7 @@ COPY proxy proxy
 # Modes are set because COPY brings the checkout's; bytecode is compiled so that it holds whatever becomes of
 # file times on the way through registries, and comes out the same each time.
 RUN cp -r proxy "$(/opt/pandadoc-proxy/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
- && printf '#!%s\nfrom proxy.cli import main\n\nmain(prog_name="pandadoc-proxy")\n' /opt/pandadoc-proxy/bin/python \
+ && printf '#!%s\nfrom proxy.__main__ import main\n\nmain()\n' /opt/pandadoc-proxy/bin/python \
       > /opt/pandadoc-proxy/bin/pandadoc-proxy \
  && chmod +x /opt/pandadoc-proxy/bin/pandadoc-proxy \
  && chmod -R a+rX /opt/pandadoc-proxy \
@@ -39,7 +39,7 @@ COPY --from=build /opt/pandadoc-proxy /opt/pandadoc-proxy
 RUN ["python", "-c", "import encodings.idna, importlib, pkgutil, proxy\n\
 for each in pkgutil.walk_packages(proxy.__path__, 'proxy.'):\n\
     try:\n\
-        each.name == 'proxy.__main__' or importlib.import_module(each.name)\n\
+        importlib.import_module(each.name)\n\
     except ImportError:\n\
         print('without', each.name)"]
 ENV PYTHONDONTWRITEBYTECODE=1

@@ -13,7 +13,7 @@
 
     kubernetes/                     the few calls to its API that a shared store needs
 
-    cli.py healthcheck.py demo.py   the commands; __main__.py: `python -m proxy`
+    cli.py healthcheck.py demo.py   the commands; __main__.py: where each begins
     login/ token_command.py         those by which people look after a grant; terminal.py: what they hear
     secrets.py secret_reader.py     a secret is a reference; read, re-read, never printed
     keyring.py                      which client a key belongs to
@@ -28,6 +28,7 @@
     pulse.py                        how late the event loop comes
     service_manager.py              what systemd is told
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
+    starting.py                     the end before that
     event_loop.py                   which one it all runs on
     disk.py names.py                file work and look-ups that stall nothing else, nor the end
     core_dumps.py                   nobody reads our memory

@@ -1,5 +1,18 @@
-"""`python -m proxy` is `pandadoc-proxy`."""
+"""Where `python -m proxy` begins, and `pandadoc-proxy`, which is the same."""
 
-from proxy.cli import main
+import sys
 
-main(prog_name="pandadoc-proxy")
+from proxy.starting import leave_while_starting
+
+
+def main() -> None:
+    """Do what the arguments ask for. Where that is plainly to run, SIGTERM is heard before the commands are loaded."""
+    if sys.argv[1:2] in ([], ["run"]):
+        leave_while_starting()
+    from proxy import cli  # noqa: PLC0415 - the reason stands above
+
+    cli.main(prog_name="pandadoc-proxy")
+
+
+if __name__ == "__main__":
+    main()

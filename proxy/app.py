@@ -171,10 +171,10 @@ class Proxy:
         return [*(each.binding for each in self._open.values()), *self._leaving]
 
     async def start(self) -> None:
-        """Bind and serve. Raises OSError if an address can't be had; nothing is left bound then."""
+        """Bind and serve. Raises OSError if an address can't be had; nothing is left bound, whatever breaks it off."""
         try:
             await self._take(self._first, await self._trust(self._first))
-        except OSError:
+        except BaseException:
             await self.stop()
             raise
         self._serving = True

@@ -67,7 +67,7 @@ def _kubernetes(store: KubernetesStore, reader: SecretReader) -> Engine:
     from proxy.kubernetes.discovery import Discovery  # noqa: PLC0415 - the same
 
     clock = SystemClock()  # leases and streams last in real time, whatever a grant's clock says
-    discovery = Discovery(os.environ, store.kubeconfig, reader, clock.monotonic)
+    discovery = Discovery(os.environ, store.kubeconfig, reader, clock.monotonic, namespace=store.namespace)
     return KubernetesEngine(
         Api(discovery, clock),
         store.secret,

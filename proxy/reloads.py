@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +28,8 @@ TRY_AGAIN: Final = 3
 OURS: Final = ("a fault of ours: the new configuration is not taken",)
 """What is refused so is not brought about again."""
 
-LONG: Final = 3
-"""So many times LOOK_EVERY after which reading a configuration is told to take long."""
+LONG: Final = 3.0
+"""Seconds after which reading a configuration is told to take long."""
 
 GONE: Final = b"\0"
 """Stands for the content of a file that is gone; no YAML holds it."""
@@ -82,6 +81,7 @@ class Reloads:
         `again`: what was refused is tried once more, and why it is refused is said if it is for another reason.
         """
         earlier, said = self._proxy.config, self._proxy.refused if again else ()
+        living = asyncio.ensure_future(self._live())
         try:
             config = await self._loaded(earlier)
             if replace(config, warnings=earlier.warnings) == earlier:  # those are about files, which others look at
@@ -100,21 +100,25 @@ class Reloads:
             if config.log != earlier.log:
                 logs.set_up(config.log)
             open_files.make_room(config)
+        finally:
+            living.cancel()
+
+    async def _live(self) -> None:
+        """Have the manager hear that we live, while a reload waits for a name or a large file."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            self._manager.go_on()
 
     async def _loaded(self, earlier: Config) -> Config:
-        """Read the configuration for as long as that takes; the manager hears meanwhile that we live.
+        """Read the configuration for as long as that takes.
 
         A large one on a small share of a processor takes seconds, and would take them again.
         """
         loading = asyncio.wrap_future(self._disk.soon(partial(self._load, earlier)))
         try:
-            for looks in count(1):
-                if (await asyncio.wait([loading], timeout=LOOK_EVERY))[0]:
-                    break
-                self._manager.go_on()
-                if looks == LONG:
-                    log.warning("the new configuration is still being read: it is large, or a disk hangs")
-            return loading.result()
+            if not (await asyncio.wait([loading], timeout=LONG))[0]:
+                log.warning("the new configuration is still being read: it is large, or a disk hangs")
+            return await loading
         finally:
             loading.cancel()
 

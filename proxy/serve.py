@@ -22,10 +22,13 @@ async def serve(config: Config, state_home: Path, load: Callable[[Config], Confi
     signals.reload_on_hangup()
     proxy = Proxy(config, state_home=state_home, end=signals.pretend, spans=tracing.begin(os.environ))
     try:
-        await proxy.start()
+        async with signals.until_first():
+            await proxy.start()
     except OSError as fault:
         complain(f"can't start: {fault}")
         return 1
+    if not proxy.ready:  # it was broken off
+        return 0
     manager = ServiceManager(os.environ)
     manager.tell(READY)
     try:

@@ -2,29 +2,14 @@
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from types import FrameType
 from typing import Final
 
 log = logging.getLogger(__name__)
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
-
-
-def leave_while_starting() -> None:
-    """Exit 0 on SIGTERM until a loop takes over: as PID 1 a process without a handler never gets the signal.
-
-    SIGHUP, which asks for what is about to happen anyway, does not end the process.
-    """
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    os._exit(0)  # nothing is bound, sent or stored yet
 
 
 def end_by_cancelling() -> None:

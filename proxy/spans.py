@@ -61,7 +61,8 @@ GOOD: Final = frozenset({REFRESHED, ADOPTED, NEEDLESS})
 UNDELIVERED: Final = (
     "spans can't be delivered, and are dropped until they can: does the collector speak OTLP over HTTP at"
     " OTEL_EXPORTER_OTLP_ENDPOINT (port 4318, where nobody has changed it; a redirect is not followed), take"
-    " OTEL_EXPORTER_OTLP_HEADERS, and keep all that it takes?"
+    " OTEL_EXPORTER_OTLP_HEADERS, and keep all that it takes? Over https: can OTEL_EXPORTER_OTLP_CERTIFICATE be read,"
+    " and …_CLIENT_CERTIFICATE and …_CLIENT_KEY, and does it hold the authority of the collector's certificate?"
 )
 NO_ROOM: Final = (
     "spans find no room, and are dropped: they come faster than the collector takes them. Does it hang, and is"

@@ -20,6 +20,10 @@ PROTOCOL: Final = "http/protobuf"
 RATIOS: Final = frozenset({"traceidratio", "parentbased_traceidratio"})
 SAMPLERS: Final = RATIOS | {"always_on", "always_off", "parentbased_always_on", "parentbased_always_off"}
 
+MOST: Final = 2**31
+"""What a variable that is a number may say. Beyond, the SDK ends in an OverflowError: at the start, in its thread, in
+each request."""
+
 NOT_INSTALLED: Final = (
     "no traces: the environment asks for them, and OpenTelemetry is not installed (%s)."
     " Run pip install '.[otel]' in the checkout, or build the image with --build-arg REQUIREMENTS=otel;"
@@ -64,6 +68,7 @@ def asked(environ: Mapping[str, str]) -> bool:
             " the collector, as in http://collector:4318"
         )
     _refuse_odd_sampler(environ)
+    _refuse_odd_numbers(environ)
     return True
 
 
@@ -83,6 +88,21 @@ def _refuse_odd_sampler(environ: Mapping[str, str]) -> None:
         raise ValueError(f"OTEL_TRACES_SAMPLER may be one of: {', '.join(sorted(SAMPLERS))}")
     if sampler in RATIOS and not _is_ratio(environ.get("OTEL_TRACES_SAMPLER_ARG") or "1"):
         raise ValueError("OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1")
+
+
+def _refuse_odd_numbers(environ: Mapping[str, str]) -> None:
+    """Raise ValueError for what the SDK can't count to. What is no number it leaves, and takes its own."""
+    for name, text in environ.items():
+        counts = name.startswith("OTEL_BSP_") or (name.startswith("OTEL_") and name.endswith(("_LIMIT", "_TIMEOUT")))
+        if counts and not _number(text) <= MOST:  # nor nan
+            raise ValueError(f"{name} must be a number up to {MOST}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0
 
 
 def _is_ratio(text: str) -> bool:

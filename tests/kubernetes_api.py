@@ -128,6 +128,7 @@ class Faults:
     dribble: float = 0.0  # seconds between the two halves of an event
     cut: bool = False  # a watch ends after half an event
     moment: Moment | None = None
+    webhook: Callable[[Object], Object] | None = None  # what admission makes of a patch to a Secret, before it is made
 
 
 @dataclass
@@ -354,6 +355,8 @@ class KubernetesApi:
             wanted = json.loads(body)
         except ValueError as fault:
             raise Problem(400, "BadRequest") from fault
+        if self.faults.webhook is not None and ask.plural == "secrets":
+            wanted = self.faults.webhook(wanted)
         if ask.verb == "create":
             return self.objects.create(ask.key, wanted)
         return (self.objects.merge if ask.verb == "patch" else self.objects.replace)(ask.key, wanted)

@@ -137,6 +137,7 @@ def test_tasks_are_born_in_one_place() -> None:
     }
     own = {
         "forward/http_upstream.py",  # it awaits what it begins, in one function
+        "reloads.py",  # it ends what it begins, in one function
         "credential/redis_client.py",  # it keeps what it begins, and ends it when it is closed
     }
     assert {name for name in born if not name.startswith("simulator/")} == {"tasks.py"} | own

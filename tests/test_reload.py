@@ -24,7 +24,7 @@ from wire import OK, answering, caller, on_cue, upstream
 
 from proxy.condition import condition
 from proxy.config import BadConfig, Config, load
-from proxy.reloads import LONG, TRY_AGAIN, Reloads
+from proxy.reloads import TRY_AGAIN, Reloads
 from proxy.service_manager import ALIVE, ServiceManager
 from proxy.signals import Signals
 from proxy.simulator import Fault
@@ -498,14 +498,34 @@ async def test_a_configuration_is_read_once_for_as_long_as_that_takes_and_meanwh
         systemd.settimeout(0)
         manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"})
         reloading = asyncio.ensure_future(Reloads(house.proxy, slow, manager).reload(asked=True))
-        heard = [await asyncio.get_running_loop().sock_recv(systemd, 100) for _ in range(LONG)]
-    assert heard == [ALIVE.encode()] * LONG
+        heard = [await asyncio.get_running_loop().sock_recv(systemd, 100) for _ in range(3)]
+    assert heard == [ALIVE.encode()] * 3
     await until(lambda: house.ear.heard("WARNING", "still being read"))
     assert (await house.get()).status == 200
     whole.set()
     await reloading
     assert house.proxy.config is changed
     assert len(reads) == 1
+
+
+async def test_the_manager_hears_that_we_live_while_a_reload_waits_for_a_name(
+    house: House, tmp_path: Path, name_server: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.reloads.LOOK_EVERY", 0.02)
+    path = house.folder / "config.yaml"
+    path.write_text(yaml.safe_dump({**house.settings, "listeners": [{"bind": "lost.example:1", "anyone": True}]}))
+    changed = load(path, environ=house.environ)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(0)
+        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"})
+        reloading = asyncio.ensure_future(Reloads(house.proxy, lambda _: changed, manager).reload(asked=True))
+        await until(lambda: any(each.name == "look a name up" for each in threading.enumerate()))
+        heard = [await asyncio.get_running_loop().sock_recv(systemd, 100) for _ in range(5)]
+        name_server.set()
+        await reloading
+    assert heard == [ALIVE.encode()] * 5
+    assert house.ear.heard("ERROR", "lost.example:1: the name can't be resolved")
 
 
 class Looks(Signals):

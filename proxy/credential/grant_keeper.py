@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from proxy.clock import Clock
@@ -26,6 +27,9 @@ LAST_TRIES: Final = 10
 LAST_PAUSE: Final = 1.0
 """How often, and after how many seconds, storing a pair is tried again when the process ends."""
 
+ONE_TROUBLE: Final = 2 * backoff.LONGEST
+"""Seconds within which another loss of what the store had is the same trouble: something else writes there."""
+
 _NOWHERE: Final = (
     "was NEVER stored and ends with this process. The stored refresh token is spent; a new login will be needed."
 )
@@ -39,6 +43,7 @@ class GrantKeeper:
     not in the store, by `_store_now`, `_save` and `move`; `_saving`, the last task to store one late, by `_store_soon`
     and `move`; `_store`, `_by`, `_moves` and `_left`, the grant that a former store has too, by `move`; `_arriving`,
     while what is in memory was never in this store, by `move` and `_save`;
+    `_losses`, how often in a row the store has lost what it had, and `_lost_at`, when last, by `_write_again`;
     `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
     store had when it was last read, by `read_again`.
     """
@@ -67,10 +72,13 @@ class GrantKeeper:
         self._moves = 0  # a store that replicas share is the same object in another place
         self._left: Grant | None = None
         self._saving: asyncio.Task[None] | None = None
+        self._losses = 0
+        self._lost_at = -inf  # monotonic
         self._given_up: set[Intent] = set()
         self._seen_intent: Intent | None = None
         self._notice = Notice(log)
         self._lockless = Notice(log)
+        self._contested = Notice(log, logging.ERROR)
         self._unreadable = Notice(log, logging.CRITICAL)
         self._unwritable = Notice(log, logging.CRITICAL)
 
@@ -123,9 +131,7 @@ class GrantKeeper:
         self.ledger, self._seen_intent = ledger.merged(self._compared(ours, kept), kept), kept.intent
         overtaken = ours.grant != before  # by what was stored since it was read
         if self.ledger.grant != kept.grant and not (self._unstored or overtaken):
-            text = "credential %s: the store has lost generation %d; it is written there again"
-            log.error(text, self._name, self.ledger.generation)
-            await self._store_now()
+            await self._write_again()
         return True
 
     async def new_lineage(self) -> Grant | None:
@@ -241,6 +247,24 @@ class GrantKeeper:
             await asyncio.wait({self._saving})
         return self.stored
 
+    async def _write_again(self) -> None:
+        """Give the store what it has lost: at once, but after longer and longer pauses where it is lost each time."""
+        now = self._clock.monotonic()
+        self._losses = self._losses + 1 if now < self._lost_at + ONE_TROUBLE else 1
+        self._lost_at = now
+        if self._losses == 1:
+            self._contested.say("")
+            text = "credential %s: the store has lost generation %d; it is written there again"
+            log.error(text, self._name, self.ledger.generation)
+            await self._store_now()
+            return
+        self._contested.say(
+            f"credential {self._name}: the store loses its tokens again and again: something else writes there, such as"
+            " a controller that puts back what is in Git. They are in memory, and written after pauses until they stay"
+        )
+        self._unstored = True
+        self._store_soon(self._losses - 2)
+
     async def _store_now(self) -> None:
         """Store the pair that is in memory, or begin to try until that is possible."""
         self._unstored = True
@@ -254,9 +278,9 @@ class GrantKeeper:
         else:
             self._store_is_well()
 
-    def _store_soon(self) -> None:
+    def _store_soon(self, failures: int = 0) -> None:
         if self._saving is None or self._saving.done():
-            self._saving = self._tasks.start(self._keep_later(), f"save {self._name} later", finish=True)
+            self._saving = self._tasks.start(self._keep_later(failures), f"save {self._name} later", finish=True)
 
     async def _save(self) -> None:
         """Store the pair that is in memory, unless the store has moved on: then take that. Raises StoreError.
@@ -282,12 +306,14 @@ class GrantKeeper:
         """Prepare what is in memory for being compared with what was in a store before it came there."""
         return ledger.arriving(ours, kept) if self._arriving else ours
 
-    async def _keep_later(self, *, at_once: bool = False, behind: asyncio.Task[None] | None = None) -> None:
+    async def _keep_later(
+        self, failures: int = 0, *, at_once: bool = False, behind: asyncio.Task[None] | None = None
+    ) -> None:
         """Try until it is stored; when the process ends, LAST_TRIES times more, or until a drain cuts it off.
 
-        `behind`: who tries already, and may be in a long pause.
+        `failures` there were before. `behind`: who tries already, and may be in a long pause.
         """
-        failures = last_tries = 0
+        last_tries = 0
         try:
             if at_once:
                 await self._save_late()

@@ -61,16 +61,18 @@ class KubernetesEngine:
 
     @property
     def name(self) -> str:
-        namespace = self._secret.namespace or self._api.namespace
-        return f"the Kubernetes Secret {namespace + '/' if namespace else ''}{self._secret.name}"
+        return f"the Kubernetes Secret {self._namespace + '/' if self._namespace else ''}{self._secret.name}"
 
     @property
     def removal(self) -> str:
         """A Secret that is deleted could be made anew by an administrator alone."""
-        namespace = self._secret.namespace or self._api.namespace
-        there = f" --namespace={namespace}" if namespace else ""
+        there = f" --namespace={self._namespace}" if self._namespace else ""
         patch = msgspec.json.encode({"data": {KEY: None}}).decode()
         return f"empty it (kubectl patch secret {self._secret.name}{there} --type=merge --patch='{patch}')"
+
+    @property
+    def _namespace(self) -> str | None:
+        return self._secret.namespace or self._api.namespace
 
     async def read(self) -> Kept:
         with _translated():
@@ -80,7 +82,15 @@ class KubernetesEngine:
         change = {"data": {KEY: b64encode(content).decode()}}
         with _translated():
             written = await self._api.patch(self._secret, version, change)
-            return None if written is None else _kept(written)
+        if written is None:
+            return None
+        kept = _kept(written)
+        if kept.content != content:  # a 200 all the same: the answer is the object as stored
+            raise StoreError(
+                f"What was written to {self.name} is not what is stored there: look for an admission webhook or policy"
+                " that changes Secrets."
+            )
+        return kept
 
     async def take(self, holder: str, seconds: float) -> bool:
         with _translated():
@@ -121,7 +131,8 @@ class KubernetesEngine:
     def _only(self, listed: SecretList) -> Kept:
         for secret in listed.items or ():
             return _content(secret)
-        raise StoreError(f"There is no {self.name}: apply the manifest that makes it.")
+        there = f"the secrets of namespace {self._namespace}"
+        raise StoreError(f"There is no {self._secret.name} among {there}: apply the manifest that makes it.")
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from proxy.kubernetes.cluster import Cluster
 from proxy.kubernetes.connection import Answer, Call, Connection, lines, retry_after
 from proxy.kubernetes.faults import Distrusted, KubernetesFault, Unreachable
 from proxy.kubernetes.objects import Named
+from proxy.secrets import Secret
 
 LIMIT: Final = 2.0
 """Seconds for a call: an API server answers in milliseconds, and requests may be waiting."""
@@ -102,7 +103,7 @@ class Api:
             "timeoutSeconds": str(seconds),
         }
         call = Call("watch", thing, query)
-        connection = await self._connected()
+        connection = await self._rested()
         async with connection.held():
             token = await connection.cluster.tokens.current()
             limit = asyncio.timeout(WATCH_HEAD)
@@ -121,20 +122,18 @@ class Api:
 
     async def _answered(self, call: Call) -> Answer:
         """Ask; and again, once each, if the authority or our token may have been renewed."""
-        if (asked := self._rests_until - self._clock.monotonic()) > 0:
-            raise Unreachable(f"Too much was asked of {self.where}: it wants another {asked:.0f} s of rest.")
-        connection = await self._connected()
+        connection = await self._rested()
         try:
-            answer = await self._ask(connection, call)
+            answer, shown = await self._ask(connection, call)
         except Distrusted:
             connection = await self._connected()
-            answer = await self._ask(connection, call)
+            answer, shown = await self._ask(connection, call)
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            answer = await self._ask(await self._renewed(connection), call)
+            answer, _ = await self._ask(await self._renewed(connection, shown), call)
         return self._judge(call, answer)
 
-    async def _ask(self, connection: Connection, call: Call) -> Answer:
-        """Ask; and again, once, if we are asked to wait a moment."""
+    async def _ask(self, connection: Connection, call: Call) -> tuple[Answer, Secret | None]:
+        """Ask; and again, once, if we are asked to wait a moment. With the answer goes the token that was shown."""
         async with connection.held():
             token = await connection.cluster.tokens.current()  # it may have to be fetched, which takes its own time
             end = self._clock.monotonic() + LIMIT
@@ -143,14 +142,14 @@ class Api:
                 if self._soon(answer, end):
                     await asyncio.sleep(max(answer.retry_after, SHORTEST_REST))
                     answer = await connection.ask(call, token)
-                return answer
+                return answer, token
 
     def _soon(self, answer: Answer, end: float) -> bool:
         return answer.status == HTTPStatus.TOO_MANY_REQUESTS and self._clock.monotonic() + answer.retry_after < end
 
-    async def _renewed(self, connection: Connection) -> Connection:
+    async def _renewed(self, connection: Connection, token: Secret | None) -> Connection:
         """Have the token that was refused read again: from its file, its program, or with the whole kubeconfig."""
-        connection.cluster.tokens.refused()
+        connection.cluster.tokens.refused(token)
         if not connection.cluster.tokens.rotates:
             await self._drop(connection)
         return await self._connected()
@@ -160,6 +159,12 @@ class Api:
         if self._connection is connection:
             self._connection = None
             await connection.retire()
+
+    async def _rested(self) -> Connection:
+        """Return the connection for a new call, unless the server has asked us not to come."""
+        if (asked := self._rests_until - self._clock.monotonic()) > 0:
+            raise Unreachable(f"Too much was asked of {self.where}: it wants another {asked:.0f} s of rest.")
+        return await self._connected()
 
     async def _connected(self) -> Connection:
         if self._connection is None:

@@ -37,16 +37,22 @@ class Cluster:
 
 
 def in_cluster(
-    environ: Mapping[str, str], reader: SecretReader, monotonic: Callable[[], float], mount: Path = MOUNT
+    environ: Mapping[str, str],
+    reader: SecretReader,
+    monotonic: Callable[[], float],
+    mount: Path = MOUNT,
+    namespace: str | None = None,
 ) -> Cluster:
-    """Make it from what every pod with a service account is given. Raises KubernetesFault. Blocks."""
+    """Make it from what every pod with a service account is given. Raises KubernetesFault. Blocks.
+
+    The mount need not tell a `namespace` that is known.
+    """
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not port.isdecimal():
         raise KubernetesFault("KUBERNETES_SERVICE_PORT is not a port's number: let Kubernetes set it.")
-    namespace = read_file(mount / "namespace").decode("utf-8", "replace").strip()
     return Cluster(
         server=URL.build(scheme="https", host=host, port=int(port)),
-        namespace=namespace,
+        namespace=namespace or read_file(mount / "namespace").decode("utf-8", "replace").strip(),
         tls=tls_context(read_file(mount / "ca.crt")),
         tokens=TokenFile(SecretReference.file(mount / "token"), reader, monotonic),
     )

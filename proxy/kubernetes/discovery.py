@@ -22,12 +22,16 @@ class Discovery:
         reader: SecretReader,
         monotonic: Callable[[], float],
         mount: Path = MOUNT,
+        *,
+        namespace: str | None = None,
     ) -> None:
+        """`namespace`: the configured one."""
         self._environ = environ
         self._kubeconfig = kubeconfig
         self._reader = reader
         self._monotonic = monotonic
         self._mount = mount
+        self._namespace = namespace
         self._disk = Disk()
         self._program: ExecPlugin | None = None
 
@@ -40,7 +44,7 @@ class Discovery:
 
     def _found(self) -> Cluster:
         if self._kubeconfig is None and self._environ.get("KUBERNETES_SERVICE_HOST"):
-            return in_cluster(self._environ, self._reader, self._monotonic, self._mount)
+            return in_cluster(self._environ, self._reader, self._monotonic, self._mount, self._namespace)
         return self._kept(from_kubeconfig(self._paths(), self._reader, self._monotonic))
 
     def _kept(self, cluster: Cluster) -> Cluster:

@@ -116,8 +116,9 @@ class ExecPlugin:
                 self._token, self._until = self._understood(await self._run())
             return self._token
 
-    def refused(self) -> None:
-        self._token = None
+    def refused(self, token: Secret | None) -> None:
+        if token == self._token:
+            self._token = None
 
     async def _run(self) -> bytes:
         transport, listener = await self._started()

@@ -25,8 +25,8 @@ class Tokens(Protocol):
         """Return it. Raises KubernetesFault."""
         ...
 
-    def refused(self) -> None:
-        """Forget what is known: the API refused it."""
+    def refused(self, token: Secret | None) -> None:
+        """Forget this one, which the API refused; a newer one stays."""
         ...
 
 
@@ -42,12 +42,12 @@ class FixedToken:
     async def current(self) -> Secret | None:
         return self._token
 
-    def refused(self) -> None:
+    def refused(self, token: Secret | None) -> None:
         """There is no other."""
 
 
 class TokenFile:
-    """One that somebody else renews in a file.
+    """One that somebody else renews in a file. What was not refused is shown on while that can't be read.
 
     What changes: `_token`, by both methods, and `_until`, until when it is not read again; monotonic.
     """
@@ -65,10 +65,12 @@ class TokenFile:
         if self._token is None or self._monotonic() >= self._until:
             try:
                 self._token = await self._reader.read(self._reference)
+                self._until = self._monotonic() + FRESH
             except SecretUnavailable as fault:
-                raise Unreachable(f"The token for the Kubernetes API can't be read: {fault}.") from fault
-            self._until = self._monotonic() + FRESH
+                if self._token is None:
+                    raise Unreachable(f"The token for the Kubernetes API can't be read: {fault}.") from fault
         return self._token
 
-    def refused(self) -> None:
-        self._token = None
+    def refused(self, token: Secret | None) -> None:
+        if token == self._token:
+            self._token = None

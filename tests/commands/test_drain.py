@@ -9,6 +9,7 @@ import hashlib
 import os
 import signal
 import sys
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import aiohttp
 import pytest
 from aiohttp import ClientSession
 from commands.oracle import read_stored
-from commands.process import MEMBER, PATIENCE, Machine, Process, status_of, until_closed, until_unready
+from commands.process import MEMBER, PATIENCE, PROXY, ROOT, Machine, Process, status_of, until_closed, until_unready
 from rig import until
 from wire import Caller, caller
 from yarl import URL
@@ -50,6 +51,22 @@ async def test_sigterm_is_heard_before_anything_is_bound(machine: Machine, tmp_p
     os.close(writer)  # now the start goes on, with an empty configuration, unless the signal was heard
     assert await process.ended() == 0
     assert process.err == []
+
+
+async def test_sigterm_is_heard_before_the_commands_are_loaded(machine: Machine, tmp_path: Path) -> None:
+    """As PID 1 the process would never get it. The start stands still in an import, which reads such a pipe."""
+    pipe, scripts = tmp_path / "held", tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    os.mkfifo(pipe)
+    (tmp_path / "click.py").write_text(f"open({str(pipe)!r}).read()")
+    module, name = scripts["pandadoc-proxy"].split(":")
+    script = (sys.executable, "-c", f"from {module} import {name}; {name}()")
+    for program, argv in (PROXY, ()), (PROXY, ("run",)), (script, ("run",)):
+        process = await machine.start(*argv, program=program, env={"PYTHONPATH": str(tmp_path)})
+        writer = await once_it_is_read(pipe)
+        process.signal(signal.SIGTERM)
+        os.close(writer)  # now the import goes on, and fails, unless the signal was heard
+        assert await process.ended() == 0
+        assert process.err == []
 
 
 async def once_it_is_read(pipe: Path) -> int:
@@ -251,10 +268,11 @@ async def test_a_second_signal_still_closes_what_was_opened(machine: Machine, ap
 
 
 NO_NAME_SERVER: Final = """
-import socket, time
+import socket, sys, time
 real = socket.getaddrinfo
 def silent(host, *rest, **more):
     if str(host).endswith(".example"):
+        print("a name is looked up", file=sys.stderr)
         time.sleep(600)
     return real(host, *rest, **more)
 socket.getaddrinfo = silent
@@ -281,6 +299,18 @@ async def test_a_name_server_that_is_silent_keeps_no_process_from_ending(
     process.signal(signal.SIGTERM)
     await process.said("drained")
     assert await process.ended(seconds=10) == 0
+
+
+async def test_sigterm_is_heard_while_the_name_of_an_address_is_looked_up(machine: Machine, tmp_path: Path) -> None:
+    """Nothing is served yet, and what was bound meanwhile is left to nobody."""
+    listeners = {"LISTENERS__0__BIND": f"unix:{tmp_path}/app.sock", "ADMIN__BIND": "lost.example:8081"}
+    env = machine.with_api_key() | {f"PANDADOC_PROXY__{key}": value for key, value in listeners.items()}
+    process = await machine.start(env=env, program=(sys.executable, "-c", NO_NAME_SERVER, "run"))
+    await process.said("a name is looked up")
+    process.signal(signal.SIGTERM)
+    assert await process.ended(seconds=3) == 0
+    assert process.err == ["a name is looked up"]
+    assert not (tmp_path / "app.sock").exists()
 
 
 async def test_a_request_that_outlasts_the_drain_is_cut_off(machine: Machine) -> None:

@@ -59,6 +59,21 @@ async def test_a_consent_is_not_spent_where_the_secret_can_not_be_changed(
         assert told.code == 1
 
 
+async def test_nothing_is_redeemed_while_an_admission_webhook_takes_the_pair_out_of_what_is_written(
+    api: KubernetesApi, machine: Machine, app: ClientSession
+) -> None:
+    """Each write is answered 200, and the Secret has lost what was there before: memory has it."""
+    async with kubernetes_fleet(api, machine, app, 1) as fleet:
+        api.faults.webhook = lambda patch: {**patch, "data": {"grant.json": None}}
+        machine.simulator.expire_access_tokens()
+        await fleet.running[0].said("can't be refreshed", "look for an admission webhook or policy")
+        assert api.record == {}
+        assert fleet.redeems == [200]
+        api.faults.webhook = None
+        await fleet.lends(2)
+    assert_healthy(fleet, 2)
+
+
 async def test_a_fleet_goes_on_when_the_one_that_refreshes_is_killed(
     api: KubernetesApi, machine: Machine, app: ClientSession
 ) -> None:

@@ -359,6 +359,17 @@ async def test_a_collector_of_no_use_costs_no_request_and_one_line(
     assert len([record for record in process.records if "spans" in record["message"]]) <= 2
 
 
+async def test_a_certificate_that_can_not_be_read_is_asked_for_where_spans_can_not_be_delivered(
+    machine: Machine, app: ClientSession, tmp_path: Path
+) -> None:
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:1", "OTEL_BSP_SCHEDULE_DELAY": "10"}
+    variables |= {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "ca.pem")}
+    process = await machine.start(env=machine.with_api_key() | variables)
+    assert await status_of(app, await process.url() + MEMBER) == 200
+    await process.said("spans can't be delivered", "can OTEL_EXPORTER_OTLP_CERTIFICATE be read")
+    await ended(process)
+
+
 async def test_spans_that_find_no_room_are_told_once(machine: Machine, app: ClientSession) -> None:
     """As with a collector that is slower than its callers; or that hangs, and OTEL_EXPORTER_OTLP_TIMEOUT is long."""
     async with hanging() as url:

@@ -12,7 +12,7 @@ from rig import TurnedClock, until
 from proxy.credential import backoff
 from proxy.credential.engine import Kept
 from proxy.credential.file_store import FileStore, Place
-from proxy.credential.grant_keeper import GrantKeeper
+from proxy.credential.grant_keeper import ONE_TROUBLE, GrantKeeper
 from proxy.credential.grant_secrets import Seed
 from proxy.credential.ledger import REFRESHED, Attempt, Grant, Intent, Ledger, Lineage, consented
 from proxy.credential.record import decode
@@ -179,6 +179,56 @@ async def test_what_a_store_has_lost_and_can_not_take_is_tried_again(lending: Gr
     await lending.tasks.drain(1)
     assert lending.keeper.stored
     assert await lending.store.load() == kept(grant(1))
+
+
+async def test_what_a_store_loses_again_and_again_is_written_after_longer_and_longer_pauses_and_told_once(
+    lending: Ground, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller puts an empty Secret back as soon as it is told of ours: each would wake the other, for ever."""
+    paused: list[int] = []
+
+    def pause(failures: int, _jitter: float) -> float:
+        paused.append(failures)
+        return 0.01
+
+    monkeypatch.setattr(backoff, "pause", pause)
+    for losses in range(1, 6):
+        await lending.store.has(Ledger())
+        await lending.keeper.read_again()
+        assert lending.keeper.stored is (losses == 1)
+        assert (await lending.store.load() == kept(grant(1))) is (losses == 1)
+        await until(lambda: lending.keeper.stored)
+        assert await lending.store.load() == kept(grant(1))
+    assert paused == [1, 2, 3, 4]
+    assert caplog.text.count("the store has lost generation 1") == 1
+    assert caplog.text.count("something else writes there") == 1
+
+
+async def test_what_a_store_loses_now_and_then_is_written_there_at_once(
+    lending: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        await lending.store.has(Ledger())
+        await lending.keeper.read_again()
+        assert await lending.store.load() == kept(grant(1))
+        lending.clock.pass_(ONE_TROUBLE)
+    assert caplog.text.count("the store has lost generation 1") == 3
+    assert "something else writes there" not in caplog.text
+
+
+async def test_what_waits_to_be_written_there_again_is_stored_before_it_is_redeemed_and_before_the_end(
+    lending: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "pause", lambda _failures, _jitter: 60.0)
+    for work in (lending.keeper.begin(grant(1), urgent=False), lending.tasks.drain(5)):
+        for _ in range(2):
+            await lending.store.has(Ledger())
+            await lending.keeper.read_again()
+        before = lending.keeper.stored
+        assert await lending.store.load() == Ledger()
+        await work
+        assert (before, lending.keeper.stored) == (False, True)
+        assert (await lending.store.load()).grant == grant(1)
 
 
 async def test_a_doubt_that_another_process_had_and_that_is_over_is_none_of_ours(lending: Ground) -> None:

@@ -141,7 +141,7 @@ async def test_a_missing_secret_is_a_fault_that_says_what_to_apply(
     with pytest.raises(StoreError, match=f"There is no {SECRET} among the secrets of namespace {NAMESPACE}") as fault:
         await engine.read()
     assert not isinstance(fault.value, StoreUnreachable)
-    with pytest.raises(StoreError, match="apply the manifest"):
+    with pytest.raises(StoreError, match=f"There is no {SECRET} among the secrets of namespace {NAMESPACE}"):
         await following(engine.watch())
 
 
@@ -154,6 +154,19 @@ async def test_a_write_whose_answer_is_lost_is_unknown_until_the_next_read(
         await engine.write(b"ours", before.version)
     assert (await engine.read()).content == b"ours"
     assert kubernetes.calls("patch secrets") == [UNHEARD], "it was not sent twice"
+
+
+@pytest.mark.parametrize("stored", [None, b64encode(b"theirs").decode()], ids=["taken out", "altered"])
+async def test_a_write_that_an_admission_webhook_changes_is_none_though_the_answer_is_200(
+    engine: KubernetesEngine, kubernetes: KubernetesApi, stored: str | None
+) -> None:
+    """Else a pair that is nowhere would be told to be stored, and end with its pod."""
+    before = await engine.read()
+    kubernetes.faults.webhook = lambda patch: {**patch, "data": {"grant.json": stored}}
+    with pytest.raises(StoreError, match=f"written to the Kubernetes Secret {NAMESPACE}/{SECRET} .* webhook") as fault:
+        await engine.write(b"ours", before.version)
+    assert not isinstance(fault.value, StoreUnreachable), "a person must look"
+    assert kubernetes.calls("patch secrets") == [200]
 
 
 @pytest.mark.parametrize(

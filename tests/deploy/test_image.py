@@ -164,7 +164,7 @@ def test_the_script_calls_what_the_projects_entry_point_names() -> None:
     module, function = entry.split(":")
     written = re.search(r"printf '(.*?)' (\S+)\s+> (\S+)", " ".join(each.text for each in all_of("RUN")))
     assert written
-    assert f'from {module} import {function}\\n\\n{function}(prog_name="{script}")' in written[1]
+    assert f"from {module} import {function}\\n\\n{function}()" in written[1]
     assert (written[2], written[3]) == ("/opt/pandadoc-proxy/bin/python", f"/opt/pandadoc-proxy/bin/{script}")
     assert all_of("ENV", FINAL_STAGE)[0].variables["PATH"] == "/opt/pandadoc-proxy/bin:$PATH"
 

@@ -174,7 +174,10 @@ async def test_a_long_rest_that_is_asked_for_is_kept_by_all_calls(
     server.faults.throttled, server.faults.retry_after = 1, asked
     assert f"wants {kept:.0f} s of rest" in await fault_of(api, Unreachable)
     assert "Too much was asked" in await fault_of(api, Unreachable)
-    assert server.calls("get secrets") == [429]
+    with pytest.raises(Unreachable, match="s of rest"):
+        async with api.watch(THE_SECRET, version(server), 60):
+            pass
+    assert (server.calls("get secrets"), server.calls("watch secrets")) == ([429], [])
     clock.pass_(kept)
     await api.get(THE_SECRET)
 

@@ -49,6 +49,17 @@ def test_an_authority_that_is_none_is_for_a_person(tmp_path: Path, content: str)
         found(tmp_path)
 
 
+def test_a_namespace_that_is_configured_need_not_be_mounted(tmp_path: Path) -> None:
+    """A projected volume of one's own has what one has put there."""
+    found(tmp_path)
+    (tmp_path / "namespace").unlink()
+    environ = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+    cluster = in_cluster(environ, SecretReader(), time.monotonic, tmp_path, "sales")
+    assert cluster.namespace == "sales"
+    with pytest.raises(KubernetesFault, match="namespace can't be read"):
+        in_cluster(environ, SecretReader(), time.monotonic, tmp_path)
+
+
 def test_a_port_that_is_none_is_for_a_person(tmp_path: Path) -> None:
     """As Docker's links of old set it."""
     with pytest.raises(KubernetesFault, match="is not a port's number"):
