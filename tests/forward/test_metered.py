@@ -663,10 +663,19 @@ async def test_other_preferences_go_up_beside_one_that_is_applied(api_key_house:
         {"status": 409, "body": b" " * 100_000},
         {"status": 404},
         {"status": 423},
-        {"status": 202},
+        {"status": 202, "headers": (("Retry-After", ""),)},
         {"status": 202, "headers": (("Retry-After", "soon"),)},
     ],
-    ids=["another status", "no json", "a list", "too long to hold", "404", "423", "202", "202, come back soon"],
+    ids=[
+        "another status",
+        "no json",
+        "a list",
+        "too long to hold",
+        "404",
+        "423",
+        "202, no time",
+        "202, come back soon",
+    ],
 )
 async def test_what_does_not_say_not_ready_is_the_last_word(api_key_house: HouseMaker, fault: dict[str, Any]) -> None:
     house = await api_key_house(budget())
