@@ -71,7 +71,7 @@ def run(config_path: Path | None) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once. SIGHUP reads the configuration again."""
     from proxy.starting import leave_while_starting
 
-    leave_while_starting()  # as __main__ did, unless an option was the first of the arguments
+    leave_while_starting()  # as __main__ did, unless it is called otherwise
     from proxy import core_dumps, logs, open_files
     from proxy.serve import serve
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +29,8 @@ TRY_AGAIN: Final = 3
 OURS: Final = ("a fault of ours: the new configuration is not taken",)
 """What is refused so is not brought about again."""
 
-LONG: Final = 3.0
-"""Seconds after which reading a configuration is told to take long."""
+LONG: Final = 3
+"""So many times LOOK_EVERY after which a reload is told to take long."""
 
 GONE: Final = b"\0"
 """Stands for the content of a file that is gone; no YAML holds it."""
@@ -104,23 +105,19 @@ class Reloads:
             living.cancel()
 
     async def _live(self) -> None:
-        """Have the manager hear that we live, while a reload waits for a name or a large file."""
-        while True:
+        """Have the manager hear that we live, while a reload waits for a name or a large file; say so once."""
+        for turn in count(1):
             await asyncio.sleep(LOOK_EVERY)
             self._manager.go_on()
+            if turn == LONG:
+                log.warning("a new configuration takes long: it is large, or a disk or a name server hangs")
 
     async def _loaded(self, earlier: Config) -> Config:
         """Read the configuration for as long as that takes.
 
         A large one on a small share of a processor takes seconds, and would take them again.
         """
-        loading = asyncio.wrap_future(self._disk.soon(partial(self._load, earlier)))
-        try:
-            if not (await asyncio.wait([loading], timeout=LONG))[0]:
-                log.warning("the new configuration is still being read: it is large, or a disk hangs")
-            return await loading
-        finally:
-            loading.cancel()
+        return await asyncio.wrap_future(self._disk.soon(partial(self._load, earlier)))
 
     def _refuse(self, faults: Iterable[str], said: tuple[str, ...]) -> None:
         self._proxy.refused = tuple(map(encodable, faults))

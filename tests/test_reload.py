@@ -500,7 +500,7 @@ async def test_a_configuration_is_read_once_for_as_long_as_that_takes_and_meanwh
         reloading = asyncio.ensure_future(Reloads(house.proxy, slow, manager).reload(asked=True))
         heard = [await asyncio.get_running_loop().sock_recv(systemd, 100) for _ in range(3)]
     assert heard == [ALIVE.encode()] * 3
-    await until(lambda: house.ear.heard("WARNING", "still being read"))
+    await until(lambda: house.ear.heard("WARNING", "takes long: it is large"))
     assert (await house.get()).status == 200
     whole.set()
     await reloading

@@ -27,8 +27,9 @@ LAST_TRIES: Final = 10
 LAST_PAUSE: Final = 1.0
 """How often, and after how many seconds, storing a pair is tried again when the process ends."""
 
-ONE_TROUBLE: Final = 2 * backoff.LONGEST
-"""Seconds within which another loss of what the store had is the same trouble: something else writes there."""
+ONE_TROUBLE: Final = 3 * backoff.LONGEST
+"""Seconds within which another loss of the same pair is one trouble, our longest pause included: something else writes
+there."""
 
 _NOWHERE: Final = (
     "was NEVER stored and ends with this process. The stored refresh token is spent; a new login will be needed."
@@ -43,7 +44,8 @@ class GrantKeeper:
     not in the store, by `_store_now`, `_save` and `move`; `_saving`, the last task to store one late, by `_store_soon`
     and `move`; `_store`, `_by`, `_moves` and `_left`, the grant that a former store has too, by `move`; `_arriving`,
     while what is in memory was never in this store, by `move` and `_save`;
-    `_losses`, how often in a row the store has lost what it had, and `_lost_at`, when last, by `_write_again`;
+    `_losses`, how often in a row the store has lost the pair `_lost`, and `_lost_at`, when last, by `_write_again`
+    and `move`;
     `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
     store had when it was last read, by `read_again`.
     """
@@ -73,6 +75,7 @@ class GrantKeeper:
         self._left: Grant | None = None
         self._saving: asyncio.Task[None] | None = None
         self._losses = 0
+        self._lost: Grant | None = None
         self._lost_at = -inf  # monotonic
         self._given_up: set[Intent] = set()
         self._seen_intent: Intent | None = None
@@ -90,6 +93,7 @@ class GrantKeeper:
         before, self._store, self._by = self._store, store, by
         self._moves += 1
         self._seen_intent = None  # it was the former store's, and goes along
+        self._lost = None
         if before is not store:
             self._tasks.start(before.close(), f"leave a store of {self._name}", finish=True)
         if not (self._unstored or isinstance(before, MemoryStore)):
@@ -117,7 +121,7 @@ class GrantKeeper:
         Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant. Tells
         whether the store was read.
         """
-        before = self.ledger.grant
+        before, losses = self.ledger.grant, self._losses
         try:
             kept = self._without_given_up(await (self._store.peek(anew=anew) if peek else self._store.load()))
         except StoreError as fault:
@@ -129,7 +133,7 @@ class GrantKeeper:
         if ours.intent == self._seen_intent:  # it was the store's, and is over if it is not there any more
             ours = replace(ours, intent=None)
         self.ledger, self._seen_intent = ledger.merged(self._compared(ours, kept), kept), kept.intent
-        overtaken = ours.grant != before  # by what was stored since it was read
+        overtaken = ours.grant != before or losses != self._losses  # by what was stored since it was read
         if self.ledger.grant != kept.grant and not (self._unstored or overtaken):
             await self._write_again()
         return True
@@ -248,10 +252,13 @@ class GrantKeeper:
         return self.stored
 
     async def _write_again(self) -> None:
-        """Give the store what it has lost: at once, but after longer and longer pauses where it is lost each time."""
-        now = self._clock.monotonic()
-        self._losses = self._losses + 1 if now < self._lost_at + ONE_TROUBLE else 1
-        self._lost_at = now
+        """Give the store what it has lost: at once, but after longer and longer pauses where it is lost each time.
+
+        A newer pair is written at once, or a replica could write the one that is spent.
+        """
+        now, lost = self._clock.monotonic(), self.ledger.grant
+        again = lost == self._lost and now < self._lost_at + ONE_TROUBLE
+        self._losses, self._lost, self._lost_at = self._losses + 1 if again else 1, lost, now
         if self._losses == 1:
             self._contested.say("")
             text = "credential %s: the store has lost generation %d; it is written there again"

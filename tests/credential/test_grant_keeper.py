@@ -216,6 +216,35 @@ async def test_what_a_store_loses_now_and_then_is_written_there_at_once(
     assert "something else writes there" not in caplog.text
 
 
+async def test_a_newer_pair_that_is_lost_is_written_there_at_once(
+    lending: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a replica that has not heard of it could write the one that is spent, and redeem it."""
+    monkeypatch.setattr(backoff, "pause", lambda _failures, _jitter: 60.0)
+    for _ in range(2):
+        await lending.store.has(Ledger())
+        await lending.keeper.read_again()
+    assert not lending.keeper.stored
+    assert await lending.keeper.begin(grant(1), urgent=False)
+    await lending.keeper.keep(grant(2), DONE)
+    await lending.store.has(Ledger())
+    await lending.keeper.read_again()
+    assert (await lending.store.load()).grant == grant(2)
+
+
+async def test_the_first_loss_in_another_store_is_none_of_the_former_ones(
+    lending: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "pause", lambda _failures, _jitter: 60.0)
+    await lending.store.has(Ledger())
+    await lending.keeper.read_again()
+    lending.keeper.move(another := FailingStore(), "")
+    await lending.keeper.settled()
+    await another.has(Ledger())
+    await lending.keeper.read_again()
+    assert (await another.load()).grant == grant(1)
+
+
 async def test_what_waits_to_be_written_there_again_is_stored_before_it_is_redeemed_and_before_the_end(
     lending: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
