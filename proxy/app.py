@@ -174,7 +174,7 @@ class Proxy:
         """Bind and serve. Raises OSError if an address can't be had; nothing is left bound, whatever breaks it off."""
         try:
             await self._take(self._first, await self._trust(self._first))
-        except BaseException:
+        except BaseException:  # a signal that breaks it off, too: what is bound by then would stay so
             await self.stop()
             raise
         self._serving = True

@@ -121,7 +121,7 @@ class GrantKeeper:
         Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant. Tells
         whether the store was read.
         """
-        before, losses = self.ledger.grant, self._losses
+        before, lost_at = self.ledger.grant, self._lost_at
         try:
             kept = self._without_given_up(await (self._store.peek(anew=anew) if peek else self._store.load()))
         except StoreError as fault:
@@ -133,7 +133,7 @@ class GrantKeeper:
         if ours.intent == self._seen_intent:  # it was the store's, and is over if it is not there any more
             ours = replace(ours, intent=None)
         self.ledger, self._seen_intent = ledger.merged(self._compared(ours, kept), kept), kept.intent
-        overtaken = ours.grant != before or losses != self._losses  # by what was stored since it was read
+        overtaken = ours.grant != before or lost_at != self._lost_at  # by what was stored since it was read
         if self.ledger.grant != kept.grant and not (self._unstored or overtaken):
             await self._write_again()
         return True

@@ -20,7 +20,7 @@ from proxy.simulator import Simulator
 
 pytestmark = pytest.mark.timeout(1200)
 
-MANY_STEPS: Final = 40
+MANY_STEPS: Final = 45
 """A refresh has a few more; with far less, the counting has gone blind."""
 
 MOMENT: Final = 0.05
