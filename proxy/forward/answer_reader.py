@@ -4,13 +4,13 @@ llhttp judges the syntax, strictly. What it leaves to us is here: the answer to 
 has a size, interim answers are passed over, and nothing may come unasked. No I/O.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import httptools
 
 from proxy.errors import UpstreamError
 from proxy.forward.framing import Malformed, ends_with_connection
-from proxy.forward.headers import Fields, closes
+from proxy.forward.headers import AnswerHead, Fields, closes
 
 CONTINUE: Final = 100
 LEAST_FINAL: Final = 200
@@ -33,14 +33,6 @@ class HeadOversized(UpstreamError):
 
     def __init__(self) -> None:
         super().__init__(f"The upstream's answer has a head of more than {LARGEST_HEAD} bytes or {MOST_FIELDS} fields.")
-
-
-class AnswerHead(NamedTuple):
-    """What an answer says before its body."""
-
-    status: int
-    reason: bytes
-    fields: Fields
 
 
 class AnswerReader:
@@ -129,10 +121,10 @@ class AnswerReader:
             raise HeadOversized
         self._size = 0
         version = parser.get_http_version()
-        self.until_close = ends_with_connection(status, version, fields, bodiless=self._bodiless)
-        self.head = AnswerHead(status, reason, fields)
+        self.head = head = AnswerHead(status, reason, fields)
+        self.until_close = ends_with_connection(status, version, head, bodiless=self._bodiless)
         # To llhttp, in HTTP/1.0 keep-alive outweighs close, which RFC 9112 §9.3 has the other way round.
-        self.reusable = parser.should_keep_alive() and not (version == "1.0" and closes(fields))
+        self.reusable = parser.should_keep_alive() and not (version == "1.0" and closes(head))
         self.complete = self._bodiless
 
     def on_body(self, data: bytes) -> None:

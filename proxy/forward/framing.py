@@ -6,7 +6,7 @@ llhttp refuses the rest by itself: a Content-Length that is repeated, no number,
 from typing import Final
 
 from proxy.errors import UpstreamError
-from proxy.forward.headers import Fields, values
+from proxy.forward.headers import Section
 
 BODILESS: Final = frozenset({204, 304})
 """Answers that end with their head, whatever it says (RFC 9112 §6.3)."""
@@ -26,7 +26,7 @@ class Malformed(UpstreamError):
         super().__init__(f"The upstream's answer is not valid HTTP: {what}. Check that upstream.url is PandaDoc's API.")
 
 
-def ends_with_connection(status: int, version: str, fields: Fields, *, bodiless: bool) -> bool:
+def ends_with_connection(status: int, version: str, section: Section, *, bodiless: bool) -> bool:
     """Tell whether only the connection's end ends the body. Raises Malformed.
 
     `bodiless` is for the answer to a HEAD.
@@ -35,7 +35,10 @@ def ends_with_connection(status: int, version: str, fields: Fields, *, bodiless:
         raise Malformed("it speaks another version")
     if status not in FINAL:
         raise Malformed("its status is none")
-    codings = values(fields, b"transfer-encoding")
-    if codings and (version == "1.0" or [coding.lower() for coding in codings] != [b"chunked"]):
-        raise Malformed("its only transfer coding may be chunked, and none in HTTP/1.0")
-    return not (bodiless or codings or status in BODILESS or values(fields, b"content-length"))
+    names = section.names
+    if b"transfer-encoding" in names:
+        codings = [coding.lower() for coding in section.values(b"transfer-encoding")]
+        if version == "1.0" or codings != [b"chunked"]:
+            raise Malformed("its only transfer coding may be chunked, and none in HTTP/1.0")
+        return False
+    return not (b"content-length" in names or bodiless or status in BODILESS)

@@ -215,10 +215,10 @@ async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> w
     turn = exchange.turn
     answer, lent = await (_ask(errand) if turn is None else turn.ask(errand, _ask))
     try:
-        fields = to_caller(answer.fields, lane.origin, here, cookies=lane.cookies)
+        fields = to_caller(answer.head, lane.origin, here, cookies=lane.cookies)
         if turn is not None:
             fields += turn.fields_of(answer)
-        lines, reason = written(fields), answer.reason
+        lines, reason = written(fields), answer.head.reason
         if tells(lines + reason, lent.authorization):
             lines, reason = _unleaked(fields, reason, lent, lane, exchange)
         response = RelayedResponse(request, answer.status, reason, lines)

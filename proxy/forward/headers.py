@@ -60,14 +60,18 @@ PERMISSION: Final = b"access-control-"
 COOKIES: Final = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2"})
 """RFC 6265, and its predecessor's. They pass unless a listener is told to drop them."""
 
+NOT_FROM_CALLER_NOR_COOKIES: Final = NOT_FROM_CALLER | COOKIES
+NOT_TO_CALLER_NOR_COOKIES: Final = NOT_TO_CALLER | COOKIES
+
 MAX_FORWARDS: Final = b"max-forwards"
 COUNT: Final = re.compile(rb"[0-9]{1,9}")
 """What is longer is as good as no limit."""
 
-NOTHING: Final[frozenset[bytes]] = frozenset()
-
 REMEMBERED: Final = 64
-"""Names of fields; nearly all requests have the same ones. With limits.max_head each, they cost 8 MiB at worst."""
+"""Names of fields, and what Connection says; nearly all messages have the same ones."""
+
+LONGEST_REMEMBERED: Final = 64
+"""Bytes. What is longer is judged anew each time, so that nobody fills the memory with it."""
 
 SHORTEST_SECRET: Final = 16
 """Bytes. A shorter credential may stand in a field by chance; PandaDoc's have forty."""
@@ -86,41 +90,85 @@ END_TO_END: Final = frozenset(
 """Fields that no Connection header can nominate away: dropping one would change the message."""
 
 
-class Head:
-    """A request's head as it came; never changed."""
+class Section:
+    """A head's fields as they came, and their names in lower case; never changed."""
 
-    __slots__ = ("fields", "method", "names", "target", "version")
+    __slots__ = ("fields", "names")
 
-    def __init__(self, method: str, target: str, version: tuple[int, int], fields: Fields) -> None:
-        self.method = method
-        self.target = target
-        self.version = version
+    def __init__(self, fields: Fields) -> None:
         self.fields = fields
         self.names = {name.lower() for name, _ in fields}
-
-    def __repr__(self) -> str:
-        return f"<Head {self.method} {len(self.fields)} fields>"
 
     def values(self, name: bytes) -> list[bytes]:
         """Return every value of the field `name` (lower case), in order."""
         return values(self.fields, name) if name in self.names else []
 
+    def connection(self) -> bytes:
+        """Return what all Connection fields say, as one list (RFC 9110 §7.6.1)."""
+        return b",".join(values(self.fields, b"connection")) if b"connection" in self.names else b""
 
-@lru_cache(REMEMBERED)
+
+class Head(Section):
+    """A request's head as it came; never changed."""
+
+    __slots__ = ("method", "target", "version")
+
+    def __init__(self, method: str, target: str, version: tuple[int, int], fields: Fields) -> None:
+        super().__init__(fields)
+        self.method = method
+        self.target = target
+        self.version = version
+
+    def __repr__(self) -> str:
+        return f"<Head {self.method} {len(self.fields)} fields>"
+
+
+class AnswerHead(Section):
+    """What an answer says before its body; never changed."""
+
+    __slots__ = ("reason", "status")
+
+    def __init__(self, status: int, reason: bytes, fields: Fields) -> None:
+        super().__init__(fields)
+        self.status = status
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"<AnswerHead {self.status} {len(self.fields)} fields>"
+
+
 def canonical(name: bytes) -> bytes:
     """Fold a field name as the laxest reader might: case and underscores say nothing (CGI reads `_` as `-`)."""
     return name.lower().replace(b"_", b"-")
 
 
-@lru_cache(64)
-def _dropped(by: frozenset[bytes], connection: bytes) -> frozenset[bytes]:
-    """Add what Connection declares hop-by-hop (RFC 9110 §7.6.1), but for what never is, to names that are dropped."""
-    return by | frozenset(canonical(name.strip()) for name in connection.split(b",")) - END_TO_END
+class _Crossing(dict[bytes, bool]):
+    """Whether a field crosses, by its name as it came: judged once, then remembered."""
+
+    def __init__(self, dropped: frozenset[bytes], beginning: bytes, connection: bytes) -> None:
+        """Drop what is called so and what begins so, in canonical names.
+
+        So is what Connection declares hop-by-hop (RFC 9110 §7.6.1), but for what never is.
+        """
+        super().__init__()
+        self._dropped = dropped | (frozenset(canonical(name.strip()) for name in connection.split(b",")) - END_TO_END)
+        self._beginning = beginning
+
+    def __missing__(self, name: bytes) -> bool:
+        folded = canonical(name)
+        crosses = folded not in self._dropped and not folded.startswith(self._beginning)
+        if len(name) <= LONGEST_REMEMBERED and len(self) < REMEMBERED:
+            self[name] = crosses
+        return crosses
 
 
-def _connection(fields: Fields) -> bytes:
-    """Return what all Connection fields say, as one list."""
-    return b",".join(values(fields, b"connection"))
+_remembered = lru_cache(REMEMBERED)(_Crossing)
+
+
+def _crossing(dropped: frozenset[bytes], beginning: bytes, section: Section) -> _Crossing:
+    connection = section.connection()
+    found = _remembered if len(connection) <= LONGEST_REMEMBERED else _Crossing
+    return found(dropped, beginning, connection)
 
 
 def forwards_left(head: Head) -> int | None:
@@ -131,41 +179,26 @@ def forwards_left(head: Head) -> int | None:
     return int(said[0]) if len(said) == 1 and COUNT.fullmatch(said[0]) else None
 
 
-def closes(fields: Fields) -> bool:
+def closes(section: Section) -> bool:
     """Tell whether Connection says that this message is the last one (RFC 9112 §9.6)."""
-    return b"close" in [option.strip() for option in _connection(fields).lower().split(b",")]
+    return b"close" in [option.strip() for option in section.connection().lower().split(b",")]
 
 
 def to_upstream(head: Head, authorization: str, via: bytes, *, cookies: bool = True) -> Fields:
     """Return the caller's fields that cross, in order, then our Via and the one Authorization: ours (law 9)."""
-    fields = [field for field in head.fields if _may_cross(field[0])]
-    if b"connection" in head.names or not cookies:
-        dropped = _dropped(NOTHING if cookies else COOKIES, _connection(head.fields))
-        fields = [field for field in fields if canonical(field[0]) not in dropped]
+    crosses = _crossing(NOT_FROM_CALLER if cookies else NOT_FROM_CALLER_NOR_COOKIES, FORWARDED, head)
+    fields = [field for field in head.fields if crosses[field[0]]]
     left = forwards_left(head)
     if left is not None:
         fields = [(name, b"%d" % (left - 1) if name.lower() == MAX_FORWARDS else value) for name, value in fields]
     return (*fields, (b"Via", via), (b"Authorization", authorization.encode("ascii")))
 
 
-@lru_cache(REMEMBERED)
-def _may_cross(name: bytes) -> bool:
-    """Tell whether a caller's field may go up at all."""
-    folded = canonical(name)
-    return folded not in NOT_FROM_CALLER and not folded.startswith(FORWARDED)
-
-
-def to_caller(fields: Fields, origin: "Origin", here: bytes, *, cookies: bool = True) -> Fields:
+def to_caller(section: Section, origin: "Origin", here: bytes, *, cookies: bool = True) -> Fields:
     """Return the upstream's fields that cross, with a Location on its own origin turned to ours (law 15)."""
-    names = [name.lower() for name, _ in fields]
-    dropped = NOT_TO_CALLER if cookies else NOT_TO_CALLER | COOKIES
-    if b"connection" in names:
-        names = [canonical(name) for name in names]  # as `_dropped` spells them
-        dropped = _dropped(dropped, _connection(fields))
-    if PERMISSION in b" ".join(names):
-        dropped |= {name for name in names if name.startswith(PERMISSION)}
-    kept = tuple([field for name, field in zip(names, fields, strict=True) if name not in dropped])
-    return _located_here(kept, origin, here) if b"location" in names else kept
+    crosses = _crossing(NOT_TO_CALLER if cookies else NOT_TO_CALLER_NOR_COOKIES, PERMISSION, section)
+    fields = tuple([field for field in section.fields if crosses[field[0]]])
+    return _located_here(fields, origin, here) if b"location" in section.names else fields
 
 
 def _located_here(fields: Fields, origin: "Origin", here: bytes) -> Fields:
@@ -176,7 +209,7 @@ def _located_here(fields: Fields, origin: "Origin", here: bytes) -> Fields:
 
 def written(fields: Fields) -> bytes:
     """Write fields as they stand in a head (RFC 9112 §5)."""
-    return b"".join([b"%b: %b\r\n" % field for field in fields])
+    return b"\r\n".join([*map(b": ".join, fields), b""])
 
 
 def tells(text: bytes, authorization: str) -> bool:

@@ -11,9 +11,8 @@ from typing import Final
 from yarl import URL
 
 from proxy.errors import AnswerBroken, ProxyError, UpstreamError
-from proxy.forward.answer_reader import AnswerHead
 from proxy.forward.body import Body
-from proxy.forward.headers import written
+from proxy.forward.headers import AnswerHead, written
 from proxy.forward.resend import Sent, may_be_sent_again
 from proxy.forward.upstream import Answer, Attempt
 from proxy.forward.upstream_connection import Broken, UpstreamConnection
@@ -32,8 +31,7 @@ class HttpAnswer:
         self, head: AnswerHead, connection: UpstreamConnection, pool: UpstreamPool, idle_timeout: float
     ) -> None:
         self.status = head.status
-        self.reason = head.reason
-        self.fields = head.fields
+        self.head = head
         self.whole = connection.taken()
         self._pool = pool
         self._idle_timeout = idle_timeout

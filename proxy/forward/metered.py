@@ -25,7 +25,7 @@ from proxy.errors import ProxyError, Throttled
 from proxy.forward import preference
 from proxy.forward.body import Body
 from proxy.forward.errand import Errand
-from proxy.forward.headers import Fields, Head, values
+from proxy.forward.headers import Fields, Head
 from proxy.forward.relay import HeldAnswer, hold
 from proxy.forward.upstream import Answer, Attempt, Upstream
 from proxy.forward.watch import Watch
@@ -191,7 +191,7 @@ class Turn:
 
     def fields_of(self, answer: Answer) -> Fields:
         """Return what is added to an answer of PandaDoc's; what it says itself stays its word."""
-        names = {name.lower() for name, _ in answer.fields}
+        names = answer.head.names
         added = self.fields() if names.isdisjoint(RATE_LIMIT) else ()
         if answer.status == TOO_MANY and b"retry-after" not in names:
             added += ((b"Retry-After", b"%d" % ceil(self._wait)),)
@@ -253,7 +253,7 @@ class Turn:
 
     def _said(self, answer: Answer, body: bytes | None = None) -> float:
         """Return how many seconds a 429 says to wait, by its head and its body; None: that has not come yet."""
-        return throttled.wait(_first(answer.fields, b"retry-after"), body, self._meter.clock.wall())
+        return throttled.wait(_first(answer, b"retry-after"), body, self._meter.clock.wall())
 
     def _note(self, wait: float) -> None:
         self._wait = wait
@@ -294,13 +294,13 @@ class Counted:
         return answer
 
 
-def _first(fields: Fields, name: bytes) -> bytes | None:
-    return next(iter(values(fields, name)), None)
+def _first(answer: Answer, name: bytes) -> bytes | None:
+    return next(iter(answer.head.values(name)), None)
 
 
 def _after(answer: Answer, now: float) -> float | None:
     """Read an answer's Retry-After: seconds from `now`, or None where it has none that makes sense."""
-    return throttled.after(_first(answer.fields, b"retry-after") or b"", now)
+    return throttled.after(_first(answer, b"retry-after") or b"", now)
 
 
 def _uploaded(answer: HeldAnswer) -> bool:
@@ -315,7 +315,7 @@ def _uploaded(answer: HeldAnswer) -> bool:
 def _readable(answer: HeldAnswer) -> bytes:
     """Return the body of an answer that was read ahead, for judging it; it is relayed as it came."""
     body = answer.whole or b""
-    coding = (_first(answer.fields, b"content-encoding") or b"").strip().lower()
+    coding = (_first(answer, b"content-encoding") or b"").strip().lower()
     if coding in preference.COMPRESSED:
         with suppress(zlib.error):
             return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, HELD)  # either format, by its head

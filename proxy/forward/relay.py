@@ -158,8 +158,7 @@ class HeldAnswer:
         self, answer: Answer, read: bytes, rest: AsyncIterator[bytes] | None, broken: AnswerBroken | None
     ) -> None:
         self.status = answer.status
-        self.reason = answer.reason
-        self.fields = answer.fields
+        self.head = answer.head
         self.whole = read if rest is None and broken is None else None
         self.broken = broken
         self._answer = answer

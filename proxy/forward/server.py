@@ -39,7 +39,7 @@ class Incoming(web.BaseRequest):
         self.head = Head(message.method, message.path, version, message.raw_headers)
         if message.version != HttpVersion11:
             message = message._replace(version=HttpVersion11)  # the answer's version is ours (RFC 9110 §2.5)
-        if message.upgrade or (version == (1, 0) and closes(message.raw_headers)):
+        if message.upgrade or (version == (1, 0) and closes(self.head)):
             # aiohttp loses what lies behind an offer to upgrade that nobody takes; and to llhttp, in HTTP/1.0
             # keep-alive outweighs close, which RFC 9112 §9.3 has the other way round.
             message = message._replace(should_close=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, Protocol
 
 from proxy.forward.body import Body
-from proxy.forward.headers import Fields
+from proxy.forward.headers import AnswerHead, Fields
 
 
 class Attempt(NamedTuple):
@@ -32,10 +32,7 @@ class Answer(Protocol):
     def status(self) -> int: ...
 
     @property
-    def reason(self) -> bytes: ...
-
-    @property
-    def fields(self) -> Fields: ...
+    def head(self) -> AnswerHead: ...
 
     @property
     def whole(self) -> bytes | None:

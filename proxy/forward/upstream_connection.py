@@ -14,7 +14,8 @@ from contextlib import suppress
 from typing import Final, cast
 
 from proxy.errors import AnswerBroken, UpstreamError, UpstreamTimeout
-from proxy.forward.answer_reader import AnswerHead, AnswerReader
+from proxy.forward.answer_reader import AnswerReader
+from proxy.forward.headers import AnswerHead
 
 READ_AHEAD: Final = 64 * 1024
 """Bytes of an answer that may wait for the caller to take them before the socket is left alone."""

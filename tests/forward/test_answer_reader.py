@@ -34,7 +34,7 @@ def read(*pieces: bytes, bodiless: bool = False, reader: AnswerReader | None = N
         reader.feed(piece)
     assert reader.head is not None
     body, reader.chunks = b"".join(reader.chunks), []
-    return Read(*reader.head, body, reader.complete, reader.reusable)
+    return Read(reader.head.status, reader.head.reason, reader.head.fields, body, reader.complete, reader.reusable)
 
 
 @given(st.sampled_from([LONG, CHUNKED]), st.sets(st.integers(1, 80)))

@@ -4,7 +4,7 @@ import pytest
 
 from proxy.errors import UpstreamError
 from proxy.forward.framing import Malformed, ends_with_connection
-from proxy.forward.headers import Fields
+from proxy.forward.headers import Fields, Section
 
 LENGTH = ((b"content-LENGTH", b"2"),)
 CHUNKED = ((b"Transfer-Encoding", b"Chunked"),)
@@ -37,12 +37,12 @@ def test_only_the_connections_end_ends_a_body_without_framing(
     status: int, version: str, fields: Fields, *, bodiless: bool, ends: bool
 ) -> None:
     """RFC 9112 §6.3."""
-    assert ends_with_connection(status, version, fields, bodiless=bodiless) is ends
+    assert ends_with_connection(status, version, Section(fields), bodiless=bodiless) is ends
 
 
 @pytest.mark.parametrize(("status", "version", "fields"), MALFORMED.values(), ids=MALFORMED)
 def test_what_no_answer_may_say_is_an_upstreams_fault(status: int, version: str, fields: Fields) -> None:
     with pytest.raises(Malformed, match="not valid HTTP") as told:
-        ends_with_connection(status, version, fields, bodiless=False)
+        ends_with_connection(status, version, Section(fields), bodiless=False)
     assert isinstance(told.value, UpstreamError)
     assert (told.value.status, told.value.error) == (502, "http_protocol_error")

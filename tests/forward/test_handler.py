@@ -15,7 +15,7 @@ from proxy.forward.clients import Anyone, Client
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.guard import Gate
 from proxy.forward.handler import HELD_401, Handler, Lane
-from proxy.forward.headers import Origin
+from proxy.forward.headers import AnswerHead, Origin
 from proxy.forward.places import InFlight, Places
 from proxy.forward.server import Server
 from proxy.forward.tally import Tally
@@ -31,8 +31,7 @@ class Half:
     """An answer with a bug in the midst of it."""
 
     status = 200
-    reason = b"OK"
-    fields = ((b"Content-Length", b"100"),)
+    head = AnswerHead(200, b"OK", ((b"Content-Length", b"100"),))
     whole = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
