@@ -357,7 +357,9 @@ class Proxy:
 
         One whose listener is gone by now was accepted in time, and is served by what there was.
         """
-        return next(each.lanes[name] for each in reversed(self._snapshots) if name in each.lanes)
+        if self._snapshot is not None and name in self._snapshot.lanes:
+            return self._snapshot.lanes[name]
+        return next(each.lanes[name] for each in reversed(self._retired) if name in each.lanes)
 
     def _new(self, name: str, listener: Listener, certificate: ServerCertificate | None, config: Config) -> Open:
         trace = None if self._spans is None else self._spans.request

@@ -151,12 +151,14 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
 
     async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
+        self,
+        request: web.BaseRequest,
+        resp: Any,  # of aiohttp's kind, or relay.py's
+        start_time: float | None,
+    ) -> tuple[Any, bool]:
         """Send what is not sent yet, and note that nothing is owed any more."""
-        if resp.prepared:
-            ended = await super().finish_response(request, resp, start_time)
-        else:
+        ended = resp, False
+        if not resp.prepared:  # else it was relayed, to its end
             ended = await self._send_ours(request, resp, start_time)
         last = self._unreadable and not self._messages
         if self._retired:

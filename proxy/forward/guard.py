@@ -36,8 +36,8 @@ LENGTH: Final = re.compile(rb"[0-9]{1,20}")
 SPOKEN: Final = frozenset({(1, 0), (1, 1)})
 """The versions of HTTP that are taken."""
 
-FRAMING: Final = frozenset({b"transfer-encoding", b"content-length", b"expect"})
-"""Fields that tell how a body comes."""
+FRAMING: Final = frozenset({b"transfer-encoding", b"content-length", b"expect", b"upgrade"})
+"""Fields that tell how a body comes, and what may come behind it."""
 
 LONGEST_HOST: Final = 255 + len(":65535")
 """Characters; no name is longer (RFC 1035 §2.3.4)."""
@@ -51,6 +51,9 @@ PAGE_MARKS: Final = frozenset({b"origin", b"sec-purpose", b"service-worker-navig
 The last two may come with Sec-Fetch-Site: none. Chromium sends it with what a page's speculation rules load ahead
 (Sec-Purpose), and with a typed address whose answer goes to a service worker first.
 """
+
+ORIGIN: Final = PAGE_MARKS | {b"via", b"sec-fetch-site"}
+"""Fields that tell who has sent a request."""
 
 NOT_OURS: Final = (
     "The Host header names neither a loopback name nor one of this listener's allowed_hosts."
@@ -88,8 +91,9 @@ def admit(head: Head, gate: Gate) -> Admitted:
     _check_size(head, gate)
     _check_protocol(head)
     host = _check_host(head, gate)
-    _check_loop(head, gate)
-    _check_page(head, gate)
+    if not head.names.isdisjoint(ORIGIN):
+        _check_loop(head, gate)
+        _check_page(head, gate)
     target = _origin_form(head.target, gate)
     return Admitted(target, host)
 
@@ -139,9 +143,9 @@ def _check_protocol(head: Head) -> None:
         raise CallerError("The proxy speaks HTTP/1.1 and HTTP/1.0.")
     if head.method in {"CONNECT", "TRACE"}:
         raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")
-    if b"upgrade" in head.names and b"websocket" in _protocols(head):
-        raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
     if not head.names.isdisjoint(FRAMING):
+        if b"websocket" in _protocols(head):
+            raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
         _check_framing(head)
 
 
@@ -176,7 +180,7 @@ def _check_host(head: Head, gate: Gate) -> bytes:
 
 def _check_loop(head: Head, gate: Gate) -> None:
     """Refuse what we have sent ourselves (RFC 9110 §7.6.3)."""
-    if b"via" in head.names and any(gate.via in value for value in head.values(b"via")):
+    if any(gate.via in value for value in head.values(b"via")):
         raise LoopDetected
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.credential.credential import Credential
-from proxy.errors import AnswerBroken, CallerError, CallerStalled, MethodRefused, ProxyError, Refused, UpstreamError
+from proxy.errors import AnswerBroken, CallerError, MethodRefused, ProxyError, Refused, UpstreamError
 from proxy.forward import guard, token_placeholder, token_request
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
@@ -22,7 +22,7 @@ from proxy.forward.exchange import Exchange
 from proxy.forward.headers import Fields, Origin, forwards_left, tells, to_caller, without_credential, written
 from proxy.forward.places import InFlight, Places
 from proxy.forward.problem import problem
-from proxy.forward.relay import NO_CONTENT, RelayedResponse, cut, hold, relay
+from proxy.forward.relay import NO_CONTENT, RelayedResponse, hold, relay
 from proxy.forward.server import Incoming
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Answer, Upstream
@@ -47,6 +47,9 @@ RELAYED: Final = "PandaDoc's 401 is relayed: "
 NOT_KEPT: Final = "the request's body was not kept (replay.max_body, replay.max_total), and can't be sent again"
 REFUSED_TOO: Final = "a newer credential was refused too"
 """Why PandaDoc's 401 is its last word; the credential may have other reasons."""
+
+Response = web.StreamResponse | RelayedResponse
+"""An answer of ours, which aiohttp sends; or PandaDoc's, which was sent here."""
 
 Trace = Callable[[Exchange, Fields, bytes], AbstractContextManager[None]]
 """What may look on while a request is answered: given its exchange, its fields and its scheme."""
@@ -94,7 +97,7 @@ class Handler:
     def __repr__(self) -> str:
         return f"<Handler {self.listener} {self.busy} in flight>"
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def __call__(self, request: web.BaseRequest) -> Response:
         assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
         head, lane = request.head, self._lane()
         if head.target == lane.health and head.method in {"GET", "HEAD"}:
@@ -115,7 +118,7 @@ class Handler:
                 exchange.tell()
         return response
 
-    async def _answer(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
+    async def _answer(self, request: Incoming, lane: Lane, exchange: Exchange) -> Response:
         try:
             return await self._forward(request, lane, exchange)
         except ProxyError as fault:
@@ -137,7 +140,7 @@ class Handler:
                 raise
             return _own_answer(request, ProxyError(), lane, exchange)
 
-    async def _forward(self, request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
+    async def _forward(self, request: Incoming, lane: Lane, exchange: Exchange) -> Response:
         admitted = guard.admit(request.head, lane.gate)
         if lane.placeholder and token_request.asked(request.head.method, admitted.target):
             return await _placeholder(request, lane, exchange)
@@ -149,8 +152,13 @@ class Handler:
             return _last_stop(request, lane, exchange)
         if client.meter is not None:
             exchange.turn = client.meter.turn(request.head, readings, admitted.target, request.is_attended)
+        target, here = lane.origin.prefix + admitted.target, lane.scheme + b"://" + admitted.host
+        errand = Errand(request.head, target, None, client.source, lane.upstream, lane.gate.via, lane.cookies, exchange)
         with lane.places, client.places:  # only now: whoever has no key takes no place
-            return await _borrow(request, lane, client, admitted, exchange)
+            if not request.announces_body():
+                return await _lend(request, errand, lane, here)
+            with _body(request, lane.body_limits, lane, exchange) as body:
+                return await _lend(request, errand._replace(body=body), lane, here)
 
 
 def _judge(client: Client, method: str, readings: frozenset[str], lane: Lane, exchange: Exchange) -> None:
@@ -172,7 +180,7 @@ def _last_stop(request: Incoming, lane: Lane, exchange: Exchange) -> web.Respons
     return response
 
 
-async def _placeholder(request: Incoming, lane: Lane, exchange: Exchange) -> web.StreamResponse:
+async def _placeholder(request: Incoming, lane: Lane, exchange: Exchange) -> Response:
     """Answer a token request ourselves; it never goes up."""
     with _body(request, token_placeholder.LIMITS, lane, exchange) as body:
         response, exchange.client, error = await token_placeholder.answer(request.head.fields, body, lane.clients)
@@ -182,19 +190,6 @@ async def _placeholder(request: Incoming, lane: Lane, exchange: Exchange) -> web
     if not (lane.ready() and request.content.is_eof()):
         response.force_close()
     return response
-
-
-async def _borrow(
-    request: Incoming, lane: Lane, client: Client, admitted: guard.Admitted, exchange: Exchange
-) -> web.StreamResponse:
-    """Forward a request with the client's credential, and relay what comes back."""
-    target = lane.origin.prefix + admitted.target
-    errand = Errand(request.head, target, None, client.source, lane.upstream, lane.gate.via, lane.cookies, exchange)
-    here = lane.scheme + b"://" + admitted.host
-    if not request.announces_body:
-        return await _lend(request, errand, lane, here)
-    with _body(request, lane.body_limits, lane, exchange) as body:
-        return await _lend(request, errand._replace(body=body), lane, here)
 
 
 @contextmanager
@@ -209,7 +204,7 @@ def _body(request: Incoming, limits: BodyLimits, lane: Lane, exchange: Exchange)
             body.let_go()
 
 
-async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> web.StreamResponse:
+async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> RelayedResponse:
     """Have the errand done, and relay the answer to a caller who has reached us at `here`."""
     exchange = errand.exchange
     turn = exchange.turn
@@ -221,11 +216,13 @@ async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> w
         lines, reason = written(fields), answer.head.reason
         if tells(lines + reason, lent.authorization):
             lines, reason = _unleaked(fields, reason, lent, lane, exchange)
-        response = RelayedResponse(request, answer.status, reason, lines)
-        if response.breaks_visibly():
-            await _relay(request, lane, answer, response, exchange)
+        # We are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6).
+        last = not (lane.ready() and request.content.is_eof())
+        response = RelayedResponse(request, answer.head, reason, lines, last=last)
+        if response.framed or response.breaks_visibly():
+            await relay(response, answer, exchange, lane.body_limits.idle_timeout)
         else:
-            await _relay_measured(request, lane, answer, response, exchange)
+            await _relay_measured(lane, answer, response, exchange)
         return response
     finally:
         await answer.close()
@@ -276,19 +273,7 @@ def _unleaked(fields: Fields, reason: bytes, lent: Credential, lane: Lane, excha
     return written(fields), reason
 
 
-async def _relay(request: Incoming, lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange) -> None:
-    if not (lane.ready() and request.content.is_eof()):
-        response.force_close()  # we are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6)
-    try:
-        await relay(response, answer, exchange, lane.body_limits.idle_timeout)
-    except AnswerBroken as fault:
-        cut(request, response, stalled=isinstance(fault, CallerStalled))
-        raise
-
-
-async def _relay_measured(
-    request: Incoming, lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange
-) -> None:
+async def _relay_measured(lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange) -> None:
     """Read an answer ahead that tells no length, so that it can be sent with one. Raises UpstreamError where it breaks.
 
     One that is longer, or finds no room, is passed on as it comes: where it breaks off, its caller can't know.
@@ -296,7 +281,7 @@ async def _relay_measured(
     if answer.whole is not None:
         response.measured(len(answer.whole))
     if response.framed or not lane.kept_bytes.take(MEASURED):
-        await _relay(request, lane, answer, response, exchange)
+        await relay(response, answer, exchange, lane.body_limits.idle_timeout)
         return
     try:
         held = await hold(answer, MEASURED)
@@ -304,12 +289,12 @@ async def _relay_measured(
             raise UpstreamError("The upstream's answer broke off.") from held.broken
         if held.whole is not None:
             response.measured(len(held.whole))
-        await _relay(request, lane, held, response, exchange)
+        await relay(response, held, exchange, lane.body_limits.idle_timeout)
     finally:
         lane.kept_bytes.give_back(MEASURED)
 
 
-def _own_answer(request: Incoming, fault: ProxyError, lane: Lane, exchange: Exchange) -> web.StreamResponse:
+def _own_answer(request: Incoming, fault: ProxyError, lane: Lane, exchange: Exchange) -> Response:
     response = problem(fault, exchange.request_id)
     if exchange.turn is not None:
         response.headers.update((name.decode(), value.decode()) for name, value in exchange.turn.fields())

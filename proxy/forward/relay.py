@@ -15,13 +15,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
 
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 
 from proxy.errors import AnswerBroken, CallerStalled
 from proxy.forward.exchange import Exchange
 from proxy.forward.framing import BODILESS
+from proxy.forward.headers import AnswerHead
 from proxy.forward.server import Incoming
 from proxy.forward.upstream import Answer
 
@@ -33,50 +32,39 @@ LENGTH: Final = re.compile(rb"^content-length:.*\r\n", re.IGNORECASE | re.MULTIL
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class RelayedResponse(web.StreamResponse):
+class RelayedResponse:
     """An upstream's answer as the caller gets it: its fields byte for byte, in a framing of ours.
 
-    aiohttp is told only that it is prepared and when it is over. What changes: `begun`, with its head; and
-    aiohttp's own `force_close` before that.
+    aiohttp is handed it when it is over, and asks whether the connection goes on. What changes: `prepared`, aiohttp's
+    word for a head that is on its way; `framed` and `keep_alive`, before that, by `measured`.
     """
 
-    def __init__(self, request: Incoming, status: int, reason: bytes, fields: bytes) -> None:
-        """`fields` as they stand in a head."""
-        super().__init__(status=status)
-        self.begun = False
-        self._request = request
-        self._phrase = reason
+    def __init__(self, request: Incoming, head: AnswerHead, reason: bytes, fields: bytes, *, last: bool) -> None:
+        """Take the reason and the fields as they may be told; `last`: the connection ends with it."""
+        status, one_one = head.status, request.head.version >= (1, 1)
         if status == NO_CONTENT:  # nor a length (RFC 9110 §8.6)
             fields = LENGTH.sub(b"", fields)
+        self.prepared = False
+        self._request = request
+        self._line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
         self._fields = fields
-        names = b"\n" + fields.lower()
-        self._dated = b"\ndate:" in names
-        self._one_one = request.head.version >= (1, 1)
-        sized = b"\ncontent-length:" in names or request.method == "HEAD" or status in BODILESS
-        self.framed = sized or self._one_one
-        self.chunked_here = self._one_one and not sized
-        self._keep_alive = request.keep_alive and self.framed
-
-    @property
-    def prepared(self) -> bool:
-        return self.begun
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002 - aiohttp's
-        """Do nothing: `relay` sends the head."""
-        return self._request.writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: `relay` sends the end."""
+        self._dated = b"date" in head.names
+        self._one_one = one_one
+        sized = b"content-length" in head.names or status in BODILESS or request.head.method == "HEAD"
+        self.framed = sized or one_one
+        self.chunked_here = one_one and not sized
+        self._may_go_on = request.keep_alive and not last
+        self.keep_alive = self._may_go_on and self.framed
 
     def head(self) -> bytes:
         """Write the status line and the fields (RFC 9112 §4); the version is ours (RFC 9110 §2.5)."""
-        self.begun = True
-        lines = [b"HTTP/1.1 %d %b\r\n" % (self.status, self._phrase), self._fields]
+        self.prepared = True
+        lines = [self._line, self._fields]
         if self.chunked_here:
             lines.append(b"Transfer-Encoding: chunked\r\n")
         if not self._dated:
             lines.append(b"Date: %b\r\n" % rfc822_formatted_time().encode())  # RFC 9110 §6.6.1
-        if not self._keep_alive:
+        if not self.keep_alive:
             lines.append(b"Connection: close\r\n")
         elif not self._one_one:
             lines.append(b"Connection: keep-alive\r\n")
@@ -93,7 +81,7 @@ class RelayedResponse(web.StreamResponse):
     def measured(self, length: int) -> None:
         """Frame the body by its length, which the upstream has not told."""
         self._fields += b"Content-Length: %d\r\n" % length
-        self.framed, self._keep_alive = True, self._request.keep_alive
+        self.framed, self.keep_alive = True, self._may_go_on
 
     def framed_chunk(self, chunk: bytes) -> bytes:
         """Return a piece of the body as it is sent."""
@@ -104,23 +92,39 @@ class RelayedResponse(web.StreamResponse):
 
         Raises TimeoutError where the caller takes nothing for so long, ConnectionError.
         """
-        request = self._request
-        await request.writer.write(data, drain=False)  # type: ignore[call-arg]  # StreamWriter's own
-        transport = request.transport
-        if transport is None or transport.get_write_buffer_size() == 0:  # as nearly always
+        writer, transport = self._request.writer, self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the caller's connection is closing")
+        writer.output_size += len(data)
+        transport.write(data)
+        if transport.get_write_buffer_size() == 0:  # as nearly always
             return
         left = _left(transport)
         while True:
             try:
                 async with asyncio.timeout(idle_timeout):
-                    await request.writer.drain()
+                    await writer.drain()
             except TimeoutError:
                 before, left = left, _left(transport)
                 if left >= before:
                     raise
-                request.protocol._drain_waiter = None  # noqa: SLF001 - aiohttp waits for the cancelled one otherwise
+                self._request.protocol._drain_waiter = None  # noqa: SLF001 - aiohttp waits for the cancelled one otherwise
             else:
                 return
+
+    def cut(self, *, stalled: bool) -> None:
+        """Close the caller's connection so that it can't take what it has for the whole answer."""
+        transport = self._request.transport
+        if transport is None:
+            return
+        if self.framed and not stalled:
+            transport.close()  # what was sent stays sent; the missing end shows
+            return
+        # A caller that reads no more would never let go of what is buffered; and where the body ends with
+        # the connection (HTTP/1.0), only a reset tells a broken one from a whole one.
+        if not transport.is_closing():
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        transport.abort()
 
 
 def _left(transport: asyncio.Transport) -> int:
@@ -132,8 +136,11 @@ def _left(transport: asyncio.Transport) -> int:
 
 
 async def relay(response: RelayedResponse, answer: Answer, exchange: Exchange, idle_timeout: float) -> None:
-    """Send head and body to the caller: in one piece if the body is here. Raises AnswerBroken where it breaks off."""
-    exchange.status = response.status
+    """Send head and body to the caller: in one piece if the body is here.
+
+    Raises AnswerBroken where it breaks off: then the caller's connection is closed so that it shows.
+    """
+    exchange.status = answer.status
     head, last = response.head(), LAST_CHUNK if response.chunked_here else b""
     try:
         if answer.whole is not None:
@@ -148,7 +155,11 @@ async def relay(response: RelayedResponse, answer: Answer, exchange: Exchange, i
         if last:
             await response.say(last, idle_timeout)
     except TimeoutError as fault:
+        response.cut(stalled=True)
         raise CallerStalled("the caller stopped reading") from fault
+    except AnswerBroken:
+        response.cut(stalled=False)
+        raise
 
 
 class HeldAnswer:
@@ -192,18 +203,3 @@ async def hold(answer: Answer, limit: int) -> HeldAnswer:
         await answer.close()
         raise
     return HeldAnswer(answer, bytes(read), None, None)
-
-
-def cut(request: web.BaseRequest, response: RelayedResponse, *, stalled: bool) -> None:
-    """Close the caller's connection so that it can't take what it has for the whole answer."""
-    transport = request.transport
-    if transport is None:
-        return
-    if response.framed and not stalled:
-        transport.close()  # what was sent stays sent; the missing end shows
-        return
-    # A caller that reads no more would never let go of what is buffered; and where the body ends with
-    # the connection (HTTP/1.0), only a reset tells a broken one from a whole one.
-    if not transport.is_closing():
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    transport.abort()

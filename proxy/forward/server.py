@@ -35,7 +35,7 @@ class Incoming(web.BaseRequest):
     ATTRS = web.BaseRequest.ATTRS | {"head"}
 
     def __init__(self, message: RawRequestMessage, *rest: Any, **more: Any) -> None:
-        version = (message.version.major, message.version.minor)
+        version = message.version
         self.head = Head(message.method, message.path, version, message.raw_headers)
         if message.version != HttpVersion11:
             message = message._replace(version=HttpVersion11)  # the answer's version is ours (RFC 9110 §2.5)
@@ -45,7 +45,6 @@ class Incoming(web.BaseRequest):
             message = message._replace(should_close=True)
         super().__init__(message, *rest, **more)
 
-    @property
     def announces_body(self) -> bool:
         """Whether the head says that a body follows (RFC 9112 §6.3)."""
         return not self.head.names.isdisjoint(BODY)
@@ -53,7 +52,7 @@ class Incoming(web.BaseRequest):
     def body(self, limits: BodyLimits, kept_bytes: KeptBytes) -> Body | None:
         """Return the body, or None where the head announces none. Raises BodyTooLarge."""
         head = self.head
-        if not self.announces_body:
+        if not self.announces_body():
             return None
         lengths = head.values(b"content-length")
         waits = b"expect" in head.names and head.version >= (1, 1)

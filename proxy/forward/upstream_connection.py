@@ -37,7 +37,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     What changes: `_reader`, by what arrives; `_fault`, once nothing more can come of it; `wrote`, whether anything
     of the present request was handed to the transport; `_cut_short`, by `carry_no_more`; `_due`, when patience ends, by
-    `_allow` alone, and with it the alarm. `reused` and `idle_since` are the pool's.
+    `_allow`, and with it the alarm, and by whoever waited, NEVER. `reused` and `idle_since` are the pool's.
     """
 
     def __init__(self, lost: Callable[["UpstreamConnection"], None]) -> None:
@@ -49,6 +49,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._tcp: asyncio.Transport | None = None  # the same, or what lies below it
+        self._kernel = select.poll()  # tells whether something lies in the socket
         self._reader = AnswerReader()
         self._fault: UpstreamError | None = None
         self._reading: asyncio.Future[None] | None = None  # who waits for what arrives
@@ -69,19 +70,16 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether any byte of the present answer has come."""
         return self._reader.began
 
-    @property
     def reusable(self) -> bool:
-        """Whether it may carry another request now: not where something of an answer lies unread."""
+        """Tell whether it may carry another request now: not where something of an answer lies unread."""
         reader, transport = self._reader, self._transport
-        done = reader.complete and reader.reusable and not reader.chunks
-        return done and transport is not None and not transport.is_closing()
+        if transport is None or transport.is_closing():
+            return False
+        return reader.complete and reader.reusable and not reader.chunks
 
     def quiet(self) -> bool:
         """Look at the socket itself: whether nothing has arrived that we have not been told of, not even its end."""
-        assert self._transport is not None  # noqa: S101 - it was connected
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not self._kernel.poll(0)
 
     def begin(self, *, bodiless: bool) -> None:
         """Start a request; `bodiless` if its answer has no body, being that to a HEAD."""
@@ -108,7 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
             try:
                 await self._wait_to_write()
             finally:
-                self._allow(None)
+                self._due = NEVER
         if self._fault is not None:
             raise self._fault
 
@@ -127,12 +125,13 @@ class UpstreamConnection(asyncio.Protocol):
         """Wait for the answer's head, from now on for so long. Raises UpstreamError."""
         reader = self._reader
         if reader.head is None:
-            self._allow(seconds, _not_answered)
+            if seconds is not None:
+                self._allow(seconds, _not_answered)
             try:
                 while reader.head is None:
                     await self._more()
             finally:
-                self._allow(None)
+                self._due = NEVER
         return reader.head
 
     def expect_by(self, seconds: float) -> None:
@@ -158,7 +157,7 @@ class UpstreamConnection(asyncio.Protocol):
                 cause = "; it may have waited for the upload that its early head ended" if self._cut_short else ""
                 raise AnswerBroken(type(fault).__name__ + cause) from fault
             finally:
-                self._allow(None)
+                self._due = NEVER
         return self._take()
 
     def carry_no_more(self) -> None:
@@ -183,6 +182,7 @@ class UpstreamConnection(asyncio.Protocol):
         transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
         self._transport = transport
         self._tcp = self._tcp or transport
+        self._kernel.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -258,14 +258,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._tcp.resume_reading()
         return data
 
-    def _allow(self, seconds: float | None, patience: Callable[[], UpstreamError] | None = None) -> None:
-        """Let it last so long from now on; None: as long as it may.
+    def _allow(self, seconds: float, patience: Callable[[], UpstreamError]) -> None:
+        """Let it last so long from now on.
 
         The alarm is moved only where it would ring too late: most of the time, setting a limit is free.
         """
-        if seconds is None:
-            self._due = NEVER
-            return
         self._due, self._patience = self._loop.time() + seconds, patience
         if self._due < self._rings_at:
             self._set_alarm()
@@ -302,9 +299,10 @@ class UpstreamConnection(asyncio.Protocol):
         lost(self)
 
     def _wake(self) -> None:
-        for waiter in (self._reading, self._writing):
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+        if self._reading is not None and not self._reading.done():
+            self._reading.set_result(None)
+        if self._writing is not None and not self._writing.done():
+            self._writing.set_result(None)
 
 
 def _nobody(_connection: UpstreamConnection) -> None:

@@ -4,6 +4,7 @@ The one that was used last is taken first, so that those that are not needed gro
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -26,8 +27,8 @@ class Counts:
 class UpstreamPool:
     """Every connection to the upstream.
 
-    What changes: `_idle`, who was released last at its end; `_lent`; `_slots`, how many more there may be, and
-    who waits in line; `busy`; `_sweep`, the next look at the oldest; `_closed`: all here alone.
+    What changes: `_idle`, who was released last at its end; `_lent`; `busy`, and `_line`, who waits until fewer are;
+    `_sweep`, the next look at the oldest; `_closed`: all here alone. While somebody waits, `busy` is `limit`.
     """
 
     def __init__(self, dial: Dial, *, limit: int, keepalive: float, counts: Counts | None = None) -> None:
@@ -41,7 +42,7 @@ class UpstreamPool:
         self._dial = dial
         self._keepalive = keepalive
         self._loop = asyncio.get_running_loop()
-        self._slots = asyncio.Semaphore(limit)
+        self._line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._idle: list[UpstreamConnection] = []
         self._lent: set[UpstreamConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -60,18 +61,16 @@ class UpstreamPool:
 
         `fresh`: none that was used before. Raises UpstreamError, or Overloaded.
         """
-        if self._slots.locked():
-            await self._stand_in_line(seconds)
+        if self.busy < self.limit:
+            self.busy += 1
         else:
-            await self._slots.acquire()  # at once
-        self.busy += 1
+            await self._stand_in_line(seconds)
         try:
             connection = None if fresh else self._kept()
             if connection is None:
                 connection = await self._fresh()
         except BaseException:  # a caller that leaves meanwhile, too
-            self.busy -= 1
-            self._slots.release()
+            self._next()
             raise
         self._lent.add(connection)
         return connection
@@ -79,15 +78,14 @@ class UpstreamPool:
     def release(self, connection: UpstreamConnection) -> None:
         """Take a connection back: for the next request if it may carry one, or else to be closed."""
         self._lent.remove(connection)
-        self.busy -= 1
-        if connection.reusable and not self._closed:
+        if connection.reusable() and not self._closed:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
             if self._sweep is None:
                 self._sweep = self._loop.call_later(self._keepalive, self._close_old)
         else:
             connection.close()
-        self._slots.release()
+        self._next()
 
     def close(self) -> None:
         """Close all of them; what is still lent breaks."""
@@ -100,7 +98,7 @@ class UpstreamPool:
     def _kept(self) -> UpstreamConnection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable and connection.quiet():
+            if connection.reusable() and connection.quiet():
                 self.counts.reused += 1
                 connection.reused = True
                 return connection
@@ -115,13 +113,29 @@ class UpstreamPool:
         return connection
 
     async def _stand_in_line(self, seconds: float) -> None:
+        turn = self._loop.create_future()
+        self._line[turn] = None
         try:
             async with asyncio.timeout(seconds):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise Overloaded(
-                f"All {self.limit} connections to the upstream are busy (upstream.max_connections)."
-            ) from None
+                await turn
+        except BaseException as end:
+            self._line.pop(turn, None)
+            if turn.done() and not turn.cancelled():  # its turn came as it left
+                self._next()
+            if isinstance(end, TimeoutError):
+                raise Overloaded(
+                    f"All {self.limit} connections to the upstream are busy (upstream.max_connections)."
+                ) from None
+            raise
+
+    def _next(self) -> None:
+        """Give a place that is free to who has waited longest, if anybody waits."""
+        while self._line:
+            turn, _ = self._line.popitem(last=False)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.busy -= 1
 
     def _gone(self, connection: UpstreamConnection) -> None:
         """Forget an idle connection that is over; one that is lent comes back."""

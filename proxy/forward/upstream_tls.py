@@ -19,13 +19,8 @@ class _BelowTls(asyncio.BufferedProtocol):
     def __init__(self, tcp: asyncio.Transport, tls: Any) -> None:
         self._tcp = tcp
         self._tls = tls  # each loop has a kind of its own
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        buffer: memoryview = self._tls.get_buffer(sizehint)
-        return buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._tls.buffer_updated(nbytes)
+        self.get_buffer = tls.get_buffer  # type: ignore[method-assign]  # called at each read: no step between
+        self.buffer_updated = tls.buffer_updated  # type: ignore[method-assign]
 
     def eof_received(self) -> bool | None:
         kept: bool | None = self._tls.eof_received()

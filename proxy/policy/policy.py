@@ -67,7 +67,9 @@ class RuleSet:
 
     def decide(self, method: str, readings: Iterable[str]) -> Decision:
         """Judge a request by every reading of its path: all must be allowed."""
-        fitting = {number for reading in readings for number in self._fitting(f"{method} {reading}")}
+        fitting: set[int] = set()
+        for reading in readings:
+            fitting.update(self._fitting(f"{method} {reading}"))
         if len(fitting) == 1:  # as nearly always
             return self._decisions[fitting.pop()]
         refusing = [number for number in fitting if not self._decisions[number].allowed]

@@ -77,7 +77,7 @@ async def read_all(connection: UpstreamConnection, seconds: float = 5) -> bytes:
 async def test_it_carries_one_request_after_the_other() -> None:
     async with connected(answering(OK)) as (connection, line):
         for _ in range(3):
-            assert connection.reusable
+            assert connection.reusable()
             ask(connection)
             assert connection.taken() is None
             assert (await connection.head(5)).status == 200
@@ -105,7 +105,7 @@ async def test_an_end_before_a_whole_head_is_told_with_whether_anything_was_answ
         with pytest.raises(Broken):
             await waiting
         assert connection.answered is bool(said)
-        assert not connection.reusable
+        assert not connection.reusable()
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
@@ -153,7 +153,7 @@ async def test_what_came_before_a_write_that_fails_is_an_answer_all_the_same(*, 
         connection.write(bytes(MIB))  # the loop has not heard of it yet
         assert (await connection.head(5)).status == 413
         assert await read_all(connection) == b"no"
-        assert not connection.reusable
+        assert not connection.reusable()
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -177,7 +177,7 @@ async def test_an_answer_without_a_length_ends_with_the_upstreams_close() -> Non
         ask(connection)
         await connection.head(5)
         assert await read_all(connection) == b"begun"
-        assert not connection.reusable
+        assert not connection.reusable()
         await until(lambda: line.lost == [connection])
 
 
@@ -308,7 +308,7 @@ async def test_little_is_read_ahead_of_whoever_takes_it() -> None:
         first = await connection.read(5)
         assert READ_AHEAD < len(first) <= READ_AHEAD + 256 * 1024  # what asyncio reads at a time
         assert len(first) + len(await read_all(connection)) == size
-        assert connection.reusable
+        assert connection.reusable()
         connection.close()
 
 
@@ -348,7 +348,7 @@ async def test_what_comes_unasked_ends_the_connection(said: bytes) -> None:
 
     async with connected(script) as (connection, line):
         await until(lambda: line.lost == [connection])
-        assert not connection.reusable
+        assert not connection.reusable()
 
 
 async def test_an_end_that_nobody_has_told_us_of_is_seen_in_the_socket() -> None:
@@ -358,7 +358,7 @@ async def test_an_end_that_nobody_has_told_us_of_is_seen_in_the_socket() -> None
         peer, _ = listening.accept()
         assert connection.quiet()
         peer.close()
-        assert connection.reusable  # as far as the loop knows
+        assert connection.reusable()  # as far as the loop knows
         assert not connection.quiet()
         connection.close()
 
@@ -400,6 +400,6 @@ async def test_a_wait_that_is_cancelled_leaves_no_clock_behind() -> None:
             await asyncio.wait_for(connection.head(0.1), 0.02)
         await asyncio.sleep(0.15)
         ask(connection)
-        assert not connection.reusable
+        assert not connection.reusable()
         with pytest.raises(UpstreamTimeout):
             await connection.head(0.1)

@@ -73,7 +73,7 @@ async def test_an_idle_connection_is_closed_when_its_time_is_up_and_the_others_w
         await asyncio.sleep(0.4)
         await use(pool, await pool.take(5))  # the young one
         await until(lambda: pool.idle == 1, 1)
-        assert (old.reusable, young.reusable) == (False, True)
+        assert (old.reusable(), young.reusable()) == (False, True)
         await until(lambda: pool.idle == 0, 1)
         await until(lambda: up.gone == 2)
         assert repr(pool) == "<UpstreamPool 0 busy, 0 idle, 2 created, 1 reused>"
@@ -113,7 +113,7 @@ async def test_a_fresh_one_is_never_one_that_was_used() -> None:
         assert fresh not in {old, young}
         assert not fresh.reused
         assert (pool.busy, pool.idle) == (1, 1)
-        assert (old.reusable, young.reusable) == (False, True)
+        assert (old.reusable(), young.reusable()) == (False, True)
         await until(lambda: up.gone == 1)
 
 
