@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from proxy.clock import SystemClock
 from proxy.forward.exchange import Exchange
+from proxy.forward.headers import Head
 from proxy.metrics import Metrics
 from proxy.page.figures import figures
 from proxy.page.recent import Recent
@@ -28,7 +29,7 @@ CLIENTS: Final = 10
 
 def over(client: str = "billing", method: str = "GET", **changes: Any) -> Exchange:
     """Return an exchange that has ended."""
-    exchange = Exchange(method, "/public/v1/documents", None, SystemClock().monotonic, "127.0.0.1:8080")
+    exchange = Exchange(Head(method, "/public/v1/documents", (1, 1), ()), SystemClock().monotonic, "127.0.0.1:8080")
     exchange.client, exchange.status, exchange.credential = client, 200, "default"
     exchange.bytes_in, exchange.bytes_out, exchange.upstream_seconds = 200, 2000, 0.08
     for name, value in changes.items():

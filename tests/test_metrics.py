@@ -15,6 +15,7 @@ from wire import OK, Stage, caller, converse, upstream
 
 from proxy.config.sections import Shutdown
 from proxy.forward.exchange import Exchange
+from proxy.forward.headers import Head
 from proxy.metrics import Metrics
 from proxy.simulator import Fault
 
@@ -360,7 +361,7 @@ async def test_two_proxies_in_one_process_count_apart(api_key_house: HouseMaker,
 
 
 def exchange(**changes: Any) -> Exchange:
-    made = Exchange("GET", "/x", None, lambda: 5.0, "here")
+    made = Exchange(Head("GET", "/x", (1, 1), ()), lambda: 5.0, "here")
     for name, value in changes.items():
         setattr(made, name, value)
     return made

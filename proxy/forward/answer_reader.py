@@ -10,7 +10,7 @@ import httptools
 
 from proxy.errors import UpstreamError
 from proxy.forward.framing import Malformed, ends_with_connection
-from proxy.forward.headers import AnswerHead, Fields, closes
+from proxy.forward.headers import AnswerHead, closes
 
 CONTINUE: Final = 100
 LEAST_FINAL: Final = 200
@@ -117,11 +117,12 @@ class AnswerReader:
         if CONTINUE <= status < LEAST_FINAL:
             self.continued = self.continued or status == CONTINUE
             return
-        if len(fields) > MOST_FIELDS or (self._size > LARGEST_HEAD and _size(fields) > LARGEST_HEAD):
+        head = AnswerHead(status, reason, fields)
+        if len(fields) > MOST_FIELDS or head.size > LARGEST_HEAD:
             raise HeadOversized
         self._size = 0
         version = parser.get_http_version()
-        self.head = head = AnswerHead(status, reason, fields)
+        self.head = head
         self.until_close = ends_with_connection(status, version, head, bodiless=self._bodiless)
         # To llhttp, in HTTP/1.0 keep-alive outweighs close, which RFC 9112 §9.3 has the other way round.
         self.reusable = parser.should_keep_alive() and not (version == "1.0" and closes(head))
@@ -141,7 +142,3 @@ class AnswerReader:
 def _ours(fault: httptools.HttpParserError) -> UpstreamError:
     """Return what we have raised ourselves, in a call that llhttp has made, or else say that llhttp objects."""
     return fault.__context__ if isinstance(fault.__context__, UpstreamError) else Malformed("llhttp can't parse it")
-
-
-def _size(fields: Fields) -> int:
-    return sum(len(name) + len(value) for name, value in fields)

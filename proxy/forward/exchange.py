@@ -3,11 +3,13 @@
 import logging
 import re
 from collections.abc import Callable
+from functools import cached_property
 from random import getrandbits
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
 
 from proxy.credential.credential import Credential
+from proxy.forward.headers import Head
 from proxy.logs import ANYWHERE, redact
 
 if TYPE_CHECKING:
@@ -49,32 +51,39 @@ def told(target: str) -> str:
 class Exchange:
     """One request and its answer; the handler fills it in as it goes, `tell` reads it once at the end."""
 
-    status = 0
-    bytes_in = 0
-    bytes_out = 0
-    upstream_seconds = 0.0
-    credential = ""
-    generation = 0
-    replayed = False
-    client = ""
-    would_refuse = ""  # what a policy that only warns says
-    fault = ""
-    error = ""  # of an answer of our own: its word in Proxy-Status
-    unfinished = False  # it broke off after its head
-    turn: "Turn | None" = None  # its way through a rate budget, where there is one
-    _asked = 0.0
-
-    def __init__(
-        self, method: str, target: str, request_id: bytes | None, now: Callable[[], float], listener: str
-    ) -> None:
-        """Start the clock. The caller's X-Request-Id is taken where it is plain, else one is made."""
-        plain = request_id is not None and REQUEST_ID.fullmatch(request_id) is not None
-        self.request_id = request_id.decode() if request_id is not None and plain else f"{getrandbits(64):016x}"
-        self.method = method
-        self.path = told(target)
+    def __init__(self, head: Head, now: Callable[[], float], listener: str) -> None:
+        """Start the clock."""
+        self.method = head.method
         self.listener = listener
         self.now = now
         self.started = now()
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.upstream_seconds = 0.0
+        self.credential = ""
+        self.generation = 0
+        self.replayed = False
+        self.client = ""
+        self.would_refuse = ""  # what a policy that only warns says
+        self.fault = ""
+        self.error = ""  # of an answer of our own: its word in Proxy-Status
+        self.unfinished = False  # it broke off after its head
+        self.turn: Turn | None = None  # its way through a rate budget, where there is one
+        self._head = head
+        self._asked = 0.0
+
+    @cached_property
+    def path(self) -> str:
+        """Its path as it may be shown."""
+        return told(self._head.target)
+
+    @cached_property
+    def request_id(self) -> str:
+        """The caller's X-Request-Id where it is plain, else one that is made."""
+        said = self._head.values(b"x-request-id")
+        plain = said and REQUEST_ID.fullmatch(said[0]) is not None
+        return said[0].decode() if plain else f"{getrandbits(64):016x}"
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request_id} {self.method} {self.path} {self.status}>"

@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address
-from itertools import chain
 from typing import Final, NamedTuple
 
 from proxy.errors import (
@@ -91,7 +90,7 @@ def admit(head: Head, gate: Gate) -> Admitted:
     _check_size(head, gate)
     _check_protocol(head)
     host = _check_host(head, gate)
-    if not head.names.isdisjoint(ORIGIN):
+    if not ORIGIN.isdisjoint(head.names):
         _check_loop(head, gate)
         _check_page(head, gate)
     target = _origin_form(head.target, gate)
@@ -133,8 +132,7 @@ def _as_configured(name: str) -> str | None:
 def _check_size(head: Head, gate: Gate) -> None:
     if len(head.fields) > gate.max_headers:
         raise HeadTooLarge(f"The request has more than {gate.max_headers} header fields (limits.max_headers).")
-    size = len(head.target) + sum(map(len, chain.from_iterable(head.fields))) + 4 * len(head.fields)
-    if size > gate.max_head:
+    if len(head.target) + head.size + 4 * len(head.fields) > gate.max_head:
         raise HeadTooLarge(f"The request's head is larger than {gate.max_head} bytes (limits.max_head).")
 
 
@@ -143,7 +141,7 @@ def _check_protocol(head: Head) -> None:
         raise CallerError("The proxy speaks HTTP/1.1 and HTTP/1.0.")
     if head.method in {"CONNECT", "TRACE"}:
         raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")
-    if not head.names.isdisjoint(FRAMING):
+    if not FRAMING.isdisjoint(head.names):
         if b"websocket" in _protocols(head):
             raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
         _check_framing(head)
@@ -188,7 +186,7 @@ def _check_page(head: Head, gate: Gate) -> None:
     """Refuse what a browser marks as sent by a page (Fetch §3.2, Fetch Metadata §2.2); no CORS is ever granted."""
     fine = SHOWN_SITES if gate.shows and _fills_a_tab(head) else BORROWING_SITES
     sites = {site.strip().lower() for site in head.values(b"sec-fetch-site")}
-    if not head.names.isdisjoint(PAGE_MARKS) or not sites <= fine:
+    if not PAGE_MARKS.isdisjoint(head.names) or not sites <= fine:
         raise Refused(
             "A web page has a part in this request (Origin, Sec-Fetch-Site, Sec-Purpose or"
             " Service-Worker-Navigation-Preload says so); pages may not borrow credentials."
@@ -203,7 +201,7 @@ def _fills_a_tab(head: Head) -> bool:
 
 def _origin_form(target: str, gate: Gate) -> str:
     """Return the target as origin-form. Absolute-form is taken when it names us (RFC 9112 §3.2.2)."""
-    scheme, separator, rest = target.partition("://")
+    scheme, separator, rest = ("", "", "") if target.startswith("/") else target.partition("://")
     if separator and scheme.lower() in {"http", "https"}:
         authority, slash, path = rest.partition("/")
         if not names_us(authority, gate):

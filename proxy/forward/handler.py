@@ -102,21 +102,19 @@ class Handler:
         head, lane = request.head, self._lane()
         if head.target == lane.health and head.method in {"GET", "HEAD"}:
             return _health(lane)
-        ids = head.values(b"x-request-id")
-        exchange = Exchange(head.method, head.target, ids[0] if ids else None, self._now, self.listener)
-        with lane.in_flight:
-            self.busy += 1
-            try:
-                if self._trace is None:
-                    response = await self._answer(request, lane, exchange)
-                else:
-                    with self._trace(exchange, head.fields, lane.scheme):
-                        response = await self._answer(request, lane, exchange)
-            finally:
-                self.busy -= 1
-                self._ended(exchange)
-                exchange.tell()
-        return response
+        exchange = Exchange(head, self._now, self.listener)
+        lane.in_flight.enter()
+        self.busy += 1
+        try:
+            if self._trace is None:
+                return await self._answer(request, lane, exchange)
+            with self._trace(exchange, head.fields, lane.scheme):
+                return await self._answer(request, lane, exchange)
+        finally:
+            self.busy -= 1
+            lane.in_flight.leave()
+            self._ended(exchange)
+            exchange.tell()
 
     async def _answer(self, request: Incoming, lane: Lane, exchange: Exchange) -> Response:
         try:

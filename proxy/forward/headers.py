@@ -92,21 +92,28 @@ END_TO_END: Final = frozenset(
 
 
 class Section:
-    """A head's fields as they came, and their names in lower case; never changed."""
+    """A head's fields as they came; never changed."""
 
-    __slots__ = ("fields", "names")
+    __slots__ = ("fields", "names", "size")
 
     def __init__(self, fields: Fields) -> None:
+        names, size = {}, 0
+        for name, value in fields:
+            names[name.lower()] = value
+            size += len(name) + len(value)
         self.fields = fields
-        self.names = {name.lower() for name, _ in fields}
+        self.names = names  # in lower case, each with its last value
+        self.size = size  # bytes of names and values
 
     def values(self, name: bytes) -> list[bytes]:
         """Return every value of the field `name` (lower case), in order."""
-        return values(self.fields, name) if name in self.names else []
+        if name not in self.names:
+            return []
+        return values(self.fields, name) if len(self.names) < len(self.fields) else [self.names[name]]
 
     def connection(self) -> bytes:
         """Return what all Connection fields say, as one list (RFC 9110 §7.6.1)."""
-        return b",".join(values(self.fields, b"connection")) if b"connection" in self.names else b""
+        return b",".join(self.values(b"connection"))
 
 
 class Head(Section):

@@ -192,7 +192,7 @@ class Turn:
     def fields_of(self, answer: Answer) -> Fields:
         """Return what is added to an answer of PandaDoc's; what it says itself stays its word."""
         names = answer.head.names
-        added = self.fields() if names.isdisjoint(RATE_LIMIT) else ()
+        added = self.fields() if RATE_LIMIT.isdisjoint(names) else ()
         if answer.status == TOO_MANY and b"retry-after" not in names:
             added += ((b"Retry-After", b"%d" % ceil(self._wait)),)
         if self._prefers is not None:

@@ -44,10 +44,10 @@ class InFlight:
     def __repr__(self) -> str:
         return f"<InFlight {self.count}>"
 
-    def __enter__(self) -> None:
+    def enter(self) -> None:
         self.count += 1
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
         self.count -= 1
         if self.count == 0 and self._none is not None:
             self._none.set()

@@ -47,7 +47,7 @@ class Incoming(web.BaseRequest):
 
     def announces_body(self) -> bool:
         """Whether the head says that a body follows (RFC 9112 §6.3)."""
-        return not self.head.names.isdisjoint(BODY)
+        return not BODY.isdisjoint(self.head.names)
 
     def body(self, limits: BodyLimits, kept_bytes: KeptBytes) -> Body | None:
         """Return the body, or None where the head announces none. Raises BodyTooLarge."""

@@ -48,7 +48,7 @@ def readings(path: str, prefix: str = "") -> frozenset[str]:
     readings, or decoding finds no end.
     """
     authority = _authority(prefix)
-    if PLAIN.fullmatch(path) is not None and authority.match(path) is None:
+    if PLAIN.fullmatch(path) is not None and ("//" not in path or authority.match(path) is None):
         return frozenset({_joined(path) if "//" in path or path[-1] == "/" else path})
     if _decoded(DECODINGS, path) != _decoded(DECODINGS - 1, path):
         raise CallerError("The request's path is percent-encoded more often than any honest one.")

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from proxy.forward.exchange import Exchange
+from proxy.forward.headers import Head
 from proxy.page.recent import KINDS, Recent
 from proxy.page.traffic import SECONDS, SLOTS
 
@@ -21,7 +22,7 @@ class Watch:
 
 
 def over(watch: Watch, path: str = "/public/v1/documents", took: float = 0.1, **changes: Any) -> Exchange:
-    exchange = Exchange("GET", path, None, watch, "127.0.0.1:8080")
+    exchange = Exchange(Head("GET", path, (1, 1), ()), watch, "127.0.0.1:8080")
     exchange.started -= took
     for name, value in {"status": 200, **changes}.items():
         setattr(exchange, name, value)
