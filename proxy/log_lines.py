@@ -56,6 +56,11 @@ class Lines(logging.Handler):
     def __repr__(self) -> str:
         return f"<Lines {len(self._waiting)} waiting, {self.dropped} dropped>"
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Take a record without a lock: what `emit` changes may be changed by several threads at once."""
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         if len(self._waiting) >= MOST_WAITING:
             self.dropped += 1

@@ -6,6 +6,7 @@ No code logs a secret; the redacting formatter is the net below the rope.
 import logging
 import re
 import sys
+import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TextIO
@@ -26,14 +27,16 @@ FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-HINTS: Final = ("bearer", "api-key", "basic", "_token", "client_secret")
-"""Without one of these, in lower case, nothing is to be blotted out."""
-
-
 def suspicious(text: str) -> bool:
     """Tell whether there may be something to blot out; at a tenth of what looking properly costs."""
     folded = text.lower()
-    return any(hint in folded for hint in HINTS)
+    return (
+        "bearer" in folded
+        or "api-key" in folded
+        or "basic" in folded
+        or "_token" in folded
+        or "client_secret" in folded
+    )
 
 
 def redact(text: str, credentials: re.Pattern[str] = CREDENTIALS) -> str:
@@ -41,6 +44,23 @@ def redact(text: str, credentials: re.Pattern[str] = CREDENTIALS) -> str:
     if not suspicious(text):
         return text
     return FORM_SECRETS.sub(r"\1\2***", credentials.sub(r"\1 ***", text))
+
+
+class Record(logging.LogRecord):
+    """A record with fields, for what is logged with each request. It costs a third of logging's own.
+
+    It has what formatters ask for; what nobody can know without looking for it is blank.
+    """
+
+    def __init__(self, name: str, level: int, message: str, fields: dict[str, Any]) -> None:
+        self.name, self.msg, self.args = name, message, ()
+        self.levelno, self.levelname = level, logging.getLevelName(level)
+        self.created = time.time()
+        self.msecs = self.created % 1 * 1000
+        self.pathname = self.filename = self.module = self.funcName = ""
+        self.lineno = 0
+        self.exc_info = self.exc_text = self.stack_info = None
+        self.fields = fields
 
 
 class TextFormatter(logging.Formatter):
@@ -58,7 +78,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         document = {
-            "time": f"{_second(int(record.created))}.{int(record.created % 1 * 1000):03d}+00:00",
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}+00:00",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _message(self, record),

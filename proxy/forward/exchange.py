@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 
 from proxy.credential.credential import Credential
 from proxy.forward.headers import Head
-from proxy.logs import ANYWHERE, redact
+from proxy.logs import ANYWHERE, Record, redact
 
 if TYPE_CHECKING:
     from proxy.forward.metered import Turn
@@ -113,8 +113,8 @@ class Exchange:
             "status": self.status,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
-            "ms": round((self.now() - self.started) * 1000, 1),
-            "upstream_ms": round(self.upstream_seconds * 1000, 1),
+            "ms": _tenths(self.now() - self.started),
+            "upstream_ms": _tenths(self.upstream_seconds),
             "credential": self.credential,
             "generation": self.generation,
             "replayed": self.replayed,
@@ -128,6 +128,11 @@ class Exchange:
             fields["fault"] = self.fault
         if self.turn is not None:
             fields["rate"] = self.turn.rate
-            fields["waited_ms"] = round(self.turn.waited * 1000, 1)
+            fields["waited_ms"] = _tenths(self.turn.waited)
             fields["throttled"] = self.turn.resends
-        log.log(level, "%s %s %d", self.method, self.path, self.status, extra={"fields": fields})
+        log.handle(Record(log.name, level, f"{self.method} {self.path} {self.status}", fields))
+
+
+def _tenths(seconds: float) -> float:
+    """Tell milliseconds to a tenth."""
+    return int(seconds * 10_000 + 0.5) / 10
