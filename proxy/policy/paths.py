@@ -47,9 +47,12 @@ def readings(path: str, prefix: str = "") -> frozenset[str]:
     `prefix` is the upstream's path prefix, with which the path begins. Raises CallerError where there are too many
     readings, or decoding finds no end.
     """
+    plain, doubled = PLAIN.fullmatch(path) is not None, "//" in path
+    if plain and not doubled:
+        return frozenset({path.removesuffix("/")})
     authority = _authority(prefix)
-    if PLAIN.fullmatch(path) is not None and ("//" not in path or authority.match(path) is None):
-        return frozenset({_joined(path) if "//" in path or path[-1] == "/" else path})
+    if plain and authority.match(path) is None:
+        return frozenset({_joined(path)})
     if _decoded(DECODINGS, path) != _decoded(DECODINGS - 1, path):
         raise CallerError("The request's path is percent-encoded more often than any honest one.")
     steps: tuple[Callable[[str], str], ...] = (*STEPS, partial(authority.sub, r"\1"))
