@@ -12,7 +12,7 @@ from test_log_lines import all_taken, until
 
 from proxy import log_lines
 from proxy.config import Log
-from proxy.logs import dropped, redact, set_up
+from proxy.logs import Record, dropped, redact, set_up
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +143,19 @@ def test_a_traceback_is_one_record_and_is_blotted_out_too(pipe: Pipe) -> None:
     (line,) = pipe.lines()
     assert "Traceback" in json.loads(line)["message"]
     assert "hush" not in line
+
+
+def test_a_record_of_ours_is_to_any_formatter_what_loggings_own_would_be() -> None:
+    every = (
+        "%(name)s %(levelno)d %(levelname)s %(message)s %(pathname)s %(filename)s %(module)s %(lineno)d %(funcName)s"
+    )
+    own = logging.makeLogRecord({"name": "proxy.access", "levelno": 20, "levelname": "INFO", "msg": "GET /100%d 200"})
+    ours = Record("proxy.access", logging.INFO, "GET /100%d 200", {"status": 200})
+    formatter = logging.Formatter(every)
+    assert formatter.format(ours) == formatter.format(own)
+    ours.created, ours.msecs = own.created, own.msecs
+    formatter = logging.Formatter("%(asctime)s %(created)f %(msecs)d")
+    assert formatter.format(ours) == formatter.format(own)
 
 
 def test_the_default_stream_is_standard_error(capfd: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"proxy-connection"}
     | {b"proxy-authorization", b"proxy-authenticate"}
 )
-NEVER_NOMINATED: Final = frozenset({b"content-type", b"content-encoding", b"cache-control", b"cookie"})
+NEVER_NOMINATED: Final = frozenset({b"content-type", b"content-encoding", b"cache-control", b"cookie", b"date"})
 FORWARDED: Final = re.compile(rb"x-forwarded|x-forwarded-.*|forwarded|x-real-ip")
 OVERRIDING: Final = re.compile(rb"x-http-method|x-http-method-override|x-method-override|x-original-url")
 KEY: Final = re.compile(rb"x-proxy-key")

@@ -1,0 +1,53 @@
+"""What crosses, where no socket is needed to see it."""
+
+import tracemalloc
+
+from proxy.forward.headers import AnswerHead, Fields, Head, Origin, to_caller, to_upstream
+
+HERE = Origin("https://api.pandadoc.com", "")
+KEPT = (b"X-Kept", b"1")
+
+
+def down(*fields: tuple[bytes, bytes]) -> Fields:
+    return to_caller(AnswerHead(200, b"OK", fields), HERE, b"http://localhost")
+
+
+def up(*fields: tuple[bytes, bytes]) -> Fields:
+    return to_upstream(Head("GET", "/", (1, 1), fields), "API-Key x", b"1.1 us")[:-2]
+
+
+def test_a_head_knows_its_names_its_values_and_its_size() -> None:
+    head = Head("GET", "/", (1, 1), ((b"A", b"1"), (b"B", b"22"), (b"a", b"333")))
+    assert set(head.names) == {b"a", b"b"}
+    assert [head.values(name) for name in (b"a", b"b", b"c")] == [[b"1", b"333"], [b"22"], []]
+    assert head.size == len("A1B22a333")
+    assert Head("GET", "/", (1, 1), ((b"A", b"1"),)).values(b"a") == [b"1"]
+
+
+def test_what_ends_here_ends_here_in_any_spelling_whether_or_not_connection_says_more() -> None:
+    odd = ((b"keep_alive", b"5"), (b"Strict_Transport_Security", b"x"), (b"Access_Control-Allow_Origin", b"*"))
+    for connection in ((), ((b"Connection", b"keep-alive"),), ((b"Connection", b"X-Gone, close"), (b"x_gone", b"1"))):
+        assert down(*odd, *connection, KEPT) == (KEPT,)
+        assert up((b"X_Forwarded_For", b"1"), (b"proxy_connection", b"x"), *connection, KEPT) == (KEPT,)
+
+
+def test_what_the_message_means_cant_be_nominated_away() -> None:
+    said = ((b"Content-Type", b"text/plain"), (b"Date", b"Fri, 27 Nov 2026 00:00:00 GMT"), (b"Cache-Control", b"x"))
+    nominated = (b"Connection", b", ".join(name for name, _ in said))
+    assert down(nominated, *said) == said
+
+
+def test_what_is_remembered_of_names_is_bounded() -> None:
+    """A caller may send other names each time, and have Connection say something else each time, too."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(100):
+            names = [b"x-%d-%d-" % (number, each) + b"y" * (10 if each % 2 else 1000) for each in range(60)]
+            options = b",".join(b"z%d-%d" % (number, each) for each in range(5 if number % 2 else 1000))
+            up((b"Connection", options), *((name, b"") for name in names))
+            up((b"Connection", b"close"), *((name, b"") for name in names))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 2 * 1024**2
