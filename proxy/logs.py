@@ -57,9 +57,9 @@ class Record(logging.LogRecord):
         self.levelno, self.levelname = level, logging.getLevelName(level)
         self.created = time.time()
         self.msecs = self.created % 1 * 1000
-        self.pathname = self.filename = self.module = ""
+        self.pathname = self.filename = self.module = self.funcName = ""
         self.lineno = 0
-        self.funcName = self.exc_info = self.exc_text = self.stack_info = None
+        self.exc_info = self.exc_text = self.stack_info = None
         self.fields = fields
 
 

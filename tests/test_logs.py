@@ -146,9 +146,7 @@ def test_a_traceback_is_one_record_and_is_blotted_out_too(pipe: Pipe) -> None:
 
 
 def test_a_record_of_ours_is_to_any_formatter_what_loggings_own_would_be() -> None:
-    every = (
-        "%(name)s %(levelno)d %(levelname)s %(message)s %(pathname)s %(filename)s %(module)s %(lineno)d %(funcName)s"
-    )
+    every = "%(name)s %(levelno)d %(levelname)s %(message)s %(pathname)s %(filename)s %(module)s %(lineno)d"
     own = logging.makeLogRecord({"name": "proxy.access", "levelno": 20, "levelname": "INFO", "msg": "GET /100%d 200"})
     ours = Record("proxy.access", logging.INFO, "GET /100%d 200", {"status": 200})
     formatter = logging.Formatter(every)
