@@ -24,6 +24,12 @@ def test_a_head_knows_its_names_its_values_and_its_size() -> None:
     assert Head("GET", "/", (1, 1), ((b"A", b"1"),)).values(b"a") == [b"1"]
 
 
+def test_how_heads_look_shows_no_value() -> None:
+    fields = ((b"Authorization", b"API-Key hush"), KEPT)
+    assert repr(Head("GET", "/hush", (1, 1), fields)) == "<Head GET 2 fields>"
+    assert repr(AnswerHead(401, b"hush", fields)) == "<AnswerHead 401 2 fields>"
+
+
 def test_what_ends_here_ends_here_in_any_spelling_whether_or_not_connection_says_more() -> None:
     odd = ((b"keep_alive", b"5"), (b"Strict_Transport_Security", b"x"), (b"Access_Control-Allow_Origin", b"*"))
     for connection in ((), ((b"Connection", b"keep-alive"),), ((b"Connection", b"X-Gone, close"), (b"x_gone", b"1"))):
