@@ -55,8 +55,9 @@ class Crowd(Generic[T]):
 
     def work(self, one: T) -> None:
         """Note that it owes an answer."""
-        if one in self._kinds:
-            self._take(one)
+        kind = self._kinds.get(one)
+        if kind is not None:
+            del self._waiting[kind][one]
             self._kinds[one] = None
 
     def rest(self, one: T, kind: Waits) -> None:
