@@ -58,8 +58,9 @@ class Record(logging.LogRecord):
         self.created = time.time()
         self.msecs = self.created % 1 * 1000
         self.pathname = self.filename = self.module = self.funcName = ""
-        self.lineno = 0
+        self.lineno, self.relativeCreated = 0, 0.0
         self.exc_info = self.exc_text = self.stack_info = None
+        self.thread = self.threadName = self.process = self.processName = None
         self.fields = fields
 
 

@@ -122,8 +122,8 @@ class AnswerReader:
             raise HeadOversized
         self._size = 0
         version = parser.get_http_version()
-        self.head = head
         self.until_close = ends_with_connection(status, version, head, bodiless=self._bodiless)
+        self.head = head
         # To llhttp, in HTTP/1.0 keep-alive outweighs close, which RFC 9112 §9.3 has the other way round.
         self.reusable = parser.should_keep_alive() and not (version == "1.0" and closes(head))
         self.complete = self._bodiless

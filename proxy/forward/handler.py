@@ -19,7 +19,16 @@ from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.errand import Errand
 from proxy.forward.exchange import Exchange
-from proxy.forward.headers import Fields, Origin, forwards_left, tells, to_caller, without_credential, written
+from proxy.forward.headers import (
+    AnswerHead,
+    Fields,
+    Origin,
+    forwards_left,
+    tells,
+    to_caller,
+    without_credential,
+    written,
+)
 from proxy.forward.places import InFlight, Places
 from proxy.forward.problem import problem
 from proxy.forward.relay import NO_CONTENT, RelayedResponse, hold, relay
@@ -211,12 +220,13 @@ async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> R
         fields = to_caller(answer.head, lane.origin, here, cookies=lane.cookies)
         if turn is not None:
             fields += turn.fields_of(answer)
-        lines, reason = written(fields), answer.head.reason
-        if tells(lines + reason, lent.authorization):
-            lines, reason = _unleaked(fields, reason, lent, lane, exchange)
+        head, lines = answer.head, written(fields)
+        if tells(lines + head.reason, lent.authorization):
+            head = _unleaked(head, fields, lent, lane, exchange)
+            lines = written(head.fields)
         # We are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6).
         last = not (lane.ready() and request.content.is_eof())
-        response = RelayedResponse(request, answer.head, reason, lines, last=last)
+        response = RelayedResponse(request, head, lines, last=last)
         if response.framed or response.breaks_visibly():
             await relay(response, answer, exchange, lane.body_limits.idle_timeout)
         else:
@@ -262,13 +272,13 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
     return answer, newer
 
 
-def _unleaked(fields: Fields, reason: bytes, lent: Credential, lane: Lane, exchange: Exchange) -> tuple[bytes, bytes]:
+def _unleaked(head: AnswerHead, fields: Fields, lent: Credential, lane: Lane, exchange: Exchange) -> AnswerHead:
     """Drop what would tell the caller the credential, count it, and say that it happened."""
-    fields, reason, leaks = without_credential(fields, reason, lent.authorization)
+    head, leaks = without_credential(head, fields, lent.authorization)
     lane.tally.leaked(leaks)
     text = "the upstream's answer to request %s held the credential in %d places of its head, which are dropped"
     log.warning(text, exchange.request_id, leaks)
-    return written(fields), reason
+    return head
 
 
 async def _relay_measured(lane: Lane, answer: Answer, response: RelayedResponse, exchange: Exchange) -> None:
@@ -277,7 +287,7 @@ async def _relay_measured(lane: Lane, answer: Answer, response: RelayedResponse,
     One that is longer, or finds no room, is passed on as it comes: where it breaks off, its caller can't know.
     """
     if answer.whole is not None:
-        response.measured(len(answer.whole))
+        response.measured(len(answer.whole), last=False)
     if response.framed or not lane.kept_bytes.take(MEASURED):
         await relay(response, answer, exchange, lane.body_limits.idle_timeout)
         return
@@ -286,7 +296,7 @@ async def _relay_measured(lane: Lane, answer: Answer, response: RelayedResponse,
         if held.broken is not None:
             raise UpstreamError("The upstream's answer broke off.") from held.broken
         if held.whole is not None:
-            response.measured(len(held.whole))
+            response.measured(len(held.whole), last=not lane.ready())  # we may have begun to leave meanwhile
         await relay(response, held, exchange, lane.body_limits.idle_timeout)
     finally:
         lane.kept_bytes.give_back(MEASURED)

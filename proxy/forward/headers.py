@@ -88,7 +88,10 @@ END_TO_END: Final = frozenset(
         b"host",
     }
 )
-"""Fields that no Connection header can nominate away: dropping one would change the message."""
+"""Fields that no Connection header can nominate away: dropping one would change the message.
+
+Date we would have to add again (RFC 9110 §6.6.1).
+"""
 
 
 class Section:
@@ -165,7 +168,9 @@ class _Crossing(dict[bytes, bool]):
     def __missing__(self, name: bytes) -> bool:
         folded = canonical(name)
         crosses = folded not in self._dropped and not folded.startswith(self._beginning)
-        if len(name) <= LONGEST_REMEMBERED and len(self) < REMEMBERED:
+        if len(name) <= LONGEST_REMEMBERED:
+            if len(self) >= REMEMBERED:
+                self.clear()
             self[name] = crosses
         return crosses
 
@@ -226,15 +231,15 @@ def tells(text: bytes, authorization: str) -> bool:
     return len(secret) >= SHORTEST_SECRET and text.find(secret) >= 0  # `in` tries it as a number first
 
 
-def without_credential(fields: Fields, reason: bytes, authorization: str) -> tuple[Fields, bytes, int]:
-    """Return the fields and the reason phrase that do not hold the credential that was lent, and how many do.
+def without_credential(head: AnswerHead, fields: Fields, authorization: str) -> tuple[AnswerHead, int]:
+    """Return a head of what does not hold the credential that was lent, and how many fields and reason phrases did.
 
     An upstream, or a debugging proxy on the way, may echo what it was sent; the caller must not learn it.
     """
     secret = authorization.rpartition(" ")[2].encode("ascii")
     kept = tuple(field for field in fields if secret not in field[0] and secret not in field[1])
-    told = secret in reason
-    return kept, b"" if told else reason, len(fields) - len(kept) + told
+    told = secret in head.reason
+    return AnswerHead(head.status, b"" if told else head.reason, kept), len(fields) - len(kept) + told
 
 
 PORTS: Final = {b"http": b":80", b"https": b":443"}

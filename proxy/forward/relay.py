@@ -39,14 +39,14 @@ class RelayedResponse:
     word for a head that is on its way; `framed` and `keep_alive`, before that, by `measured`.
     """
 
-    def __init__(self, request: Incoming, head: AnswerHead, reason: bytes, fields: bytes, *, last: bool) -> None:
-        """Take the reason and the fields as they may be told; `last`: the connection ends with it."""
+    def __init__(self, request: Incoming, head: AnswerHead, fields: bytes, *, last: bool) -> None:
+        """Take the fields as they are sent; `last`: the connection ends with it."""
         status, one_one = head.status, request.head.version >= (1, 1)
         if status == NO_CONTENT:  # nor a length (RFC 9110 §8.6)
             fields = LENGTH.sub(b"", fields)
         self.prepared = False
         self._request = request
-        self._line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+        self._line = b"HTTP/1.1 %d %b\r\n" % (status, head.reason)
         self._fields = fields
         self._dated = b"date" in head.names
         self._one_one = one_one
@@ -78,10 +78,10 @@ class RelayedResponse:
         transport = self._request.transport
         return transport is None or transport.get_extra_info("socket").family != socket.AF_UNIX
 
-    def measured(self, length: int) -> None:
-        """Frame the body by its length, which the upstream has not told."""
+    def measured(self, length: int, *, last: bool) -> None:
+        """Frame the body by its length, which the upstream has not told; `last` as at the beginning."""
         self._fields += b"Content-Length: %d\r\n" % length
-        self.framed, self.keep_alive = True, self._may_go_on
+        self.framed, self.keep_alive = True, self._may_go_on and not last
 
     def framed_chunk(self, chunk: bytes) -> bytes:
         """Return a piece of the body as it is sent."""

@@ -4,6 +4,7 @@ import gzip
 import random
 from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 from conftest import HouseMaker
@@ -456,6 +457,23 @@ async def test_an_answer_that_echoes_the_credential_tells_the_caller_nothing(api
         assert seen.start == b"HTTP/1.1 200 "
         assert seen.values(b"x-kept") == [b"API-Key"]
         assert house.ear.heard("WARNING", "held the credential in 3 places")
+
+
+@pytest.mark.parametrize("name", [b"Content-Length", b"Date"])
+async def test_an_answer_is_framed_and_dated_without_a_field_that_echoes_the_credential(
+    api_key_house: HouseMaker, tmp_path: Path, name: bytes
+) -> None:
+    key, file = b"0000000000000002", tmp_path / "key"
+    file.write_bytes(key)
+    fields = {b"Content-Length": b"2", name: key}
+    answer = b"HTTP/1.1 200 Fine\r\n" + b"".join(b"%b: %b\r\n" % field for field in fields.items()) + b"\r\nok"
+    async with upstream(answering(answer)) as up:
+        lent = {"default": {"api_key": {"file": str(file)}}}
+        house = await api_key_house({"upstream": {"url": up.url}, "credentials": lent})
+        seen = await through(house, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert key not in seen.head
+        assert seen.body == b"ok"
+        assert len(seen.values(b"date")) == 1
 
 
 def test_a_short_credential_stands_in_a_field_by_chance() -> None:

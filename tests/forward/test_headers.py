@@ -2,7 +2,17 @@
 
 import tracemalloc
 
-from proxy.forward.headers import AnswerHead, Fields, Head, Origin, to_caller, to_upstream
+from proxy.forward.headers import (
+    FORWARDED,
+    NOT_FROM_CALLER,
+    AnswerHead,
+    Fields,
+    Head,
+    Origin,
+    _remembered,
+    to_caller,
+    to_upstream,
+)
 
 HERE = Origin("https://api.pandadoc.com", "")
 KEPT = (b"X-Kept", b"1")
@@ -41,6 +51,12 @@ def test_what_the_message_means_cant_be_nominated_away() -> None:
     said = ((b"Content-Type", b"text/plain"), (b"Date", b"Fri, 27 Nov 2026 00:00:00 GMT"), (b"Cache-Control", b"x"))
     nominated = (b"Connection", b", ".join(name for name, _ in said))
     assert down(nominated, *said) == said
+
+
+def test_names_that_nobody_uses_any_more_make_room() -> None:
+    up(*((b"x-%d" % number, b"") for number in range(200)))
+    up((b"Accept", b""))
+    assert b"Accept" in _remembered(NOT_FROM_CALLER, FORWARDED, b"")
 
 
 def test_what_is_remembered_of_names_is_bounded() -> None:

@@ -534,6 +534,30 @@ async def test_a_head_may_be_as_large_as_its_limit_and_no_larger(
         assert len(up.heard) == (start == TWO_HUNDRED)
 
 
+NO_ANSWERS = {
+    "another version": (b"HTTP/2.0 200 OK", EMPTY),
+    "a refusal in another version": (b"HTTP/2.0 401 Unauthorized", EMPTY),
+    "a status of no class": (b"HTTP/1.1 700 Odd", EMPTY),
+    "a status below all classes": (b"HTTP/1.1 099 Odd", EMPTY),
+    "a coding that nobody knows": (TWO_HUNDRED, b"Transfer-Encoding: gzip, chunked"),
+    "a coding where no body is": (b"HTTP/1.1 204 No Content", b"Transfer-Encoding: gzip"),
+    "chunks in HTTP/1.0": (b"HTTP/1.0 200 OK", CHUNKED),
+}
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("lines", NO_ANSWERS.values(), ids=NO_ANSWERS)
+async def test_what_is_no_answer_of_http_1_1_is_a_502_and_says_nothing_of_the_credential(
+    api_key_house: HouseMaker, lines: tuple[bytes, ...], method: bytes
+) -> None:
+    async with upstream(answering(message(*lines, body=b"0\r\n\r\n"))) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        head, _, _ = (await all_of(house, asking(CLOSE, method=method))).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 502 ")
+        assert len(up.heard) == 1
+        assert not house.ear.heard("WARNING", "refused")
+
+
 @pytest.mark.parametrize("size", [1000, 1_000_000], ids=["in pieces", "at once"])
 async def test_an_answers_head_may_be_as_large_as_its_limit(api_key_house: HouseMaker, size: int) -> None:
     bare = len(b"X") + len(b"Content-Length2")
