@@ -1,7 +1,9 @@
 """The line itself, where no real upstream would lead it: a fault of ours, and an answer that is held."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -14,12 +16,12 @@ from proxy.forward.body import BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.guard import Gate
-from proxy.forward.handler import HELD_401, Handler, Lane
+from proxy.forward.handler import HELD_401, MEASURED, Handler, Lane
 from proxy.forward.headers import AnswerHead, Origin
 from proxy.forward.places import InFlight, Places
 from proxy.forward.server import Server
 from proxy.forward.tally import Tally
-from proxy.forward.upstream import Answer, Attempt
+from proxy.forward.upstream import Answer, Attempt, Upstream
 from proxy.policy.policy import Policy
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretReference
@@ -51,30 +53,71 @@ class Exploding:
         raise RuntimeError(f"a bug at {attempt.target}")
 
 
-@pytest.fixture
-async def exploding_port() -> AsyncIterator[int]:
+class Leaving:
+    """An upstream whose answer tells no length, and a proxy that begins to leave while it comes."""
+
+    status = 200
+    head = AnswerHead(200, b"OK", ())
+    whole = None
+    ready = True
+
+    async def send(self, attempt: Attempt) -> Answer:  # noqa: ARG002 - the seam's
+        return self
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield b"pan"
+        self.ready = False
+        yield b"da"
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+@asynccontextmanager
+async def serving(upstream: Upstream, ready: Callable[[], bool]) -> AsyncIterator[web.ServerRunner]:
     source = ApiKey("default", SecretReference.literal("hush-hush", "here"), SecretReader())
     lane = Lane(
         gate=Gate(),
         clients=Anyone(Client("", source, Policy(), Places(None, ""))),
         placeholder=False,
-        upstream=Exploding(),
+        upstream=upstream,
         origin=Origin("http://upstream.example", ""),
         body_limits=BodyLimits(largest=1000, kept=1000, idle_timeout=1),
-        kept_bytes=KeptBytes(1000),
+        kept_bytes=KeptBytes(MEASURED),
         places=Places(10, "limits.max_requests"),
         cookies=True,
         health=None,
         tally=Tally(),
         in_flight=InFlight(),
-        ready=lambda: True,
+        ready=ready,
     )
     handler = Handler("here", lambda: lane, SystemClock().monotonic, ended=lambda _exchange: None)
     runner = web.ServerRunner(Server(handler, ConnectionLimits(5, 65536, 100, 100)), shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0][1]
+    yield runner
     await runner.cleanup()
+
+
+@pytest.fixture
+async def exploding_port() -> AsyncIterator[int]:
+    async with serving(Exploding(), ready=lambda: True) as runner:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+
+
+async def test_who_gets_an_answer_that_was_measured_is_told_of_a_drain_that_has_begun_meanwhile(tmp_path: Path) -> None:
+    """At a unix socket an answer without a length is read ahead for HTTP/1.0."""
+    upstream, path = Leaving(), str(tmp_path / "socket")
+    async with serving(upstream, ready=lambda: upstream.ready) as runner:
+        await web.UnixSite(runner, path).start()
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET /x HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n")
+        async with asyncio.timeout(10):
+            seen = await reader.read()
+        writer.close()
+    assert b"Content-Length: 5\r\n" in seen
+    assert b"Connection: close\r\n" in seen
+    assert seen.endswith(b"\r\n\r\npanda")
 
 
 async def test_a_fault_of_ours_is_a_500_that_tells_the_caller_nothing(
