@@ -49,7 +49,7 @@ thread = threading.Thread(target=burn, args=(0.3,)); thread.start(); thread.join
 
 def test_a_peak_counts_from_when_it_was_forgotten(tmp_path: Path) -> None:
     port = free_port()
-    with running("held = bytearray(64 * 2**20); del held", tmp_path, port) as process:
+    with running("held = bytearray(128 * 2**20); del held", tmp_path, port) as process:
         process.until(lambda: listens(port))
         assert process.peak_mib() > 64
         process.forget_peak()
