@@ -35,8 +35,8 @@ LENGTH: Final = re.compile(rb"[0-9]{1,20}")
 SPOKEN: Final = frozenset({(1, 0), (1, 1)})
 """The versions of HTTP that are taken."""
 
-FRAMING: Final = frozenset({b"transfer-encoding", b"content-length", b"expect", b"upgrade"})
-"""Fields that tell how a body comes, and what may come behind it."""
+FRAMING: Final = frozenset({b"transfer-encoding", b"content-length", b"expect"})
+"""Fields that tell how a body comes."""
 
 LONGEST_HOST: Final = 255 + len(":65535")
 """Characters; no name is longer (RFC 1035 §2.3.4)."""
@@ -51,7 +51,7 @@ The last two may come with Sec-Fetch-Site: none. Chromium sends it with what a p
 (Sec-Purpose), and with a typed address whose answer goes to a service worker first.
 """
 
-ORIGIN: Final = PAGE_MARKS | {b"via", b"sec-fetch-site"}
+SENDER: Final = PAGE_MARKS | {b"via", b"sec-fetch-site"}
 """Fields that tell who has sent a request."""
 
 NOT_OURS: Final = (
@@ -90,7 +90,7 @@ def admit(head: Head, gate: Gate) -> Admitted:
     _check_size(head, gate)
     _check_protocol(head)
     host = _check_host(head, gate)
-    if not ORIGIN.isdisjoint(head.names):
+    if not SENDER.isdisjoint(head.names):
         _check_loop(head, gate)
         _check_page(head, gate)
     target = _origin_form(head.target, gate)
@@ -141,9 +141,9 @@ def _check_protocol(head: Head) -> None:
         raise CallerError("The proxy speaks HTTP/1.1 and HTTP/1.0.")
     if head.method in {"CONNECT", "TRACE"}:
         raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")
+    if b"upgrade" in head.names and b"websocket" in _protocols(head):
+        raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
     if not FRAMING.isdisjoint(head.names):
-        if b"websocket" in _protocols(head):
-            raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
         _check_framing(head)
 
 

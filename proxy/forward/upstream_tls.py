@@ -20,7 +20,7 @@ class _BelowTls(asyncio.BufferedProtocol):
         self._tcp = tcp
         self._tls = tls  # each loop has a kind of its own
         self.get_buffer = tls.get_buffer  # type: ignore[method-assign]  # called at each read: no step between
-        self.buffer_updated = tls.buffer_updated  # type: ignore[method-assign]
+        self.buffer_updated = tls.buffer_updated  # type: ignore[method-assign]  # the same
 
     def eof_received(self) -> bool | None:
         kept: bool | None = self._tls.eof_received()
