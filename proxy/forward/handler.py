@@ -227,7 +227,7 @@ async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> R
         # We are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6).
         last = not (lane.ready() and request.content.is_eof())
         response = RelayedResponse(request, head, lines, last=last)
-        if response.framed or response.breaks_visibly():
+        if response.breaks_visibly():
             await relay(response, answer, exchange, lane.body_limits.idle_timeout)
         else:
             await _relay_measured(lane, answer, response, exchange)
