@@ -2,13 +2,13 @@
 
 import sys
 
-from proxy.starting import leave_while_starting
+from proxy import starting
 
 
 def main() -> None:
     """Do what the arguments ask for. Where that is plainly to run, SIGTERM is heard before the commands are loaded."""
     if sys.argv[1:2] in ([], ["run"]) or sys.argv[1].startswith("--config"):
-        leave_while_starting()
+        starting.begin()
     from proxy import cli  # noqa: PLC0415 - the reason stands above
 
     cli.main(prog_name="pandadoc-proxy")

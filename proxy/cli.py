@@ -69,9 +69,9 @@ def _behind(name: str, path: Path) -> str:
 @config_option
 def run(config_path: Path | None) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once. SIGHUP reads the configuration again."""
-    from proxy.starting import leave_while_starting
+    from proxy import starting
 
-    leave_while_starting()  # as __main__ did, unless it is called otherwise
+    starting.begin()  # as __main__ did, unless it is called otherwise
     from proxy import core_dumps, logs, open_files
     from proxy.serve import serve
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy import tracing
+from proxy import starting, tracing
 from proxy.app import Proxy
 from proxy.config import Config
 from proxy.reloads import Reloads
@@ -18,6 +18,7 @@ async def serve(config: Config, state_home: Path, load: Callable[[Config], Confi
 
     `load` reads the configuration anew, given the one that is served; it raises BadConfig.
     """
+    starting.loaded()
     signals = Signals()
     signals.reload_on_hangup()
     proxy = Proxy(config, state_home=state_home, end=signals.pretend, spans=tracing.begin(os.environ))
