@@ -14,7 +14,7 @@ from types import FrameType
 def begin() -> None:
     """Exit 0 on SIGTERM. SIGHUP, which asks for what is about to happen anyway, does not end the process.
 
-    Look for no garbage until all is `loaded`: that would take a tenth of a start, and find none.
+    Look for no garbage until all is `loaded`: that would take a tenth of a start, and find next to none.
     """
     gc.disable()
     signal.signal(signal.SIGTERM, _leave)
