@@ -69,7 +69,7 @@ race: $(READY) ## every test of something that races, twenty times over (TURNS=3
 .PHONY: torture
 torture: $(READY) $(BROWSING) $(RENDERING) ## the laws at full size, as root, with chromium, nginx, php and redis-server (BOUNDED=1: as much as CI has time for; SEED=… replays; ENGINE=valkey for redis)
 	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/torture --ignore tests/torture/test_image.py --ignore tests/torture/test_floods.py --ignore tests/torture/test_shared_rate_budget.py $(if $(BOUNDED),--ignore tests/torture/test_rate_budget.py)
-	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses $(WORKERS) tests/torture/test_shared_rate_budget.py
+	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest --numprocesses $(CORES) tests/torture/test_shared_rate_budget.py
 	$(if $(BOUNDED),TORTURE=bounded) $(BIN)/python -m pytest tests/torture/test_floods.py
 	EXAMPLES=$(if $(BOUNDED),2000,20000) $(BIN)/python -m pytest --timeout 900 tests/laws/test_policy_agrees.py
 	$(if $(BOUNDED),,$(MAKE) image-check)

@@ -284,6 +284,7 @@ async def test_a_cluster_whose_node_is_gone_goes_on_with_its_replica(tmp_path: P
         url = f"redis://127.0.0.1:{others[0].port},127.0.0.1:{free_port()}"
         async with replicas(url, Way(cluster=True)) as opened:
             engine = opened()
+            await reached(engine)
             written = await kept(engine, b"ours")
             master = await nodes.master_of(GRANT)
             await master.asked_until("INFO", "replication", holds=replicated)
