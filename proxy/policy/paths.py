@@ -26,6 +26,10 @@ LEFT: Final = r"/(?:v[0-9]+|beta)(?:/|\Z)"
 WORK: Final = 24 * 1024
 """Characters that all forms of one path may have together: some milliseconds' work. Honest ones have a thousand."""
 
+FORM: Final = 256
+"""Characters that a form counts for besides its own: so many are looked through in the time that all steps take for a
+short one. Honest paths have thirty forms at most."""
+
 DECODINGS: Final = 4
 """How often a path may be decoded until it is stable; honest ones are after one."""
 
@@ -59,7 +63,7 @@ def readings(path: str, prefix: str = "") -> frozenset[str]:
     found, unread, work = {path}, [path], 0
     while unread:
         one = unread.pop()
-        work += len(one)
+        work += FORM + len(one)
         if work > WORK:
             raise CallerError("The request's path can be read in more ways than any honest one.")
         new = {step(one) for step in steps} - found

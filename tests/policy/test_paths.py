@@ -101,6 +101,30 @@ def test_a_path_that_is_written_to_be_misread_is_refused() -> None:
     assert len(readings("/" + "a" * 50_000)) == 1
 
 
+ODD = ("%2e", "%2f", "%252f", "%u002f", "%5c", "%c0%af", "%25", "%3b", "%20", "%0d", ".", "a")
+
+
+@given(st.lists(st.sampled_from(ODD)))
+def test_a_short_path_is_not_looked_through_in_hundreds_of_forms(parts: list[str]) -> None:
+    """Its characters are few, but each form takes every step."""
+    with suppress(CallerError):
+        assert len(readings("/" + "".join(parts))) < 100
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/public/v1/documents/My%20File%20(final)%20v1.2.3.pdf",
+        "/public/v1/documents/%C3%A9t%C3%A9%20v1.2;x=1/details",
+        "/public/v1/contacts/a%252Fb%20c.d;e=%2F.json",
+        "//public/v1//documents/a%20b%2Fc.d%20.pdf",
+        "/public/v1/members/a%3Bb%23c%3Fd%20e.f",
+    ],
+)
+def test_an_odd_name_of_a_file_is_not_too_much(path: str) -> None:
+    assert readings(path)
+
+
 RUNS = (
     " ",
     "\t",
