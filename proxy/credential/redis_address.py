@@ -12,12 +12,18 @@ half of a password.
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from proxy.secrets import Secret
 
 PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
+
+_URL: Final = re.compile(
+    r"(?P<scheme>rediss?|unix)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?P<fragment>#.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+"""RFC 3986, appendix B. `urlsplit` refuses an IPv6 address behind other hosts, in newer Pythons."""
 
 _HOST: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 _DATABASE: Final = re.compile(r"[0-9]{1,5}")
@@ -52,28 +58,26 @@ class RedisAddress:
 
 def parse(url: Secret, *, sentinel: bool = False, cluster: bool = False) -> RedisAddress:
     """Read the URL: of a server, of Sentinels or of a cluster's nodes. Raises BadAddress."""
-    try:
-        parts = urlsplit(url.reveal())
-    except ValueError:  # brackets without an end; the message would show them
-        raise BadAddress(SHAPE) from None
-    if parts.scheme not in {"redis", "rediss", "unix"}:
+    parts = _URL.fullmatch(url.reveal())
+    if parts is None:
         raise BadAddress(SHAPE)
-    if parts.fragment:
+    if parts["fragment"]:
         raise BadAddress(f"it has a #: {ENCODED}")
-    userinfo, _, hosts = parts.netloc.rpartition("@")
-    local = parts.scheme == "unix"
+    scheme, path = parts["scheme"].lower(), parts["path"]
+    userinfo, _, hosts = parts["authority"].rpartition("@")
+    local = scheme == "unix"
     if local and (sentinel or cluster):
         raise BadAddress("a unix socket is neither a Sentinel's nor a cluster's: name hosts")
-    if local and (hosts or not parts.path):
+    if local and (hosts or not path):
         raise BadAddress("a unix socket is written as unix:///PATH")
     username, password = _user(userinfo)
-    database = _database(parts, local=local)
+    database = _database(path, parts["query"] or "", local=local)
     if cluster and database:
         raise BadAddress("a cluster has database 0 alone: name no other")
     return RedisAddress(
         hosts=() if local else _hosts(hosts, SENTINEL_PORT if sentinel else PORT, several=sentinel or cluster),
-        path=unquote(parts.path) if local else "",
-        tls=parts.scheme == "rediss",
+        path=unquote(path) if local else "",
+        tls=scheme == "rediss",
         username=username,
         password=password,
         database=database,
@@ -101,15 +105,15 @@ def _host(text: str, port: int) -> tuple[str, int]:
     return found["ipv6"] or found["name"], int(found["port"] or port)
 
 
-def _database(parts: SplitResult, *, local: bool) -> int:
+def _database(path: str, query: str, *, local: bool) -> int:
     """Read the number: the path, or of a unix socket the only option there is."""
-    number = parts.path.removeprefix("/")
+    number = path.removeprefix("/")
     if local:
-        options = parse_qs(parts.query, keep_blank_values=True)
+        options = parse_qs(query, keep_blank_values=True)
         number = options.pop("db", [""])[-1]
         if options:
             raise BadAddress("it has options other than ?db=NUMBER: those are keys of the configuration, or not there")
-    elif parts.query:
+    elif query:
         raise BadAddress(f"it has options behind a ?: those are keys of the configuration, or not there; {ENCODED}")
     if number and not _DATABASE.fullmatch(number):
         raise BadAddress(f"the database behind the host must be a number; {ENCODED}")

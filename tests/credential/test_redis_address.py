@@ -45,6 +45,7 @@ def test_a_sentinel_has_another_port() -> None:
         ("al%40ice:p%2F%3A%40%23%3F%25w@", "al@ice", "p/:@#?%w"),
         ("alice:with:colons@", "alice", "with:colons"),
         ("alice:with@signs@", "alice", "with@signs"),
+        ("alice:[half-a-bracket@", "alice", "[half-a-bracket"),
     ],
 )
 def test_who_we_are_is_read(userinfo: str, username: str | None, password: str | None) -> None:
@@ -66,7 +67,7 @@ def test_tls_and_the_database_are_read() -> None:
         ("", "write it as redis://"),
         ("cache:6379", "write it as redis://"),
         (f"http://:{PASSWORD}@cache", "write it as redis://"),
-        (f"redis://[:{PASSWORD}@cache", "write it as redis://"),
+        (f"redis://:{PASSWORD}@[::1", "no host"),
         ("redis://", "no host"),
         (f"redis://:{PASSWORD}@", "no host"),
         ("redis://cache:port", "no host, or no port"),
