@@ -10,7 +10,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 from proxy.config.document import MAX_DEPTH, Unreadable, variable
 from proxy.config.faults import join, shown
-from proxy.config.nodes import SHORT, ListNode, MapNode, Node, Place, Scalar, spelled_out
+from proxy.config.nodes import NAMED, SHORT, ListNode, MapNode, Node, Place, Scalar, spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,8 @@ class _Override:
         if not keys:
             return _beside(node, variable(self._place.source, self._text, path, self._faults), path)
         below = None if node is None else spelled_out(node, path)
-        if isinstance(below, ListNode) or (_is_index(keys[0]) and not isinstance(below, MapNode)):
+        numbered = _is_index(keys[0]) and path.rpartition(".")[2] not in NAMED
+        if isinstance(below, ListNode) or (numbered and not isinstance(below, MapNode)):
             return self._in_list(below if isinstance(below, ListNode) else ListNode(self._place, ()), keys, path)
         return self._in_mapping(below if isinstance(below, MapNode) else MapNode(self._place, {}), keys, path)
 

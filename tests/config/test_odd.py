@@ -12,6 +12,7 @@ from yarl import URL
 from proxy.config import (
     Admin,
     ApiKeyCredential,
+    Client,
     Config,
     FileStore,
     Listener,
@@ -20,6 +21,7 @@ from proxy.config import (
     TcpBind,
     UnixBind,
 )
+from proxy.secrets import SecretReference
 
 Loaded = Callable[[str, Mapping[str, str]], Config]
 
@@ -77,6 +79,9 @@ PROXIED = "upstream: {url: https://a.example, proxy: p.corp:3128, response_timeo
         ("", {P + "LISTENERS__0__BIND": "[::1]:80"}, "listeners", (Listener(bind=TcpBind("::1", 80)),)),
         ("", {P + "LISTENERS__0__ALLOWED_HOSTS": "[a, b]"}, "listeners", (
             Listener(allowed_hosts=frozenset({"a", "b"})),
+        )),
+        ("", {P + "LISTENERS__0__CLIENTS__1__KEY": "{env: K}", "K": "k" * 40}, "listeners", (
+            Listener(clients={"1": Client(key=SecretReference.env("K", {}))}),
         )),
         ("listeners: [{}, {bind: '127.0.0.1:1'}]", {P + "LISTENERS__1__HEALTH": "null"}, "listeners", (
             Listener(), Listener(bind=TcpBind("127.0.0.1", 1), health=None),
