@@ -19,6 +19,12 @@ from proxy.unix_socket import UnixSocket
 CUT_OFF: Final = 1.0
 """Seconds that answers get to leave when all is over."""
 
+PRIVILEGED: Final = (
+    "Ports below 1024 take root, CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start:"
+    " allow one of these, or choose a higher port."
+)
+"""What helps where bind(2) is not permitted."""
+
 
 class Binding:
     """One address and its server.
@@ -123,6 +129,8 @@ class Binding:
             cure = "Choose another address, or free this one."
             if own is not None and fault.errno == errno.EADDRINUSE:  # it must go on until all of the new is there
                 cure = f"This proxy itself listens at {own}: restart it, or choose another port."
+            if fault.errno == errno.EACCES:
+                cure = PRIVILEGED
             raise OSError(f"{bind}: {reason(fault)}. {cure}") from fault
         self.where = TcpBind(bind.host, sockets[0].getsockname()[1])
         return sockets
