@@ -4,6 +4,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from proxy import unix_socket
@@ -14,10 +15,16 @@ from proxy.forward.server import Server
 from proxy.hosts import is_wildcard
 from proxy.listening import Address, addresses_of, reason, sockets_at
 from proxy.tasks import Tasks
-from proxy.unix_socket import UnixSocket
+from proxy.unix_socket import InUse, UnixSocket
 
 CUT_OFF: Final = 1.0
 """Seconds that answers get to leave when all is over."""
+
+PRIVILEGED: Final = (
+    "Ports below 1024 take root, CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start:"
+    " allow one of these, or choose a higher port."
+)
+"""What helps where bind(2) is not permitted."""
 
 
 class Binding:
@@ -66,7 +73,7 @@ class Binding:
         `beside`: what this process listens at already, and may be in the way.
         """
         bind = self._bind
-        self._waiting = self._at_path(bind) if isinstance(bind, UnixBind) else self._at_port(bind, beside)
+        self._waiting = self._at_path(bind, beside) if isinstance(bind, UnixBind) else self._at_port(bind, beside)
 
     def accept(self) -> None:
         """Let callers in from now on. Does nothing the second time."""
@@ -105,14 +112,24 @@ class Binding:
         mine, others = ({str(address[0]) for _, address in each} for each in (self._addresses, addresses))
         return not mine.isdisjoint(others) or any(map(is_wildcard, mine | others))
 
+    def stands_at(self, path: Path) -> bool:
+        """Tell whether the socket at a path, however that is spelled, is this one's."""
+        return self._socket is not None and self._socket.is_at(path)
+
     def _take_back(self, before: tuple[int, Owner], had: tuple[int, tuple[int, int]]) -> None:
         if self._socket is not None:
             self._socket.hand_over(*had)
             self._mode, self._owner = before
 
-    def _at_path(self, bind: UnixBind) -> list[socket.socket]:
+    def _at_path(self, bind: UnixBind, beside: Iterable["Binding"]) -> list[socket.socket]:
         ids = unix_socket.owner_ids(self._owner.user, self._owner.group)
-        self._socket = unix_socket.listen(bind.path, self._mode, ids)
+        try:
+            self._socket = unix_socket.listen(bind.path, self._mode, ids)
+        except InUse as fault:
+            own = next((each.where for each in beside if each.stands_at(bind.path)), None)
+            if own is None:
+                raise
+            raise OSError(f"{bind}: the address is in use. {_ours(own, 'path')}") from fault
         return [self._socket.socket]
 
     def _at_port(self, bind: TcpBind, beside: Iterable["Binding"]) -> list[socket.socket]:
@@ -122,7 +139,13 @@ class Binding:
             own = next((each.where for each in beside if each.meets(self._addresses, bind.port)), None)
             cure = "Choose another address, or free this one."
             if own is not None and fault.errno == errno.EADDRINUSE:  # it must go on until all of the new is there
-                cure = f"This proxy itself listens at {own}: restart it, or choose another port."
+                cure = _ours(own, "port")
+            if fault.errno == errno.EACCES:
+                cure = PRIVILEGED
             raise OSError(f"{bind}: {reason(fault)}. {cure}") from fault
         self.where = TcpBind(bind.host, sockets[0].getsockname()[1])
         return sockets
+
+
+def _ours(where: TcpBind | UnixBind, what: str) -> str:
+    return f"This proxy itself listens at {where}: restart it, or choose another {what}."

@@ -25,6 +25,10 @@ TURN: Final = 0.01
 """Seconds between two tries to be the only one who looks at a folder's sockets. Others need microseconds."""
 
 
+class InUse(OSError):
+    """Somebody listens there."""
+
+
 @dataclass(frozen=True)
 class UnixSocket:
     """A socket that listens, and the file it made."""
@@ -52,8 +56,15 @@ class UnixSocket:
     def remove(self) -> None:
         """Remove the file, unless it is gone or another's by now. Call it while the socket is open, and no more."""
         with suppress(OSError), _alone(self.path.parent):
-            if _identity(self.path.lstat()) == self.made:
+            if self.is_at(self.path):
                 self.path.unlink()
+
+    def is_at(self, path: Path) -> bool:
+        """Tell whether its file is what stands at a path, however that is spelled. Ask while the socket is open."""
+        try:
+            return _identity(path.lstat()) == self.made
+        except OSError:
+            return False
 
     def _found(self) -> os.stat_result:
         """Return what stands at the path. Raises OSError if that is not what we made: a link, say."""
@@ -69,7 +80,7 @@ class UnixSocket:
 def listen(path: Path, mode: int, owner: tuple[int, int]) -> UnixSocket:
     """Listen at `path`, in the place of a socket that nobody listens at any more.
 
-    Raises OSError that names the path and says what to do.
+    Raises OSError that names the path and says what to do: InUse where somebody listens there.
     """
     with _alone(path.parent):
         _make_way(path)
@@ -117,7 +128,8 @@ def _make_way(path: Path) -> None:
     if not stat.S_ISSOCK(found.st_mode):
         raise _refusal(path, "something that is no socket is there. Remove it, or choose another path")
     if _somebody_listens(path):
-        raise _refusal(path, "the address is in use: somebody listens there. Choose another path, or end that process")
+        cure = "Choose another path, or end that process"
+        raise InUse(f"unix:{path}: the address is in use: somebody listens there. {cure}.")
     path.unlink()
 
 

@@ -1,6 +1,8 @@
 """The composition root: what the parts need of each other, start, and drain."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -208,6 +210,21 @@ async def test_an_address_in_use_leaves_nothing_bound(api_key_house: HouseMaker,
         await second.start()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+
+
+async def test_a_port_that_takes_a_privilege_is_told_as_such(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To free it, or another address, would not help."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    house = await api_key_house()
+    house.settings = {**house.settings, "listeners": [{"bind": "127.0.0.1:443"}]}
+    monkeypatch.setattr(socket, "create_server", refused)
+    with pytest.raises(OSError, match=r"^127\.0\.0\.1:443: Permission denied\. Ports below 1024 take root, CAP_NET"):
+        await Proxy(house.config(), state_home=house.folder).start()
 
 
 async def test_a_unix_socket_serves_too(api_key_house: HouseMaker, tmp_path: Path) -> None:

@@ -290,6 +290,31 @@ async def test_an_address_that_the_proxy_itself_is_in_the_way_of_takes_a_restart
     assert (await house.get()).status == 200
 
 
+@pytest.mark.parametrize("section", ["listeners", "admin"])
+async def test_a_path_that_the_proxy_itself_is_in_the_way_of_takes_a_restart_too(
+    api_key_house: HouseMaker, tmp_path: Path, section: str
+) -> None:
+    """Nobody is to look for another process; that the path is spelled otherwise changes nothing."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    house = await api_key_house({"listeners": [{"bind": "127.0.0.1:0"}, {"bind": f"unix:{tmp_path}/a.sock"}]})
+    other = {"bind": f"unix:{tmp_path}/link/a.sock"}
+    ours = f"This proxy itself listens at unix:{tmp_path}/a.sock: restart it, or choose another path."
+    with pytest.raises(OSError, match=rf"^unix:{tmp_path}/link/a.sock: the address is in use\. {re.escape(ours)}$"):
+        await reload(house, **{section: [other] if section == "listeners" else other})
+    assert (await house.get()).status == 200
+
+
+async def test_a_path_at_which_another_listens_is_not_blamed_on_a_socket_of_ours(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    house = await api_key_house({"listeners": [{"bind": "127.0.0.1:0"}, {"bind": f"unix:{tmp_path}/a.sock"}]})
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(f"{tmp_path}/b.sock")
+        taken.listen(1)
+        with pytest.raises(OSError, match="or end that process"):
+            await reload(house, listeners=[{"bind": f"unix:{tmp_path}/b.sock"}])
+
+
 async def test_a_name_for_an_address_that_the_proxy_listens_at_takes_a_restart_too(house: House) -> None:
     port = int(house.url.rpartition(":")[2])
     with pytest.raises(OSError, match=rf"^localhost:{port}: .* listens at 127\.0\.0\.1:{port}: restart it"):

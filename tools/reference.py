@@ -43,8 +43,9 @@ copy from. `pandadoc-proxy check` tells every fault at once, or what would happe
 **By the environment.** Any key can be set by a variable, two underscores a level, list entries by number:
 `PANDADOC_PROXY__UPSTREAM__URL`, `PANDADOC_PROXY__LISTENERS__0__BIND`. A value that begins with `{`, `[` or a quote is
 YAML: `PANDADOC_PROXY__POLICY__PROFILES='[no-send]'`. A variable wins over the file; an empty one is as
-good as unset, and `null` is written out. `…__CREDENTIALS__MY_TEAM` is `my-team` where that is there; that two names fit
-is a fault.
+good as unset, and `null` is written out. `…__UPSTREAM` with just a URL, or `…__RATE_BUDGET` with just a word, sets that
+one value, and the file's others in the section stay. `…__CREDENTIALS__MY_TEAM` is `my-team` where that is there; that
+two names fit is a fault.
 
 **In an editor.** `pandadoc-proxy check --schema > config.schema.json` writes the JSON Schema, which completes keys and
 explains them. Editors that use yaml-language-server find it by a comment at the top of config.yaml:

@@ -10,7 +10,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 from proxy.config.document import MAX_DEPTH, Unreadable, variable
 from proxy.config.faults import join, shown
-from proxy.config.nodes import ListNode, MapNode, Node, Place, Scalar, spelled_out
+from proxy.config.nodes import NAMED, SHORT, ListNode, MapNode, Node, Place, Scalar, spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +55,13 @@ def _levels(name: str) -> list[tuple[int, str]]:
     return [(int(key) if _is_index(key) else -1, key) for key in name.split("__")]
 
 
+def _beside(node: Node | None, said: Node, path: str) -> Node:
+    """Return what is said; a short form over a mapping sets its one value, and the others stay."""
+    if isinstance(node, MapNode) and spelled_out(said, path) is not said:
+        return node.with_entry(SHORT[path], said)
+    return said
+
+
 def _is_index(key: str) -> bool:
     return key.isascii() and key.isdecimal() and len(key) <= 4  # noqa: PLR2004 - int() of endless digits fails
 
@@ -80,9 +87,10 @@ class _Override:
 
     def _laid(self, node: Node | None, keys: list[str], path: str) -> Node:
         if not keys:
-            return variable(self._place.source, self._text, path, self._faults)
+            return _beside(node, variable(self._place.source, self._text, path, self._faults), path)
         below = None if node is None else spelled_out(node, path)
-        if isinstance(below, ListNode) or (_is_index(keys[0]) and not isinstance(below, MapNode)):
+        numbered = _is_index(keys[0]) and path.rpartition(".")[2] not in NAMED
+        if isinstance(below, ListNode) or (numbered and not isinstance(below, MapNode)):
             return self._in_list(below if isinstance(below, ListNode) else ListNode(self._place, ()), keys, path)
         return self._in_mapping(below if isinstance(below, MapNode) else MapNode(self._place, {}), keys, path)
 

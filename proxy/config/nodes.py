@@ -60,6 +60,9 @@ class MapNode(msgspec.Struct, frozen=True):
 SHORT = {"upstream": "url", "rate_budget": "numbers"}
 """Sections that may be written as one of their values."""
 
+NAMED = frozenset({"clients", "credentials"})
+"""Keys below which stand names that people choose: digits there are no number in a list."""
+
 Node: TypeAlias = Scalar | ListNode | MapNode
 
 

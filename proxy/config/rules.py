@@ -7,6 +7,7 @@ reader's stand-in was judged, and the finding is dropped.
 from __future__ import annotations
 
 from itertools import combinations, product
+from posixpath import normpath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -393,10 +394,15 @@ def _knows_callers(listener: Listener) -> bool:
 def _overlap(one: TcpBind | UnixBind, other: TcpBind | UnixBind) -> bool:
     """Whether the second of two sockets could not be bound; port 0 is a free one each time."""
     if not isinstance(one, TcpBind) or not isinstance(other, TcpBind):
-        return one == other
+        return _spelled(one) == _spelled(other)
     return one.port == other.port != 0 and any(
         _same_address(a, b) for a, b in product(_addresses(one.host), _addresses(other.host))
     )
+
+
+def _spelled(bind: TcpBind | UnixBind) -> TcpBind | str:
+    """Spell a path in one way; two slashes at its start, which POSIX sets apart, are one to Linux."""
+    return bind if isinstance(bind, TcpBind) else normpath(f"//{bind.path}")
 
 
 def _addresses(host: str) -> tuple[str, ...]:

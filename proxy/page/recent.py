@@ -4,6 +4,7 @@ It is fed with each request that is over, so it does little, and it is bounded w
 access log. Never here: a query, a field of a request, a secret.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from proxy.page.traffic import ANSWERED, FAILED, REFUSED, SECONDS, SLOTS, End, S
 
 KINDS: Final = 12
 """Troubles that are remembered. One that comes again is the same one, so that a flood of it hides no other."""
+
+COUNTED_DOWN: Final = re.compile(r"\d+ s\b")
+"""What a pause still takes. It is another number at each request, and the same trouble."""
 
 HUNG_UP: Final = 499
 """How the access log calls a caller that left: nobody's trouble but its own."""
@@ -47,7 +51,7 @@ class Recent:
         """`now` is monotonic, in seconds."""
         self._now = now
         self._slots: deque[Slot] = deque([Slot(-1)], SLOTS)
-        self._troubles: dict[tuple[str, str, int, str, str], tuple[int, float, str, str]] = {}
+        self._troubles: dict[tuple[str, str, int, str, str], tuple[int, float, str, str, str]] = {}
 
     def __repr__(self) -> str:
         return f"<Recent {len(self._slots)} slots, {len(self._troubles)} troubles>"
@@ -71,20 +75,26 @@ class Recent:
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Return what is remembered, the latest first."""
-        now = self._now()
+        now, known = self._now(), reversed(self._troubles.items())
         return tuple(
             Trouble(status, error, fault, listener, client, method, path, now - at, count)
-            for (listener, client, status, error, fault), (count, at, method, path) in reversed(self._troubles.items())
+            for (listener, client, status, error, _), (count, at, fault, method, path) in known
         )
 
     def _met(self, exchange: Exchange, now: float) -> None:
         if exchange.status == HUNG_UP:
             return
-        key = (exchange.listener, exchange.client, exchange.status, exchange.error, exchange.fault)
+        key = (exchange.listener, exchange.client, exchange.status, exchange.error, _kind(exchange))
         earlier = self._troubles.pop(key, None)  # so that it goes to the end
-        self._troubles[key] = (earlier[0] + 1 if earlier else 1, now, exchange.method, exchange.path)
+        count = earlier[0] + 1 if earlier else 1
+        self._troubles[key] = (count, now, exchange.fault, exchange.method, exchange.path)
         if len(self._troubles) > KINDS:
             del self._troubles[next(iter(self._troubles))]
+
+
+def _kind(exchange: Exchange) -> str:
+    """Return the fault without what one caller can vary at will: its method, which a rule may name behind it."""
+    return COUNTED_DOWN.sub("", exchange.fault.replace(f" {exchange.method} ", " ", 1))
 
 
 def _end(exchange: Exchange) -> End:

@@ -1,6 +1,7 @@
 """Odd files and environments that are right all the same, and what they come to."""
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from yarl import URL
 from proxy.config import (
     Admin,
     ApiKeyCredential,
+    Client,
     Config,
     FileStore,
     Listener,
@@ -19,12 +21,14 @@ from proxy.config import (
     TcpBind,
     UnixBind,
 )
+from proxy.secrets import SecretReference
 
 Loaded = Callable[[str, Mapping[str, str]], Config]
 
 KEY = {"PANDADOC_API_KEY": "k"}
 OAUTH = {"PANDADOC_CLIENT_ID": "i", "PANDADOC_CLIENT_SECRET": "s"}
 P = "PANDADOC_PROXY__"
+PROXIED = "upstream: {url: https://a.example, proxy: p.corp:3128, response_timeout: 10m}"
 
 
 @pytest.mark.parametrize(
@@ -64,9 +68,20 @@ P = "PANDADOC_PROXY__"
         ("upstream: https://a.example", {P + "UPSTREAM__URL": "https://b.example"}, "upstream.url.host", "b.example"),
         ("upstream: https://a.example", {P + "UPSTREAM__KEEPALIVE": "9s"}, "upstream.url.host", "a.example"),
         ("", {P + "UPSTREAM": "https://b.example", P + "UPSTREAM__KEEPALIVE": "9s"}, "upstream.keepalive", 9.0),
+        (PROXIED, {P + "UPSTREAM": "https://b.example"}, "upstream.url.host", "b.example"),
+        (PROXIED, {P + "UPSTREAM": "https://b.example"}, "upstream.proxy.url", URL("http://p.corp:3128")),
+        (PROXIED, {P + "UPSTREAM": "'https://b.example'"}, "upstream.response_timeout", 600.0),
+        (PROXIED, {P + "UPSTREAM": "https://b.example", P + "UPSTREAM__KEEPALIVE": "9s"}, "upstream.keepalive", 9.0),
+        (PROXIED, {P + "UPSTREAM": "{url: https://b.example}"}, "upstream.proxy", None),
+        (PROXIED, {P + "UPSTREAM": "null"}, "upstream.proxy", None),
+        ("rate_budget: {numbers: none, share: 1/4}", {P + "RATE_BUDGET": "auto"}, "rate_budget.numbers", "auto"),
+        ("rate_budget: {numbers: none, share: 1/4}", {P + "RATE_BUDGET": "auto"}, "rate_budget.share", Fraction(1, 4)),
         ("", {P + "LISTENERS__0__BIND": "[::1]:80"}, "listeners", (Listener(bind=TcpBind("::1", 80)),)),
         ("", {P + "LISTENERS__0__ALLOWED_HOSTS": "[a, b]"}, "listeners", (
             Listener(allowed_hosts=frozenset({"a", "b"})),
+        )),
+        ("", {P + "LISTENERS__0__CLIENTS__1__KEY": "{env: K}", "K": "k" * 40}, "listeners", (
+            Listener(clients={"1": Client(key=SecretReference.env("K", {}))}),
         )),
         ("listeners: [{}, {bind: '127.0.0.1:1'}]", {P + "LISTENERS__1__HEALTH": "null"}, "listeners", (
             Listener(), Listener(bind=TcpBind("127.0.0.1", 1), health=None),

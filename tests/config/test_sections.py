@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import msgspec
 import yaml
 
 from proxy.config import Client, Config, KubernetesStore, OAuth2Credential, Policy, RedisStore, Tls, load
+from proxy.config.nodes import NAMED
 from proxy.config.sections import NotAKey, Section
 from proxy.policy.profiles import profiles
 from tools.reference import uncommented
@@ -78,6 +79,12 @@ def test_the_shipped_file_has_every_key() -> None:
 def _keys(section: type[Section]) -> list[str]:
     fields = msgspec.structs.fields(section)
     return [field.name for field in fields if NotAKey() not in getattr(field.type, "__metadata__", ())]
+
+
+def test_the_keys_below_which_names_stand_are_known_to_the_environment() -> None:
+    """Else a name of digits alone would be a number in a list there."""
+    fields = [field for section in Section.__subclasses__() for field in msgspec.structs.fields(section)]
+    assert {field.name for field in fields if get_origin(field.type) is Mapping} == NAMED
 
 
 def test_a_proxys_password_stays_out_of_the_repr() -> None:

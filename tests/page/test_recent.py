@@ -86,6 +86,36 @@ def test_a_trouble_that_comes_again_is_the_same_one() -> None:
     assert (other.status, other.error, other.count, other.age) == (502, "dns_error", 1, 507)
 
 
+def refused(method: str, by: str) -> dict[str, Any]:
+    fault = f"http_request_denied: The proxy's policy refuses {method} on this path ({by}). Whoever runs the proxy can."
+    return {"method": method, "status": 403, "error": "http_request_denied", "fault": fault}
+
+
+def test_a_trouble_of_which_a_word_varies_is_the_same_one() -> None:
+    """One client that goes on in a pause, or tries method after method, hides no other; the latest word is told."""
+    watch = Watch()
+    recent = Recent(watch)
+    recent.ended(over(watch, status=502, error="dns_error", fault="dns_error: PandaDoc has no address."))
+    for left in range(60, 0, -1):
+        fault = f"http_request_denied: PandaDoc has answered 429, so list pauses for {left} s, and no more."
+        recent.ended(over(watch, status=429, error="http_request_denied", fault=fault))
+    for number in range(3 * KINDS):
+        recent.ended(over(watch, **refused(f"M{number}", "policy: otherwise: deny")))
+    latest, pause, other = recent.troubles()
+    assert (latest.method, latest.count) == (f"M{3 * KINDS - 1}", 3 * KINDS)
+    assert f"refuses {latest.method} on" in latest.fault
+    assert (pause.fault.partition(" for ")[2], pause.count) == ("1 s, and no more.", 60)
+    assert other.status == 502
+
+
+def test_what_two_rules_refuse_are_two_troubles() -> None:
+    watch = Watch()
+    recent = Recent(watch)
+    for method in ("POST", "DELETE", "POST"):
+        recent.ended(over(watch, **refused(method, f"policy: deny {method} /**")))
+    assert [(each.method, each.count) for each in recent.troubles()] == [("POST", 2), ("DELETE", 1)]
+
+
 def test_the_latest_kinds_are_kept_and_no_more_of_them() -> None:
     watch = Watch()
     recent = Recent(watch)
