@@ -86,9 +86,9 @@ class Proxy:
 
     What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; `_snapshot`, `_open` and `_admin` by
     `_take`; `_retired`, snapshots whose last requests are not over, and `_leaving`, bindings that no configuration has
-    any more and somebody may be connected to, by `_take` and `_retire`; `_taken_at` by `start` and `reload`; `refused`,
-    what is wrong with a configuration that came after the one that is served, by whoever has read it (reloads).
-    `_taking` is held while one configuration takes another's place.
+    any more and somebody may be connected to, by `_take` and `_retire`; `_longest_redeem`, seconds, by `_take`;
+    `_taken_at` by `start` and `reload`; `refused`, what is wrong with a configuration that came after the one that is
+    served, by whoever has read it (reloads). `_taking` is held while one configuration takes another's place.
     """
 
     def __init__(
@@ -120,6 +120,7 @@ class Proxy:
         self._open: dict[str, Open] = {}  # by address, in the configuration's order
         self._admin: Binding | None = None
         self._leaving: list[Binding] = []
+        self._longest_redeem = 0.0  # under any configuration so far: a redeem ends on what it began with
         self._disk = Disk()  # for certificates
         self._authorities = Disk()  # for `upstream.ca_file`: one that hangs keeps no certificate from being renewed
         self._notice = Notice(log)  # about `upstream.ca_file`
@@ -223,7 +224,7 @@ class Proxy:
                 await asyncio.gather(*(each.in_flight.none() for each in self._snapshots))
         await asyncio.gather(*(binding.server.shutdown(CUT_OFF) for binding in opened))
         # A sent redeem that is cut off is a lost grant: it has its own time.
-        await self._tasks.drain(longest_redeem(self.config) + CUT_OFF)
+        await self._tasks.drain(self._longest_redeem + CUT_OFF)
         self._now.tally.tell()
         if self._spans is not None:
             await self._spans.close()
@@ -286,6 +287,7 @@ class Proxy:
         gone = [each.binding for name, each in self._open.items() if name not in opened]
         gone += [self._admin] if self._admin is not None and self._admin is not admin else []
         snapshot.commit()
+        self._longest_redeem = max(self._longest_redeem, longest_redeem(config))
         free((each.budgets for each in self._snapshots), snapshot.budgets)
         former = self._open
         self._open, self._admin, self._snapshot = opened, admin, snapshot
