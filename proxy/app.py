@@ -392,6 +392,7 @@ class Proxy:
             snapshot=lambda: self._now,
             pools=lambda: {each.ways.pool for each in self._snapshots},
             ports=self._ports,
+            in_flight=lambda: self._in_flight,
             ready=lambda: self.ready,
             uptime=lambda: self._clock.monotonic() - self._began,
             taken_at=lambda: self._taken_at,

@@ -24,6 +24,7 @@ from wire import OK, answering, caller, on_cue, upstream
 
 from proxy.condition import condition
 from proxy.config import BadConfig, Config, load
+from proxy.page.view import view
 from proxy.reloads import TRY_AGAIN, Reloads
 from proxy.service_manager import ALIVE, ServiceManager
 from proxy.signals import Signals
@@ -157,6 +158,8 @@ async def test_a_listener_comes_and_goes_with_its_requests(api_key_house: HouseM
             await until(lambda: len(up.heard) == 1)
             await reload(house, listeners=[{"bind": "127.0.0.1:0"}])
             await until_closed(f"http://127.0.0.1:{unused_tcp_port}")
+            proxy = house.proxy
+            assert view(proxy._vitals, proxy._recent, house.clock.wall).in_flight == 1  # noqa: SLF001 - the page
             up.cue.set()
             assert (await line.answer()).start == b"HTTP/1.1 200 OK"
 
