@@ -18,7 +18,7 @@ from proxy.admin import Admin
 from proxy.binding import CUT_OFF, Binding
 from proxy.certificates import ServerCertificate
 from proxy.clock import Clock, SystemClock
-from proxy.compose import Snapshot, Surroundings, addresses, build
+from proxy.compose import Snapshot, Surroundings, build
 from proxy.compose_budget import free
 from proxy.compose_credentials import longest_redeem
 from proxy.condition import condition
@@ -277,10 +277,11 @@ class Proxy:
         changes.
         """
         earlier = self._snapshot
-        snapshot = build(config, self._around, trust, earlier)
+        taken = {name for each in self._snapshots for name in each.lanes}
+        snapshot = build(config, self._around, trust, earlier, taken)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(lambda: snapshot.close(but=self._snapshots))
-            opened, admin = await self._opened(config, undo)
+            opened, admin = await self._opened(snapshot, undo)
             for keyring in snapshot.keyrings.values():  # a key replaced in a moment must be known as the old one
                 await _look("the clients' keys", keyring.look)
             undo.pop_all()
@@ -306,13 +307,14 @@ class Proxy:
             self._leaving += gone
             self._tasks.start(self._retire(earlier, gone), "retire the configuration before")
 
-    async def _opened(self, config: Config, undo: AsyncExitStack) -> tuple[dict[str, Open], Binding | None]:
+    async def _opened(self, snapshot: Snapshot, undo: AsyncExitStack) -> tuple[dict[str, Open], Binding | None]:
         """Bind what a configuration wants and is not bound yet; nobody is let in there. Raises OSError.
 
         All that takes time and can fail comes before: who has come to an address that is given up has come in vain.
         """
         opened: dict[str, Open] = {}
-        named = list(zip(addresses(config), config.listeners, strict=True))
+        config = snapshot.config
+        named = list(zip(snapshot.lanes, config.listeners, strict=True))
         for name, listener in named:
             certificate = await self._certificate(name, listener)
             known = self._open.get(name)
