@@ -18,7 +18,7 @@ from proxy.admin import Admin
 from proxy.binding import CUT_OFF, Binding
 from proxy.certificates import ServerCertificate
 from proxy.clock import Clock, SystemClock
-from proxy.compose import Snapshot, Surroundings, addresses, build
+from proxy.compose import Snapshot, Surroundings, build
 from proxy.compose_budget import free
 from proxy.compose_credentials import longest_redeem
 from proxy.condition import condition
@@ -86,9 +86,9 @@ class Proxy:
 
     What changes: `_serving` and `_draining`, by `start`, `drain` and `stop`; `_snapshot`, `_open` and `_admin` by
     `_take`; `_retired`, snapshots whose last requests are not over, and `_leaving`, bindings that no configuration has
-    any more and somebody may be connected to, by `_take` and `_retire`; `_taken_at` by `start` and `reload`; `refused`,
-    what is wrong with a configuration that came after the one that is served, by whoever has read it (reloads).
-    `_taking` is held while one configuration takes another's place.
+    any more and somebody may be connected to, by `_take` and `_retire`; `_longest_redeem`, seconds, by `_take`;
+    `_taken_at` by `start` and `reload`; `refused`, what is wrong with a configuration that came after the one that is
+    served, by whoever has read it (reloads). `_taking` is held while one configuration takes another's place.
     """
 
     def __init__(
@@ -120,6 +120,7 @@ class Proxy:
         self._open: dict[str, Open] = {}  # by address, in the configuration's order
         self._admin: Binding | None = None
         self._leaving: list[Binding] = []
+        self._longest_redeem = 0.0  # under any configuration so far: a redeem ends on what it began with
         self._disk = Disk()  # for certificates
         self._authorities = Disk()  # for `upstream.ca_file`: one that hangs keeps no certificate from being renewed
         self._notice = Notice(log)  # about `upstream.ca_file`
@@ -223,7 +224,7 @@ class Proxy:
                 await asyncio.gather(*(each.in_flight.none() for each in self._snapshots))
         await asyncio.gather(*(binding.server.shutdown(CUT_OFF) for binding in opened))
         # A sent redeem that is cut off is a lost grant: it has its own time.
-        await self._tasks.drain(longest_redeem(self.config) + CUT_OFF)
+        await self._tasks.drain(self._longest_redeem + CUT_OFF)
         self._now.tally.tell()
         if self._spans is not None:
             await self._spans.close()
@@ -276,16 +277,18 @@ class Proxy:
         changes.
         """
         earlier = self._snapshot
-        snapshot = build(config, self._around, trust, earlier)
+        taken = {name for each in self._snapshots for name in each.lanes}
+        snapshot = build(config, self._around, trust, earlier, taken)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(lambda: snapshot.close(but=self._snapshots))
-            opened, admin = await self._opened(config, undo)
+            opened, admin = await self._opened(snapshot, undo)
             for keyring in snapshot.keyrings.values():  # a key replaced in a moment must be known as the old one
                 await _look("the clients' keys", keyring.look)
             undo.pop_all()
         gone = [each.binding for name, each in self._open.items() if name not in opened]
         gone += [self._admin] if self._admin is not None and self._admin is not admin else []
         snapshot.commit()
+        self._longest_redeem = max(self._longest_redeem, longest_redeem(config))
         free((each.budgets for each in self._snapshots), snapshot.budgets)
         former = self._open
         self._open, self._admin, self._snapshot = opened, admin, snapshot
@@ -304,13 +307,14 @@ class Proxy:
             self._leaving += gone
             self._tasks.start(self._retire(earlier, gone), "retire the configuration before")
 
-    async def _opened(self, config: Config, undo: AsyncExitStack) -> tuple[dict[str, Open], Binding | None]:
+    async def _opened(self, snapshot: Snapshot, undo: AsyncExitStack) -> tuple[dict[str, Open], Binding | None]:
         """Bind what a configuration wants and is not bound yet; nobody is let in there. Raises OSError.
 
         All that takes time and can fail comes before: who has come to an address that is given up has come in vain.
         """
         opened: dict[str, Open] = {}
-        named = list(zip(addresses(config), config.listeners, strict=True))
+        config = snapshot.config
+        named = list(zip(snapshot.lanes, config.listeners, strict=True))
         for name, listener in named:
             certificate = await self._certificate(name, listener)
             known = self._open.get(name)
@@ -390,6 +394,7 @@ class Proxy:
             snapshot=lambda: self._now,
             pools=lambda: {each.ways.pool for each in self._snapshots},
             ports=self._ports,
+            in_flight=lambda: self._in_flight,
             ready=lambda: self.ready,
             uptime=lambda: self._clock.monotonic() - self._began,
             taken_at=lambda: self._taken_at,

@@ -4,9 +4,11 @@ A request takes the snapshot's lane for its listener and keeps it to its end, so
 put another snapshot in its place.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from proxy.clock import Clock
 from proxy.compose_budget import BudgetParts, Budgets, Meters
 from proxy.compose_credentials import CredentialParts
 from proxy.compose_policy import gate_of, policy_of_all, policy_of_client
-from proxy.config import BadConfig, Config, Fault, Listener, OAuth2Credential
+from proxy.config import BadConfig, Config, Fault, Listener, OAuth2Credential, UnixBind
 from proxy.config import Client as ClientSection
 from proxy.config import Upstream as UpstreamSection
 from proxy.credential.oauth2 import RefreshingCredential
@@ -64,7 +66,7 @@ class Snapshot:
     """The parts that one configuration made."""
 
     config: Config
-    lanes: Mapping[str, Lane]  # by address, as config.listeners
+    lanes: Mapping[str, Lane]  # by address, as config.listeners and in their order
     sources: Mapping[str, CredentialSource]
     keyrings: Mapping[str, Keyring]  # by address, of the listeners that have clients
     ways: Ways
@@ -114,20 +116,13 @@ class Surroundings:
     spans: "Spans | None" = None  # none: nobody traces
 
 
-def addresses(config: Config) -> list[str]:
-    """Name the listeners by where they are bound; of several on "any free port", the later ones with a number."""
-    names: list[str] = []
-    for listener in config.listeners:
-        bind = str(listener.bind)
-        names.append(bind if bind not in names else f"{bind} ({len(names) + 1})")
-    return names
-
-
-def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot | None = None) -> Snapshot:
+def build(
+    config: Config, around: Surroundings, trust: Trust, earlier: Snapshot | None = None, taken: Collection[str] = ()
+) -> Snapshot:
     """Make the parts. Needs a running loop, for the sessions; connects to nothing.
 
     What an `earlier` snapshot has that must outlive a reload goes on: credentials, what is counted, and the pool where
-    it may. Raises BadConfig where one can't.
+    it may. `taken`: the names of listeners that may still be open. Raises BadConfig where one can't.
     """
     going_on = _going_on(config, earlier)
     if earlier is not None and (earlier.config.upstream, earlier.ways.trust) == (config.upstream, trust):
@@ -140,11 +135,12 @@ def build(config: Config, around: Surroundings, trust: Trust, earlier: Snapshot 
     sources, changes = _sources(config, parts, earlier, going_on)
     kept_bytes = KeptBytes(config.replay.max_total) if earlier is None else earlier.kept_bytes
     changes.append(partial(kept_bytes.resize, config.replay.max_total))
-    places = _places(config, earlier, changes)
+    named = list(zip(_names(config, earlier, going_on, taken), config.listeners, strict=True))
+    places = _places(named, config, earlier, changes)
     tally = Tally() if earlier is None else earlier.tally
     budgets, resizes = BudgetParts(config, around.clock, around.tasks, around.reader).all(earlier, going_on)
     meters = Meters(budgets, config.rate_budget, around.clock)
-    in_flight, named = InFlight(), list(zip(addresses(config), config.listeners, strict=True))
+    in_flight = InFlight()
     keyrings = {name: _keyring(name, listener, parts, earlier) for name, listener in named if listener.clients}
     lanes = {
         name: Lane(
@@ -182,6 +178,42 @@ def _going_on(config: Config, earlier: Snapshot | None) -> Mapping[str, str]:
     return found
 
 
+def _names(config: Config, earlier: Snapshot | None, going_on: Mapping[str, str], taken: Collection[str]) -> list[str]:
+    """Name the listeners by where they are bound; of several on "any free port", the later ones with a number.
+
+    Of several, one goes on as a former one only if it lends the same: its apps know it by the port that it has.
+    """
+    left = {} if earlier is None else dict(zip(earlier.lanes, earlier.config.listeners, strict=True))
+    used, names = {*taken, *left}, []
+    counts = Counter(listener.bind for listener in left.values()), Counter(each.bind for each in config.listeners)
+    for listener in config.listeners:
+        one = all(each[listener.bind] <= 1 for each in counts)
+        lent = {client: _former(name, going_on) for client, name in _lent(listener).items()}
+        there = (name for name, each in left.items() if each.bind == listener.bind and (one or _lent(each) == lent))
+        name = next(there, None) or _fresh(listener, used)
+        left.pop(name, None)
+        used.add(name)
+        names.append(name)
+    return names
+
+
+def _lent(listener: Listener) -> dict[str, str]:
+    """Return the credential that each client is lent; "": whoever reaches it."""
+    return {name: listener.lends(each) for name, each in listener.clients.items()} or {"": listener.credential}
+
+
+def _former(name: str, going_on: Mapping[str, str]) -> str:
+    """Return what a credential was called before; one that is new in the place of another, as that; "": neither."""
+    return going_on.get(name, "" if name in going_on.values() else name)
+
+
+def _fresh(listener: Listener, used: Collection[str]) -> str:
+    bind = listener.bind
+    if isinstance(bind, UnixBind) or bind.port:
+        return str(bind)
+    return next(name for n in count(1) if (name := str(bind) if n == 1 else f"{bind} ({n})") not in used)
+
+
 def _ways(settings: UpstreamSection, trust: Trust, spans: "Spans | None", counts: Counts | None) -> Ways:
     pool, origin = outbound.forwarding_pool(settings, trust.context, counts), settings.url.origin()
     timeouts = {"response_timeout": settings.response_timeout, "idle_timeout": settings.idle_timeout}
@@ -208,10 +240,12 @@ def _sources(
     return sources, changes
 
 
-def _places(config: Config, earlier: Snapshot | None, changes: list[Callable[[], None]]) -> dict[str, Rooms]:
+def _places(
+    named: Iterable[tuple[str, Listener]], config: Config, earlier: Snapshot | None, changes: list[Callable[[], None]]
+) -> dict[str, Rooms]:
     """Make each listener's and each client's; one that there was counts on, with its new limit once that is taken."""
     places: dict[str, Rooms] = {}
-    for name, listener in zip(addresses(config), config.listeners, strict=True):
+    for name, listener in named:
         limits: dict[str | None, tuple[int | None, str]] = {None: (config.limits.max_requests, "limits.max_requests")}
         for client, section in listener.clients.items():
             limits[client] = section.max_requests, f"max_requests of client {client}"

@@ -53,6 +53,7 @@ class Vitals:
     snapshot: Callable[[], Snapshot]
     pools: Callable[[], Iterable[UpstreamPool]]  # this snapshot's, and those on which earlier requests end
     ports: Callable[[], tuple[Port, ...]]
+    in_flight: Callable[[], int]  # requests, with those on listeners that a reload has taken away
     ready: Callable[[], bool]
     uptime: Callable[[], float]
     taken_at: Callable[[], float]  # when the configuration was, in seconds since 1970

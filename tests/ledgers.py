@@ -82,6 +82,7 @@ class MemoryLedger:
         self._account = account
         self._process = process
         self._answer = answer
+        self._closed = False
 
     async def take(self, name: str, rate: Rate, ask: Ask) -> Reply:
         kept, now = self._called("take").of(name), time.monotonic()
@@ -145,12 +146,12 @@ class MemoryLedger:
         """Be whose it is: there is one account."""
 
     async def close(self) -> None:
-        """Nothing is open."""
+        self._closed = True
 
     def _called(self, what: str) -> Account:
         self._account.calls[what] += 1
         if self._account.broken:
             raise AttributeError("a fault in a library")
-        if not self._account.reachable or self._process in self._account.away:
+        if self._closed or not self._account.reachable or self._process in self._account.away:
             raise LedgerUnreachable("The test's memory does not answer.")
         return self._account

@@ -24,6 +24,7 @@ from wire import OK, answering, caller, on_cue, upstream
 
 from proxy.condition import condition
 from proxy.config import BadConfig, Config, load
+from proxy.page.view import view
 from proxy.reloads import TRY_AGAIN, Reloads
 from proxy.service_manager import ALIVE, ServiceManager
 from proxy.signals import Signals
@@ -157,6 +158,8 @@ async def test_a_listener_comes_and_goes_with_its_requests(api_key_house: HouseM
             await until(lambda: len(up.heard) == 1)
             await reload(house, listeners=[{"bind": "127.0.0.1:0"}])
             await until_closed(f"http://127.0.0.1:{unused_tcp_port}")
+            proxy = house.proxy
+            assert view(proxy._vitals, proxy._recent, house.clock.wall).in_flight == 1  # noqa: SLF001 - the page
             up.cue.set()
             assert (await line.answer()).start == b"HTTP/1.1 200 OK"
 
@@ -732,8 +735,10 @@ async def test_two_grants_in_memory_are_each_lent_to_their_own_apps_after_a_relo
     await reload(house, policy={"profiles": ["no-delete"]})
     assert await lent(house) == [alices, bobs]
     alice, bob = house.settings["credentials"].values()
+    urls = house.proxy.urls
     await reload(house, credentials={"alice": bob, "bob": alice})
     assert await lent(house) == [bobs, alices], "a grant goes where its refresh token goes"
+    assert house.proxy.urls == urls[::-1], "and so do its apps"
     await reload(house, credentials={"bob": alice, "carol": bob}, listeners=house.settings["listeners"][1:])
     assert await lent(house) == [alices]
     assert len(house.redeemed()) == 2
@@ -747,6 +752,48 @@ async def test_a_grant_in_memory_goes_on_when_its_refresh_token_is_read_elsewher
     credentials["alice"]["oauth2"]["refresh_token"] = {"file": "./seed"}
     await reload(house, credentials=credentials)
     assert await lent(house) == before
+
+
+async def of_two_users(api_key_house: HouseMaker) -> tuple[House, dict[str, dict[str, str]]]:
+    """Open a house that lends each of two API keys at a free port; return both listeners by what they lend."""
+    house = await api_key_house()
+    house.environ = {**house.environ, "KEY_OF_BOB": house.simulator.issue_api_key()}
+    (alice,) = house.settings["credentials"].values()
+    listeners = {name: {"bind": "127.0.0.1:0", "credential": name} for name in ("alice", "bob")}
+    credentials = {"alice": alice, "bob": {"api_key": "${KEY_OF_BOB}"}}
+    await reload(house, credentials=credentials, listeners=list(listeners.values()))
+    return house, listeners
+
+
+async def test_of_two_listeners_at_free_ports_each_keeps_its_own(api_key_house: HouseMaker) -> None:
+    """Who was lent Alice's credential at a port must not find Bob's there."""
+    house, listeners = await of_two_users(api_key_house)
+    alices, bobs = house.proxy.urls
+    keys = await lent(house)
+    await reload(house, listeners=[listeners["bob"], listeners["alice"]])
+    assert house.proxy.urls == [bobs, alices]
+    assert await lent(house) == keys[::-1]
+    await reload(house, listeners=[listeners["alice"]])
+    assert house.proxy.urls == [alices]
+    assert await lent(house) == keys[:1]
+
+
+async def test_a_connection_to_a_listener_that_is_gone_is_lent_nothing_that_another_lends(
+    api_key_house: HouseMaker,
+) -> None:
+    """A later one at any free port is another, though both are called by the same address."""
+    house, listeners = await of_two_users(api_key_house)
+    alices, bobs = house.proxy.urls
+    keys = await lent(house)
+    async with caller(int(alices.rpartition(":")[2])) as line:
+        await line.send(GET[:20])
+        for now in ["bob"], ["bob", "bob"]:
+            await reload(house, listeners=[dict(listeners[name]) for name in now])
+            assert house.proxy.urls[0] == bobs
+        assert alices not in house.proxy.urls
+        await line.send(GET[20:])
+        assert (await line.answer()).start == b"HTTP/1.1 200 OK"
+    assert house.simulator.journal[-1].authorization[0] == keys[0]
 
 
 FILE = {"file": "./another.json"}

@@ -4,6 +4,7 @@ What is lost with the ledger is nothing but evenness: for a window, each process
 then one of as many parts as there were replicas.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -116,8 +117,12 @@ class SharedBudget(LocalBudget):
             log.info("credential %s: the rate budget is shared again", self._credential)
 
     async def close(self) -> None:
+        """Close the ledger, once it has heard the last word: what is asked or told has a limit for each call."""
         self._closed = True
-        await self._ledger.close()
+        try:
+            await asyncio.gather(*(bucket.close() for bucket in self._shared.values()))
+        finally:
+            await self._ledger.close()
 
     def _new(self, name: str, rate: Rate | None) -> Bucket:
         bucket = self._shared[name] = SharedBucket(name, rate, self._now, self._way)

@@ -207,6 +207,11 @@ class SharedBucket(Bucket):
         self._bounded = False
         self._news.set()
 
+    async def close(self) -> None:
+        """Wait until the ledger has heard what became of each slot, or can't be reached; nobody waits in line."""
+        while calls := [task for task in (self._asking, self._telling) if task is not None and not task.done()]:
+            await asyncio.wait(calls)
+
     # The line
 
     def _part(self, share: Fraction) -> Rate | None:

@@ -46,7 +46,7 @@ def view(vitals: Vitals, recent: Recent, wall: Callable[[], float]) -> View:
         upstream=str(snapshot.config.upstream.url),
         ready=vitals.ready(),
         uptime=vitals.uptime(),
-        in_flight=sum(port.handler.busy for port in vitals.ports()),
+        in_flight=vitals.in_flight(),
         busy=vitals.busy,
         most=snapshot.ways.pool.limit,
         lendings=tuple(_lending(source) for source in snapshot.sources.values()),

@@ -183,6 +183,30 @@ async def test_who_leaves_while_the_ledger_is_asked_takes_nothing_with_him(repli
     assert await spend(here, 10) == 10
 
 
+async def test_a_budget_that_is_closed_has_told_what_became_of_each_slot(replicas: Replicas) -> None:
+    """A reload that shares no more closes it behind the last answer: the others would miss its slot for minutes."""
+    here, kept = await replicas(), replicas.account.of("list")
+    for slot in [await take(here) for _ in range(3)]:
+        slot.answered()
+    await here.close()
+    assert kept.taken(time.monotonic()) == 3
+    assert max(kept.slots.values()) <= time.monotonic() + TEN.seconds
+
+
+async def test_a_budget_that_is_closed_keeps_nothing_that_nobody_waits_for_any_more(replicas: Replicas) -> None:
+    here, kept = await replicas(), replicas.account.of("list")
+    replicas.account.answers.clear()
+    leaver = asyncio.create_task(take(here))
+    await until(lambda: kept.taken(time.monotonic()) == 1)
+    leaver.cancel()
+    await asyncio.wait({leaver})
+    closing = asyncio.create_task(here.close())
+    await asyncio.sleep(0)  # decides nothing: one that does not wait has closed by then
+    replicas.account.answers.set()
+    await closing
+    assert kept.taken(time.monotonic()) == 0
+
+
 async def test_who_cant_be_served_in_time_is_refused_and_told_when(replicas: Replicas) -> None:
     here = await replicas(Rate(10, 20.0))
     await spend(here, 10)

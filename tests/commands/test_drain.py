@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import pytest
+import yaml
 from aiohttp import ClientSession
 from commands.oracle import read_stored
 from commands.process import MEMBER, PATIENCE, PROXY, ROOT, Machine, Process, status_of, until_closed, until_unready
@@ -26,6 +27,7 @@ from wire import Caller, caller
 from yarl import URL
 
 from proxy.acceptor import ACCEPTED_AT_ONCE
+from proxy.binding import CUT_OFF
 from proxy.simulator import Fault, pdf_sha256
 from proxy.simulator.journal import TOKEN_PATH
 
@@ -347,3 +349,44 @@ async def test_a_refresh_in_flight_at_sigterm_is_stored_before_the_process_ends(
     process = await machine.start(env=env)
     assert await status_of(app, await process.url() + MEMBER) == 200
     assert len(machine.simulator.token_calls()) == 1
+
+
+def oauth(redeem_timeout: str) -> dict[str, Any]:
+    """Return the credential whose variables `Machine.with_grant` sets."""
+    names = {name: {"env": f"PANDADOC_{name.upper()}"} for name in ("client_id", "client_secret", "refresh_token")}
+    return {"oauth2": {**names, "redeem_timeout": redeem_timeout}}
+
+
+AFTER = {
+    "lowered": {"default": oauth("100ms")},
+    "renamed": {"alice": oauth("100ms")},
+    "an API key": {"default": {"api_key": {"env": "PANDADOC_API_KEY"}}},
+}
+"""Credentials that a reload brings while a refresh is in flight."""
+
+
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+async def test_a_refresh_in_flight_at_sigterm_has_the_time_that_it_began_with(
+    machine: Machine, app: ClientSession, after: dict[str, Any]
+) -> None:
+    """A reload takes no time from it: it is a lost grant all the same, also where nobody lends it any more."""
+    config, gate = machine.home / "config.yaml", asyncio.Event()
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    env = machine.with_api_key() | machine.with_grant() | {"PANDADOC_PROXY__SHUTDOWN__DRAIN": "100ms"}
+    settings = {"listeners": [{"credential": "default"}], "credentials": {"default": oauth("30s")}}
+    config.write_text(yaml.safe_dump(settings))
+    process = await machine.start("run", "--config", str(config), env=env)
+    asking = asyncio.create_task(status_of(app, await process.url() + MEMBER))
+    await until(lambda: bool(machine.simulator.token_calls()))
+    asking.cancel()
+    (lent,) = after
+    config.write_text(yaml.safe_dump({"listeners": [{"credential": lent}], "credentials": after}))
+    process.signal(signal.SIGHUP)
+    await process.said("the configuration is reloaded")
+    process.signal(signal.SIGTERM)
+    with suppress(TimeoutError):
+        await process.ended(CUT_OFF + 2)  # decides nothing: what has no more than the new time is over by then
+    gate.set()
+    assert await process.ended() == 0
+    assert process.records[-1]["message"] == "drained"
+    assert read_stored(machine).generation == 1

@@ -138,10 +138,14 @@ async def test_a_corrupt_store_that_is_moved_away_gets_the_grant_from_memory(
     assert len(house.simulator.token_calls()) == 1
 
 
+@pytest.mark.parametrize("removed", [False, True])
 async def test_a_store_that_fails_for_a_moment_while_the_proxy_ends_costs_no_grant(
-    oauth_house: HouseMaker, tmp_path: Path
+    oauth_house: HouseMaker, tmp_path: Path, *, removed: bool
 ) -> None:
-    """SIGTERM comes in a redeem, and its answer when the disk is full: the drain has time for more than one try."""
+    """SIGTERM comes in a redeem, and its answer when the disk is full: the drain has time for more than one try.
+
+    Also where nobody lends the grant any more: a reload has put an API key in its place.
+    """
     house = await oauth_house(simulator={"expires_in": HOUR})
     await house.get()
     answered = asyncio.Event()
@@ -149,6 +153,12 @@ async def test_a_store_that_fails_for_a_moment_while_the_proxy_ends_costs_no_gra
     house.clock.pass_(HOUR * 0.97)
     await house.proxy.look()
     await until(lambda: len(house.redeemed()) == 2)
+    if removed:
+        lending = house.settings
+        house.environ = {**house.environ, "API_KEY": house.simulator.issue_api_key()}
+        house.settings = {**lending, "credentials": {"default": {"api_key": "${API_KEY}"}}}
+        await house.proxy.reload(house.config())
+        house.settings = lending
     draining = asyncio.create_task(house.proxy.drain())
     await until(lambda: house.ear.heard("draining"))
     slot = tmp_path / ".grant.json.new"
