@@ -53,7 +53,7 @@ class AnswerReader:
         self._reason = b""
         self._size = 0  # bytes of what is no body, since the last piece of one
         self._bodiless = False
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = self._new_parser()
 
     def __repr__(self) -> str:
         status = None if self.head is None else self.head.status
@@ -62,7 +62,7 @@ class AnswerReader:
     def expect(self, *, bodiless: bool) -> None:
         """Get ready for the answer to a request; `bodiless` if that is a HEAD."""
         if self._bodiless:  # llhttp still waits for the body that it takes for promised
-            self._parser = httptools.HttpResponseParser(self)
+            self._parser = self._new_parser()
         self.head, self.complete, self.began, self.continued = None, False, False, False
         self._size, self._bodiless = 0, bodiless
 
@@ -95,6 +95,12 @@ class AnswerReader:
     def close(self) -> None:
         """Let go of the parser, which holds on to us."""
         self._parser = None
+
+    def _new_parser(self) -> httptools.HttpResponseParser:
+        """Make a parser that reads on behind `close`, which may stand in an interim answer: what comes then is ours."""
+        parser = httptools.HttpResponseParser(self)
+        parser.set_dangerous_leniencies(lenient_keep_alive=True)
+        return parser
 
     # What llhttp calls.
 

@@ -42,7 +42,7 @@ UNCOUNTED: Final = 1024
 too large for having come in pieces."""
 
 ENDS: Final = (b"\n\r\n", b"\n\n")
-"""How a head ends, in a piece that is long enough to hold that."""
+"""How a head ends, and a body in chunks, in a piece that is long enough to hold that."""
 
 TOO_MANY: Final = "Too many headers received"
 """All that tells this BadHttpMessage of aiohttp's parser from others."""
@@ -66,8 +66,9 @@ class Connection(RequestHandler):
 
     What changes, besides what aiohttp changes:
     `_heads`, how many heads were whole; `_head_size`, bytes of the one that comes now; `_body`, of the last
-    whole head; `_unreadable`, once what came could not be parsed: nothing after it can. All by `data_received`
-    and what it calls. `_begun`, whether a head has begun to come behind one that is answered yet, by the same.
+    whole head, and `_chunked`, how that comes; `_unreadable`, once what came could not be parsed: nothing after it can.
+    All by `data_received` and what it calls. `_begun`, whether a head has begun to come behind one that is answered
+    yet, by the same.
     `_clock` runs while a head is incomplete, and once all is said. `_retired` is set by `retire`. `_place`, the TCP
     connection, is set by `take_place`: before the handshake, where there is one. `_sealed`, whether a TLS record has
     begun to come that can't be read yet, is set by `seal`; so is `_for_record`, whether the clock runs on its account
@@ -77,6 +78,7 @@ class Connection(RequestHandler):
     __slots__ = (
         "_begun",
         "_body",
+        "_chunked",
         "_clock",
         "_door",
         "_for_record",
@@ -98,6 +100,7 @@ class Connection(RequestHandler):
         self._heads = 0
         self._head_size = 0
         self._body: StreamReader | None = None
+        self._chunked = False
         self._unreadable = False
         self._begun = False
         self._retired = False
@@ -124,14 +127,17 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._unreadable:
             return
-        of_a_head = self._body is None or self._body.is_eof()
+        body = self._body
+        had = None if body is None or body.is_eof() else body.total_bytes
         super().data_received(data)
         if self._request_count != self._heads:
             self._head_came()
-            # A head without a body ends with an empty line; what stands behind it is the next one's beginning.
-            self._begun = self._body is EMPTY_PAYLOAD and len(data) > len(ENDS[0]) and not data.endswith(ENDS)
-        elif of_a_head:
+            self._begun = not data.endswith(ENDS) and self._goes_on(data)
+        elif had is None:
             self._piece_of_a_head_came(data)
+        elif body is not None and data:
+            rest = data if self._chunked else data[body.total_bytes - had :]
+            self._begun = not data.endswith(ENDS) and not _blank(rest)
 
     def seal(self, *, inside: bool) -> None:
         """Take note of whether the caller's bytes end within a TLS record: it may hold the beginning of a head."""
@@ -259,7 +265,7 @@ class Connection(RequestHandler):
         if self._messages:
             message, body = self._messages[-1]
             if isinstance(message, RawRequestMessage):
-                self._body = body
+                self._body, self._chunked = body, message.chunked
             else:
                 message.exc.with_traceback(None)  # it holds what was read, and lives as long as the caller lingers
                 self._stop_reading()
@@ -275,6 +281,21 @@ class Connection(RequestHandler):
                     self._begun = True
                 else:
                     self._start_clock()
+
+    def _goes_on(self, data: bytes) -> bool:
+        """Tell whether a piece that brought a head, and ends with no empty line, has the next one's beginning.
+
+        The parser does not tell where it stands. What it has held back, of more requests than may wait, it parses with
+        no `data`; where the last of them has a body with a length, nobody can tell.
+        """
+        body = self._body
+        if not data:
+            return self._begun and (self._chunked or body is EMPTY_PAYLOAD)
+        if self._chunked or body is None:
+            return not _blank(data)
+        end = len(data) - body.total_bytes  # of the head, if nothing stands behind its body; or an empty line may
+        ends = (end, end - 2) if data.endswith(b"\r\n") else (end,)
+        return not any(data.endswith(ENDS, 0, end) or _blank(data[:end]) for end in ends)
 
     def _refuse_head(self) -> None:
         """Queue what the parser would have queued, had it counted."""
@@ -360,3 +381,8 @@ class Connection(RequestHandler):
         if status < 500:  # noqa: PLR2004 - the class of server errors
             return CallerError("The request is not valid HTTP/1.1.")
         return ProxyError()
+
+
+def _blank(data: bytes) -> bool:
+    """Tell whether nothing but an empty line, or a part of one, stands at the end of what came."""
+    return not data[-4:].strip(b"\r\n")

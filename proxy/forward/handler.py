@@ -31,7 +31,7 @@ from proxy.forward.headers import (
 )
 from proxy.forward.places import InFlight, Places
 from proxy.forward.problem import problem
-from proxy.forward.relay import NO_CONTENT, RelayedResponse, hold, relay
+from proxy.forward.relay import JUDGED_WITHIN, NO_CONTENT, RelayedResponse, hold, relay
 from proxy.forward.server import Incoming
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Answer, Upstream
@@ -253,7 +253,7 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
         source.renew_behind(credential)
         errand.exchange.fault = RELAYED + NOT_KEPT
         return answer, credential
-    answer = await hold(answer, HELD_401)
+    answer = await hold(answer, HELD_401, JUDGED_WITHIN)
     try:
         newer = await source.replacement(credential)
     except BaseException:  # our reason says more than the upstream's; or the caller hung up

@@ -26,7 +26,7 @@ from proxy.forward import preference
 from proxy.forward.body import Body
 from proxy.forward.errand import Errand
 from proxy.forward.headers import Fields, Head
-from proxy.forward.relay import HeldAnswer, hold
+from proxy.forward.relay import JUDGED_WITHIN, HeldAnswer, hold
 from proxy.forward.upstream import Answer, Attempt, Upstream
 from proxy.forward.watch import Watch
 
@@ -227,7 +227,7 @@ class Turn:
         if self._prefers is None or answer.status not in self._not_ready:
             return answer, None
         self._until = self._began + self._prefers
-        held = await hold(answer, HELD)
+        held = await hold(answer, HELD, JUDGED_WITHIN)
         said = _after(held, self._meter.clock.wall())
         not_yet = said is not None if answer.status == ACCEPTED else _uploaded(held)
         if held.whole is None or not not_yet:
@@ -244,7 +244,7 @@ class Turn:
             self._note(self._said(answer))
         body = b""
         try:
-            held = await hold(answer, HELD)
+            held = await hold(answer, HELD, JUDGED_WITHIN)
             body = _readable(held)
         finally:
             if not told:

@@ -27,6 +27,10 @@ from proxy.forward.upstream import Answer
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: closing sends RST (socket(7))."""
 
+JUDGED_WITHIN: Final = 2.0
+"""Seconds that a body is read ahead where a decision waits for it: real ones come with their heads, and what trickles
+would keep its caller, which has seen nothing, and a connection for as long as no silence is an `idle_timeout`."""
+
 NO_CONTENT: Final = 204
 LENGTH: Final = re.compile(rb"^content-length:.*\r\n", re.IGNORECASE | re.MULTILINE)
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -189,14 +193,17 @@ class HeldAnswer:
         await self._answer.close()
 
 
-async def hold(answer: Answer, limit: int) -> HeldAnswer:
-    """Read an answer's body ahead, `limit` bytes of it; what is longer stays where it is."""
+async def hold(answer: Answer, limit: int, seconds: float | None = None) -> HeldAnswer:
+    """Read an answer's body ahead, `limit` bytes of it and for so long; what is longer, or late, stays where it is."""
     read, chunks = bytearray(), answer.chunks()
     try:
-        async for chunk in chunks:
-            read += chunk
-            if len(read) > limit:
-                return HeldAnswer(answer, bytes(read), chunks, None)
+        async with asyncio.timeout(seconds):
+            async for chunk in chunks:
+                read += chunk
+                if len(read) > limit:
+                    return HeldAnswer(answer, bytes(read), chunks, None)
+    except TimeoutError:
+        return HeldAnswer(answer, bytes(read), answer.chunks(), None)
     except AnswerBroken as broken:
         return HeldAnswer(answer, bytes(read), None, broken)
     except BaseException:  # the caller hung up

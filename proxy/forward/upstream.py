@@ -40,7 +40,10 @@ class Answer(Protocol):
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives. Raises AnswerBroken if it breaks off or stalls."""
+        """Yield the body as it arrives. Raises AnswerBroken if it breaks off or stalls.
+
+        A wait that was cancelled has taken nothing: asked again, it goes on there.
+        """
         ...
 
     async def close(self) -> None:

@@ -72,6 +72,17 @@ def test_a_final_answer_has_nothing_of_the_interim_ones() -> None:
     assert [name for name, _ in seen.fields] == [b"Content-Length", b"X-Y"]
 
 
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("start", [b"HTTP/1.1 100 C\r\nConnection: close", b"HTTP/1.0 100 C", b"HTTP/1.0 103 E"])
+def test_no_interim_answer_is_the_last(start: bytes, *, apart: bool) -> None:
+    """Whether the connection goes on is the final answer's word."""
+    interim = start + b"\r\n\r\n"
+    for last in (False, True):
+        final = LONG.replace(b"X-Y", b"Connection: close\r\nX-Y") if last else LONG
+        seen = read(interim, final) if apart else read(interim + final)
+        assert (seen.status, seen.body, seen.complete, seen.reusable) == (200, b"panda", True, not last)
+
+
 def test_the_answer_to_a_head_has_no_body_and_the_next_answer_has() -> None:
     reader = AnswerReader()
     promise = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
@@ -114,8 +125,9 @@ def test_whatever_comes_behind_an_answer_spoils_the_connection_and_not_the_answe
     behind: bytes, *, apart: bool
 ) -> None:
     """Whose would it be? The next request's answer has not been asked for."""
-    seen = read(LONG, behind) if apart else read(LONG + behind)
-    assert (seen.body, seen.complete, seen.reusable) == (b"panda", True, False)
+    for whole in (LONG, LONG.replace(b"X-Y", b"Connection: close\r\nX-Y")):
+        seen = read(whole, behind) if apart else read(whole + behind)
+        assert (seen.body, seen.complete, seen.reusable) == (b"panda", True, False)
 
 
 @pytest.mark.parametrize("fields", [b"Connection: close\r\n", b"Connection: Close, x\r\n"])

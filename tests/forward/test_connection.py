@@ -62,19 +62,85 @@ async def test_a_head_that_begins_behind_a_request_has_the_same_time_limit(
             assert (await line.answer()).start == b"HTTP/1.1 408 Request Timeout"
 
 
+SIZED = START.replace(b"GET", b"POST") + b"Content-Length: 5\r\n\r\n"
+CHUNKED = START.replace(b"GET", b"POST") + b"Transfer-Encoding: chunked\r\n\r\n"
+BEFORE = {
+    "a length": [SIZED + b"hello"],
+    "a length, and a body that ends a line": [SIZED + b"hel\r\n"],
+    "a length, and its end apart": [SIZED, b"hello"],
+    "a length, and its end in two": [SIZED + b"he", b"llo"],
+    "a length, and the head's end apart": [SIZED[:-1], b"\nhello"],
+    "chunks": [CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"],
+    "chunks, and their end apart": [CHUNKED, b"5\r\nhello\r\n", b"0\r\n\r\n"],
+    "chunks, and their last byte apart": [CHUNKED, b"5\r\nhello\r\n0\r\n\r", b"\n"],
+    "no chunk": [CHUNKED + b"0\r\n\r\n"],
+    "a GET before it": [GET + SIZED + b"hello"],
+    "a GET behind it": [SIZED + b"hello" + GET],
+    "as many as may wait": [GET * 32],
+    "more than may wait": [GET * 40],
+    "many more than may wait": [GET * 40 + CHUNKED + b"0\r\n\r\n" + GET * 60],
+}
+"""What stands before a head, in pieces: the beginning comes with the last of them."""
+
+
+def requests(pieces: list[bytes]) -> int:
+    return b"".join(pieces).count(b"HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
+async def test_a_head_that_begins_behind_whatever_comes_with_it_has_its_time_limit(
+    api_key_house: HouseMaker, before: list[bytes]
+) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, "limits": {"header_timeout": "200ms"}})
+        for begun in (b"G", *BEGUN):
+            async with caller(house.port) as line:
+                await in_pieces(line, [*before[:-1], before[-1] + begun])
+                for _ in range(requests(before)):
+                    assert (await line.answer()).body == b"ok"
+                async with asyncio.timeout(5):
+                    assert (await line.answer()).start == b"HTTP/1.1 408 Request Timeout"
+
+
+@pytest.mark.parametrize("empty", [b"", b"\r\n"], ids=["", "an empty line"])
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
+async def test_who_pauses_behind_a_request_is_no_slow_head(
+    api_key_house: HouseMaker, before: list[bytes], empty: bytes
+) -> None:
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, "limits": {"header_timeout": "50ms"}})
+        async with caller(house.port) as line:
+            await in_pieces(line, [*before[:-1], before[-1] + empty])
+            for _ in range(requests(before)):
+                assert (await line.answer()).body == b"ok"
+            await asyncio.sleep(0.2)
+            await line.send(GET)
+            assert (await line.answer()).body == b"ok"
+
+
+async def in_pieces(line: Caller, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        await line.send(piece)
+        await asyncio.sleep(0.01)  # in which the proxy reads it, most likely by itself
+
+
+WHOLE = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+
+
 @pytest.mark.parametrize("begun", BEGUN)
+@pytest.mark.parametrize("before", [[GET], *BEFORE.values()], ids=["nothing", *BEFORE])
 async def test_a_head_that_has_begun_behind_a_request_is_waited_for_in_a_drain(
-    api_key_house: HouseMaker, begun: bytes
+    api_key_house: HouseMaker, before: list[bytes], begun: bytes
 ) -> None:
     async with upstream(answering(OK)) as up:
         house = await api_key_house({"upstream": {"url": up.url}})
         async with caller(house.port) as line:
-            await line.send(GET + begun)
-            assert (await line.answer()).body == b"ok"
+            await in_pieces(line, [*before[:-1], before[-1] + begun])
+            for _ in range(requests(before)):
+                assert (await line.answer()).body == b"ok"
             draining = asyncio.create_task(house.proxy.drain())
             await asyncio.sleep(2 * LAST_WORD)
-            whole = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
-            await line.send(whole.removeprefix(begun))
+            await line.send(WHOLE.removeprefix(begun))
             assert (await line.answer()).body == b"ok"
             await draining
 

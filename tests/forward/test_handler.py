@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from conftest import HouseMaker
+from rig import until
 from wire import OK, Stage, caller, converse, upstream
 
 from proxy.clock import SystemClock
 from proxy.credential.api_key import ApiKey
+from proxy.forward import handler
 from proxy.forward.body import BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client
 from proxy.forward.connection import ConnectionLimits
@@ -183,6 +185,56 @@ async def test_a_401_that_is_too_large_to_be_read_ahead_keeps_no_refresh_waiting
         async with asyncio.timeout(10):
             assert (await house.get("/x")).status == 200
         assert len(house.simulator.token_calls()) == 2
+
+
+async def trickling(stage: Stage) -> None:
+    """Refuse, and never come to the end of it: a byte from time to time, until the other side has gone."""
+    await stage.request()
+    await stage.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 256\r\n\r\n")
+    for byte in range(256):
+        await stage.say(bytes([byte]))
+        await asyncio.sleep(0.01)
+
+
+async def test_a_401_whose_body_trickles_keeps_no_refresh_waiting(
+    oauth_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the request that is replayed: what comes late is what nobody has asked for any more."""
+    monkeypatch.setattr(handler, "JUDGED_WITHIN", 0.2)
+
+    async def script(stage: Stage) -> None:
+        if stage.upstream.connections == 1:
+            await stage.request()
+            await stage.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\nhalf")
+            await stage.reader.read()
+            stage.upstream.gone += 1
+        else:
+            await stage.request()
+            await stage.say(OK)
+
+    async with upstream(script) as up:
+        house = await oauth_house()
+        await house.forward_to(up.url)
+        async with asyncio.timeout(10):
+            assert (await house.get("/x")).status == 200
+            await until(lambda: up.gone == 1)
+        assert len(house.simulator.token_calls()) == 2
+
+
+async def test_a_401_whose_body_trickles_is_relayed_byte_by_byte_and_whole(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began to be read ahead, and the read that was given up was under way: none is lost, none comes twice."""
+    monkeypatch.setattr(handler, "JUDGED_WITHIN", 0.1)
+    async with upstream(trickling) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(GET)
+            head = await line.reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 401 ")
+            first = await line.reader.read(256)
+            assert 0 < len(first) < 256, "it is passed on before its end has come"
+            assert first + await line.reader.readexactly(256 - len(first)) == bytes(range(256))
 
 
 async def test_a_401_that_breaks_off_still_heals_and_if_relayed_breaks_off_too(oauth_house: HouseMaker) -> None:

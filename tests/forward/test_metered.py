@@ -16,10 +16,11 @@ from typing import Any, Final
 import pytest
 from conftest import HouseMaker, merge
 from rig import House, Seen, until
-from wire import OK
+from wire import OK, Message, caller
 
 from proxy import throttled
 from proxy.config import load
+from proxy.forward import metered
 from proxy.simulator import Fault
 
 LIST: Final = "/public/v1/documents"
@@ -262,6 +263,23 @@ async def test_a_429_whose_body_is_too_long_to_hold_is_relayed(api_key_house: Ho
     house.simulator.faults.add(Fault(path=LIST, status=429, body=body, times=1))
     seen = await house.get(LIST)
     assert (seen.status, seen.body, seen.headers["Retry-After"]) == (429, body, "10")
+
+
+@pytest.mark.parametrize(("head", "after"), [(b"Retry-After: 40\r\n", "40"), (b"", "10")], ids=["a field", "none"])
+async def test_a_429_whose_body_comes_late_is_the_last_word(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch, head: bytes, after: str
+) -> None:
+    """Its sentence may come with the next byte, or never; its caller has waited long enough."""
+    monkeypatch.setattr(metered, "JUDGED_WITHIN", 0.2)
+    async with throttling(api_key_house, head, DRF, max_wait="1h") as (house, gate), caller(house.port) as line:
+        await line.send(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % LIST.encode())
+        async with asyncio.timeout(10):
+            seen = Message(await line.reader.readuntil(b"\r\n\r\n"))
+        assert seen.start == b"HTTP/1.1 429 Too Many Requests"
+        assert seen.values(b"retry-after") == [after.encode()]
+        assert int(after) - 5 < standing(house).paused_for <= int(after)
+        gate.set()
+        assert await line.reader.readexactly(len(DRF)) == DRF
 
 
 async def test_a_compressed_429_is_read_and_relayed_as_it_came(api_key_house: HouseMaker) -> None:
