@@ -229,6 +229,28 @@ async def test_a_look_that_a_refresh_has_overtaken_lends_nothing_that_is_not_sto
     assert generation(ours) == 2
 
 
+async def test_a_look_that_the_end_cuts_off_begins_no_refresh(town: Town) -> None:
+    """Behind a drain nobody would wait for it: a sent redeem that is cut off is a lost grant (law 1)."""
+    ours, read = await refreshed(town.refresher()), asyncio.Event()
+    town.store.slow.append(read)
+    looking = town.tasks.start(ours.look(), "look")
+    await until(lambda: not town.store.slow)
+    town.clock.pass_(31535999 - 60)
+    await town.tasks.drain(1)
+    assert looking.cancelled()
+    assert ours.in_flight is None
+
+
+async def test_a_refresh_that_is_due_is_begun_though_the_store_can_not_be_seen(town: Town) -> None:
+    ours = await refreshed(town.refresher())
+    town.clock.pass_(31535999 - 60)
+    town.store.unreadable = True
+    with pytest.raises(StoreError):
+        await ours.look()
+    assert ours.in_flight is not None
+    await ours.in_flight
+
+
 async def test_the_intent_is_stored_before_anything_is_sent_and_ends_with_the_pair(town: Town) -> None:
     ours, answering = town.refresher(), asyncio.Event()
     town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering))
