@@ -41,11 +41,11 @@ class GrantKeeper:
     """Keeps one credential's ledger.
 
     What changes: `ledger`, by every method that reads or writes it; `_unstored`, while a pair in memory is
-    not in the store, by `_store_now`, `_save` and `move`; `_saving`, the last task to store one late, by `_store_soon`
-    and `move`; `_store`, `_by`, `_moves` and `_left`, the grant that a former store has too, by `move`; `_arriving`,
-    while what is in memory was never in this store, by `move` and `_save`;
-    `_losses`, how often in a row the store has lost the pair `_lost`, and `_lost_at`, when last, by `_write_again`
-    and `move`;
+    not in the store, by `_store_now`, `_save`, `_write_again`, `read_again` and `move`; `_saving`, the last task to
+    store one late, by `_store_soon` and `move`; `_store`, `_by`, `_moves` and `_left`, the grant that a former store
+    has too, by `move`; `_arriving`, while what is in memory was never in this store, by `move`, `_save` and
+    `read_again`; `_losses`, how often in a row the store has lost the pair `_lost`, and `_lost_at`, when last, by
+    `_write_again` and `move`;
     `_given_up`, intents that were never sent and may still be written, by `begin`; `_seen_intent`, the one that the
     store had when it was last read, by `read_again`.
     """
@@ -121,7 +121,7 @@ class GrantKeeper:
         Raises StoreError or SecretUnavailable; but where it is `urgent`, memory must do if it has a grant. Tells
         whether the store was read.
         """
-        before, lost_at = self.ledger.grant, self._lost_at
+        before = self.ledger.grant, self._lost_at, self._moves
         try:
             kept = self._without_given_up(await (self._store.peek(anew=anew) if peek else self._store.load()))
         except StoreError as fault:
@@ -133,9 +133,13 @@ class GrantKeeper:
         if ours.intent == self._seen_intent:  # it was the store's, and is over if it is not there any more
             ours = replace(ours, intent=None)
         self.ledger, self._seen_intent = ledger.merged(self._compared(ours, kept), kept), kept.intent
-        overtaken = ours.grant != before or lost_at != self._lost_at  # by what was stored since it was read
-        if self.ledger.grant != kept.grant and not (self._unstored or overtaken):
+        if before != (ours.grant, self._lost_at, self._moves):  # overtaken by what was stored since it was read
+            return True
+        if self.ledger.grant != kept.grant and not self._unstored:
             await self._write_again()
+        elif self.ledger.grant == kept.grant and self._unstored:  # a write arrived unheard, or somebody has logged in
+            self._unstored = self._arriving = False
+            self._say_stored()
         return True
 
     async def new_lineage(self) -> Grant | None:
@@ -331,7 +335,8 @@ class GrantKeeper:
                 if await self._tasks.pause(backoff.pause(failures, self._jitter())):
                     await asyncio.sleep(LAST_PAUSE if last_tries else 0.0)
                     last_tries += 1
-                await self._save_late()
+                if self._unstored:  # else it was found there meanwhile
+                    await self._save_late()
         finally:
             if self._unstored:
                 end = _NOWHERE if self.ledger.grant != self._left else _LEFT_BEHIND
@@ -345,7 +350,10 @@ class GrantKeeper:
             log.error(text, self._name, self.ledger.generation, fault, exc_info=trace)  # noqa: TRY400 - most say all
         else:
             self._store_is_well()
-            log.info("credential %s: generation %d is stored now", self._name, self.ledger.generation)
+            self._say_stored()
+
+    def _say_stored(self) -> None:
+        log.info("credential %s: generation %d is stored now", self._name, self.ledger.generation)
 
     # What is known of 401s
 

@@ -369,10 +369,10 @@ class RefreshingCredential:
         if refresh is None:
             return
         await asyncio.wait({refresh})
-        newest = self._refresher.credential
-        if newest is None or newest.generation <= refused.generation:
+        newest, current = self._refresher.credential, self._probe  # a reload has closed what the former probe asks by
+        if newest is None or newest.generation <= refused.generation or current is None:
             return
-        result, learnt = await self._ask(probe, newest), self._keeper.refusals
+        result, learnt = await self._ask(current, newest), self._keeper.refusals
         helped = result is Probed.ACCEPTED
         self._keeper.keep_refusals(learnt.helped() if helped else learnt.spend(self._clock.wall()))
         if result is Probed.REFUSED and not self._superseded(newest):

@@ -261,11 +261,16 @@ class Refresher:
             if self.in_flight is None:  # else what is in memory by now may not be stored, and is that refresh's to lend
                 self._adopt()
                 self._forget_trouble(await self._client())  # read each time, so that one that is gone is told
-        finally:
-            because = self._due()
-            if because is not None and (self.seed_waits or not self._short_lived()):
-                self.start(because=because)
+        except Exception:  # but not one that is cut off: nobody would wait for what it begins behind a drain (law 1)
+            self._start_what_is_due()
+            raise
+        self._start_what_is_due()
         return True
+
+    def _start_what_is_due(self) -> None:
+        because = self._due()
+        if because is not None and (self.seed_waits or not self._short_lived()):
+            self.start(because=because)
 
     def start_if_due(self, credential: Credential) -> None:
         """Refresh behind the traffic what is stale, or what a newly configured refresh token replaces."""

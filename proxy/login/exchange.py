@@ -85,6 +85,8 @@ class Exchange:
             seed = await self.secrets.seed()
 
         def change(kept: Ledger) -> Ledger:
+            if kept.grant is not None and kept.grant.lineage == grant.lineage:  # it arrived, unheard
+                return kept
             configured = seed.refresh_token if seed else None
             return ledger.consented(kept, grant, self.clock.wall(), configured=configured, by=self.by)
 
@@ -109,11 +111,11 @@ class Exchange:
         return kept.grant
 
     async def _stored(self, grant: Grant) -> Grant | None:
-        """Look for it in the store: it may have been the last step alone that failed."""
+        """Look for it in the store: it may have been the last step alone that failed, or the answer was lost."""
         kept = None
         with suppress(StoreError):
             kept = (await self.store.load()).grant
-        return kept if kept is not None and kept.refresh_token == grant.refresh_token else None
+        return kept if kept is not None and kept.lineage == grant.lineage else None
 
     def _grant(self, outcome: Outcome, began: float) -> Grant:
         if not isinstance(outcome, Redeemed):

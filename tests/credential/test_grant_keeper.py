@@ -521,6 +521,35 @@ async def test_a_pair_that_was_never_stored_ends_the_process_with_an_outcry(
     assert "a new login will be needed" in caplog.text
 
 
+async def test_a_pair_that_is_found_in_the_store_is_not_told_as_missing_there(
+    lending: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its write arrived and the answer was lost: who logs in for that ends a lineage that lives."""
+    caplog.set_level("INFO", "proxy")
+    lending.store.full = True
+    await lending.keeper.keep(grant(2), DONE)
+    assert "NOT stored" in caplog.text
+    await lending.store.has(kept(grant(2)))
+    await lending.keeper.read_again()
+    assert lending.keeper.stored
+    assert "generation 2 is stored now" in caplog.text
+    await lending.tasks.drain(1)
+    assert "still not stored" not in caplog.text
+    assert "NEVER" not in caplog.text
+
+
+async def test_a_login_that_is_taken_instead_of_a_pair_that_could_not_be_stored_is_stored(
+    lending: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    lending.store.full = True
+    await lending.keeper.keep(grant(2), DONE)
+    await lending.store.has(consented(await lending.store.load(), grant(0, LOGIN), 700.0))
+    await lending.keeper.read_again()
+    assert lending.keeper.stored
+    await lending.tasks.drain(1)
+    assert "NEVER" not in caplog.text
+
+
 # To another store
 
 

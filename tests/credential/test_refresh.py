@@ -229,6 +229,28 @@ async def test_a_look_that_a_refresh_has_overtaken_lends_nothing_that_is_not_sto
     assert generation(ours) == 2
 
 
+async def test_a_look_that_the_end_cuts_off_begins_no_refresh(town: Town) -> None:
+    """Behind a drain nobody would wait for it: a sent redeem that is cut off is a lost grant (law 1)."""
+    ours, read = await refreshed(town.refresher()), asyncio.Event()
+    town.store.slow.append(read)
+    looking = town.tasks.start(ours.look(), "look")
+    await until(lambda: not town.store.slow)
+    town.clock.pass_(31535999 - 60)
+    await town.tasks.drain(1)
+    assert looking.cancelled()
+    assert ours.in_flight is None
+
+
+async def test_a_refresh_that_is_due_is_begun_though_the_store_can_not_be_seen(town: Town) -> None:
+    ours = await refreshed(town.refresher())
+    town.clock.pass_(31535999 - 60)
+    town.store.unreadable = True
+    with pytest.raises(StoreError):
+        await ours.look()
+    assert ours.in_flight is not None
+    await ours.in_flight
+
+
 async def test_the_intent_is_stored_before_anything_is_sent_and_ends_with_the_pair(town: Town) -> None:
     ours, answering = town.refresher(), asyncio.Event()
     town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering))
@@ -711,3 +733,38 @@ async def test_a_probe_that_fails_for_a_fault_of_ours_is_not_asked_again_at_once
     assert await lending._ask(probe, Credential("Bearer x", 1)) is Probed.UNCLEAR  # noqa: SLF001 - the same
     assert asked == [1]
     assert "a fault of ours in probe default" in caplog.text
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_a_healing_asks_by_the_probe_of_the_configuration_that_came_meanwhile(
+    town: Town,
+    caplog: pytest.LogCaptureFixture,
+    goes_on: bool,  # noqa: FBT001 - a column
+) -> None:
+    """The former one's connections are closed by then, and the cool-down would be spent though the token is good."""
+    ours, answering, retired = await refreshed(town.refresher()), asyncio.Event(), False
+
+    async def former(credential: Credential) -> Probed:
+        del credential
+        if retired:
+            raise RuntimeError("Session is closed")
+        return Probed.REFUSED
+
+    async def latter(credential: Credential) -> Probed:
+        del credential
+        return Probed.ACCEPTED
+
+    lending = RefreshingCredential(ours, probe=former, wait=5, clock=town.clock, tasks=town.tasks)
+    ours.keeper.keep_refusals(Refusals(until=town.clock.wall() + 1800, length=1800))
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, gate=answering))
+    healing = lending._heal(await lending.current())  # noqa: SLF001 - the same
+    assert healing is not None
+    await until(lambda: town.redeems == 2)
+    lending.reconfigure(probe=latter if goes_on else None, wait=5)
+    retired = True
+    answering.set()
+    await healing
+    assert generation(ours) == 2
+    assert ours.keeper.refusals.cooling(town.clock.wall()) is not goes_on
+    assert not ours.keeper.refusals.spent
+    assert "a fault of ours" not in caplog.text

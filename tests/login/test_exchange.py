@@ -11,9 +11,9 @@ from yarl import URL
 from proxy import outbound
 from proxy.config import Upstream
 from proxy.credential.grant_secrets import GrantSecrets
-from proxy.credential.ledger import Ledger
+from proxy.credential.ledger import Grant, Ledger
 from proxy.credential.probe import UpstreamProbe
-from proxy.credential.store import MemoryStore, StoreError
+from proxy.credential.store import MemoryStore, StoreError, StoreUnreachable
 from proxy.credential.token_endpoint import TokenEndpoint
 from proxy.login import exchange as exchanging
 from proxy.login.exchange import Exchange, LoginFailed
@@ -129,6 +129,29 @@ async def test_a_grant_that_is_stored_though_the_store_says_it_failed_is_not_cal
     exchange = replace(exchange, store=TimidStore())
     logged_in = await finish(exchange, simulator)
     assert logged_in.grant == (await exchange.store.load()).grant
+
+
+async def test_a_grant_that_was_stored_unheard_is_not_stored_over_what_was_refreshed_since(
+    exchange: Exchange, simulator: Simulator
+) -> None:
+    """Its refresh token is spent by then: a running proxy has taken it over."""
+    refreshed: list[Grant] = []
+
+    class RefreshedStore(MemoryStore):
+        """A store whose answer to the first write is lost; a proxy refreshes what it has brought."""
+
+        async def update(self, change: Callable[[Ledger], Ledger | None], *, room: bool = False) -> Ledger | None:
+            kept = await super().update(change, room=room)
+            if refreshed or kept is None or kept.grant is None:
+                return kept
+            refreshed.append(replace(kept.grant, generation=2, refresh_token=Secret("the next one")))
+            await super().update(lambda there: replace(there, grant=refreshed[0]))
+            raise StoreUnreachable("Redis does not answer within 2 s.")
+
+    exchange = replace(exchange, store=RefreshedStore())
+    logged_in = await finish(exchange, simulator)
+    assert [logged_in.grant] == refreshed
+    assert (await exchange.store.load()).grant == logged_in.grant
 
 
 async def test_an_endpoint_that_cant_be_reached_has_spent_nothing(exchange: Exchange, simulator: Simulator) -> None:
