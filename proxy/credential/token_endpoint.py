@@ -26,6 +26,12 @@ LAST_LOOK: Final = 0.25
 TLS_PAUSE: Final = 30.0
 """Seconds between tries while the endpoint's certificate is not trusted: a person must act, somewhere."""
 
+TLS_CURES: Final = {
+    **dict.fromkeys((9, 10), "check this machine's clock, then the certificate"),
+    **dict.fromkeys((62, 64), "check token_url and upstream.url"),
+}
+"""What is looked at for a certificate that is refused for its dates or its name, by OpenSSL's verify code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -174,7 +180,8 @@ def _unreached(fault: Exception) -> NotRedeemed:
     if isinstance(fault, aiohttp.ClientConnectorDNSError):
         return NotRedeemed(Cause.DNS_ERROR, "its name can't be resolved")
     if isinstance(fault, aiohttp.ClientSSLError):  # the certificate's error is one
-        return NotRedeemed(Cause.TLS_ERROR, f"TLS failed ({_tls_flaw(fault)}); see upstream.ca_file", TLS_PAUSE)
+        flaw, cure = _tls_flaw(fault)
+        return NotRedeemed(Cause.TLS_ERROR, f"TLS failed ({flaw}); {cure}", TLS_PAUSE)
     if isinstance(fault, aiohttp.ClientHttpProxyError):
         return NotRedeemed(
             Cause.PROXY_REFUSED,
@@ -183,10 +190,11 @@ def _unreached(fault: Exception) -> NotRedeemed:
     return NotRedeemed(Cause.NO_CONNECTION, f"no connection ({type(fault).__name__})")
 
 
-def _tls_flaw(fault: Exception) -> str:
-    """Name the flaw in OpenSSL's words; they come from the certificate's check, never from the peer."""
+def _tls_flaw(fault: Exception) -> tuple[str, str]:
+    """Name the flaw in OpenSSL's words, and what to look at; they come from the certificate's check, not the peer."""
     cause = fault.__cause__ or getattr(fault, "certificate_error", None)
-    return getattr(cause, "verify_message", "") or type(fault).__name__
+    flaw = getattr(cause, "verify_message", "") or type(fault).__name__
+    return flaw, TLS_CURES.get(getattr(cause, "verify_code", 0), "see upstream.ca_file")
 
 
 async def read_at_most(content: aiohttp.StreamReader, limit: int, read: bytearray | None = None) -> bytes | None:
