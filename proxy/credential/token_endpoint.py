@@ -146,7 +146,8 @@ class TokenEndpoint:
             raise
 
     def _meaning(self, answer: aiohttp.ClientResponse, read: bytearray) -> Outcome:
-        return read_reply(answer.status, answer.headers, bytes(read), self._clock.wall())
+        asked = f"{self.url.origin()}{self.url.raw_path}"
+        return read_reply(answer.status, answer.headers, bytes(read), self._clock.wall(), asked)
 
     def _fields_of_all(self, client: Client) -> dict[str, str]:
         fields = {"client_id": client.client_id.reveal(), "client_secret": client.client_secret.reveal()}

@@ -105,7 +105,7 @@ ROWS = {
     "400, validation error": Row(
         answering(reply("400 X", b'{"type": "validation_error"}')), "unexpected_status", "status 400"
     ),
-    "401": Row(page("401 Unauthorized"), "unexpected_status", "status 401"),
+    "401": Row(page("401 Unauthorized"), "unexpected_status", "status 401 from http://127.0.0.1:"),
     "403": Row(page("403 Forbidden"), "unexpected_status", "status 403"),
     "404": Row(page("404 Not Found"), "unexpected_status", "status 404"),
     "429": Row(page("429 Slow Down"), "throttled", "too many requests (429)"),
