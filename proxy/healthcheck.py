@@ -11,7 +11,6 @@ from contextlib import closing
 from typing import Final
 
 from proxy.config import Ports, TcpBind, UnixBind
-from proxy.hosts import is_wildcard
 
 TIMEOUT: Final = 3.0
 """Seconds: images give a health check about five."""
@@ -70,8 +69,7 @@ def _whom(ports: Ports) -> tuple[TcpBind | UnixBind, str, bool]:
 
 def _connection(bind: TcpBind | UnixBind, timeout: float, *, tls: bool) -> http.client.HTTPConnection:
     if isinstance(bind, TcpBind):
-        ours = "::1" if ":" in bind.host else "127.0.0.1"
-        host = ours if is_wildcard(bind.host) else bind.host
+        host = bind.from_here.host
         if tls:
             return http.client.HTTPSConnection(host, bind.port, timeout=timeout, context=_trusting())
         return http.client.HTTPConnection(host, bind.port, timeout=timeout)

@@ -86,7 +86,8 @@ class Reloads:
         try:
             config = await self._loaded(earlier)
             if replace(config, warnings=earlier.warnings) == earlier:  # those are about files, which others look at
-                log.log(logging.INFO if asked else logging.DEBUG, "the configuration is what it was")
+                told = asked or self._proxy.refused  # what is told as refused is told as withdrawn
+                log.log(logging.INFO if told else logging.DEBUG, "the configuration is what it was")
             else:
                 await self._proxy.reload(config)
         except BadConfig as bad:

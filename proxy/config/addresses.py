@@ -35,6 +35,11 @@ class TcpBind(msgspec.Struct, frozen=True):
     def is_loopback(self) -> bool:
         return is_loopback(self.host)
 
+    @property
+    def from_here(self) -> TcpBind:
+        """Where this machine asks: a wildcard is bound to, and is no name that a request may carry."""
+        return TcpBind("::1" if ":" in self.host else "127.0.0.1", self.port) if is_wildcard(self.host) else self
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

@@ -104,7 +104,7 @@ def _policy(policy: Policy, title: str) -> Iterator[str]:
 
 def _example(listener: Listener, upstream: Upstream) -> str:
     scheme = "http" if listener.tls is None else "https"
-    own = f"{scheme}://{listener.bind}" if isinstance(listener.bind, TcpBind) else f"{listener.bind} "
+    own = f"{scheme}://{listener.bind.from_here}" if isinstance(listener.bind, TcpBind) else f"{listener.bind} "
     return f"GET {own}{_EXAMPLE} → GET {upstream.url}{_EXAMPLE}"
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _SHOWABLE = re.compile(r"[A-Za-z0-9_<][A-Za-z0-9_<.-]{0,31}")
 
 
+# Characters below which a likeness says nothing: `on` is no mistyped `none`, but its opposite.
+_TELLING = 3
+
+
 class Fault(msgspec.Struct, frozen=True):
     place: str  # "config.yaml:12", a variable's name, or "environment"
     path: str  # "credentials.default.oauth2.client_id"; "" for the document as a whole
@@ -83,5 +87,5 @@ def join(path: str, key: str) -> str:
 def suggestion(word: str, known: Collection[str]) -> str:
     """Say which of the known words is near, or which there are."""
     words = sorted(shown(word) for word in known)
-    near = difflib.get_close_matches(word.lower().replace("-", "_"), words, 1)
+    near = difflib.get_close_matches(word.lower().replace("-", "_"), words, 1) if len(word) >= _TELLING else []
     return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(words)}"

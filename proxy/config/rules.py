@@ -6,6 +6,7 @@ reader's stand-in was judged, and the finding is dropped.
 
 from __future__ import annotations
 
+import re
 from itertools import combinations, product
 from posixpath import normpath
 from typing import TYPE_CHECKING
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 
 EVERYTHING = Pattern.parse("/**")
+
+_APPS_PATH = re.compile(r"/public(/(v[0-9]+|beta))?$")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -263,6 +266,12 @@ def _exposed_listeners(config: Config) -> Iterator[Finding]:
             yield Finding(f"{path}.anyone", f"whoever reaches {listener.bind} may use the credential")
 
 
+def _paths_that_apps_send(config: Config) -> Iterator[Finding]:
+    if _APPS_PATH.search(config.upstream.url.path):
+        message = "it ends in a path that apps send too, and PandaDoc answers 404 to that twice over: leave it out"
+        yield Finding("upstream.url", message)
+
+
 def _unchecked_hosts(config: Config) -> Iterator[Finding]:
     for path, listener in _listeners(config):
         if "*" in listener.allowed_hosts:
@@ -342,6 +351,7 @@ _FAULTS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _whole_seeds,
 )
 _WARNINGS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+    _paths_that_apps_send,
     _exposed_listeners,
     _unchecked_hosts,
     _keys_in_the_clear,

@@ -133,11 +133,11 @@ class FileStore(Quiet):
         try:
             return self._slots.newest()
         except Unreadable as fault:
-            raise StoreError(
-                f"The store {self.path} {fault}; it is left as it is. Restore a copy of it, or move it away: a proxy"
-                " that is lending has the newest grant in memory and writes it again. Otherwise run"
-                " `pandadoc-proxy login` then."
-            ) from None
+            cure = fault.cure or (
+                "Restore a copy of it, or move it away: a proxy that is lending has the newest grant in memory and"
+                " writes it again. Otherwise run `pandadoc-proxy login` then."
+            )
+            raise StoreError(f"The store {self.path} {fault}; it is left as it is. {cure}") from None
 
     @property
     def _slots(self) -> Slots:

@@ -21,12 +21,25 @@ END_OF_DATES: Final = 253402300800
 
 DAMAGED: Final = "is a grant of pandadoc-proxy that was damaged"
 
+ANOTHERS: Final = (
+    "Check client_id, token_url and upstream.url, which this credential may have wrong: the grant that is stored is"
+    " whole, don't remove it. Where it is to stay another's, name another store."
+)
+NEWER: Final = "Run the version that wrote it: the grant is whole, don't remove it."
+
 NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading raises; the last for a file that is nested without end."""
 
 
 class Unreadable(ValueError):
-    """Not a record that this version can read; says what it is instead."""
+    """Not a record that this version can read; says what it is instead.
+
+    `cure` is what a person does about it where the grant is whole, and must not be removed.
+    """
+
+    def __init__(self, flaw: str, cure: str | None = None) -> None:
+        super().__init__(flaw)
+        self.cure = cure
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -92,7 +105,8 @@ def decode(content: bytes, owner: str) -> Ledger:
     if header.format != FORMAT:
         raise Unreadable("is not a grant of pandadoc-proxy")
     if header.version != VERSION:
-        raise Unreadable(f"was written in format {header.version}, and this version of pandadoc-proxy reads {VERSION}")
+        flaw = f"was written in format {header.version}, and this version of pandadoc-proxy reads {VERSION}"
+        raise Unreadable(flaw, NEWER)
     try:
         record = msgspec.json.decode(content, type=_Record)
     except NOT_JSON:
@@ -101,7 +115,7 @@ def decode(content: bytes, owner: str) -> Ledger:
         return _ledger(record)
     if record.refresh_token is None and record.intent is None:  # a mistyped client's id leaves such a one
         return Ledger()
-    raise Unreadable("belongs to another OAuth client or token endpoint")
+    raise Unreadable("belongs to another OAuth client or token endpoint", ANOTHERS)
 
 
 def _ledger(record: _Record) -> Ledger:

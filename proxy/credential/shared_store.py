@@ -241,11 +241,11 @@ class SharedStore:
         try:
             return self._learn(decode(kept.content, self.whose), heard)
         except Unreadable as fault:
-            raise StoreError(
-                f"What is kept in {self._engine.name} {fault}; it is left as it is. Restore a copy of it, or"
-                f" {self._engine.removal}: a proxy that is lending has the newest grant in memory and writes it again."
-                " Otherwise run `pandadoc-proxy login` then."
-            ) from None
+            cure = fault.cure or (
+                f"Restore a copy of it, or {self._engine.removal}: a proxy that is lending has the newest grant in"
+                " memory and writes it again. Otherwise run `pandadoc-proxy login` then."
+            )
+            raise StoreError(f"What is kept in {self._engine.name} {fault}; it is left as it is. {cure}") from None
 
     def _learn(self, ledger: Ledger, heard: int) -> Ledger:
         self._known, self._known_at, self._known_of = ledger, self._clock.monotonic(), heard

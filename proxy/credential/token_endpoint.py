@@ -26,6 +26,12 @@ LAST_LOOK: Final = 0.25
 TLS_PAUSE: Final = 30.0
 """Seconds between tries while the endpoint's certificate is not trusted: a person must act, somewhere."""
 
+TLS_CURES: Final = {
+    **dict.fromkeys((9, 10), "check this machine's clock, then the certificate"),
+    **dict.fromkeys((62, 64), "check token_url and upstream.url"),
+}
+"""What is looked at for a certificate that is refused for its dates or its name, by OpenSSL's verify code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -140,7 +146,8 @@ class TokenEndpoint:
             raise
 
     def _meaning(self, answer: aiohttp.ClientResponse, read: bytearray) -> Outcome:
-        return read_reply(answer.status, answer.headers, bytes(read), self._clock.wall())
+        asked = f"{self.url.origin()}{self.url.raw_path}"
+        return read_reply(answer.status, answer.headers, bytes(read), self._clock.wall(), asked)
 
     def _fields_of_all(self, client: Client) -> dict[str, str]:
         fields = {"client_id": client.client_id.reveal(), "client_secret": client.client_secret.reveal()}
@@ -174,7 +181,8 @@ def _unreached(fault: Exception) -> NotRedeemed:
     if isinstance(fault, aiohttp.ClientConnectorDNSError):
         return NotRedeemed(Cause.DNS_ERROR, "its name can't be resolved")
     if isinstance(fault, aiohttp.ClientSSLError):  # the certificate's error is one
-        return NotRedeemed(Cause.TLS_ERROR, f"TLS failed ({_tls_flaw(fault)}); see upstream.ca_file", TLS_PAUSE)
+        flaw, cure = _tls_flaw(fault)
+        return NotRedeemed(Cause.TLS_ERROR, f"TLS failed ({flaw}); {cure}", TLS_PAUSE)
     if isinstance(fault, aiohttp.ClientHttpProxyError):
         return NotRedeemed(
             Cause.PROXY_REFUSED,
@@ -183,10 +191,11 @@ def _unreached(fault: Exception) -> NotRedeemed:
     return NotRedeemed(Cause.NO_CONNECTION, f"no connection ({type(fault).__name__})")
 
 
-def _tls_flaw(fault: Exception) -> str:
-    """Name the flaw in OpenSSL's words; they come from the certificate's check, never from the peer."""
+def _tls_flaw(fault: Exception) -> tuple[str, str]:
+    """Name the flaw in OpenSSL's words, and what to look at; they come from the certificate's check, not the peer."""
     cause = fault.__cause__ or getattr(fault, "certificate_error", None)
-    return getattr(cause, "verify_message", "") or type(fault).__name__
+    flaw = getattr(cause, "verify_message", "") or type(fault).__name__
+    return flaw, TLS_CURES.get(getattr(cause, "verify_code", 0), "see upstream.ca_file")
 
 
 async def read_at_most(content: aiohttp.StreamReader, limit: int, read: bytearray | None = None) -> bytes | None:

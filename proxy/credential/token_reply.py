@@ -119,8 +119,11 @@ class Unknown:
 Outcome = Redeemed | Refused | NotRedeemed | Unknown
 
 
-def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Outcome:
-    """Tell what an answer means; `now` is the wall clock, for a Retry-After that is a date."""
+def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float, asked: str) -> Outcome:
+    """Tell what an answer means; `now` is the wall clock, for a Retry-After that is a date.
+
+    `asked` is whose answer it is, for people: another server's, perhaps, than the one that was meant.
+    """
     said = headers.get("Retry-After")
     retry_after = None if said is None else throttled.after(said.encode("ascii", "replace"), now)
     plain = _plain(body, headers.get("Content-Encoding"))
@@ -132,7 +135,7 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float)
         return NotRedeemed(Cause.THROTTLED, "too many requests (429)", wait)
     error = (document or {}).get("error")
     if not (400 <= status < 500 and isinstance(error, str)):  # noqa: PLR2004 - the class of client errors
-        return Unknown(_cause_of(status), f"status {status}", retry_after)
+        return Unknown(_cause_of(status), f"status {status} from {asked}", retry_after)
     if error in PERMANENT:
         return Refused(error)
     detail = f"an unknown OAuth error with status {status}"

@@ -31,6 +31,13 @@ GONE: Final = "the other side has gone before TLS began"
 
 UNROUTABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH})
 
+FLAWS: Final = {
+    9: "The upstream's certificate is not valid yet. Check this machine's clock, then the certificate.",
+    10: "The upstream's certificate has expired. Check this machine's clock, then the certificate.",
+    **dict.fromkeys((62, 64), "The upstream's certificate is for another name. Check upstream.url."),
+}
+"""What is said of a certificate that is refused for its dates or its name, by OpenSSL's verify code (x509_vfy.h)."""
+
 WORDS: Final = (
     (socket.gaierror, "dns_error", "The upstream's name can't be resolved. Check upstream.url and the cluster's DNS."),
     (
@@ -223,7 +230,7 @@ def as_proxy_error(fault: Exception) -> ProxyError:
         )
     for kind, word, text in WORDS:
         if isinstance(fault, kind):
-            return UpstreamError(text, error=word)
+            return UpstreamError(FLAWS.get(getattr(fault, "verify_code", 0), text), error=word)
     return UpstreamError(
         "No connection to the upstream came about. Check upstream.url and what lies between.",
         error="destination_unavailable",

@@ -139,6 +139,18 @@ async def test_sighup_without_a_change_changes_nothing(machine: Machine, app: Cl
     assert await status_of(app, url + MEMBER) == 200
 
 
+async def test_a_refused_configuration_that_is_put_back_is_told(machine: Machine, config: Path) -> None:
+    """Whoever mended it looks at the log for whether that has helped."""
+    write(config)
+    before = config.read_text()
+    process = await started(machine, config)
+    await process.url()
+    config.write_text("polcy: {}\n")
+    await process.said("not taken", "unknown key")
+    config.write_text(before)
+    await process.said("the configuration is what it was")
+
+
 async def test_no_request_fails_while_policy_key_and_listeners_change(
     machine: Machine, app: ClientSession, config: Path, unused_tcp_port: int
 ) -> None:

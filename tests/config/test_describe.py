@@ -75,7 +75,7 @@ Listener unix:/run/x.sock lends credential one
   The socket's mode is 0660, its owner :4242
 
 Listener 0.0.0.0:80 lends credential two
-  GET http://0.0.0.0:80/public/v1/documents → GET https://a.example/p/public/v1/documents
+  GET http://127.0.0.1:80/public/v1/documents → GET https://a.example/p/public/v1/documents
   Authorization: Bearer *** (refreshed here)
     client id from a literal in config.yaml:8, secret from $S
     no refresh token: the store must have one
@@ -210,6 +210,13 @@ def test_keys_that_cross_a_network_in_the_clear_are_warned_of(loaded: Loaded) ->
     )
 
 
+def test_a_wildcard_is_told_by_an_address_that_is_answered(loaded: Loaded) -> None:
+    """The proxy's own answer to `Host: [::]` is 421."""
+    told = describe(loaded("listeners: [{bind: '[::]:80', anyone: true}]", {"PANDADOC_API_KEY": "k"}))
+    assert "Listener [::]:80 lends" in told
+    assert "GET http://[::1]:80/public/v1/documents → GET https://api.pandadoc.com/public/v1/documents" in told
+
+
 def test_tls_without_client_certificates_is_told(folder: Path, loaded: Loaded) -> None:
     certificates = CertificateFolder(folder)
     certificates.renew()
@@ -223,7 +230,7 @@ def test_tls_is_told_with_whose_certificates_are_asked_for(folder: Path, loaded:
     certificates.renew()
     files = {**certificates.files, "client_ca": certificates.files["cert"]}
     told = describe(loaded(f"listeners: [{{bind: '0.0.0.0:8443', tls: {files}}}]", {"PANDADOC_API_KEY": "k"}))
-    assert "GET https://0.0.0.0:8443/public/v1/documents → GET https://api.pandadoc.com/public/v1/documents" in told
+    assert "GET https://127.0.0.1:8443/public/v1/documents → GET https://api.pandadoc.com/public/v1/documents" in told
     assert f"TLS with certificate {folder}/cert and key {folder}/key" in told
     assert f"Callers must show a certificate that one of {folder}/cert has issued" in told
     assert "Warnings" not in told

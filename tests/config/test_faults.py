@@ -39,3 +39,12 @@ def test_a_fault_covers_what_stands_below_it(path: str, covered: bool) -> None: 
 def test_a_key_that_could_be_anything_is_not_echoed(key: str) -> None:
     assert join("upstream", key) == "upstream.…"
     assert suggestion("zzz", [key]) == "; there are: …"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("on", "; there are: auto, none, sandbox"), ("non", "; did you mean none?"), ("Auto-", "; did you mean auto?")],
+)
+def test_a_word_of_two_letters_is_like_nothing(word: str, said: str) -> None:
+    """`rate_budget: on` was answered with its opposite."""
+    assert suggestion(word, ["none", "sandbox", "auto"]) == said

@@ -213,6 +213,10 @@ def test_credentials_never_change(loaded: Loaded) -> None:
         loaded("", KEY).credentials["other"] = None  # type: ignore[index]  # what must not work
 
 
+TWICE = (
+    "config.yaml:1: upstream.url: it ends in a path that apps send too, and PandaDoc answers 404 to that twice over:"
+    " leave it out"
+)
 RISKS = {
     "credentials:\n  default: {api_key: k}": (
         "config.yaml:2: credentials.default.api_key: the secret stands here in plain text:"
@@ -233,6 +237,9 @@ RISKS = {
         "config.yaml:1: credentials.default.oauth2.store: the grant is lost when this process ends:"
         " a refresh token may serve only once"
     ),
+    "upstream: https://api.pandadoc.com/public/v1/": TWICE,
+    "upstream: https://gateway.example/a/public/beta": TWICE,
+    "upstream: https://api.pandadoc.com/public": TWICE,
     "rate_budget: {rates: {details: 5/1m}, share: 1/4}": (
         "config.yaml:1: rate_budget: nothing is counted, so these are of no effect: rates, share;"
         " say `numbers: auto`, or sandbox, here or for some credentials"
@@ -255,6 +262,11 @@ RISKS = {
 @pytest.mark.parametrize(("text", "warning"), RISKS.items())
 def test_a_risk_is_taken_with_a_warning(text: str, warning: str, loaded: Loaded) -> None:
     assert loaded(text, KEY | {"S": "s"}).warnings == (warning,)
+
+
+@pytest.mark.parametrize("path", ["/pandadoc", "/public/v1/gateway", "/republic", "/v1", ""])
+def test_another_prefix_of_the_upstream_is_no_risk(path: str, loaded: Loaded) -> None:
+    assert not loaded(f"upstream: https://gateway.example{path}", KEY).warnings
 
 
 @pytest.mark.parametrize(

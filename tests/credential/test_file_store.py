@@ -367,10 +367,18 @@ FOREIGN = {
     "zeros": (bytes(4096), "is empty"),
     "half a file": (encode(kept(7), OWNER)[:200], "was damaged"),
     "JSON of another kind": (b'{"access_token": "hush"}', "is not a grant"),
-    "another version": (b'{"format": "pandadoc-proxy grant", "version": 2, "generation": 1}', "in format 2"),
     "not text": (b"\xff\xfe\x00", "is not a grant"),
     "far too large": (b'{"x": "' + b"y" * (1024 * 1024), "is not a grant"),
-    "another client's": (encode(kept(7), "another"), "belongs to another OAuth client"),
+}
+WHOLE = {
+    "another version": (
+        b'{"format": "pandadoc-proxy grant", "version": 2, "generation": 1}',
+        r"in format 2.*left as it is\. Run the version that wrote it: .*don't remove it",
+    ),
+    "another client's": (
+        encode(kept(7), "another"),
+        r"another OAuth client.*left as it is\. Check client_id, token_url and upstream\.url.*don't remove it",
+    ),
 }
 
 
@@ -379,6 +387,21 @@ async def test_a_file_that_is_not_ours_is_refused_and_never_overwritten(path: Pa
     path.write_bytes(content)
     with pytest.raises(StoreError, match=rf"{said}.*left as it is\. .*move it away.*pandadoc-proxy login"):
         await store_at(path).load()
+    await assert_left(path, content, said)
+
+
+@pytest.mark.parametrize(("content", "said"), WHOLE.values(), ids=WHOLE)
+async def test_nobody_is_told_to_remove_a_grant_that_is_whole(path: Path, content: bytes, said: str) -> None:
+    """What is wrong is the credential's configuration, or this version: the file is the only living grant."""
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=said) as refused:
+        await store_at(path).load()
+    assert "move it away" not in str(refused.value)
+    assert "login" not in str(refused.value)
+    await assert_left(path, content, said)
+
+
+async def assert_left(path: Path, content: bytes, said: str) -> None:
     with pytest.raises(StoreError, match=said) as refused:
         await store_at(path).update(to(kept(8)), room=True)
     assert "hush" not in str(refused.value)

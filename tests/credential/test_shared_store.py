@@ -163,10 +163,22 @@ async def test_what_is_not_ours_is_refused_and_left_as_it_is(ground: Ground) -> 
     assert ground.record.content == b"something else"
 
 
-async def test_a_grant_of_another_client_is_refused(ground: Ground) -> None:
-    ground.record.content = encode(mint(1), "another")
-    with pytest.raises(StoreError, match="belongs to another OAuth client"):
+WHOLE = {
+    "another client's": (encode(mint(1), "another"), r"another OAuth client .*\. Check client_id, token_url and upstr"),
+    "a later version's": (b'{"format": "pandadoc-proxy grant", "version": 2}', r"format 2.*\. Run the version that wr"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), WHOLE.values(), ids=WHOLE)
+async def test_nobody_is_told_to_remove_a_grant_that_is_whole(ground: Ground, content: bytes, said: str) -> None:
+    """Whoever ran such a command would be left with no grant, and the wrong id or endpoint still."""
+    ground.record.content = content
+    with pytest.raises(StoreError, match=said) as refused:
         await ground.store().load()
+    assert "don't remove it" in str(refused.value)
+    assert "delete it" not in str(refused.value)
+    assert "login" not in str(refused.value)
+    assert ground.record.content == content
 
 
 # Looking behind the traffic

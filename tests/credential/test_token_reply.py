@@ -22,11 +22,12 @@ from proxy.secrets import Secret
 
 NOW = 1_790_000_000.0
 ACCESS, REFRESH = "a" * 40, "r" * 40
+ASKED = "https://api.example/oauth2/access_token"
 
 
 def reply(status: int = 200, body: object = None, **headers: str) -> Outcome:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, content, NOW)
+    return read_reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, content, NOW, ASKED)
 
 
 def tokens(**changes: object) -> dict[str, object]:
@@ -131,7 +132,9 @@ def test_an_oauth_error_nobody_knows_proves_that_nothing_was_redeemed_and_is_ask
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 404, 408, 500, 502, 503, 504])
 def test_everything_else_leaves_the_outcome_unknown(status: int) -> None:
     """Even a 4xx, if no OAuth error says that nothing happened."""
-    assert isinstance(reply(status, b"<html>"), Unknown)
+    outcome = reply(status, b"<html>")
+    assert isinstance(outcome, Unknown)
+    assert outcome.detail == f"status {status} from {ASKED}"
     assert isinstance(reply(status, {"error": 7}), Unknown)
     if not 400 <= status < 500:
         assert isinstance(reply(status, {"error": "invalid_grant"}), Unknown)
@@ -184,7 +187,7 @@ def test_nonsense_for_a_lifetime_means_an_hour_and_is_marked() -> None:
 
 @given(st.integers(100, 599), st.binary(max_size=200), st.text(max_size=30))
 def test_no_reply_whatever_raises(status: int, body: bytes, retry_after: str) -> None:
-    outcome = read_reply(status, {"Retry-After": retry_after}, body, NOW)
+    outcome = read_reply(status, {"Retry-After": retry_after}, body, NOW, ASKED)
     assert isinstance(outcome, Redeemed | Refused | NotRedeemed | Unknown)
 
 

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ def authority() -> trustme.CA:
 
 
 @asynccontextmanager
-async def tls_upstream(authority: trustme.CA, *names: str) -> AsyncIterator[tuple[str, list[bytes]]]:
+async def tls_upstream(authority: trustme.CA, *names: str, **dates: datetime) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Run a TLS server that answers OK; yield its URL and the heads it has read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
+    authority.issue_cert(*names, **dates).configure_cert(context)
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,13 +76,28 @@ async def test_a_certificate_nobody_vouches_for_is_refused_and_the_credential_ne
         assert not any(heads)
 
 
-async def test_a_certificate_of_another_name_is_refused(
-    api_key_house: HouseMaker, authority: trustme.CA, tmp_path: Path
+NOW, DAY = datetime.now(UTC), timedelta(days=1)
+FLAWS: dict[str, tuple[str, dict[str, datetime], str, str]] = {
+    "another name": ("other.example", {}, "localhost", "is for another name. Check upstream.url."),
+    "another address": ("127.0.0.2", {}, "127.0.0.1", "is for another name. Check upstream.url."),
+    "over": ("localhost", {"not_after": NOW - DAY}, "localhost", "has expired. Check this machine's clock"),
+    "not begun": ("localhost", {"not_before": NOW + DAY}, "localhost", "is not valid yet. Check this machine's clock"),
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+async def test_a_certificate_of_another_name_or_time_is_refused_for_that(
+    api_key_house: HouseMaker, authority: trustme.CA, tmp_path: Path, flaw: str
 ) -> None:
-    async with tls_upstream(authority, "other.example") as (url, heads):
-        house = await api_key_house({"upstream": {"url": url, "ca_file": pem(authority, tmp_path)}})
+    """No ca_file would help: a clock that is wrong looks like this."""
+    name, dates, asked, said = FLAWS[flaw]
+    async with tls_upstream(authority, name, **dates) as (url, heads):
+        settings = {"url": url.replace("localhost", asked), "ca_file": pem(authority, tmp_path)}
+        house = await api_key_house({"upstream": settings})
         seen = await house.get("/x")
         assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=tls_certificate_error"
+        assert f"The upstream's certificate {said}" in seen.json["detail"]
+        assert "ca_file" not in seen.json["detail"]
         assert not any(heads)
 
 

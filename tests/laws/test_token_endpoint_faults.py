@@ -105,7 +105,7 @@ ROWS = {
     "400, validation error": Row(
         answering(reply("400 X", b'{"type": "validation_error"}')), "unexpected_status", "status 400"
     ),
-    "401": Row(page("401 Unauthorized"), "unexpected_status", "status 401"),
+    "401": Row(page("401 Unauthorized"), "unexpected_status", "status 401 from http://127.0.0.1:"),
     "403": Row(page("403 Forbidden"), "unexpected_status", "status 403"),
     "404": Row(page("404 Not Found"), "unexpected_status", "status 404"),
     "429": Row(page("429 Slow Down"), "throttled", "too many requests (429)"),
@@ -202,9 +202,9 @@ async def test_a_fault_is_named_counted_and_survived(oauth_house: HouseMaker, na
 
 
 TLS_ROWS = {
-    "an unknown authority": "unable to get local issuer certificate",
-    "another's name": "IP address mismatch",
-    "an expired certificate": "certificate has expired",
+    "an unknown authority": ("unable to get local issuer certificate", "see upstream.ca_file"),
+    "another's name": ("IP address mismatch", "check token_url and upstream.url"),
+    "an expired certificate": ("certificate has expired", "check this machine's clock, then the certificate"),
 }
 
 
@@ -237,9 +237,10 @@ async def test_a_certificate_that_is_not_trusted_costs_no_token(
     async with tls_endpoint(authority, host, expired=name == "an expired certificate") as url:
         trusting = {"upstream": {"ca_file": str(tmp_path / "ca.pem")}}
         house = await oauth_house(trusting, seed_life=TOKEN_LIFE, token_url=url)
-        row = Row(hang, "tls_error", f"TLS failed ({TLS_ROWS[name]}", pause=30)
+        flaw, cure = TLS_ROWS[name]
+        row = Row(hang, "tls_error", f"TLS failed ({flaw}", pause=30)
         await judge(house, row, good=good)
-        assert house.ear.heard("see upstream.ca_file")
+        assert house.ear.heard(f"); {cure}")
 
 
 @BOTH

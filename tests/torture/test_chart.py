@@ -1,5 +1,6 @@
 """The Helm chart: what it makes of values, which it refuses, and how a chart of somebody else's takes it in."""
 
+import json
 import shutil
 import textwrap
 from pathlib import Path
@@ -140,6 +141,16 @@ def test_the_readmes_helm_lines_make_what_they_say(words: list[str], files: dict
     documents = loaded(run("helm", "template", name, str(ROOT.parent / chart), *options))
     theirs = {**SECRET, "metadata": {"name": "pandadoc"}, "stringData": files}
     assert faults([*documents, theirs]) == []
+
+
+@pytest.mark.parametrize(("app", "where"), [({**APP, "enabled": True}, "deploy/yours"), ({"enabled": False}, "POD")])
+def test_a_login_is_told_where_there_is_something_to_log_in_at(app: dict[str, Any], where: str, tmp_path: Path) -> None:
+    """Without an app of its own the chart makes no Deployment."""
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps({"app": app, "oauth": LOGIN}))
+    told = run("helm", "install", "yours", CHART, "--dry-run=client", "--values", file)
+    assert f"kubectl exec -it -n default {where} -c pandadoc-proxy -- pandadoc-proxy login" in told
+    assert ("in a POD of your workload" in told) is (where == "POD")
 
 
 def test_a_changed_configuration_rolls_the_pods_and_leaves_those_that_are_there_alone(tmp_path: Path) -> None:
