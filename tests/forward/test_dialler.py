@@ -28,10 +28,12 @@ def authority() -> trustme.CA:
 
 
 @asynccontextmanager
-async def tls_upstream(authority: trustme.CA, *names: str, **dates: datetime) -> AsyncIterator[tuple[str, list[bytes]]]:
+async def tls_upstream(
+    authority: trustme.CA, *names: str, not_before: datetime | None = None, not_after: datetime | None = None
+) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Run a TLS server that answers OK; yield its URL and the heads it has read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names, **dates).configure_cert(context)
+    authority.issue_cert(*names, not_before=not_before, not_after=not_after).configure_cert(context)
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
