@@ -58,6 +58,9 @@ LAST_TURN: Final = 0.8
 """Of the time in which a drain lets requests end, what those have that wait for their turn in a rate budget. In the
 rest they are answered, or told to come again."""
 
+Look = Callable[[], Awaitable[object]]
+"""Takes what others have changed, and begins what is due."""
+
 LEAVE_EVERY: Final = 0.02
 """Seconds between two looks at connections that owe an answer."""
 
@@ -200,13 +203,7 @@ class Proxy:
 
     async def look(self) -> None:
         """Look behind the traffic, once: what was stored or changed by others, and what is due."""
-        snapshot = self._now
-        looks = [_look(f"credential {name}", source.look) for name, source in snapshot.sources.items()]
-        looks += [_look("the clients' keys", keyring.look) for keyring in snapshot.keyrings.values()]
-        looks += [_look(f"the certificate of {name}", each.look) for name, each in self._open.items()]
-        if self.config.upstream.ca_file is not None:
-            looks.append(_look("upstream.ca_file", self._look_at_authorities))
-        await asyncio.gather(*looks)
+        await asyncio.gather(*(_look(what, look) for look, what in self._looks().items()))
 
     async def drain(self) -> None:
         """Become unready, accept for `shutdown.grace` more, finish what is in flight, end (law 17)."""
@@ -247,10 +244,26 @@ class Proxy:
         assert self._snapshot is not None  # noqa: S101 - nothing is served before `start` has set it
         return self._snapshot
 
+    def _looks(self) -> dict[Look, str]:
+        """Name what there is to look after."""
+        snapshot = self._now
+        looks: dict[Look, str] = {source.look: f"credential {name}" for name, source in snapshot.sources.items()}
+        looks |= {keyring.look: f"the clients' keys of {name}" for name, keyring in snapshot.keyrings.items()}
+        looks |= {each.look: f"the certificate of {name}" for name, each in self._open.items()}
+        if self.config.upstream.ca_file is not None:
+            looks[self._look_at_authorities] = "upstream.ca_file"
+        return looks
+
     async def _watch(self) -> None:
-        await self.look()
-        while not await self._tasks.pause(LOOK_EVERY):
-            await self.look()
+        """Look again and again; a look that hangs is waited for by nobody, and not begun beside itself."""
+        under_way: dict[Look, asyncio.Task[None]] = {}
+        while True:
+            under_way = {look: task for look, task in under_way.items() if not task.done()}
+            for look, what in self._looks().items():
+                if look not in under_way:
+                    under_way[look] = self._tasks.start(_look(what, look), f"look after {what}")
+            if await self._tasks.pause(LOOK_EVERY):
+                return
 
     async def _look_at_authorities(self) -> None:
         """Go on with what `upstream.ca_file` holds now, if that has changed: on new connections."""
@@ -454,7 +467,7 @@ def _lent(listener: Listener) -> str:
     return f"to clients by their keys ({', '.join(pairs)})"
 
 
-async def _look(what: str, look: Callable[[], Awaitable[object]]) -> None:
+async def _look(what: str, look: Look) -> None:
     try:
         await look()
     except Exception:  # the next look may do better, and the others go on

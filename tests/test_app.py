@@ -4,13 +4,15 @@ import asyncio
 import errno
 import socket
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 from conftest import HouseMaker
-from rig import House, until
+from rig import House, ground, oauth, until
 from wire import OK, Stage, caller, converse, upstream
 
 from proxy.app import Proxy
@@ -19,12 +21,14 @@ from proxy.compose_credentials import CredentialParts, shared_stores
 from proxy.config import BadConfig, Config, OAuth2Credential, load
 from proxy.credential import grant_keeper
 from proxy.secrets import SecretUnavailable
-from proxy.simulator import Fault
+from proxy.simulator import Fault, Simulator
 from proxy.tasks import Tasks
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 OAUTH = "oauth2: {client_id: {env: ID}, client_secret: {env: SECRET}, refresh_token: {env: SEED}"
 ENVIRON = {"ID": "one-client", "SECRET": "its-secret", "SEED": "a-seed"}
+
+OLD, NEW = "an-old-key-of-an-app-0123456789abcdef", "a-new-key-of-an-app-0123456789abcdef"
 
 
 def written(folder: Path, text: str) -> Path:
@@ -466,3 +470,46 @@ async def test_a_pair_that_is_only_in_memory_is_stored_even_when_the_end_is_at_o
     (tmp_path / "aside").rename(folder)
     await house.proxy.stop()
     assert '"generation": 2' in (folder / "grant.json").read_text()
+
+
+async def test_a_look_that_hangs_holds_up_no_other(tmp_path: Path, stack: AsyncExitStack) -> None:
+    """A cluster's login program has a minute; a client's key is another matter."""
+    simulator = Simulator()
+    await simulator.start()
+    stack.push_async_callback(simulator.stop)
+    program, kubeconfig, key = tmp_path / "program", tmp_path / "kubeconfig", tmp_path / "key"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/hangs\nexec sleep 600\n")
+    program.chmod(0o755)
+    login = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(program), "interactiveMode": "Never"}
+    cluster = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "clusters": [{"name": "here", "cluster": {"server": "http://127.0.0.1:9"}}],
+        "users": [{"name": "me", "user": {"exec": login}}],
+    }
+    kubeconfig.write_text(yaml.safe_dump(cluster))
+    key.write_text(OLD)
+    store = {"kubernetes": {"secret": "grant", "namespace": "shop", "kubeconfig": str(kubeconfig)}}
+    settings, environ = oauth(simulator, store)
+    settings["credentials"]["other"] = {"api_key": {"env": "OTHER"}}
+    app = {"key": {"file": str(key)}, "overlap": "0s"}
+    settings["listeners"] = [{"bind": "127.0.0.1:0", "credential": "other", "clients": {"app": app}}]
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(ground(simulator) | settings))
+    proxy = Proxy(load(config, environ=environ | {"OTHER": simulator.issue_api_key()}), state_home=tmp_path)
+    await proxy.start()
+    stack.push_async_callback(proxy.stop)
+    await until((tmp_path / "hangs").exists)
+    async with aiohttp.ClientSession(headers={"X-Proxy-Key": OLD}) as client:
+
+        async def status() -> int:
+            async with client.get(f"{proxy.urls[0]}/public/v1/members/current") as answer:
+                return answer.status
+
+        assert await status() == 200
+        key.write_text(NEW)
+        async with asyncio.timeout(20):
+            while await status() == 200:  # noqa: ASYNC110 - the proxy tells nobody
+                await asyncio.sleep(0.1)
