@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # PandaDoc's keys and tokens have 40 characters: one written where a key belongs is not echoed.
 _SHOWABLE = re.compile(r"[A-Za-z0-9_<][A-Za-z0-9_<.-]{0,31}")
 
-
 # Characters below which a likeness says nothing: `on` is no mistyped `none`, but its opposite.
 _TELLING = 3
 
