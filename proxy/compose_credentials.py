@@ -103,7 +103,9 @@ class CredentialParts:
                 keeper.move(store, by=self.replica(credential))
         secrets, endpoint = self.secrets(credential), self.endpoint(credential)
         policy = self.policy(credential, by_hand=False)
-        grant.refresher.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
+        grant.refresher.reconfigure(
+            name, secrets=secrets, endpoint=endpoint, policy=policy, several=self._several_grants
+        )
         grant.reconfigure(probe=self.probe(credential), wait=credential.wait)
 
     def _moved(self, store: Store, credential: OAuth2Credential) -> Store:
@@ -135,7 +137,12 @@ class CredentialParts:
             jitter=random.random,
             tasks=self.tasks,
             trace=self.trace,
+            several=self._several_grants,
         )
+
+    @property
+    def _several_grants(self) -> bool:
+        return sum(isinstance(each, OAuth2Credential) for each in self.config.credentials.values()) > 1
 
     def policy(self, credential: OAuth2Credential, *, by_hand: bool) -> Policy:
         return Policy(

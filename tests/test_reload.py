@@ -466,6 +466,23 @@ async def test_a_credential_that_is_renamed_is_told_of_by_its_new_name(oauth_hou
     assert house.ear.heard("CRITICAL", "credential renamed", "expires in")
 
 
+async def test_what_is_told_of_one_grant_among_several_names_it(oauth_house: HouseMaker) -> None:
+    """The commands ask for the name, from the reload on that brings another grant."""
+    house = await oauth_house(simulator={"expires_in": 3600})
+    assert (await house.get()).status == 200
+    ((name, section),) = house.settings["credentials"].items()
+    assert name == "default"
+    another = copy.deepcopy(section)
+    another["oauth2"] |= {"refresh_token": "${REFRESH_TOKEN_OF_ANOTHER}", "store": {"memory": True}}
+    house.environ = {**house.environ, "REFRESH_TOKEN_OF_ANOTHER": house.simulator.issue_refresh_token()}
+    (listener,) = house.settings["listeners"]
+    listeners = [{**listener, "credential": name}]
+    await reload(house, credentials={name: section, "another": another}, listeners=listeners)
+    house.simulator.revoke_grants()
+    house.clock.pass_(3601)
+    assert "Run `pandadoc-proxy login --credential default`" in (await house.get()).json["detail"]
+
+
 async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
     def load(_earlier: Config) -> Config:
         raise RuntimeError("a bug in the loader")

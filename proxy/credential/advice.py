@@ -15,6 +15,7 @@ class Advice:
     client_secret: str
     refresh_token: str | None
     in_memory: bool = False  # where no command reaches the grant
+    several: bool = False  # grants, so that a command must be told which
 
     def no_refresh_token(self) -> str:
         return f"Credential {self.name} has no refresh token, neither stored nor configured. {self.login()}"
@@ -119,7 +120,7 @@ class Advice:
         return f"Run `pandadoc-proxy login{self._option()}`, or {anew}."
 
     def _option(self) -> str:
-        return "" if self.name == "default" else f" --credential {self.name}"
+        return "" if self.name == "default" and not self.several else f" --credential {self.name}"
 
 
 def lost_reply(doubt: Intent | None) -> str:

@@ -174,6 +174,7 @@ class Refresher:
         jitter: Callable[[], float],
         tasks: Tasks,
         trace: Trace | None = None,
+        several: bool = False,
     ) -> None:
         self.keeper = keeper
         self.credential: Credential | None = None
@@ -185,7 +186,7 @@ class Refresher:
         self.failures = 0  # since the last success
         self.refreshes: Counter[tuple[Because, str]] = Counter()
         self._latch = Latch()
-        self.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy)
+        self.reconfigure(name, secrets=secrets, endpoint=endpoint, policy=policy, several=several)
         self._clock = clock
         self._jitter = jitter
         self._tasks = tasks
@@ -199,8 +200,13 @@ class Refresher:
         self._passed_over = Notice(log, logging.ERROR)
         self._last: Attempt | None = None
 
-    def reconfigure(self, name: str, *, secrets: GrantSecrets, endpoint: Redeemer, policy: Policy) -> None:
-        """Go on with other settings; a refresh in flight ends with what it began with, as far as it has come."""
+    def reconfigure(
+        self, name: str, *, secrets: GrantSecrets, endpoint: Redeemer, policy: Policy, several: bool = False
+    ) -> None:
+        """Go on with other settings; a refresh in flight ends with what it began with, as far as it has come.
+
+        `several`: it is one of several grants, so commands that people are given name it.
+        """
         self.name = name
         self.advice = Advice(
             name,
@@ -208,6 +214,7 @@ class Refresher:
             secrets.client_secret.describe(),
             secrets.refresh_token.describe() if secrets.refresh_token else None,
             in_memory=isinstance(self.keeper.store, MemoryStore),
+            several=several,
         )
         self._secrets = secrets
         self._endpoint = endpoint

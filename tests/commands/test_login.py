@@ -328,6 +328,8 @@ async def test_the_credential_must_be_clear(machine: Machine, back: str) -> None
     unclear = await machine.run("login", env=env(machine))
     assert unclear.code == 2
     assert "choose one with --credential: default, other" in unclear.err
+    told = await machine.run("token", "status", env=env(machine))
+    assert "Run `pandadoc-proxy login --credential default`" in told.out
     wrong = await machine.run("login", "--credential", "third", env=env(machine))
     assert wrong.code == 2
     assert "there is no such credential" in wrong.err

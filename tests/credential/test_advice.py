@@ -6,8 +6,10 @@ from proxy.credential.advice import Advice, lost_reply, moment, span
 from proxy.credential.ledger import Intent
 
 OURS = Advice("default", "$CLIENT_ID", "file /run/secret", "$REFRESH_TOKEN")
+ONE_OF_TWO = Advice("default", "$CLIENT_ID", "file /run/secret", "$REFRESH_TOKEN", several=True)
 OTHER = Advice("other", "$CLIENT_ID", "file /run/secret", None)
 IN_MEMORY = Advice("default", "$CLIENT_ID", "file /run/secret", "$REFRESH_TOKEN", in_memory=True)
+OPTIONS = [(OURS, ""), (ONE_OF_TWO, " --credential default"), (OTHER, " --credential other")]
 DOUBT = Intent("0123456789ab", 1_795_618_920.0)
 MINUTE = "2026-11-25 15:02 UTC"
 
@@ -66,7 +68,7 @@ def test_any_other_refusal_names_the_configuration() -> None:
     assert "(invalid_scope). Check credentials.other.oauth2, its scope" in OTHER.dead("invalid_scope", None)
 
 
-@pytest.mark.parametrize(("advice", "option"), [(OURS, ""), (OTHER, " --credential other")])
+@pytest.mark.parametrize(("advice", "option"), OPTIONS)
 def test_a_token_that_may_be_spent_waits_for_a_person(advice: Advice, option: str) -> None:
     said = advice.stopped(DOUBT)
     assert "(unknown_outcome: stop)" in said
@@ -74,7 +76,7 @@ def test_a_token_that_may_be_spent_waits_for_a_person(advice: Advice, option: st
     assert f"`pandadoc-proxy token refresh{option}`, or begin anew. {advice.login()}" in said
 
 
-@pytest.mark.parametrize(("advice", "option"), [(OURS, ""), (OTHER, " --credential other")])
+@pytest.mark.parametrize(("advice", "option"), OPTIONS)
 def test_a_seed_that_may_be_spent_waits_for_a_person_and_hurts_nobody(advice: Advice, option: str) -> None:
     said = advice.stopped_seed(DOUBT, goes_on=True)
     assert f"credentials.{advice.name}.oauth2.refresh_token ({advice.refresh_token}) is not tried again" in said
@@ -84,14 +86,14 @@ def test_a_seed_that_may_be_spent_waits_for_a_person_and_hurts_nobody(advice: Ad
     assert "; nor is the stored grant." in advice.stopped_seed(DOUBT, goes_on=False)
 
 
-@pytest.mark.parametrize(("advice", "option"), [(OURS, ""), (OTHER, " --credential other")])
+@pytest.mark.parametrize(("advice", "option"), OPTIONS)
 def test_a_grant_whose_tokens_are_refused_asks_for_another_member(advice: Advice, option: str) -> None:
     said = advice.refused()
     assert f"each access token of credential {advice.name} (401)" in said
     assert f"`pandadoc-proxy login{option}`" in said
 
 
-@pytest.mark.parametrize(("advice", "option"), [(OURS, ""), (OTHER, " --credential other")])
+@pytest.mark.parametrize(("advice", "option"), OPTIONS)
 def test_a_dead_grant_beside_a_new_seed_asks_for_no_other_one(advice: Advice, option: str) -> None:
     said = advice.seed_waits()
     assert f"The configured one ({advice.refresh_token}) is new" in said
