@@ -49,10 +49,11 @@ class SharedStore:
     """Keeps the ledger in an engine.
 
     What changes: `_known`, what was last read, written or told, `_known_at`, when, `_known_of`, what `heard` was then,
-    and `_spread`, a chance drawn then, by `_learn`, and `_known` by `news`; `_watched`, whether changes are told,
-    `heard`, how often one was, and `_turn`, the event that the next one sets, by `_watch` and `_wake`; `_blind`, why
-    the engine can't be read, and `_blind_until`, for how long nobody need try behind the traffic, by `_read`;
-    `_returning`, the lease that is being given back, by `_give_back`; `whose`, by `owner`.
+    and `_spread`, a chance drawn then, by `_learn`, and `_known` by `news`; `_changes`, how often it was changed from
+    here, by `update`; `_watched`, whether changes are told, `heard`, how often one was, and `_turn`, the event that the
+    next one sets, by `_watch` and `_wake`; `_blind`, why the engine can't be read, and `_blind_until`, for how long
+    nobody need try behind the traffic, by `_read`; `_returning`, the lease that is being given back, by `_give_back`;
+    `whose`, by `owner`.
     """
 
     remote = True
@@ -77,6 +78,7 @@ class SharedStore:
         self._known: Ledger | None = None
         self._known_at = 0.0  # monotonic
         self._known_of = 0
+        self._changes = 0
         self.heard = 0
         self._spread = 0.0
         self._watched = False
@@ -132,6 +134,7 @@ class SharedStore:
                 content += b"\n"
             written = await self._engine.write(content, kept.version)
             if written is not None:
+                self._changes += 1
                 self._learn(wanted, heard)
                 return wanted
         raise StoreUnreachable(f"The store in {self._engine.name} changed {TRIES} times while it was being changed.")
@@ -222,9 +225,12 @@ class SharedStore:
         turn.set()
 
     async def _read(self) -> tuple[Kept, int]:
-        """Read; with it goes what `heard` was before: a change that is told meanwhile may not be in it."""
+        """Read; with it goes what `heard` was before: a change that is told meanwhile may not be in it.
+
+        One that is made from here meanwhile is: it is known already, and would seem lost.
+        """
         await self.owner()
-        heard = self.heard
+        heard, changes = self.heard, self._changes
         try:
             kept = await self._engine.read()
         except StoreError as fault:
@@ -233,7 +239,7 @@ class SharedStore:
             self._blind_until = self._clock.monotonic() + _pause(fault, self._failures, self._jitter())
             raise
         self._blind, self._failures = None, 0
-        return kept, heard
+        return (kept, heard) if changes == self._changes else await self._read()
 
     def _decoded(self, kept: Kept, heard: int) -> Ledger:
         if not kept.content:

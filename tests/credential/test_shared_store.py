@@ -122,6 +122,28 @@ async def test_a_change_that_another_came_before_is_made_anew_to_what_that_left(
     assert await theirs.load() == first
 
 
+async def test_what_was_read_before_a_change_of_our_own_is_read_again(ground: Ground) -> None:
+    """Else its answer, come late, would say that the store has lost what was just written."""
+    answer, cue = asyncio.Event(), asyncio.Event()
+
+    class Late(MemoryEngine):
+        async def read(self) -> Kept:
+            kept = await super().read()
+            if not answer.is_set():
+                answer.set()
+                await cue.wait()
+            return kept
+
+    store = ground.store(engine=Late)
+    late = asyncio.ensure_future(store.load())
+    await answer.wait()
+    await store.update(lambda _: mint(1))
+    cue.set()
+    assert await late == mint(1)
+    assert await store.peek() == mint(1)
+    assert ground.record.calls["read"] == 3
+
+
 async def test_a_change_that_changes_nothing_writes_nothing_unless_it_is_to_prove_that_it_could(ground: Ground) -> None:
     store = ground.store()
     await store.update(lambda _: mint(1))
