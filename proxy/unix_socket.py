@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 UNCHANGED: Final = -1
-"""The number that leaves an owner or a group as it is (chown(2))."""
+"""The number that stands for the owner, or the group, that bind(2) gave; to chown(2): the one that is there."""
 
 TURNS: Final = 50
 TURN: Final = 0.01
@@ -36,20 +36,20 @@ class UnixSocket:
     socket: socket.socket
     path: Path
     made: tuple[int, int]  # device and inode
+    born: tuple[int, int]  # the owner and the group that bind(2) gave
 
     def hand_over(self, mode: int, owner: tuple[int, int]) -> tuple[int, tuple[int, int]]:
-        """Give it another mode and owner; return those it had.
+        """Give it another mode and owner; return those it had. Meanwhile nobody may connect who may neither way.
 
         Raises OSError that says what to do; then it has them still.
         """
         found = self._found()
         before = stat.S_IMODE(found.st_mode), (found.st_uid, found.st_gid)
-        self.path.chmod(mode)  # first: once it is another's, that may take a capability of its own
+        user, group = (own if asked == UNCHANGED else asked for asked, own in zip(owner, self.born, strict=True))
         try:
-            if owner != before[1]:
-                _give(self.path, owner)
+            self._turn(mode, user, group)
         except OSError:
-            self.path.chmod(before[0])
+            self._turn(before[0], *before[1])
             raise
         return before
 
@@ -65,6 +65,20 @@ class UnixSocket:
             return _identity(path.lstat()) == self.made
         except OSError:
             return False
+
+    def _turn(self, mode: int, user: int, group: int) -> None:
+        """Take away, then give. The user comes last: once it is his, the rest may take a capability of its own."""
+        now = self._found()
+        had = stat.S_IMODE(now.st_mode)
+        kept = had & mode
+        if kept != had:
+            self.path.chmod(kept)
+        if group != now.st_gid:
+            _give(self.path, (UNCHANGED, group))
+        if mode != kept:
+            self.path.chmod(mode)
+        if user != now.st_uid:
+            _give(self.path, (user, UNCHANGED))
 
     def _found(self) -> os.stat_result:
         """Return what stands at the path. Raises OSError if that is not what we made: a link, say."""
@@ -87,7 +101,8 @@ def listen(path: Path, mode: int, owner: tuple[int, int]) -> UnixSocket:
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _bind(server, path)
-            made = UnixSocket(server, path, _identity(path.lstat()))
+            found = path.lstat()
+            made = UnixSocket(server, path, _identity(found), (found.st_uid, found.st_gid))
             try:
                 made.hand_over(mode, owner)  # nobody can connect yet: it does not listen
                 server.listen(1)  # whoever serves it says how many may wait
@@ -159,8 +174,6 @@ def _bind(server: socket.socket, path: Path) -> None:
 
 
 def _give(path: Path, owner: tuple[int, int]) -> None:
-    if owner == (UNCHANGED, UNCHANGED):
-        return
     try:
         os.chown(path, *owner, follow_symlinks=False)
     except OSError as fault:

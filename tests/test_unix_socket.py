@@ -79,9 +79,12 @@ def test_nobody_can_connect_before_mode_and_owner_are_right(path: Path, monkeypa
 
         monkeypatch.setattr(os, step, looking)
 
+    look_then("chmod")
     look_then("chown")
-    with listen(path, 0o660, (os.geteuid(), UNCHANGED)).socket:
-        assert seen == [False]
+    owner = (4242, 4343) if os.geteuid() == 0 else NOBODY  # only root gives files away
+    with listen(path, 0o660, owner).socket:
+        assert len(seen) >= (3 if os.geteuid() == 0 else 1)
+        assert not any(seen)
         assert connects(path)
 
 
@@ -141,7 +144,7 @@ def refused(*_: object, **__: object) -> None:
 def test_an_owner_that_can_t_be_had_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "chown", refused)
     with pytest.raises(OSError, match=r"can't be given to its owner: Operation not permitted\. Run as root"):
-        listen(path, 0o600, (0, UNCHANGED))
+        listen(path, 0o600, (4242, UNCHANGED))
     assert not path.exists()
 
 
@@ -168,8 +171,69 @@ def test_an_owner_that_can_t_be_had_leaves_a_living_socket_as_it_was(
 ) -> None:
     monkeypatch.setattr(os, "chown", refused)
     with pytest.raises(OSError, match="can't be given to its owner"):
-        made.hand_over(0o666, (0, UNCHANGED))
+        made.hand_over(0o666, (4242, UNCHANGED))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def may_connect(found: os.stat_result) -> set[tuple[int, int]]:
+    """Return who may write to a file, of some users with some group each."""
+    who = ((user, group) for user in (os.geteuid(), 4242, 5252) for group in (os.getegid(), 4343, 5353))
+    return {
+        (user, group)
+        for user, group in who
+        if found.st_mode & (0o200 if user == found.st_uid else 0o020 if group == found.st_gid else 0o002)
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("before", [(0o600, 4242, 4343), (0o660, 4242, 4343), (0o666, 4242, UNCHANGED)])
+@pytest.mark.parametrize(
+    "after",
+    [(0o600, 4242, 4343), (0o660, 4242, 5353), (0o660, UNCHANGED, 4343), (0o606, 5252, 5353), (0o600, *NOBODY)],
+)
+def test_while_it_is_handed_over_nobody_may_connect_who_may_neither_then_nor_before(
+    made: UnixSocket,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: tuple[int, int, int],
+    after: tuple[int, int, int],
+) -> None:
+    """The real steps, and a look behind each."""
+    made.hand_over(before[0], before[1:])
+    seen = [may_connect(path.stat())]
+
+    def then_look(step: str) -> None:
+        original = getattr(os, step)
+
+        def looking(*args: object, **more: object) -> None:
+            original(*args, **more)
+            seen.append(may_connect(path.stat()))
+
+        monkeypatch.setattr(os, step, looking)
+
+    then_look("chmod")
+    then_look("chown")
+    made.hand_over(after[0], after[1:])
+    assert stat.S_IMODE(path.stat().st_mode) == after[0]
+    for moment in seen:
+        assert moment <= seen[0] | seen[-1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_group_that_was_given_is_taken_back_where_its_user_can_t_be_had(
+    made: UnixSocket, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for whoever is in the group, and has no CAP_CHOWN."""
+    chown = os.chown
+
+    def groups_alone(path: Path, user: int, group: int, *, follow_symlinks: bool) -> None:
+        refused() if user != UNCHANGED else chown(path, user, group, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "chown", groups_alone)
+    with pytest.raises(OSError, match="can't be given to its owner"):
+        made.hand_over(0o660, (4242, 4343))
+    now = path.stat()
+    assert (stat.S_IMODE(now.st_mode), now.st_uid, now.st_gid) == (0o600, *made.born)
 
 
 def test_at_the_end_its_file_is_gone(made: UnixSocket, path: Path) -> None:
@@ -294,7 +358,7 @@ async def test_a_reload_that_is_refused_leaves_every_socket_as_it_was(
     with monkeypatch.context() as patched:
         patched.setattr(os, "chown", refused)
         with pytest.raises(OSError, match="can't be given to its owner"):
-            await reload({"owner": "0"})
+            await reload({"owner": "4242"})
     assert [stat.S_IMODE(each.stat().st_mode) for each in (one, two)] == [0o600, 0o600]
     await reload({})
     assert [stat.S_IMODE(each.stat().st_mode) for each in (one, two)] == [0o666, 0o600]
@@ -317,3 +381,21 @@ async def test_an_owner_that_a_refused_reload_gave_is_taken_back(
     with pytest.raises(OSError, match="can't be given to its owner"):
         await house.proxy.reload(house.config())
     assert one.stat().st_uid == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+async def test_what_a_reload_no_longer_gives_is_taken_away(api_key_house: HouseMaker, path: Path) -> None:
+    """All of the owner, or the half of it that is not named any more."""
+    house = await api_key_house({"listeners": [{"bind": f"unix:{path}", "mode": "0660", "owner": ":4343"}]})
+    born = os.geteuid(), path.parent.stat().st_gid if path.parent.stat().st_mode & stat.S_ISGID else os.getegid()
+    for owner, expected in (
+        (None, born),
+        ("4242:4343", (4242, 4343)),
+        ("4242", (4242, born[1])),
+        (":4343", (born[0], 4343)),
+        (None, born),
+    ):
+        listener = {"bind": f"unix:{path}", "mode": "0660", "owner": owner}
+        house.settings = {**house.settings, "listeners": [listener]}
+        await house.proxy.reload(house.config())
+        assert (path.stat().st_uid, path.stat().st_gid) == expected

@@ -17,7 +17,7 @@ _LARGEST_ID = 2**32 - 2
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """A user and a group, each by name or number; None leaves it as it is."""
+    """A user and a group, each by name or number; None is the one that bind(2) gives."""
 
     user: str | None = None
     group: str | None = None
