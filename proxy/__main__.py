@@ -1,5 +1,6 @@
 """Where `python -m proxy` begins, and `pandadoc-proxy`, which is the same."""
 
+import os
 import sys
 
 from proxy import starting
@@ -7,6 +8,7 @@ from proxy import starting
 
 def main() -> None:
     """Do what the arguments ask for. Where that is plainly to run, SIGTERM is heard before the commands are loaded."""
+    os.environ.pop("SSLKEYLOGFILE", None)  # every default context of Python would write its keys there
     if sys.argv[1:2] in ([], ["run"]) or sys.argv[1].startswith("--config"):
         starting.begin()
     from proxy import cli  # noqa: PLC0415 - the reason stands above

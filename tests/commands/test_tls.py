@@ -1,6 +1,7 @@
-"""A process that speaks TLS: its start, its health check, and its certificate's renewal."""
+"""A process that speaks TLS: its start, its health check, its certificate's renewal, and its secrets."""
 
 import json
+import ssl
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import trustme
 from aiohttp import ClientSession
 from commands.process import MEMBER, Machine, Process
 from tls import LONG_AGO, CertificateFolder, trusting
-from wire import caller
+from wire import OK, answering, caller, upstream
 from yarl import URL
 
 BIND = "PANDADOC_PROXY__LISTENERS__0__BIND"
@@ -108,3 +109,23 @@ async def test_plain_http_at_a_tls_port_is_one_line_of_the_log(
         assert await line.closed() == b""
     await process.said("no TLS with 127.0.0.1: HTTP_REQUEST")
     assert len(process.records) == before + 1
+
+
+@pytest.mark.parametrize("keys", ["keys", "missing/keys"])
+async def test_no_key_of_a_connection_is_written_where_the_environment_says(
+    machine: Machine, app: ClientSession, certificates: CertificateFolder, tmp_path: Path, keys: str
+) -> None:
+    """Python's default contexts, aiohttp's and redis-py's among them, write them to $SSLKEYLOGFILE, or fail to."""
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificates.path / "cert", certificates.path / "key")
+    certificates.put(ca=certificates.ca.cert_pem.bytes())
+    async with upstream(answering(OK), tls=serving) as pandadoc:
+        env = env_with_tls(machine, certificates) | {
+            "PANDADOC_PROXY__UPSTREAM__URL": pandadoc.url,
+            "PANDADOC_PROXY__UPSTREAM__CA_FILE": str(certificates.path / "ca"),
+            "SSLKEYLOGFILE": str(tmp_path / keys),
+        }
+        assert (await machine.run("check", env=env)).code == 0
+        process = await machine.start(env=env)
+        assert await status_over_tls(app, process, certificates) == 200
+    assert not (tmp_path / keys).exists()
