@@ -231,6 +231,8 @@ def _fingerprint(files: Tls) -> _Read:
 
 def _content(path: Path, part: Part) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # to open a FIFO would hold up all that waits for this disk
+            raise CertificateFlaw(part, f"{path} is not a regular file: name a PEM file")
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as fault:

@@ -3,9 +3,11 @@
 They are two, so that a pool that is full of requests can never keep the credential from healing.
 """
 
+import errno
 import hashlib
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import aiohttp
@@ -37,7 +39,7 @@ def trust(settings: Upstream, known: Trust | None = None) -> Trust:
     """
     path = settings.ca_file
     try:
-        content = b"" if path is None else path.read_bytes()
+        content = b"" if path is None else _content(path)
         fingerprint = hashlib.sha256(content).digest()
         if known is not None and known.ca_file == fingerprint:
             return known
@@ -49,6 +51,12 @@ def trust(settings: Upstream, known: Trust | None = None) -> Trust:
     except OSError as fault:
         raise OSError(f"{path} can't be read: {fault.strerror}") from fault
     return Trust(context, fingerprint)
+
+
+def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # to open a FIFO would hold up all that waits for this disk
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return path.read_bytes()
 
 
 def forwarding_pool(settings: Upstream, context: ssl.SSLContext, counts: Counts | None = None) -> UpstreamPool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -126,6 +127,18 @@ def test_everything_that_is_wrong_is_told_at_once(folder: CertificateFolder) -> 
         ("cert", f"{folder.path}/cert holds no certificate: name a PEM file"),
         ("key", f"{folder.path}/key can't be read: No such file or directory. Create it, or name another"),
         ("client_ca", f"{folder.path}/client_ca is larger than 1MiB: name a PEM file"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a folder"])
+@pytest.mark.parametrize("part", ["cert", "key", "client_ca"])
+def test_what_is_no_file_is_told_and_not_waited_for(folder: CertificateFolder, part: str, kind: str) -> None:
+    """A FIFO is open only once somebody writes: `check` would never end."""
+    folder.put(client_ca=trustme.CA().cert_pem.bytes())
+    (folder.path / part).unlink()
+    os.mkfifo(folder.path / part) if kind == "a pipe" else (folder.path / part).mkdir()
+    assert told(files(folder, client_ca=True)) == [
+        (part, f"{folder.path}/{part} is not a regular file: name a PEM file")
     ]
 
 
@@ -268,6 +281,23 @@ async def test_a_disk_that_hangs_leaves_what_was_read_before(
     assert certificate.context() is context
     assert "does the disk hang?" in caplog.text
     assert "until then new connections get what was read before" in caplog.text
+
+
+async def test_a_pipe_in_its_place_keeps_no_later_certificate_from_being_taken(
+    folder: CertificateFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate = ServerCertificate("here", files(folder), Disk())
+    await certificate.start()
+    context = certificate.context()
+    (folder.path / "cert").unlink()
+    os.mkfifo(folder.path / "cert")
+    await certificate.look()
+    assert certificate.context() is context
+    assert "is not a regular file" in caplog.text
+    (folder.path / "cert").unlink()
+    folder.renew()
+    await certificate.look()
+    assert certificate.context() is not context
 
 
 async def test_a_renewed_certificate_that_nobody_will_trust_is_taken_with_a_warning(

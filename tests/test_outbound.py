@@ -1,6 +1,7 @@
 """Whom the proxy trusts on the way out: the authorities of `upstream.ca_file`, as they are now."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -70,20 +71,23 @@ async def test_a_renewed_authority_is_trusted_without_a_restart_and_the_former_o
         assert house.ear.heard("INFO", "upstream.ca_file", "has changed")
 
 
-@pytest.mark.parametrize("broken", ["gone", "garbage"])
+@pytest.mark.parametrize("broken", ["gone", "garbage", "a pipe"])
 async def test_authorities_that_cant_be_read_are_told_once_and_the_former_ones_serve_on(
     oauth_house: HouseMaker, place: Place, broken: str
 ) -> None:
     async with place.open(oauth_house) as (house, _):
-        if broken == "gone":
-            place.ca_file.unlink()
-        else:
+        if broken == "garbage":
             place.ca_file.write_bytes(b"-----BEGIN CERTIFICATE-----\n")
+        else:
+            place.ca_file.unlink()
+        if broken == "a pipe":
+            os.mkfifo(place.ca_file)
         for _ in range(3):
             await house.look()
         assert (await house.get()).status == 200
         told = [line for line in house.ear.lines if line.startswith("WARNING") and "upstream.ca_file" in line]
         assert len(told) == 1
+        place.ca_file.unlink(missing_ok=True)
         place.trust(place.show())
         await house.look()
         assert (await house.get()).status == 200

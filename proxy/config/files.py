@@ -66,6 +66,8 @@ def _flaws_of_listener(path: str, listener: Listener) -> Iterator[Finding]:
 
 def _flaw_of_ca_file(path: Path) -> str | None:
     try:
+        if path.exists() and not path.is_file():  # a FIFO would block
+            return f"{path} is not a regular file: name a PEM file"
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError:
         return f"{path} holds no certificate: name a PEM file"

@@ -1,5 +1,6 @@
 """What is checked of the files that a configuration names."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -29,6 +30,12 @@ WY7eCtY8wzWTn1CYpgIgAMjkK562XTfhQfHl6smJfzdkarmHyYbYJYcAkSg+GZc=
 def test_a_ca_file_beside_the_configuration_is_taken(folder: Path, loaded: Loaded) -> None:
     (folder / "ca.pem").write_text(CERTIFICATE, encoding="ascii")
     assert loaded("upstream: {ca_file: ca.pem}", KEY).upstream.ca_file == Path("ca.pem")
+
+
+def test_a_ca_file_that_is_a_pipe_is_told_and_not_waited_for(folder: Path, faults: Faults) -> None:
+    os.mkfifo(folder / "ca.pem")
+    [fault] = faults("upstream: {ca_file: ca.pem}", KEY)
+    assert fault == "config.yaml:1: upstream.ca_file: ca.pem is not a regular file: name a PEM file"
 
 
 def test_a_secret_file_is_tried_at_the_start_and_its_flaw_is_a_warning(folder: Path, loaded: Loaded) -> None:

@@ -63,6 +63,7 @@ BLIND: Final = {
     "is never asked": "the same",
     "can't be read": "files",
     "holds no certificate": "files",
+    "is not a regular file": "files",
     "this machine knows no such": "this machine",
     "environment variable": "the environment",
     "is empty: put the secret there": "the environment",
