@@ -21,6 +21,8 @@ PRODUCTION: Mapping[str, int] = MappingProxyType(
 )
 SANDBOX: Mapping[str, int] = MappingProxyType({ALL: 10})
 
+UPLOADS = frozenset({"upload", "upload-markdown"})  # names in the query, with a value or without
+
 
 class Throttle:
     """Grants requests.
@@ -61,7 +63,8 @@ def named(method: str, target: str) -> str:
     path, _, query = target.partition("?")
     match "GET" if method == "HEAD" else method, path.split("/")[1:]:
         case "POST", ["public", "v1", "documents"]:
-            return "create_upload" if query.startswith("upload") else "create"
+            flags = {each.partition("=")[0] for each in query.split("&")}
+            return "create" if UPLOADS.isdisjoint(flags) else "create_upload"
         case ("GET", ["public", "v1", "documents"]) | ("GET" | "DELETE", ["public", "v1", "documents", _]):
             return "list"
         case "GET", ["public", "v1", "documents", _, "details" | "download" as part]:

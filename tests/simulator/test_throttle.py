@@ -5,6 +5,7 @@ import json
 import aiohttp
 import pytest
 
+from proxy.policy import profiles
 from proxy.simulator import Simulator
 from proxy.simulator.throttle import ALL, PRODUCTION, SANDBOX, Throttle, named
 
@@ -58,6 +59,11 @@ def test_without_a_limit_everything_is_granted() -> None:
     [
         ("POST", "/public/v1/documents", "create"),
         ("POST", "/public/v1/documents?upload", "create_upload"),
+        ("POST", "/public/v1/documents?upload-markdown", "create_upload"),
+        ("POST", "/public/v1/documents?editor_ver=ev1&upload", "create_upload"),
+        ("POST", "/public/v1/documents?upload=&editor_ver=ev1", "create_upload"),
+        ("POST", "/public/v1/documents?uploaded=1", "create"),
+        ("POST", "/public/v1/documents?editor_ver=upload", "create"),
         ("HEAD", "/public/v1/documents", "list"),
         ("GET", "/public/v1/documents/a", "list"),
         ("DELETE", "/public/v1/documents/a", "list"),
@@ -69,6 +75,15 @@ def test_without_a_limit_everything_is_granted() -> None:
 )
 def test_each_operation_has_its_class(method: str, target: str, name: str) -> None:
     assert named(method, target) == name
+
+
+@pytest.mark.parametrize("query", ["upload", "upload-markdown", "a=b&upload", "uploaded", "a=upload", "upload=1&a", ""])
+def test_an_upload_is_to_it_what_it_is_to_the_proxy(query: str) -> None:
+    path = "/public/v1/documents"
+    counted = named("POST", f"{path}?{query}")
+    operation = profiles.named("POST", path, query)
+    assert operation is not None
+    assert counted == operation.rate
 
 
 async def test_it_is_switched_over_http_and_spares_whoever_has_no_credential() -> None:
