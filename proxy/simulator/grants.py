@@ -186,6 +186,8 @@ class Grants:
                 return _DEFAULT_LIFETIME_S
             case int() | float() as seconds if seconds > 0:
                 return float(min(seconds, sys.float_info.max))  # a whole number may be larger
+            case str() as text:
+                return _read(text)
             case _:
                 return _DEFAULT_LIFETIME_S
 
@@ -196,6 +198,15 @@ class Grants:
 
     def __repr__(self) -> str:
         return f"<Grants {self.state()}>"
+
+
+def _read(text: str) -> float:
+    """Read a lifetime as the proxy does (law 7): a numeric string counts as its number, any other is nonsense."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return _DEFAULT_LIFETIME_S
+    return seconds if 0 < seconds < math.inf else _DEFAULT_LIFETIME_S
 
 
 def _refuse(error: str) -> Answer:

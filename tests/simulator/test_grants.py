@@ -116,9 +116,23 @@ def test_a_bad_token_request_is_a_400_with_the_error_in_oauths_words(form: dict[
 
 @pytest.mark.parametrize(
     ("expires_in", "lifetime"),
-    [(60, 60), (0.5, 0.5), (0, 3600), (-1, 3600), ("60", 3600), (None, 3600), (True, 3600), ([], 3600)],
+    [
+        (60, 60),
+        (0.5, 0.5),
+        (0, 3600),
+        (-1, 3600),
+        ("60", 60),
+        ("0.5", 0.5),
+        ("-1", 3600),
+        ("soon", 3600),
+        ("nan", 3600),
+        ("1e999", 3600),
+        (None, 3600),
+        (True, 3600),
+        ([], 3600),
+    ],
 )
-def test_expires_in_is_sent_as_it_is_and_lived_by_only_if_it_is_a_positive_number(
+def test_expires_in_is_sent_as_it_is_and_lived_by_only_if_it_is_a_positive_number_or_says_one(
     expires_in: object, lifetime: float
 ) -> None:
     now = [1000.0]
