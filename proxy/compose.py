@@ -17,11 +17,12 @@ import aiohttp
 from proxy import outbound
 from proxy.clock import Clock
 from proxy.compose_budget import BudgetParts, Budgets, Meters
-from proxy.compose_credentials import CredentialParts
+from proxy.compose_credentials import CredentialParts, begins_spent
 from proxy.compose_policy import gate_of, policy_of_all, policy_of_client
 from proxy.config import BadConfig, Config, Fault, Listener, OAuth2Credential, UnixBind
 from proxy.config import Client as ClientSection
 from proxy.config import Upstream as UpstreamSection
+from proxy.credential.ledger import Ledger
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.forward.body import BodyLimits, KeptBytes
@@ -37,7 +38,7 @@ from proxy.keyring import ClientKey, Keyring
 from proxy.outbound import Trust
 from proxy.policy.policy import Policy
 from proxy.secret_reader import SecretReader
-from proxy.succession import losses, successors
+from proxy.succession import left_behind, losses, successors
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -77,12 +78,13 @@ class Snapshot:
     in_flight: InFlight  # requests that have begun on this snapshot
     settings: tuple[Callable[[], None], ...]  # for what goes on from an earlier one
 
-    def holds_grant(self, name: str) -> bool:
-        """Tell whether it has a grant, or may get its first one of these moments."""
+    def held(self, name: str) -> Ledger | None:
+        """Return the ledger of a credential that has a grant, or may get its first one of these moments."""
         source = self.sources[name]
         if not isinstance(source, RefreshingCredential):
-            return False
-        return source.refresher.keeper.ledger.grant is not None or source.refresher.in_flight is not None
+            return None
+        ledger = source.refresher.keeper.ledger
+        return ledger if ledger.grant is not None or source.refresher.in_flight is not None else None
 
     def commit(self) -> None:
         """Give what goes on its new settings: this snapshot is served from now on."""
@@ -124,7 +126,7 @@ def build(
     What an `earlier` snapshot has that must outlive a reload goes on: credentials, what is counted, and the pool where
     it may. `taken`: the names of listeners that may still be open. Raises BadConfig where one can't.
     """
-    going_on = _going_on(config, earlier)
+    going_on = _going_on(config, earlier, around.state_home)
     if earlier is not None and (earlier.config.upstream, earlier.ways.trust) == (config.upstream, trust):
         ways = earlier.ways
     else:
@@ -165,14 +167,18 @@ def build(
     return Snapshot(config, lanes, sources, keyrings, ways, places, kept_bytes, tally, budgets, in_flight, settings)
 
 
-def _going_on(config: Config, earlier: Snapshot | None) -> Mapping[str, str]:
+def _going_on(config: Config, earlier: Snapshot | None, state_home: Path) -> Mapping[str, str]:
     """Tell what those were called before that go on. Raises BadConfig where a grant that is lent would be lost."""
     if earlier is None:
         return {}
     before, after = earlier.config.credentials, config.credentials
     found = successors(before, after)
     place = str(config.source or "environment")
-    faults = [Fault(place, key, flaw) for name, key, flaw in losses(before, after, found) if earlier.holds_grant(name)]
+    faults = [Fault(place, key, flaw) for name, key, flaw in losses(before, after, found) if earlier.held(name)]
+    for former, name, flaw in left_behind(before, after, found):
+        ledger = earlier.held(former)
+        if ledger is not None and begins_spent(after[name], ledger, state_home):
+            faults.append(Fault(place, f"credentials.{name}.oauth2.store", flaw))
     if faults:
         raise BadConfig(*faults)
     return found
