@@ -5,7 +5,7 @@ put another snapshot in its place.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -38,7 +38,8 @@ from proxy.keyring import ClientKey, Keyring
 from proxy.outbound import Trust
 from proxy.policy.policy import Policy
 from proxy.secret_reader import SecretReader
-from proxy.succession import left_behind, losses, successors
+from proxy.succession import Named as NamedCredential
+from proxy.succession import left_behind, losses, same_grant, successors
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -119,12 +120,17 @@ class Surroundings:
 
 
 def build(
-    config: Config, around: Surroundings, trust: Trust, earlier: Snapshot | None = None, taken: Collection[str] = ()
+    config: Config,
+    around: Surroundings,
+    trust: Trust,
+    earlier: Snapshot | None = None,
+    retired: Sequence[Snapshot] = (),
 ) -> Snapshot:
     """Make the parts. Needs a running loop, for the sessions; connects to nothing.
 
     What an `earlier` snapshot has that must outlive a reload goes on: credentials, what is counted, and the pool where
-    it may. `taken`: the names of listeners that may still be open. Raises BadConfig where one can't.
+    it may. So does a credential of the `retired` ones, by age, whose newest pair nobody else has; their listeners may
+    still be open. Raises BadConfig where one can't.
     """
     going_on = _going_on(config, earlier, around.state_home)
     if earlier is not None and (earlier.config.upstream, earlier.ways.trust) == (config.upstream, trust):
@@ -134,9 +140,10 @@ def build(
         ways = _ways(config.upstream, trust, around.spans, counts)
     trace = None if around.spans is None else around.spans.refresh
     parts = CredentialParts(config, around.state_home, around.clock, around.tasks, ways.session, around.reader, trace)
-    sources, changes = _sources(config, parts, earlier, going_on)
+    sources, changes = _sources(config, parts, earlier, going_on, _waiting(retired, earlier))
     kept_bytes = KeptBytes(config.replay.max_total) if earlier is None else earlier.kept_bytes
     changes.append(partial(kept_bytes.resize, config.replay.max_total))
+    taken = {name for each in retired for name in each.lanes}
     named = list(zip(_names(config, earlier, going_on, taken), config.listeners, strict=True))
     places = _places(named, config, earlier, changes)
     tally = Tally() if earlier is None else earlier.tally
@@ -228,10 +235,29 @@ def _ways(settings: UpstreamSection, trust: Trust, spans: "Spans | None", counts
     return Ways(trust, pool, traced, outbound.credential_session(trust.context))
 
 
+def _waiting(retired: Iterable[Snapshot], earlier: Snapshot | None) -> dict[CredentialSource, NamedCredential]:
+    """Return what was taken out while its newest pair is not stored, or on its way; as it was configured last."""
+    found: dict[CredentialSource, NamedCredential] = {}
+    for snapshot in retired:
+        for name, source in snapshot.sources.items():
+            if earlier is None or source in earlier.sources.values() or not isinstance(source, RefreshingCredential):
+                continue
+            if source.refresher.in_flight is not None or not source.stored:
+                found[source] = name, snapshot.config.credentials[name]
+    return found
+
+
 def _sources(
-    config: Config, parts: CredentialParts, earlier: Snapshot | None, going_on: Mapping[str, str]
+    config: Config,
+    parts: CredentialParts,
+    earlier: Snapshot | None,
+    going_on: Mapping[str, str],
+    waiting: dict[CredentialSource, NamedCredential],
 ) -> tuple[dict[str, CredentialSource], list[Callable[[], None]]]:
-    """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed."""
+    """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed.
+
+    What comes back that is `waiting` still does, too: another could only begin with the pair before.
+    """
     sources: dict[str, CredentialSource] = {}
     changes: list[Callable[[], None]] = []
     for name, credential in config.credentials.items():
@@ -239,6 +265,9 @@ def _sources(
         if earlier is not None and name in going_on:
             sources[name] = earlier.sources[going_on[name]]
             before = earlier.config.credentials[going_on[name]]
+        elif back := [each for each, was in waiting.items() if same_grant(was, (name, credential))]:
+            sources[name] = back[0]
+            _, before = waiting.pop(back[0])
         else:
             sources[name] = parts.source(name)
         if isinstance(credential, OAuth2Credential) and isinstance(grant := sources[name], RefreshingCredential):

@@ -80,6 +80,11 @@ def left_behind(earlier: Credentials, later: Credentials, found: Mapping[str, st
                     yield former, name, _LEFT_BEHIND.format(shown(former))
 
 
+def same_grant(before: Named, after: Named) -> bool:
+    """Tell whether it is one client's in one place, or one key, by what is configured."""
+    return _grant(*before) == _grant(*after)
+
+
 def place(credential: OAuth2Credential) -> object:
     """Tell where a grant is kept; how that is reached is a setting."""
     store = credential.store
@@ -91,11 +96,7 @@ def place(credential: OAuth2Credential) -> object:
 
 
 def _same_name_and_grant(before: Named, after: Named) -> bool:
-    return before[0] == after[0] and _same_grant(before, after)
-
-
-def _same_grant(before: Named, after: Named) -> bool:
-    return _grant(*before) == _grant(*after)
+    return before[0] == after[0] and same_grant(before, after)
 
 
 def _same_beginning(before: Named, after: Named) -> bool:
@@ -122,7 +123,7 @@ def _same_name(before: Named, after: Named) -> bool:
 
 _SIGNS: Final[tuple[Callable[[Named, Named], bool], ...]] = (
     _same_name_and_grant,
-    _same_grant,
+    same_grant,
     _same_beginning,
     _same_name,
 )

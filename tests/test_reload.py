@@ -1003,6 +1003,96 @@ async def test_an_access_token_whose_refresh_token_is_unspent_may_be_renamed_and
     assert not house.redeemed()
 
 
+def lock(house: House) -> Path:
+    """Return the file without which nothing is written to `./grant.json`."""
+    return house.folder / ".grant.json.lock"
+
+
+async def without_a_writable_store(oauth_house: HouseMaker) -> House:
+    house = await oauth_house(store={"file": "./grant.json"})
+    house.environ = {**house.environ, "KEY": house.simulator.issue_api_key()}
+    await house.look()
+    lock(house).unlink()
+    lock(house).mkdir()
+    house.simulator.revoke_access_tokens()
+    return house
+
+
+async def take_out(house: House) -> dict[str, Any]:
+    """Reload without the grant; return the settings with it."""
+    was = dict(house.settings)
+    listeners = [{"bind": "127.0.0.1:0", "credential": "key"}]
+    await reload(house, listeners=listeners, credentials={"key": {"api_key": "${KEY}"}})
+    return was
+
+
+@pytest.mark.parametrize("on_its_way", [False, True], ids=["in memory alone", "on its way"])
+async def test_a_credential_that_comes_back_before_its_pair_is_stored_goes_on(
+    oauth_house: HouseMaker, *, on_its_way: bool
+) -> None:
+    """Another could only begin with the pair before, which is spent, and would write to the same store."""
+    house = await without_a_writable_store(oauth_house)
+    gate = asyncio.Event()
+    house.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    asked = asyncio.ensure_future(house.get())
+    await until(lambda: len(house.redeemed()) == 2)
+    if not on_its_way:
+        gate.set()
+        assert (await asked).status == 200
+        assert not house.credential.stored
+    lends = house.credential
+    await reload(house, **await take_out(house))
+    gate.set()
+    assert (await asked).status == 200
+    assert house.credential is lends
+    assert (await house.get()).status == 200
+    assert not lends.stored
+    lock(house).rmdir()
+    await until(lambda: lends.stored)
+    await until(lambda: not house.proxy._retired)  # noqa: SLF001 - nothing else shows what is kept
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    await house.restart()
+    await house.look()
+    assert (await house.get()).status == 200
+    assert len(house.redeemed()) == len(set(house.redeemed())) == 3
+
+
+async def test_a_credential_that_comes_back_is_not_closed_while_its_configuration_is_being_taken(
+    oauth_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pair is stored in that time, so that what had kept it for that alone may end."""
+    house = await without_a_writable_store(oauth_house)
+    assert (await house.get()).status == 200
+    lends, closed = house.credential, asyncio.Event()
+    was = await take_out(house)
+    answers, real = threading.Event(), socket.getaddrinfo
+
+    def asked(host: str, *rest: Any, **more: Any) -> Any:
+        if host == "slow.example":
+            answers.wait()
+        return real("127.0.0.1" if host == "slow.example" else host, *rest, **more)
+
+    async def close() -> None:
+        closed.set()
+
+    monkeypatch.setattr(lends, "close", close)
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    slow = {"bind": "slow.example:0", "credential": "default", "anyone": True}
+    taking = asyncio.ensure_future(reload(house, **was | {"listeners": [*was["listeners"], slow]}))
+    await until(lambda: any(each.name == "look a name up" for each in threading.enumerate()))
+    lock(house).rmdir()
+    await until(lambda: lends.stored)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    answers.set()
+    await taking
+    await until(lambda: not house.proxy._retired)  # noqa: SLF001 - nothing else shows what is kept
+    assert house.credential is lends
+    assert not closed.is_set()
+    assert (await house.get()).status == 200
+
+
 async def test_a_grant_that_replicas_may_share_is_moved_to_what_they_share_and_nowhere_else(
     oauth_house: HouseMaker, tmp_path: Path
 ) -> None:
