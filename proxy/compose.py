@@ -37,6 +37,7 @@ from proxy.forward.upstream_pool import Counts, UpstreamPool
 from proxy.keyring import ClientKey, Keyring
 from proxy.outbound import Trust
 from proxy.policy.policy import Policy
+from proxy.policy.profiles import read_operations
 from proxy.secret_reader import SecretReader
 from proxy.succession import Named as NamedCredential
 from proxy.succession import left_behind, losses, same_grant, successors
@@ -130,9 +131,11 @@ def build(
 
     What an `earlier` snapshot has that must outlive a reload goes on: credentials, what is counted, and the pool where
     it may. So does a credential of the `retired` ones, by age, whose newest pair nobody else has; their listeners may
-    still be open. Raises BadConfig where one can't.
+    still be open. Raises BadConfig where one can't, OSError where a file of this package can't be read.
     """
     going_on = _going_on(config, earlier, around.state_home)
+    if any(map(config.rate_budget.of, config.credentials)):
+        read_operations()  # not at a request: that would wait for the disk, and all others with it
     if earlier is not None and (earlier.config.upstream, earlier.ways.trust) == (config.upstream, trust):
         ways = earlier.ways
     else:
