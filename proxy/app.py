@@ -290,8 +290,7 @@ class Proxy:
         changes.
         """
         earlier = self._snapshot
-        taken = {name for each in self._snapshots for name in each.lanes}
-        snapshot = build(config, self._around, trust, earlier, taken)
+        snapshot = build(config, self._around, trust, earlier, self._retired)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(lambda: snapshot.close(but=self._snapshots))
             opened, admin = await self._opened(snapshot, undo)
@@ -362,12 +361,13 @@ class Proxy:
         for refresh in [grant.refresher.in_flight for grant in grants]:
             if refresh is not None:  # it goes through the sessions that are to be closed
                 await asyncio.wait({refresh})
-        others = [each for each in self._snapshots if each is not snapshot]
+        later = self._snapshots[self._snapshots.index(snapshot) + 1 :]
         for grant in grants:
-            if all(grant not in other.sources.values() for other in others):
+            if all(grant not in other.sources.values() for other in later):
                 await grant.refresher.keeper.settled()  # a pair that is in its memory alone
-        self._retired.remove(snapshot)
-        await snapshot.close(but=self._snapshots)
+        async with self._taking:  # a configuration that is being taken may go on with a grant of it
+            self._retired.remove(snapshot)
+            await snapshot.close(but=self._snapshots)
 
     def _lane(self, name: str) -> Lane:
         """Return the parts that serve a listener now; a request keeps what it got.

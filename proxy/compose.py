@@ -5,7 +5,7 @@ put another snapshot in its place.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -17,11 +17,12 @@ import aiohttp
 from proxy import outbound
 from proxy.clock import Clock
 from proxy.compose_budget import BudgetParts, Budgets, Meters
-from proxy.compose_credentials import CredentialParts
+from proxy.compose_credentials import CredentialParts, begins_spent
 from proxy.compose_policy import gate_of, policy_of_all, policy_of_client
 from proxy.config import BadConfig, Config, Fault, Listener, OAuth2Credential, UnixBind
 from proxy.config import Client as ClientSection
 from proxy.config import Upstream as UpstreamSection
+from proxy.credential.ledger import Ledger
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.forward.body import BodyLimits, KeptBytes
@@ -36,8 +37,10 @@ from proxy.forward.upstream_pool import Counts, UpstreamPool
 from proxy.keyring import ClientKey, Keyring
 from proxy.outbound import Trust
 from proxy.policy.policy import Policy
+from proxy.policy.profiles import read_operations
 from proxy.secret_reader import SecretReader
-from proxy.succession import losses, successors
+from proxy.succession import Named as NamedCredential
+from proxy.succession import left_behind, losses, same_grant, successors
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -77,12 +80,13 @@ class Snapshot:
     in_flight: InFlight  # requests that have begun on this snapshot
     settings: tuple[Callable[[], None], ...]  # for what goes on from an earlier one
 
-    def holds_grant(self, name: str) -> bool:
-        """Tell whether it has a grant, or may get its first one of these moments."""
+    def held(self, name: str) -> Ledger | None:
+        """Return the ledger of a credential that has a grant, or may get its first one of these moments."""
         source = self.sources[name]
         if not isinstance(source, RefreshingCredential):
-            return False
-        return source.refresher.keeper.ledger.grant is not None or source.refresher.in_flight is not None
+            return None
+        ledger = source.refresher.keeper.ledger
+        return ledger if ledger.grant is not None or source.refresher.in_flight is not None else None
 
     def commit(self) -> None:
         """Give what goes on its new settings: this snapshot is served from now on."""
@@ -117,14 +121,21 @@ class Surroundings:
 
 
 def build(
-    config: Config, around: Surroundings, trust: Trust, earlier: Snapshot | None = None, taken: Collection[str] = ()
+    config: Config,
+    around: Surroundings,
+    trust: Trust,
+    earlier: Snapshot | None = None,
+    retired: Sequence[Snapshot] = (),
 ) -> Snapshot:
     """Make the parts. Needs a running loop, for the sessions; connects to nothing.
 
     What an `earlier` snapshot has that must outlive a reload goes on: credentials, what is counted, and the pool where
-    it may. `taken`: the names of listeners that may still be open. Raises BadConfig where one can't.
+    it may. So does a credential of the `retired` ones, by age, whose newest pair nobody else has; their listeners may
+    still be open. Raises BadConfig where one can't, OSError where a file of this package can't be read.
     """
-    going_on = _going_on(config, earlier)
+    going_on = _going_on(config, earlier, around.state_home)
+    if any(map(config.rate_budget.of, config.credentials)):
+        read_operations()  # not at a request: that would wait for the disk, and all others with it
     if earlier is not None and (earlier.config.upstream, earlier.ways.trust) == (config.upstream, trust):
         ways = earlier.ways
     else:
@@ -132,9 +143,10 @@ def build(
         ways = _ways(config.upstream, trust, around.spans, counts)
     trace = None if around.spans is None else around.spans.refresh
     parts = CredentialParts(config, around.state_home, around.clock, around.tasks, ways.session, around.reader, trace)
-    sources, changes = _sources(config, parts, earlier, going_on)
+    sources, changes = _sources(config, parts, earlier, going_on, _waiting(retired, earlier))
     kept_bytes = KeptBytes(config.replay.max_total) if earlier is None else earlier.kept_bytes
     changes.append(partial(kept_bytes.resize, config.replay.max_total))
+    taken = {name for each in retired for name in each.lanes}
     named = list(zip(_names(config, earlier, going_on, taken), config.listeners, strict=True))
     places = _places(named, config, earlier, changes)
     tally = Tally() if earlier is None else earlier.tally
@@ -165,14 +177,18 @@ def build(
     return Snapshot(config, lanes, sources, keyrings, ways, places, kept_bytes, tally, budgets, in_flight, settings)
 
 
-def _going_on(config: Config, earlier: Snapshot | None) -> Mapping[str, str]:
+def _going_on(config: Config, earlier: Snapshot | None, state_home: Path) -> Mapping[str, str]:
     """Tell what those were called before that go on. Raises BadConfig where a grant that is lent would be lost."""
     if earlier is None:
         return {}
     before, after = earlier.config.credentials, config.credentials
     found = successors(before, after)
     place = str(config.source or "environment")
-    faults = [Fault(place, key, flaw) for name, key, flaw in losses(before, after, found) if earlier.holds_grant(name)]
+    faults = [Fault(place, key, flaw) for name, key, flaw in losses(before, after, found) if earlier.held(name)]
+    for former, name, flaw in left_behind(before, after, found):
+        ledger = earlier.held(former)
+        if ledger is not None and begins_spent(after[name], ledger, state_home):
+            faults.append(Fault(place, f"credentials.{name}.oauth2.store", flaw))
     if faults:
         raise BadConfig(*faults)
     return found
@@ -222,10 +238,29 @@ def _ways(settings: UpstreamSection, trust: Trust, spans: "Spans | None", counts
     return Ways(trust, pool, traced, outbound.credential_session(trust.context))
 
 
+def _waiting(retired: Iterable[Snapshot], earlier: Snapshot | None) -> dict[CredentialSource, NamedCredential]:
+    """Return what was taken out while its newest pair is not stored, or on its way; as it was configured last."""
+    found: dict[CredentialSource, NamedCredential] = {}
+    for snapshot in retired:
+        for name, source in snapshot.sources.items():
+            if earlier is None or source in earlier.sources.values() or not isinstance(source, RefreshingCredential):
+                continue
+            if source.refresher.in_flight is not None or not source.stored:
+                found[source] = name, snapshot.config.credentials[name]
+    return found
+
+
 def _sources(
-    config: Config, parts: CredentialParts, earlier: Snapshot | None, going_on: Mapping[str, str]
+    config: Config,
+    parts: CredentialParts,
+    earlier: Snapshot | None,
+    going_on: Mapping[str, str],
+    waiting: dict[CredentialSource, NamedCredential],
 ) -> tuple[dict[str, CredentialSource], list[Callable[[], None]]]:
-    """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed."""
+    """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed.
+
+    What comes back that is `waiting` still does, too: another could only begin with the pair before.
+    """
     sources: dict[str, CredentialSource] = {}
     changes: list[Callable[[], None]] = []
     for name, credential in config.credentials.items():
@@ -233,6 +268,9 @@ def _sources(
         if earlier is not None and name in going_on:
             sources[name] = earlier.sources[going_on[name]]
             before = earlier.config.credentials[going_on[name]]
+        elif back := [each for each, was in waiting.items() if same_grant(was, (name, credential))]:
+            sources[name] = back[0]
+            _, before = waiting.pop(back[0])
         else:
             sources[name] = parts.source(name)
         if isinstance(credential, OAuth2Credential) and isinstance(grant := sources[name], RefreshingCredential):

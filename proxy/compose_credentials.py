@@ -37,6 +37,7 @@ from proxy.credential.file_store import FileStore as GrantFile
 from proxy.credential.file_store import Place, default_path
 from proxy.credential.grant_keeper import GrantKeeper
 from proxy.credential.grant_secrets import GrantSecrets
+from proxy.credential.ledger import Ledger
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.policy import Policy
 from proxy.credential.probe import UpstreamProbe
@@ -304,6 +305,25 @@ def place(credential: OAuth2Credential, state_home: Path) -> Place:
     owner = owner_of(str(credential.token_url), credential.client_id.read())
     chosen = credential.store.path if isinstance(credential.store, FileStore) else None
     return Place(chosen or default_path(state_home, owner), owner)
+
+
+def begins_spent(credential: Credential, ledger: Ledger, state_home: Path) -> bool:
+    """Tell whether one would begin with a refresh token that `ledger` knows as spent, for there is nothing else.
+
+    Not where that can't be told within LOOK. `ledger` has a grant, or its first redeem is on its way.
+    """
+
+    def look() -> bool:
+        if not isinstance(credential, OAuth2Credential) or credential.refresh_token is None:
+            return False
+        with suppress(SecretUnavailable):
+            seed, grant = credential.refresh_token.read(), ledger.grant
+            begun = seed.fingerprint() in ledger.seeds and not (grant and grant.refresh_token == seed)
+            kept = isinstance(credential.store, FileStore) and os.path.lexists(place(credential, state_home).path)
+            return (grant is None or begun or ledger.doubt(seed) is not None) and not kept
+        return False
+
+    return within(LOOK, look, otherwise=False)
 
 
 def shared_stores(config: Config, state_home: Path) -> Iterator[Finding]:

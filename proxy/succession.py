@@ -9,12 +9,14 @@ from typing import Final
 from proxy.config import (
     ApiKeyCredential,
     Credential,
+    FileStore,
     KubernetesStore,
     MemoryStore,
     OAuth2Credential,
     RedisStore,
     SharedStore,
 )
+from proxy.config.faults import shown
 
 _ENDED: Final = (
     "the grant that is lent is in memory alone, and another client_id or token_url would end it: have it kept in a file"
@@ -23,6 +25,11 @@ _ENDED: Final = (
 _COPIED: Final = (
     "replicas may share the grant that is lent, and each would go on with a copy until the first refreshes: run"
     " `pandadoc-proxy login` with this configuration, then restart"
+)
+_LEFT_BEHIND: Final = (
+    "the grant of credential {} would stay behind, for a new name and a new store in one step make this another, and"
+    " the refresh token that is configured is spent: rename it first, with the store that it has, and change the store"
+    " by another reload"
 )
 
 Credentials = Mapping[str, Credential]
@@ -57,6 +64,27 @@ def losses(earlier: Credentials, later: Credentials, found: Mapping[str, str]) -
             yield former, f"{path}.store", _COPIED
 
 
+def left_behind(earlier: Credentials, later: Credentials, found: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Name each earlier credential in a file that a later one seems to be, by another name and in another place.
+
+    With that one's name, and what to do. In a file a grant is not known by the refresh token that is configured, for
+    a person may have logged in since, as somebody else; so none goes on by it. But nothing else begins with it either,
+    once it is spent.
+    """
+    gone = {name: each for name, each in earlier.items() if name not in later and name not in found.values()}
+    for name, after in later.items():
+        if isinstance(after, OAuth2Credential) and name not in earlier and name not in found:
+            for former, before in gone.items():
+                filed = isinstance(before, OAuth2Credential) and isinstance(before.store, FileStore)
+                if filed and not isinstance(after.store, SharedStore) and _same_seed((former, before), (name, after)):
+                    yield former, name, _LEFT_BEHIND.format(shown(former))
+
+
+def same_grant(before: Named, after: Named) -> bool:
+    """Tell whether it is one client's in one place, or one key, by what is configured."""
+    return _grant(*before) == _grant(*after)
+
+
 def place(credential: OAuth2Credential) -> object:
     """Tell where a grant is kept; how that is reached is a setting."""
     store = credential.store
@@ -68,19 +96,20 @@ def place(credential: OAuth2Credential) -> object:
 
 
 def _same_name_and_grant(before: Named, after: Named) -> bool:
-    return before[0] == after[0] and _same_grant(before, after)
-
-
-def _same_grant(before: Named, after: Named) -> bool:
-    return _grant(*before) == _grant(*after)
+    return before[0] == after[0] and same_grant(before, after)
 
 
 def _same_beginning(before: Named, after: Named) -> bool:
     """Know a grant in memory again by its refresh token, wherever it is to be kept from now on."""
+    _, one = before
+    return isinstance(one, OAuth2Credential) and isinstance(one.store, MemoryStore) and _same_seed(before, after)
+
+
+def _same_seed(before: Named, after: Named) -> bool:
     (_, one), (_, other) = before, after
     if not (isinstance(one, OAuth2Credential) and isinstance(other, OAuth2Credential)):
         return False
-    known = isinstance(one.store, MemoryStore) and one.refresh_token is not None
+    known = one.refresh_token is not None
     return known and one.refresh_token == other.refresh_token and _client(one) == _client(other)
 
 
@@ -94,7 +123,7 @@ def _same_name(before: Named, after: Named) -> bool:
 
 _SIGNS: Final[tuple[Callable[[Named, Named], bool], ...]] = (
     _same_name_and_grant,
-    _same_grant,
+    same_grant,
     _same_beginning,
     _same_name,
 )

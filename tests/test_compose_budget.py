@@ -12,6 +12,7 @@ from proxy.budget.budget import Standing
 from proxy.clock import SystemClock
 from proxy.compose_budget import BudgetParts
 from proxy.config import load
+from proxy.policy import profiles
 from proxy.secret_reader import SecretReader
 from proxy.secrets import Secret, SecretReference
 from proxy.tasks import Tasks
@@ -72,6 +73,29 @@ async def test_a_budget_of_ones_own_says_nothing_of_sharing(api_key_house: House
     rate, line, page = await told(house)
     assert (rate["shared"], rate["most"], line) == (None, 2, "")
     assert "Redis" not in page
+
+
+async def test_operations_are_read_when_a_budget_is_made_and_by_no_request(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request would hold up all others while the disk hangs, and fail where no file may be opened any more."""
+    profiles._tree.cache_clear()  # noqa: SLF001 - as in a process that has just begun
+    profiles.operations.cache_clear()
+    read, held = [], profiles._held  # noqa: SLF001 - the one place that reads
+
+    def reads(name: str) -> bytes:
+        read.append(name)
+        return held(name)
+
+    monkeypatch.setattr(profiles, "_held", reads)
+    house = await api_key_house()
+    assert (await house.get(LIST)).status == 200
+    assert not read
+    house.settings = merge(house.settings, budget())
+    await house.proxy.reload(house.config())
+    assert read == ["operations.json"]
+    assert (await house.get(LIST)).status == 200
+    assert read == ["operations.json"]
 
 
 async def test_a_reload_begins_and_ends_to_share(api_key_house: HouseMaker) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import re
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -930,6 +931,166 @@ async def test_a_grant_in_memory_is_not_ended_while_its_first_redeem_is_on_its_w
     assert (await asked).status == 200
     assert (await house.get()).status == 200
     assert len(house.redeemed()) == 1
+
+
+async def rename(house: House, store: dict[str, Any]) -> None:
+    """Reload with the grant called by another name and kept in that store."""
+    (oauth2,) = (copy.deepcopy(each["oauth2"]) for each in house.settings["credentials"].values())
+    listeners = [{"bind": "127.0.0.1:0", "credential": "acme"}]
+    await reload(house, listeners=listeners, credentials={"acme": {"oauth2": {**oauth2, "store": store}}})
+
+
+@pytest.mark.parametrize("another", [FILE, MEMORY])
+async def test_a_grant_in_a_file_is_not_left_behind_by_a_rename_that_moves_it_too(
+    oauth_house: HouseMaker, another: dict[str, Any]
+) -> None:
+    """The new one would begin with a refresh token that is spent. In two steps it goes along."""
+    house = await oauth_house(store={"file": "./grant.json"})
+    await house.look()
+    before = await lent(house)
+    was = house.settings
+    told = r"credentials\.acme\.oauth2\.store: the grant of credential default would stay behind"
+    with pytest.raises(BadConfig, match=told):
+        await rename(house, another)
+    house.settings = was
+    await rename(house, {"file": "./grant.json"})
+    await rename(house, another)
+    assert await lent(house) == before
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    assert len(house.redeemed()) == len(set(house.redeemed())) == 2
+
+
+async def test_a_grant_is_not_left_behind_while_its_first_redeem_is_on_its_way(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(store={"file": "./grant.json"})
+    gate = asyncio.Event()
+    house.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    asked = asyncio.ensure_future(house.get())
+    await until(lambda: len(house.redeemed()) == 1)
+    with pytest.raises(BadConfig, match="would stay behind"):
+        await rename(house, FILE)
+    gate.set()
+    assert (await asked).status == 200
+    assert len(house.redeemed()) == 1
+
+
+@pytest.mark.parametrize("what", ["a grant is there", "the refresh token is a new one"])
+async def test_a_credential_that_has_what_to_begin_with_is_taken_in_the_place_of_one_that_is_gone(
+    oauth_house: HouseMaker, what: str
+) -> None:
+    house = await oauth_house()
+    (house.folder / "seed").write_text(house.environ["REFRESH_TOKEN"])
+    await move(house, {"file": "./grant.json"}, refresh_token={"file": "./seed"})
+    await house.look()
+    before = await lent(house)
+    if what == "a grant is there":
+        shutil.copy(house.folder / "grant.json", house.folder / "another.json")
+    else:
+        (house.folder / "seed").write_text(house.simulator.issue_refresh_token())
+    await rename(house, FILE)
+    await house.look()
+    assert (await lent(house) == before) is (what == "a grant is there")
+
+
+async def test_an_access_token_whose_refresh_token_is_unspent_may_be_renamed_and_moved(
+    oauth_house: HouseMaker,
+) -> None:
+    house = await oauth_house(store={"file": "./grant.json"}, seed_life=3600)
+    await house.look()
+    before = await lent(house)
+    await rename(house, FILE)
+    assert await lent(house) == before
+    assert not house.redeemed()
+
+
+def lock(house: House) -> Path:
+    """Return the file without which nothing is written to `./grant.json`."""
+    return house.folder / ".grant.json.lock"
+
+
+async def without_a_writable_store(oauth_house: HouseMaker) -> House:
+    house = await oauth_house(store={"file": "./grant.json"})
+    house.environ = {**house.environ, "KEY": house.simulator.issue_api_key()}
+    await house.look()
+    lock(house).unlink()
+    lock(house).mkdir()
+    house.simulator.revoke_access_tokens()
+    return house
+
+
+async def take_out(house: House) -> dict[str, Any]:
+    """Reload without the grant; return the settings with it."""
+    was = dict(house.settings)
+    listeners = [{"bind": "127.0.0.1:0", "credential": "key"}]
+    await reload(house, listeners=listeners, credentials={"key": {"api_key": "${KEY}"}})
+    return was
+
+
+@pytest.mark.parametrize("on_its_way", [False, True], ids=["in memory alone", "on its way"])
+async def test_a_credential_that_comes_back_before_its_pair_is_stored_goes_on(
+    oauth_house: HouseMaker, *, on_its_way: bool
+) -> None:
+    """Another could only begin with the pair before, which is spent, and would write to the same store."""
+    house = await without_a_writable_store(oauth_house)
+    gate = asyncio.Event()
+    house.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
+    asked = asyncio.ensure_future(house.get())
+    await until(lambda: len(house.redeemed()) == 2)
+    if not on_its_way:
+        gate.set()
+        assert (await asked).status == 200
+        assert not house.credential.stored
+    lends = house.credential
+    await reload(house, **await take_out(house))
+    gate.set()
+    assert (await asked).status == 200
+    assert house.credential is lends
+    assert (await house.get()).status == 200
+    assert not lends.stored
+    lock(house).rmdir()
+    await until(lambda: lends.stored)
+    await until(lambda: not house.proxy._retired)  # noqa: SLF001 - nothing else shows what is kept
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    await house.restart()
+    await house.look()
+    assert (await house.get()).status == 200
+    assert len(house.redeemed()) == len(set(house.redeemed())) == 3
+
+
+async def test_a_credential_that_comes_back_is_not_closed_while_its_configuration_is_being_taken(
+    oauth_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pair is stored in that time, so that what had kept it for that alone may end."""
+    house = await without_a_writable_store(oauth_house)
+    assert (await house.get()).status == 200
+    lends, closed = house.credential, asyncio.Event()
+    was = await take_out(house)
+    answers, real = threading.Event(), socket.getaddrinfo
+
+    def asked(host: str, *rest: Any, **more: Any) -> Any:
+        if host == "slow.example":
+            answers.wait()
+        return real("127.0.0.1" if host == "slow.example" else host, *rest, **more)
+
+    async def close() -> None:
+        closed.set()
+
+    monkeypatch.setattr(lends, "close", close)
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    slow = {"bind": "slow.example:0", "credential": "default", "anyone": True}
+    taking = asyncio.ensure_future(reload(house, **was | {"listeners": [*was["listeners"], slow]}))
+    await until(lambda: any(each.name == "look a name up" for each in threading.enumerate()))
+    lock(house).rmdir()
+    await until(lambda: lends.stored)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    answers.set()
+    await taking
+    await until(lambda: not house.proxy._retired)  # noqa: SLF001 - nothing else shows what is kept
+    assert house.credential is lends
+    assert not closed.is_set()
+    assert (await house.get()).status == 200
 
 
 async def test_a_grant_that_replicas_may_share_is_moved_to_what_they_share_and_nowhere_else(

@@ -17,7 +17,7 @@ from proxy.config import (
     RedisStore,
 )
 from proxy.secrets import SecretReference
-from proxy.succession import losses, successors
+from proxy.succession import left_behind, losses, successors
 
 
 def env(name: str) -> SecretReference:
@@ -125,3 +125,30 @@ def test_it_tells_what_would_be_lost(
     found = successors(earlier, later)
     told = [(name, key.removeprefix("credentials.")) for name, key, _ in losses(earlier, later, found)]
     assert told == lost
+
+
+A = FileStore(Path("a"))
+B = FileStore(Path("b"))
+LEFT: list[tuple[str, dict[str, Credential], dict[str, Credential], list[tuple[str, str]]]] = [
+    ("renamed and moved", {"a": grant("A", store=A)}, {"b": grant("A", store=B)}, [("a", "b")]),
+    ("and into memory", {"a": grant("A", store=A)}, {"b": grant("A")}, [("a", "b")]),
+    ("not where it may be kept already", {"a": grant("A", store=A)}, {"b": grant("A", store=REDIS)}, []),
+    ("not what replicas share", {"a": grant("A", store=REDIS)}, {"b": grant("A", store=A)}, []),
+    ("not what goes on", {"a": grant("A", store=A)}, {"a": grant("A", store=B)}, []),
+    ("nor by another name", {"a": grant("A", store=A)}, {"b": grant("A", store=A)}, []),
+    ("not what is there still", {"a": grant("A", store=A)}, {"a": grant("A", store=A), "b": grant("A", store=B)}, []),
+    ("not as one that was there", {"a": grant("A", store=A), "b": key("B")}, {"b": grant("A", store=B)}, []),
+    ("not another's", {"a": grant("A", store=A)}, {"b": grant("B", store=B)}, []),
+    ("not another client's", {"a": grant("A", store=A)}, {"b": grant("A", client="OTHER", store=B)}, []),
+    ("not what a login begins", {"a": grant(store=A)}, {"b": grant(store=B)}, []),
+    ("not a key", {"a": key("A")}, {"b": grant("A")}, []),
+    ("nor for one", {"a": grant("A", store=A)}, {"b": key("A")}, []),
+]
+
+
+@pytest.mark.parametrize(("earlier", "later", "left"), [each[1:] for each in LEFT], ids=[each[0] for each in LEFT])
+def test_it_tells_what_would_stay_behind(
+    earlier: dict[str, Credential], later: dict[str, Credential], left: list[tuple[str, str]]
+) -> None:
+    told = left_behind(earlier, later, successors(earlier, later))
+    assert [(former, name) for former, name, _ in told] == left

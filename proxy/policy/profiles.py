@@ -1,7 +1,8 @@
 """Rules by name, and PandaDoc's operations: what the two files beside this one hold. Pure, once they are read.
 
 Both are made by tools/operations.py from PandaDoc's OpenAPI contract; a change belongs there. They are read when
-first asked for, because most starts of a command never ask. Never here: what a rule means, and any verdict.
+first asked for, because most starts of a command never ask; who is to ask while it serves calls `read_operations`
+before. Never here: what a rule means, and any verdict.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,11 @@ def profiles() -> Mapping[str, Profile]:
 def operations() -> tuple[Operation, ...]:
     """Return every operation, sorted by path, method and query."""
     return msgspec.json.decode(_held("operations.json"), type=tuple[Operation, ...])
+
+
+def read_operations() -> None:
+    """Read now what `named` goes by, so that it opens no file any more. Raises OSError."""
+    _tree()
 
 
 def named(method: str, path: str, query: str = "") -> Operation | None:

@@ -44,10 +44,15 @@ async def test_what_a_reload_needs_is_told_too(machine: Machine) -> None:
     await process.said("may open 2500 files", "limits.max_connections (20000)")
 
 
+@pytest.mark.parametrize("numbers", ["none", "auto"])
 async def test_without_a_file_left_it_says_so_once_and_accepts_again_when_there_is(
-    machine: Machine, app: ClientSession
+    machine: Machine, app: ClientSession, numbers: str
 ) -> None:
-    """By itself asyncio logs a traceback for each connection that it can't accept, each second."""
+    """By itself asyncio logs a traceback for each connection that it can't accept, each second.
+
+    Nor does a request that is counted need a file of this package.
+    """
+    (machine.folder / "config.yaml").write_text(f"rate_budget: {numbers}\n")
     process = await machine.start(env=machine.with_api_key(), program=with_limits(60, 60))
     url = URL(await process.url())
     async with AsyncExitStack() as crowd:

@@ -12,7 +12,8 @@ import pytest
 
 from proxy.compose_policy import policy_of_all
 from proxy.config import Config
-from proxy.policy.profiles import Operation, Profile, named, operations, profiles
+from proxy.policy import profiles as profiles_module
+from proxy.policy.profiles import Operation, Profile, named, operations, profiles, read_operations
 
 VERSIONS = ("v1", "v2", "v9", "beta")
 RULE = re.compile(r"(?:allow|deny) (?:[A-Z]+(?:,[A-Z]+)* )?(?:/[a-z0-9_*-]+)+")
@@ -206,3 +207,9 @@ assert profiles() and named("GET", "/public/v1/documents")
 assert not {"aiohttp", "asyncio"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)  # noqa: S603 - our own text
+
+
+def test_operations_that_are_read_ahead_are_named_without_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_operations()
+    monkeypatch.setattr(profiles_module, "_held", lambda name: pytest.fail(f"{name} is read"))
+    assert named("GET", "/public/v1/documents") is not None
