@@ -254,6 +254,20 @@ async def test_the_page_tells_of_refusals_and_errors_what_the_callers_were_told(
     assert f"403 http_request_denied just now {refused.json['detail']} GET /a at 127.0.0.1:0" in told
 
 
+async def test_the_page_tells_that_most_requests_of_the_last_minute_fail(api_key_house: HouseMaker) -> None:
+    """A key tells nothing of it: nobody has refused it."""
+    house = await api_key_house()
+    house.simulator.faults.add(Fault(reset=True))
+    assert (await house.get()).status == 502
+    house.clock.pass_(30)
+    assert (await house.get()).status == 502
+    told = await page_of(house)
+    assert "2 requests failed in the last minute, and none was answered" in told
+    assert "All is well" not in told
+    house.clock.pass_(70)
+    assert "All is well" in await page_of(house)
+
+
 async def test_the_page_tells_that_the_store_cannot_be_read(oauth_house: HouseMaker) -> None:
     house = await oauth_house()
     await house.get()
