@@ -6,9 +6,10 @@ nothing to borrow. All else is for loopback peers and unix sockets, and no web p
 no boundary to a browser; but the page that is shown here may ask for itself again.
 """
 
+import asyncio
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -28,9 +29,53 @@ QUIT: Final = b"x-pandadoc-proxy-quit"
 
 READING: Final = ("GET", "HEAD")
 
+SHARE: Final = 0.1
+"""Of the event loop's time, all that writing metrics may take while many ask: whoever reaches the port may."""
+
+LONGEST_PAUSE: Final = 1.0
+"""Seconds between two scrapes at the most: what a process that was stopped meanwhile took says nothing."""
+
+SCRAPERS: Final = 16
+"""So many may wait for their turn; where all places of the port were taken by them, no probe would be answered."""
+
 NOT_OURS: Final = "The Host header names no loopback name, and the admin port takes no other. Ask it at 127.0.0.1."
 TOLD: Final = guard.Gate(not_ours=NOT_OURS)
 SHOWN: Final = guard.Gate(shows=True, not_ours=NOT_OURS)
+
+
+class Scrapes:
+    """Writes the metrics for one scraper after another, as they are when its turn comes.
+
+    What changes, by `page` alone: `_here`, how many scrapers are being served or wait; `_due`, the moment from which on
+    the next may be.
+    """
+
+    def __init__(self, write: Callable[[str], tuple[bytes, str]], now: Callable[[], float]) -> None:
+        """`write` takes what the scraper accepts; `now` is a monotonic clock."""
+        self._write = write
+        self._now = now
+        self._turn = asyncio.Lock()
+        self._here = 0
+        self._due = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Scrapes {self._here} here>"
+
+    async def page(self, accept: str) -> tuple[bytes, str] | None:
+        """Return the text and its content type; None if too many wait already."""
+        if self._here > SCRAPERS:
+            return None
+        self._here += 1
+        try:
+            async with self._turn:
+                await asyncio.sleep(self._due - self._now())
+                began = self._now()
+                written = self._write(accept)
+                ended = self._now()
+                self._due = ended + min((ended - began) * (1 / SHARE - 1), LONGEST_PAUSE)
+                return written
+        finally:
+            self._here -= 1
 
 
 class Admin:
@@ -40,12 +85,12 @@ class Admin:
         self,
         probes: Mapping[str, Callable[[], bool]],
         *,
-        metrics: Callable[[str], tuple[bytes, str]],
+        metrics: Callable[[str], Awaitable[tuple[bytes, str] | None]],
         status: Callable[[], dict[str, Any]],
         page: Callable[[], str],
         end: Callable[[], Callable[[], object] | None],
     ) -> None:
-        """`metrics` takes what the scraper accepts; `end` gives what begins to drain, None: nobody may ask for it."""
+        """`metrics` is Scrapes' `page`; `end` gives what begins to drain, None: nobody may ask for it."""
         self._probes = dict(probes)
         self._metrics = metrics
         self._status = status
@@ -58,7 +103,7 @@ class Admin:
         if holds is not None:
             return _only(READING, request) or _probed(holds())
         if request.path == "/metrics":
-            return _only(READING, request) or self._scraped(request)
+            return _only(READING, request) or await self._scraped(request)
         if request.path == "/status":
             return _only(READING, request) or _refused(request) or self._told()
         if request.path == "/":
@@ -69,8 +114,13 @@ class Admin:
             status=404, text=f"Here are {', '.join(self._probes)}, /metrics, /status and, for people, /.\n"
         )
 
-    def _scraped(self, request: Incoming) -> web.Response:
-        text, content_type = self._metrics(request.headers.get("Accept", ""))
+    async def _scraped(self, request: Incoming) -> web.Response:
+        written = await self._metrics(request.headers.get("Accept", ""))
+        if written is None:
+            response = web.Response(status=503, text="Too many scrapes at once.\n")
+            response.force_close()
+            return response
+        text, content_type = written
         return web.Response(body=text, headers={"Content-Type": content_type})
 
     def _told(self) -> web.Response:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxy import __version__, outbound, pulse
-from proxy.admin import Admin
+from proxy.admin import Admin, Scrapes
 from proxy.binding import CUT_OFF, Binding
 from proxy.certificates import ServerCertificate
 from proxy.clock import Clock, SystemClock
@@ -394,7 +394,7 @@ class Proxy:
             return None
         admin = Admin(
             {"/livez": lambda: True, "/startupz": lambda: self._serving, "/readyz": lambda: self.ready},
-            metrics=self._metrics.page,
+            metrics=Scrapes(self._metrics.page, self._clock.monotonic).page,
             status=partial(condition, self._vitals),
             page=lambda: html(view(self._vitals, self._recent, self._clock.wall)),
             end=lambda: self._end if self.config.admin is not None and self.config.admin.quit else None,

@@ -17,10 +17,12 @@ from proxy.config import Log
 from proxy.log_lines import Lines
 from proxy.utf8 import encodable
 
-_CREDENTIAL: Final = r"(bearer|api-key|basic)\s+[^\s\"',]+"
-ANYWHERE: Final = re.compile(rf"\b{_CREDENTIAL}", re.IGNORECASE)
-CREDENTIALS: Final = re.compile(rf"(?<![\w/.-]){_CREDENTIAL}", re.IGNORECASE)
-"""But not where a file's path ends: many keep their key at .../api-key, and what is wrong with it is to be read."""
+_SCHEME: Final = "(bearer|api-key|basic)"
+_REST: Final = r"[^\s\"',]+"
+ANYWHERE: Final = re.compile(rf"\b{_SCHEME}[\s:\"',]+{_REST}", re.IGNORECASE)
+CREDENTIALS: Final = re.compile(rf"(?<![\w/.-]){_SCHEME}(?:\s+[\"',]*|:){_REST}", re.IGNORECASE)
+"""But not where a file's path ends: many keep their key at .../api-key, and what is wrong with it is to be read. Nor
+behind `credential api-key: `, for a credential may have such a name."""
 
 FORM_SECRETS: Final = re.compile(r"(?i)(access_token|refresh_token|client_secret)(=|:|[\"']\s*:\s*[\"'])[^\s\"'&,}]+")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Final
 
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from proxy import logs, open_files
 from proxy.app import Proxy
 from proxy.config import BadConfig, Config
-from proxy.disk import Disk
+from proxy.disk import Disk, DiskHangs
 from proxy.service_manager import READY, ServiceManager, reloading
 from proxy.signals import Signals
 from proxy.utf8 import encodable
@@ -34,6 +35,9 @@ LONG: Final = 3
 
 GONE: Final = b"\0"
 """Stands for the content of a file that is gone; no YAML holds it."""
+
+UNREADABLE: Final = b"\0\0"
+"""Stands for that of a file which this process may not read, or of a folder in its place."""
 
 
 class Reloads:
@@ -143,7 +147,7 @@ class Reloads:
         return changed or asked
 
     async def _content(self) -> bytes | None:
-        """Return what the file holds, or GONE; None where it can't be read now, or only once, as a pipe."""
+        """Return what the file holds, GONE or UNREADABLE; None where the disk hangs, or it can be read only once."""
         source = self._proxy.config.source
         if source is None:
             return None
@@ -151,9 +155,12 @@ class Reloads:
             return await self._disk.do(lambda: _read(source))
         except FileNotFoundError:
             return GONE
-        except OSError:
+        except DiskHangs:
             return None
+        except OSError:
+            return UNREADABLE
 
 
 def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() or not path.exists() else None
+    kind = path.stat().st_mode
+    return path.read_bytes() if S_ISREG(kind) or S_ISDIR(kind) else None

@@ -3,19 +3,25 @@
 import asyncio
 import re
 import socket
+import time
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from conftest import HouseMaker
-from rig import House, until
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from rig import House, TurnedClock, until
 from tls import LONG_AGO, CertificateFolder
 from wire import caller, converse
 
+from proxy.admin import SCRAPERS, Scrapes
 from proxy.simulator import Fault
 
 NEXT_CENTURY = datetime(2100, 1, 1, tzinfo=UTC)
@@ -248,6 +254,20 @@ async def test_the_page_tells_of_refusals_and_errors_what_the_callers_were_told(
     assert f"403 http_request_denied just now {refused.json['detail']} GET /a at 127.0.0.1:0" in told
 
 
+async def test_the_page_tells_that_most_requests_of_the_last_minute_fail(api_key_house: HouseMaker) -> None:
+    """A key tells nothing of it: nobody has refused it."""
+    house = await api_key_house()
+    house.simulator.faults.add(Fault(reset=True))
+    assert (await house.get()).status == 502
+    house.clock.pass_(30)
+    assert (await house.get()).status == 502
+    told = await page_of(house)
+    assert "2 requests failed in the last minute, and none was answered" in told
+    assert "All is well" not in told
+    house.clock.pass_(70)
+    assert "All is well" in await page_of(house)
+
+
 async def test_the_page_tells_that_the_store_cannot_be_read(oauth_house: HouseMaker) -> None:
     house = await oauth_house()
     await house.get()
@@ -335,6 +355,65 @@ async def test_a_rebound_name_gets_nothing(api_key_house: HouseMaker, start: byt
     assert b"Ask it at 127.0.0.1" in body
     assert b"allowed_hosts" not in body  # they are the listeners'
     assert (await asked(house, b"GET /metrics", host=b"10.0.0.1"))[0] == 200
+
+
+async def test_scrapes_take_a_tenth_of_the_loops_time_and_the_first_waits_for_nobody() -> None:
+    """Whoever reaches the port may scrape, and every request waits while metrics are written."""
+    took, written, answered = 0.005, list[float](), list[str]()
+
+    def write(accept: str) -> tuple[bytes, str]:
+        written.append(time.monotonic())
+        while time.monotonic() < written[-1] + took:
+            pass
+        if accept == "second":
+            assert answered == ["first"]
+        return b"", ""
+
+    scrapes = Scrapes(write, time.monotonic)
+
+    async def scrape(name: str) -> None:
+        assert await scrapes.page(name) is not None
+        answered.append(name)
+
+    asking = [asyncio.ensure_future(scrape(name)) for name in ("first", "leaves", "second", "third")]
+    await asyncio.sleep(0)
+    asking[1].cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert answered == ["first", "second", "third"]
+    assert repr(scrapes) == "<Scrapes 0 here>"
+    pauses = [after - before for before, after in pairwise(written)]
+    assert min(pauses) > 9 * took  # ten times; a loop's timer may come a moment early
+
+
+class Stopped(Collector):
+    """Has the process stand still during a scrape, as one that a debugger or a freezer stops."""
+
+    def __init__(self, clock: TurnedClock) -> None:
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        self._clock.pass_(3600)
+        return ()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
+async def test_of_many_scrapers_some_wait_and_neither_probes_nor_the_end_for_them(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.admin.LONGEST_PAUSE", 600.0)
+    house = await api_key_house()
+    house.proxy._metrics.watch(Stopped(house.clock))  # noqa: SLF001 - nothing of ours takes long
+    assert (await asked(house, b"GET /metrics"))[0] == 200
+    scrapers = [asyncio.ensure_future(asked(house, b"GET /metrics")) for _ in range(SCRAPERS + 6)]
+    await until(lambda: sum(each.done() for each in scrapers) == 5)
+    assert {each.result()[0] for each in scrapers if each.done()} == {503}
+    assert (await asked(house, b"GET /livez"))[0] == 200
+    waiting = [each for each in scrapers if not each.done()]
+    async with asyncio.timeout(20):
+        await house.proxy.drain()
+    await asyncio.wait(waiting)
 
 
 async def test_a_preflight_gets_no_permission(api_key_house: HouseMaker) -> None:

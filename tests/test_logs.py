@@ -109,6 +109,9 @@ def test_levels_apply_to_us_and_libraries_only_warn() -> None:
         "authorization: bearer hush",
         "{'Authorization': 'API-Key hush'}",
         "Proxy-Authorization: Basic hush",
+        "Proxy-Authorization: Basic 'hush'",
+        "Authorization: Bearer ,hush",
+        "bearer:hush",
         "client_id=x&client_secret=hush&grant_type=y",
         '{"access_token": "hush", "refresh_token":"hush"}',
     ],
@@ -126,6 +129,8 @@ def test_whatever_looks_like_a_credential_is_blotted_out(text: str, format_: str
         "the file /run/secrets/pandadoc/api-key does not exist: create or mount it",
         "the file sec/api-key holds characters other than printable ASCII",
         "~/keys.d/basic can't be read",
+        "./api-key: can't be read",
+        "credential api-key: generation 2 is stored",
     ],
 )
 def test_a_file_that_is_called_like_a_credential_is_told_with_what_is_wrong_with_it(text: str) -> None:

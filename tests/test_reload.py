@@ -25,6 +25,7 @@ from wire import OK, answering, caller, on_cue, upstream
 
 from proxy.condition import condition
 from proxy.config import BadConfig, Config, load
+from proxy.disk import Disk
 from proxy.page.view import view
 from proxy.reloads import TRY_AGAIN, Reloads
 from proxy.service_manager import ALIVE, ServiceManager
@@ -610,6 +611,59 @@ async def test_a_file_that_is_being_written_is_taken_when_it_is_whole(house: Hou
     assert [config.upstream.url.port == 1 for config in taken] == [False] * 5 + [True]
     assert house.proxy.config.policy.profiles == ("read-only",)
     assert sum("the configuration is reloaded" in line for line in house.ear.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.symlink_to("/proc/self/mem"), "Input/output error"),  # to root, too
+    ],
+)
+async def test_a_file_that_cant_be_read_any_more_is_told_until_it_can(
+    house: House, put: Callable[[Path], object], why: str
+) -> None:
+    """It may hold a stricter policy, which whoever wrote it believes in force."""
+    path, moved = house.folder / "config.yaml", house.folder / "moved.yaml"
+    served, told = house.proxy.config, list[list[str]]()
+
+    def look() -> None:
+        told.append(told_of_config(house)["refused"])
+
+    def away() -> None:
+        path.rename(moved)
+        put(path)
+
+    def back() -> None:
+        look()
+        path.rename(house.folder / "put-there")
+        moved.rename(path)
+
+    looks = Looks(look, away, *[look] * 2 * TRY_AGAIN, back, *[look] * 3)
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+    await reloads.until_the_end(looks)
+    assert told[0] == told[-1] == []
+    assert told[2:-3] == [[f"{path}: can't be read: {why}"]] * (2 * TRY_AGAIN)
+    assert sum(why in line for line in house.ear.lines) == 1
+    assert house.ear.heard("the configuration is what it was")
+    assert house.proxy.config is served
+
+
+async def test_a_disk_that_hangs_for_a_moment_says_nothing_of_the_file(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, disk = house.folder / "config.yaml", Disk(limit=0.01)
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+    monkeypatch.setattr(reloads, "_disk", disk)
+    over = threading.Event()
+    looks = Looks(lambda: disk.soon(lambda: over.wait(30)), lambda: None, lambda: None, over.set)
+    await reloads.until_the_end(looks)
+    assert told_of_config(house)["refused"] == []
+    assert not house.ear.heard("not taken")
 
 
 async def test_the_end_does_not_wait_for_a_configuration_that_is_being_tried(

@@ -1,16 +1,12 @@
 """The charts of the last quarter hour, with what they say in words. Pure."""
 
 from collections.abc import Iterable
-from typing import Final
 
 from proxy.page import chart
 from proxy.page.chart import HALF, NEARLY_ALL
 from proxy.page.markup import Markup, spaced, tag
-from proxy.page.traffic import ANSWERED, FAILED, REFUSED, SECONDS, Slots, total
+from proxy.page.traffic import ANSWERED, FAILED, LATELY, REFUSED, SECONDS, Slots, total
 from proxy.page.words import many, time
-
-LATELY: Final = 60 // SECONDS
-"""Slots, the last still filling: what is told of the last minute."""
 
 
 def figures(slots: Slots) -> Markup:

@@ -71,8 +71,10 @@ def _left(status: Status) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Besides:
-    """What else needs somebody, as /status and the alerts have it."""
+    """What else needs somebody, as the alerts have it; and /status, but for requests."""
 
+    failed: int = 0  # requests in the last minute, as the charts count them
+    answered: int = 0
     not_taken: bool = False  # a new configuration is refused
     keyless: tuple[str, ...] = ()  # clients without a key that can be used
     expired: tuple[str, ...] = ()  # listeners whose certificate is
@@ -81,6 +83,8 @@ class Besides:
         """Tell each, the worst first."""
         if self.expired:
             yield "bad", f"{_have('listener', self.expired)} an expired certificate"
+        if self.failed > self.answered:
+            yield "warn", f"{many(self.failed, 'request')} failed in the last minute, and {_answered(self.answered)}"
         if self.keyless:
             yield "warn", f"{_have('client', self.keyless)} no key"
         if self.not_taken:
@@ -103,6 +107,10 @@ def summary(lendings: Sequence[Lending], besides: Besides) -> tuple[Tone, str]:
         return tone, "No trouble is known" if tone == "unknown" else "All is well"
     text = "; ".join(texts)
     return tone, text[0].upper() + text[1:]
+
+
+def _answered(number: int) -> str:
+    return f"{number:,} {'was' if number == 1 else 'were'} answered" if number else "none was answered"
 
 
 def _have(what: str, names: Sequence[str]) -> str:

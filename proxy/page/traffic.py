@@ -16,6 +16,9 @@ SECONDS: Final = 10
 SLOTS: Final = 90
 """A quarter hour of them."""
 
+LATELY: Final = 60 // SECONDS
+"""Slots, the last still filling: what is told of the last minute."""
+
 BOUNDS: Final = tuple(0.001 * 2 ** (step / 4) for step in range(69))
 """Seconds, from 1 ms to 131 s, past `upstream.response_timeout`: each a fifth more than the one before."""
 

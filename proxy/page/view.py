@@ -14,7 +14,7 @@ from proxy.credential.source import CredentialSource
 from proxy.page.budgets import Budgets
 from proxy.page.recent import Recent, Trouble
 from proxy.page.standing import Besides, Lending
-from proxy.page.traffic import Slots
+from proxy.page.traffic import ANSWERED, FAILED, LATELY, Slots, total
 from proxy.vitals import Vitals
 
 
@@ -39,7 +39,7 @@ class View:
 
 def view(vitals: Vitals, recent: Recent, wall: Callable[[], float]) -> View:
     """Look at it now."""
-    snapshot, at = vitals.snapshot(), wall()
+    snapshot, at, slots = vitals.snapshot(), wall(), recent.slots()
     return View(
         at=at,
         version=__version__,
@@ -50,9 +50,9 @@ def view(vitals: Vitals, recent: Recent, wall: Callable[[], float]) -> View:
         busy=vitals.busy,
         most=snapshot.ways.pool.limit,
         lendings=tuple(_lending(source) for source in snapshot.sources.values()),
-        besides=_besides(vitals, at),
+        besides=_besides(vitals, slots, at),
         budgets={name: budget.standings() for name, budget in snapshot.budgets.items()},
-        slots=recent.slots(),
+        slots=slots,
         troubles=tuple(_redacted(trouble) for trouble in recent.troubles()),
     )
 
@@ -66,9 +66,11 @@ def _lending(source: CredentialSource) -> Lending:
     return Lending(source.status(), source.blind, ends)
 
 
-def _besides(vitals: Vitals, at: float) -> Besides:
-    ports = vitals.ports()
+def _besides(vitals: Vitals, slots: Slots, at: float) -> Besides:
+    ports, ends = vitals.ports(), total(slots[-LATELY:]).ends
     return Besides(
+        failed=ends[FAILED],
+        answered=ends[ANSWERED],
         not_taken=bool(vitals.refused()),
         keyless=tuple(dict.fromkeys(name for port in ports for name in port.keyless)),
         expired=tuple(port.name for port in ports if (port.certificate_expires_at or inf) <= at),

@@ -12,6 +12,9 @@ AS_THEY_ARE: Final = [
     "/public/v1/a%20b%2Fc+d:e",
     "//public/v1/%3F%3D%25",
     "/x/%ff%00",
+    "/x/api-key/a:b",
+    "/x/bearer:",
+    "/x/bearer%20%22",
 ]
 
 HIDDEN: Final = {
@@ -20,6 +23,11 @@ HIDDEN: Final = {
     "/x/client_secret:hush-hush": "/x/client_secret:***",
     "/x/Bearer%20hush-hush": "/x/Bearer ***",
     "/x/API-Key+hush-hush": "/x/API-Key ***",
+    "/Bearer%20%22hush-hush%22": '/Bearer ***"',
+    "/Bearer%20,hush-hush": "/Bearer ***",
+    "/x/bearer:hush-hush": "/x/bearer ***",
+    "/x/bearer%20:%20%27hush-hush": "/x/bearer ***",
+    "/x/{%22API-Key%22:%22hush-hush%22}": '/x/{"API-Key ***"}',
     "/x;access_token=hush-hush": "/x;access_token=***",
     "//user:hush-hush@host/x": "//host/x",
     "/%2Fuser%3Ahush-hush%40host/x": "//host/x",

@@ -4,8 +4,8 @@ import re
 
 from page.samples import slot, slots
 
-from proxy.page.figures import LATELY, figures
-from proxy.page.traffic import ANSWERED, FAILED, REFUSED
+from proxy.page.figures import figures
+from proxy.page.traffic import ANSWERED, FAILED, LATELY, REFUSED
 
 
 def words(markup: str) -> str:

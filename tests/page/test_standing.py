@@ -47,10 +47,28 @@ def test_all_of_them_in_one_sentence(lendings: tuple[Lending, ...], expected: tu
 
 
 NOT_TAKEN = "the new configuration is not taken"
+KEYLESS = "client app has no key"
+FAILED = "1 request failed in the last minute, and none was answered"
 BESIDES: dict[str, tuple[tuple[Lending, ...], Besides, tuple[str, str]]] = {
     "a configuration is refused": ((samples.FRESH,), Besides(not_taken=True), ("warn", NOT_TAKEN.capitalize())),
-    "a client has no key": ((samples.UNASKED,), Besides(keyless=("app",)), ("warn", "Client app has no key")),
+    "a client has no key": ((samples.UNASKED,), Besides(keyless=("app",)), ("warn", KEYLESS.capitalize())),
     "clients have no key": ((samples.STALE,), Besides(keyless=("app", "job")), ("warn", "2 clients have no key")),
+    "requests fail": (
+        (samples.KEY,),
+        Besides(failed=1208),
+        ("warn", "1,208 requests failed in the last minute, and none was answered"),
+    ),
+    "most requests fail": (
+        (samples.KEY,),
+        Besides(failed=2, answered=1),
+        ("warn", "2 requests failed in the last minute, and 1 was answered"),
+    ),
+    "more requests fail than not": (
+        (samples.KEY,),
+        Besides(failed=3, answered=2),
+        ("warn", "3 requests failed in the last minute, and 2 were answered"),
+    ),
+    "as many requests fail as not": ((samples.KEY,), Besides(failed=3, answered=3), ("good", "All is well")),
     "a certificate": (
         (samples.FRESH,),
         Besides(expired=("10.0.0.7:8443",)),
@@ -58,10 +76,10 @@ BESIDES: dict[str, tuple[tuple[Lending, ...], Besides, tuple[str, str]]] = {
     ),
     "all of it": (
         (samples.BLIND, samples.FRESH),
-        Besides(not_taken=True, keyless=("app",), expired=("a:1", "b:2")),
+        Besides(not_taken=True, keyless=("app",), expired=("a:1", "b:2"), failed=1),
         (
             "bad",
-            f"Credential legal is blind; 2 listeners have an expired certificate; client app has no key; {NOT_TAKEN}",
+            f"Credential legal is blind; 2 listeners have an expired certificate; {FAILED}; {KEYLESS}; {NOT_TAKEN}",
         ),
     ),
 }
