@@ -222,8 +222,10 @@ def token() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def status(config_path: Path | None, name: str | None, *, as_json: bool) -> None:
     """Tell each credential's health as its store has it. Exit 0: all are healthy."""
+    from proxy import core_dumps
     from proxy.token_command import show_status
 
+    core_dumps.refuse()
     config = _composable(config_path)
     if name is not None and name not in config.credentials:
         raise click.UsageError(_no_such(name, list(config.credentials)))

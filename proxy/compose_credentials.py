@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -53,6 +53,8 @@ from proxy.secret_reader import SecretReader
 from proxy.secrets import Secret, SecretReference, SecretUnavailable
 from proxy.tasks import Tasks
 from proxy.utf8 import encodable
+
+T = TypeVar("T")
 
 REPLICA: Final = f"{socket.gethostname()}-{random.randbytes(3).hex()}"  # noqa: S311 - a name, no secret
 """This process among its replicas: in a pod, its name and a bit more."""
@@ -264,8 +266,8 @@ class CredentialParts:
             )
         return None
 
-    async def finish(self, work: Coroutine[Any, Any, int], name: str, say: Callable[[str], object]) -> int:
-        """Do for a person what must not be cut off, and return its exit code; one who leaves meanwhile is told so."""
+    async def finish(self, work: Coroutine[Any, Any, T], name: str, say: Callable[[str], object]) -> T:
+        """Do for a person what must not be cut off, and return how it ended; one who leaves meanwhile is told so."""
         begun = self.tasks.start(work, name, finish=True)
         try:
             await asyncio.wait({begun})

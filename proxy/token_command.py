@@ -100,7 +100,7 @@ async def _api_key_status(parts: CredentialParts, name: str, key: SecretReferenc
 
 
 async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
-    """Refresh the grant once, whatever is left of its token; return 0 if that brought one.
+    """Refresh the grant once, whatever is left of its token; return 0 if that brought one, and no new seed was refused.
 
     A person who leaves meanwhile changes nothing: a refresh token that was sent is spent.
     """
@@ -112,10 +112,14 @@ async def refresh_now(parts: CredentialParts, name: str, credential: OAuth2Crede
 
 async def _refresh(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:
     refresher = parts.refresher(name, credential, by_hand=True)
+    passed_over = None
     try:
         trouble = await refresher.by_hand(complain)
+        passed_over = await refresher.passed_over()
     except (StoreError, SecretUnavailable) as fault:
         trouble = str(fault)
+    if passed_over is not None:
+        complain(passed_over)
     if trouble is not None:
         complain(trouble)
         return 1
@@ -129,7 +133,7 @@ async def _refresh(parts: CredentialParts, name: str, credential: OAuth2Credenti
         + (CONFIGURED if last is not None and last.result == SEEDED else "")
         + (parts.takes_over(credential) if stored else "It could NOT be stored, and is lost: log in again.")
     )
-    return 0 if stored else 1
+    return 0 if stored and passed_over is None else 1
 
 
 async def rehearse(parts: CredentialParts, name: str, credential: OAuth2Credential) -> int:

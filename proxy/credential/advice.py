@@ -63,6 +63,14 @@ class Advice:
             f" goes on.{lost_reply(doubt)} Remove {where} ({self.refresh_token}), or set a new one."
         )
 
+    def seed_not_tried(self) -> str:
+        """Say that a newly configured refresh token waits: another process has refreshed, and its pair was taken."""
+        where = f"credentials.{self.name}.oauth2.refresh_token"
+        return (
+            f"{where} ({self.refresh_token}) is new, and was not redeemed: another process has refreshed meanwhile."
+            f" Once more: `pandadoc-proxy token refresh{self._option()}`."
+        )
+
     def refused(self) -> str:
         """Say that PandaDoc mints tokens and refuses them: the user, or the application, may do nothing any more."""
         heal = f", and run `pandadoc-proxy login{self._option()}` as one who is."

@@ -239,6 +239,20 @@ class Refresher:
             await asyncio.wait({refresh})  # being cancelled here leaves it running
         return self.trouble.detail if self.trouble else None
 
+    async def passed_over(self) -> str | None:
+        """Say, for a person who has refreshed, what became of a new seed where the stored grant goes on instead.
+
+        None: there is no such seed, or `by_hand` has said all. Raises SecretUnavailable.
+        """
+        seeded = await self.keeper.new_lineage()
+        if seeded is None or not self._stored_lives(client := await self._client()):
+            return None
+        if self._latch.closed(client, seeded):
+            return self._latch.why(client, seeded)
+        if self._disbelieved(seeded):  # as true where another replica has spent it: its pair will win
+            return self.advice.dead_seed(self._in_doubt(seeded))
+        return None if self.trouble else self.advice.seed_not_tried()
+
     @property
     def stored(self) -> Credential | None:
         """What the stored grant would be lent as, expired or not."""
@@ -675,7 +689,10 @@ class Refresher:
         self._latch.close(client, grant, why)
         self.seed_waits = False
         if stored is not None and not self._latch.closed(client, stored):
-            log.error("%s", self.advice.dead_seed(doubt) if outcome.error == "invalid_grant" else why)
+            if outcome.error == "invalid_grant":
+                why = self.advice.dead_seed(doubt)
+                self._latch.close(client, grant, why)
+            log.error("%s", why)
             self.trouble = None
             return not self._urgent(order)
         self._fail(OperatorError(why), backoff.DEAD_LOOK)

@@ -23,8 +23,8 @@ from proxy.listening import reason
 from proxy.login import pages
 from proxy.login.arrivals import Arrival, Arrivals
 from proxy.login.callback import Callback
-from proxy.login.consent import Declined, NotACode, consent_address, read_callback, read_pasted
-from proxy.login.exchange import Exchange, LoggedIn, LoginFailed
+from proxy.login.consent import Declined, NotACode, consent_address, has_state, read_callback, read_pasted
+from proxy.login.exchange import CodeRefused, Exchange, LoggedIn, LoginFailed
 from proxy.secrets import Secret, SecretUnavailable
 from proxy.terminal import complain, tell
 
@@ -41,6 +41,17 @@ Then paste the address on which the browser ended here, even if it shows an erro
 NO_PASTING: Final = """\
 Nothing can be pasted here: there is no terminal (a container needs docker exec -it). A browser on this machine can
 still come back; otherwise use --code."""
+
+NOT_TAKEN: Final = """\
+PandaDoc refuses that as a code (invalid_grant): it is not whole, was used already, is too old, or was given for another
+client or redirect URI than {}."""
+
+NOT_TRIED: Final = "That is not tried: PandaDoc has refused it before, or too much else that came without its address."
+
+WAITS_ON: Final = "This login waits on. Paste the whole address on which the browser ended, as one line."
+
+MOST_TRIED: Final = 10
+"""Codes without the login's `state` that PandaDoc is asked about: a program may write into the terminal."""
 
 NO_BROWSER: Final = "No browser seems to have opened here: open the address above in one."
 
@@ -77,7 +88,9 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
     try:
         await exchange.prepare()
         if options.code is not None:
-            return await login.conclude(read_pasted(options.code.reveal(), state=None))
+            ended = await login.conclude(read_pasted(options.code.reveal(), state=None))
+            assert ended is not None  # noqa: S101 - nobody is there who could paste another
+            return ended
         return await _ask_a_person(login, options)
     except (LoginFailed, Declined, NotACode, StoreError, SecretUnavailable) as fault:
         complain(str(fault))
@@ -92,18 +105,24 @@ class _Login:
     credential: OAuth2Credential
     exchange: Exchange
 
-    async def conclude(self, code: Secret, show: Callable[[pages.Page], None] | None = None) -> int:
+    async def conclude(
+        self, code: Secret, show: Callable[[pages.Page], None] | None = None, *, bare: bool = False
+    ) -> int | None:
         """Exchange `code`, and say how that went; return the exit code.
 
-        A person who leaves meanwhile changes nothing: a code that was sent is spent.
+        `bare`: it may be no code at all; None: it is none that PandaDoc takes, and the login goes on. A person who
+        leaves meanwhile changes nothing: a code that was sent is spent.
         """
-        return await self.parts.finish(self._conclude(code, show), "login", complain)
+        return await self.parts.finish(self._conclude(code, show, bare=bare), "login", complain)
 
-    async def _conclude(self, code: Secret, show: Callable[[pages.Page], None] | None) -> int:
+    async def _conclude(self, code: Secret, show: Callable[[pages.Page], None] | None, *, bare: bool) -> int | None:
         show = show or (lambda _page: None)
         try:
             tidings = self._tidings(await self.exchange.finish(code))
         except (LoginFailed, SecretUnavailable) as fault:
+            if bare and isinstance(fault, CodeRefused):
+                complain(f"{NOT_TAKEN.format(self.exchange.redirect_uri)}\n{WAITS_ON}")
+                return None
             show(pages.failed(str(fault)))  # first, for the terminal may be gone
             complain(str(fault))
             return 1
@@ -138,21 +157,36 @@ async def _ask_a_person(login: _Login, options: Options) -> int:
         arrivals.listen(TERMINAL)
         if options.browser or (options.browser is None and _has_browser()):
             _open_browser(address)
-        try:
-            async with asyncio.timeout(options.timeout):
-                arrival, code = await _first_code(arrivals, state, listening=listening)
-        except TimeoutError:
-            raise LoginFailed(f"Nobody consented within {span(options.timeout)}. Log in again.") from None
+        return await _wait(login, arrivals, state, options.timeout, listening=listening)
 
-        def show(page: pages.Page) -> None:
+
+async def _wait(login: _Login, arrivals: Arrivals, state: str, seconds: float, *, listening: bool) -> int:
+    """Wait for what ends the login; return the exit code. Raises LoginFailed if nothing does in time."""
+    ends = asyncio.get_running_loop().time() + seconds
+    refused: set[str] = set()  # fingerprints of what came without the login's `state`
+    while True:
+        try:
+            async with asyncio.timeout_at(ends):
+                arrival, code = await _next_code(arrivals, state, listening=listening)
+        except TimeoutError:
+            raise LoginFailed(f"Nobody consented within {span(seconds)}. Log in again.") from None
+        bare = arrival.pasted and not has_state(arrival.text, state)  # a browser is not believed without it
+        if bare and (code.fingerprint() in refused or len(refused) >= MOST_TRIED):
+            complain(f"{NOT_TRIED}\n{WAITS_ON}")
+            continue
+
+        def show(page: pages.Page, arrival: Arrival = arrival) -> None:
             arrival.show(page)
             arrivals.end(page)
 
-        return await login.conclude(code, show)
+        ended = await login.conclude(code, show, bare=bare)
+        if ended is not None:
+            return ended
+        refused.add(code.fingerprint())
 
 
-async def _first_code(arrivals: Arrivals, state: str, *, listening: bool) -> tuple[Arrival, Secret]:
-    """Judge what arrives until one is the code of this login."""
+async def _next_code(arrivals: Arrivals, state: str, *, listening: bool) -> tuple[Arrival, Secret]:
+    """Judge what arrives until one may be the code of this login."""
     while True:
         arrival = await arrivals.next()
         if arrival is None:

@@ -62,13 +62,26 @@ def read_pasted(text: str, state: str | None) -> Secret:
 
     `state` is None for a consent that another run has asked for.
     """
-    text = PASTED.sub("", text).strip().strip(AROUND)
-    if not any(mark in text for mark in ("?", "code=", "error=")):
+    text = _bared(text)
+    if not any(mark in text for mark in ("?", "code=", "error=", "state=")):
         return _code({} if ADDRESS.match(text) else {"code": text})
-    fields = _fields(text.partition("#")[0].rpartition("?")[2])
+    fields = _query(text)
     if state is not None and not _same(fields.get("state", state), state):
         raise NotACode("This address belongs to another login: its `state` is another. Open the address shown above.")
     return _code(fields)
+
+
+def has_state(text: str, state: str) -> bool:
+    """Tell whether what a person pasted has this login's `state`: else it may be anything, half an address too."""
+    return _same(_query(_bared(text)).get("state", ""), state)
+
+
+def _bared(text: str) -> str:
+    return PASTED.sub("", text).strip().strip(AROUND)
+
+
+def _query(address: str) -> dict[str, str]:
+    return _fields(address.partition("#")[0].rpartition("?")[2])
 
 
 def _same(one: str, other: str) -> bool:

@@ -29,6 +29,10 @@ class LoginFailed(Exception):
     """There is no new grant; says why and what to check. What was stored is as it was."""
 
 
+class CodeRefused(LoginFailed):
+    """PandaDoc knows no such code (invalid_grant): none is spent."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
     """A new lineage, stored. `proven`: PandaDoc has accepted its token; `member`: as whom it acts."""
@@ -119,7 +123,7 @@ class Exchange:
 
     def _grant(self, outcome: Outcome, began: float) -> Grant:
         if not isinstance(outcome, Redeemed):
-            raise LoginFailed(self._why(outcome))
+            raise (CodeRefused if outcome == Refused("invalid_grant") else LoginFailed)(self._why(outcome))
         if outcome.refresh_token is None:
             raise LoginFailed(
                 "The reply has no usable refresh_token, so its access token could not be kept alive. Is token_url"

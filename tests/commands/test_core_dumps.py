@@ -1,10 +1,12 @@
 """What is in memory stays there: no core dump, nobody attaches."""
 
+import os
 import subprocess
 import sys
 from typing import Final
 
 from commands.process import Machine
+from rig import until
 
 TELL: Final = """
 import ctypes, resource
@@ -25,3 +27,17 @@ async def test_a_running_proxy_refuses_core_dumps(machine: Machine) -> None:
     await process.url()
     (limit,) = [line for line in process.kernel_says("limits").splitlines() if line.startswith("Max core file size")]
     assert limit.split()[4:6] == ["0", "0"]
+
+
+async def test_a_command_that_looks_at_a_grant_refuses_core_dumps(machine: Machine) -> None:
+    """It waits here for a configuration, and has refused before it reads anything."""
+    pipe = machine.folder / "config.yaml"
+    os.mkfifo(pipe)
+    process = await machine.start("token", "status", "--config", str(pipe), env={})
+
+    def limits() -> str:
+        return next(
+            line for line in process.kernel_says("limits").splitlines() if line.startswith("Max core file size")
+        )
+
+    await until(lambda: limits().split()[4:6] == ["0", "0"])

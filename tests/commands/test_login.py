@@ -16,6 +16,7 @@ from rig import until
 from wire import caller
 from yarl import URL
 
+from proxy.login.command import MOST_TRIED
 from proxy.simulator import Fault
 from proxy.simulator.journal import TOKEN_PATH
 
@@ -107,6 +108,62 @@ async def test_an_address_may_be_pasted_from_another_machine(machine: Machine, a
     await login.type(str(returned))
     assert await login.ended() == 0
     assert any("as Simulated Member" in line for line in login.out)
+
+
+async def test_a_line_that_is_not_the_code_costs_no_login(machine: Machine, app: ClientSession, back: str) -> None:
+    """A word that was meant for the shell, or an address that a mail has wrapped: the browser still comes back."""
+    configuration(machine, back)
+    login = await machine.start("login", "--no-browser", env=env(machine), stdin=asyncio.subprocess.PIPE)
+    returned = await consent(app, await address_of(login))
+    code, address = returned.query["code"], str(returned)
+    machine.secrets.add(code)
+    cut = address.index(code) + len(code) // 2
+
+    async def is_told(line: str, words: str, times: int) -> None:
+        await login.type(line)
+        await until(lambda: "\n".join(login.err).count(words) == times)
+
+    await is_told("exit", "This login waits on", 1)
+    assert f"redirect URI than {back}" in "\n".join(login.err)
+    await is_told(address[:cut], "This login waits on", 2)
+    await is_told(address[cut:], "There is no code in this", 1)
+    await is_told("exit", "That is not tried: PandaDoc has refused it before", 1)
+    assert [call.status for call in machine.simulator.token_calls()] == [400, 400]
+    async with app.get(returned) as page:
+        assert page.status == 200
+    assert await login.ended() == 0
+
+
+async def test_a_program_that_writes_into_a_login_has_only_so_many_words_tried(
+    machine: Machine, app: ClientSession
+) -> None:
+    configuration(machine, "https://app.example/callback")
+    login = await machine.start("login", env=env(machine), stdin=asyncio.subprocess.PIPE)
+    returned = await consent(app, await address_of(login))
+    for number in range(MOST_TRIED + 3):
+        await login.type(f"word-{number}")
+    await login.said("That is not tried")
+    await login.type(str(returned))
+    assert await login.ended() == 0
+    assert len(machine.simulator.token_calls()) == MOST_TRIED + 1
+
+
+async def test_a_code_that_comes_with_the_logins_state_and_is_refused_ends_it(
+    machine: Machine, app: ClientSession, back: str
+) -> None:
+    """No other will come from that consent."""
+    configuration(machine, back)
+    for pasted in (True, False):
+        login = await machine.start("login", "--no-browser", env=env(machine), stdin=asyncio.subprocess.PIPE)
+        returned = (await consent(app, await address_of(login))).update_query(code="spent-long-ago")
+        if pasted:
+            await login.type(str(returned))
+        else:
+            async with app.get(returned) as page:
+                assert page.status == 400
+                assert "refuses the code" in await page.text()
+        assert await login.ended() == 1
+        assert any("refuses the code (invalid_grant): it was used already" in line for line in login.err)
 
 
 async def test_a_script_may_bring_the_code(machine: Machine, back: str) -> None:

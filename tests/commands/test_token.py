@@ -338,6 +338,65 @@ async def test_a_stale_seed_beside_a_healthy_grant_leaves_its_health_as_it_is(
     assert "default: healthy" in status.out
 
 
+async def test_a_configured_refresh_token_that_is_refused_is_told_though_the_stored_grant_is_refreshed(
+    machine: Machine,
+) -> None:
+    """Who moves a proxy to another user's grant must not believe that it is done."""
+    env = await seeded(machine)
+    await machine.run("token", "refresh", env=env)
+    for generation in (2, 3):
+        ended = await machine.run("token", "refresh", env={**env, "PANDADOC_REFRESH_TOKEN": "stale-refresh-token"})
+        assert ended.code == 1
+        assert ended.err == (
+            "PandaDoc refuses the configured refresh token of credential default (invalid_grant); the stored grant goes"
+            " on. Remove credentials.default.oauth2.refresh_token ($PANDADOC_REFRESH_TOKEN), or set a new one."
+        )
+        assert f"Credential default is at generation {generation}; its access token is good until" in ended.out
+    assert (await machine.run("token", "refresh", env=env)).code == 0
+    moved = {**env, "PANDADOC_REFRESH_TOKEN": machine.simulator.issue_refresh_token()}
+    ended = await machine.run("token", "refresh", env=moved)
+    assert (ended.code, ended.err) == (0, "")
+
+
+async def test_a_configured_refresh_token_that_a_lost_reply_has_spent_is_told_by_the_command_that_is_advised(
+    machine: Machine, app: ClientSession
+) -> None:
+    env = await seeded(machine, unknown_outcome="stop")
+    await machine.run("token", "refresh", env=env)
+    env["PANDADOC_REFRESH_TOKEN"] = machine.simulator.issue_refresh_token()
+    machine.simulator.lose_token_replies()
+    process = await machine.start(env=env)
+    await process.said("is not tried again (unknown_outcome: stop)", "with `pandadoc-proxy token refresh`")
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, status=503, times=1))
+    ended = await machine.run("token", "refresh", env=env)
+    assert (ended.code, "The token endpoint failed: " in ended.err) == (1, True)
+    ended = await machine.run("token", "refresh", env=env)
+    assert ended.code == 1
+    assert "refuses the configured refresh token of credential default" in ended.err
+    assert "A redeem that began at" in ended.err
+    assert await status_of(app, await process.url() + MEMBER) == 200
+
+
+async def test_a_configured_refresh_token_that_is_refused_is_told_beside_what_keeps_the_stored_one_from_being_tried(
+    machine: Machine,
+) -> None:
+    env = await seeded(machine)
+    await machine.run("token", "refresh", env=env)
+    stale = {**env, "PANDADOC_REFRESH_TOKEN": "stale-refresh-token"}
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, status=400, body=b'{"error": "invalid_grant"}', times=1))
+    machine.simulator.faults.add(Fault(path=TOKEN_PATH, status=503, times=1))
+    ended = await machine.run("token", "refresh", env=stale)
+    assert ended.code == 1
+    refused, failed = ended.err.splitlines()
+    assert "refuses the configured refresh token of credential default" in refused
+    assert "The token endpoint failed: " in failed
+    machine.simulator.revoke_grants()
+    ended = await machine.run("token", "refresh", env=stale)
+    assert ended.code == 1
+    assert "goes on" not in ended.err
+    assert ended.err.count("invalid_grant") == 1
+
+
 def redirected(how: str) -> tuple[str, ...]:
     return ("sh", "-c", f'exec "$@" {how}', "sh", *map(str, PROXY))
 

@@ -87,6 +87,15 @@ def test_a_seed_that_may_be_spent_waits_for_a_person_and_hurts_nobody(advice: Ad
 
 
 @pytest.mark.parametrize(("advice", "option"), OPTIONS)
+def test_a_seed_that_another_process_has_kept_waiting_is_tried_by_the_same_command(advice: Advice, option: str) -> None:
+    said = advice.seed_not_tried()
+    assert said.startswith(
+        f"credentials.{advice.name}.oauth2.refresh_token ({advice.refresh_token}) is new, and was not"
+    )
+    assert said.endswith(f"Once more: `pandadoc-proxy token refresh{option}`.")
+
+
+@pytest.mark.parametrize(("advice", "option"), OPTIONS)
 def test_a_grant_whose_tokens_are_refused_asks_for_another_member(advice: Advice, option: str) -> None:
     said = advice.refused()
     assert f"each access token of credential {advice.name} (401)" in said

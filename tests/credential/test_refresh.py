@@ -300,6 +300,25 @@ async def test_who_looks_on_is_told_why_and_how_each_refresh_ended(town: Town) -
     assert {(name, cause) for name, cause, _ in town.traced} == {("default", "by_hand")}
 
 
+async def test_a_person_who_is_given_anothers_pair_is_told_that_the_new_seed_waits(town: Town) -> None:
+    first = await refreshed(town.refresher())
+    assert await first.passed_over() is None
+    town.environ["SEED"], town.store.lease_is_taken = town.simulator.issue_refresh_token(), True
+    person = town.refresher()
+    asked = asyncio.create_task(person.by_hand(str))
+    await until(lambda: person.in_flight is not None)
+    newer = town.store.kept.grant
+    assert newer is not None
+    newer = replace(newer, generation=2, access_token=Secret(town.simulator.issue_access_token()))
+    await town.store.change(lambda kept: replace(kept, grant=newer))
+    assert await asked is None
+    assert "was not redeemed: another process has refreshed" in (await person.passed_over() or "")
+    town.store.lease_is_taken = False
+    again = town.refresher()
+    assert (await again.by_hand(str), await again.passed_over()) == (None, None)
+    assert town.redeems == 2
+
+
 # What the store has decides
 
 

@@ -284,6 +284,19 @@ async def test_a_person_who_refreshes_a_grant_that_is_dead_for_long_is_told_to_l
     assert "pandadoc-proxy login" in told
 
 
+async def test_a_person_whose_new_seed_is_refused_is_told_though_the_shared_grant_is_refreshed(fleet: Fleet) -> None:
+    """Another replica may have spent it: then its pair comes, and wins."""
+    (one,) = fleet.join(1)
+    assert await fleet.ask(one) == 200
+    fleet.environ["SEED"] = "stale-refresh-token"
+    fleet.policy = Policy(alone=False, goes_on=False)
+    (person,) = fleet.join(1)
+    assert await person.refresher.by_hand(str) is None
+    told = await person.refresher.passed_over()
+    assert "refuses the configured refresh token of credential default (invalid_grant)" in (told or "")
+    assert fleet.redeems == [200, 400, 200]
+
+
 async def test_a_fleet_whose_grant_is_dead_asks_neither_pandadoc_nor_the_engine(fleet: Fleet) -> None:
     fleet.wait = 2
     fleet.join(8)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from proxy.login.consent import Declined, NotACode, consent_address, read_callback, read_pasted
+from proxy.login.consent import Declined, NotACode, consent_address, has_state, read_callback, read_pasted
 
 STATE = "the-state"
 AUTHORIZE = URL("https://app.pandadoc.com/oauth2/authorize")
@@ -81,6 +81,8 @@ def test_a_person_may_paste_the_code_or_any_address_with_it(text: str) -> None:
         "two words",
         "é" * 9,
         f"{BACK}?state={STATE}",
+        f"rest-of-a-code&state={STATE}",
+        f"state={STATE}",
         BACK,
         f"{BACK}#code",
         "127.0.0.1:8089/callback",
@@ -96,6 +98,26 @@ def test_a_person_may_paste_the_code_or_any_address_with_it(text: str) -> None:
 def test_what_is_no_code_says_what_to_paste(text: str) -> None:
     with pytest.raises(NotACode, match="There is no code in this"):
         read_pasted(text, STATE)
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        (f"{BACK}?code=abcdef&state={STATE}", True),
+        (f"<{BACK}?state={STATE}&code=abcdef#fragment>.", True),
+        (f"\x1b[200~?code=abcdef&state={STATE}\x1b[201~\r", True),
+        (f"{BACK}?code=abcdef&state=other", False),
+        (f"{BACK}?code=abcdef&state={STATE[:4]}", False),
+        (f"{BACK}?code=abcdef", False),
+        (f"te={STATE}", False),
+        (STATE, False),
+        ("exit", False),
+        ("", False),
+    ],
+)
+def test_what_was_pasted_belongs_to_the_login_whose_state_it_has(text: str, *, has: bool) -> None:
+    """All else may be half an address, or a word that was meant for the shell."""
+    assert has_state(text, STATE) is has
 
 
 def test_a_code_with_dots_is_no_address() -> None:
