@@ -67,8 +67,8 @@ class FileStore(Quiet):
     """Keeps the ledger in a file. Its place is worked out at the first use.
 
     (The default name follows from the client's id, and that secret's file may arrive after us.)
-    `_place` and `whose` are set by that, in the disk's thread; `_said` are the oddities that were told already, to
-    which it adds.
+    `_place` and `whose` are set by that, in the disk's thread; `_disk` is another one after `close`; `_said` are the
+    oddities that were told already, to which it adds.
     """
 
     def __init__(self, locate: Callable[[], Place], *, disk: Disk | None = None) -> None:
@@ -113,6 +113,10 @@ class FileStore(Quiet):
             return partial(self._disk.soon, lock.free)
         self._disk.soon(lock.free)
         return None
+
+    async def close(self) -> None:
+        """Let go of the thread: it ends behind what it was asked for, and a lease. What comes late has another."""
+        self._disk = Disk()
 
     async def _on_disk(self, work: Callable[[], T], verb: str, undo: Callable[[T], object] | None = None) -> T:
         try:
