@@ -24,6 +24,13 @@ class DiskHangs(OSError):
         super().__init__(f"no answer within {limit:g} s (does the disk hang?)")
 
 
+class NoThread(OSError):
+    """There may be no more threads now. The next to ask for file work tries again."""
+
+    def __init__(self) -> None:
+        super().__init__("no thread could be started (is a limit on processes met?)")
+
+
 class Disk:
     """Does file work, one piece at a time, in the order it was asked for.
 
@@ -43,7 +50,7 @@ class Disk:
         self._jobs.put(None)
 
     async def do(self, work: Callable[[], T], *, undo: Callable[[T], object] | None = None) -> T:
-        """Return what `work` returns, raise what it raises; DiskHangs after the limit.
+        """Return what `work` returns, raise what it raises; NoThread, or DiskHangs after the limit.
 
         Work that had not begun by then is dropped. Work that had begun goes on; when it ends after all,
         `undo` is given what it returned, in the thread or here.
@@ -62,10 +69,13 @@ class Disk:
             raise
 
     def soon(self, work: Callable[[], T]) -> Future[T]:
-        """Have `work` done in its turn, without waiting for it. Raises RuntimeError if no thread is to be had."""
+        """Have `work` done in its turn, without waiting for it. Raises NoThread."""
         if self._thread is None:
             thread = threading.Thread(target=_serve, args=(self._jobs,), name="disk", daemon=True)
-            thread.start()  # RuntimeError where there may be no more threads: then the next call tries again
+            try:
+                thread.start()
+            except RuntimeError as fault:
+                raise NoThread from fault
             self._thread = thread
         job: Future[T] = Future()
         self._jobs.put((job, work))

@@ -121,13 +121,12 @@ class FileStore(Quiet):
     async def _on_disk(self, work: Callable[[], T], verb: str, undo: Callable[[T], object] | None = None) -> T:
         try:
             return await self._disk.do(work, undo=undo)
-        except (OSError, RuntimeError) as fault:  # RuntimeError: no thread was to be had
+        except OSError as fault:
             raise self._error(fault, verb) from fault
 
-    def _error(self, fault: OSError | RuntimeError, verb: str) -> StoreError:
-        number = fault.errno if isinstance(fault, OSError) else None
-        reason = os.strerror(number) if number else str(fault)
-        cure = CURES.get(number or 0, "Check that its folder exists, is writable for this user and has space")
+    def _error(self, fault: OSError, verb: str) -> StoreError:
+        reason = os.strerror(fault.errno) if fault.errno else str(fault)
+        cure = CURES.get(fault.errno or 0, "Check that its folder exists, is writable for this user and has space")
         path = str(self._place.path) if self._place else ""
         return StoreError(f"The store {path} can't be {verb}: {reason}{_where(fault, path)}. {cure}.")
 
@@ -189,9 +188,9 @@ class FileStore(Quiet):
             log.warning("%s", oddity)
 
 
-def _where(fault: OSError | RuntimeError, path: str) -> str:
+def _where(fault: OSError, path: str) -> str:
     """Name what is in the way, if it is not the store itself: a lock that is root's, or a folder that can't be made."""
-    file = fault.filename if isinstance(fault, OSError) else None
+    file = fault.filename
     if not isinstance(file, str) or file == path:
         return ""
     return f" ({file})" if isinstance(fault, PermissionError) or Path(file) in Path(path).parents else ""
