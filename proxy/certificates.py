@@ -102,13 +102,15 @@ class ServerCertificate:
             await self._take()
         except CertificateFlaw as flaw:
             raise OSError(f"{self._where}: tls.{flaw.part}: {flaw}") from flaw
+        except OSError as fault:  # the disk hangs, or no thread is to be had for it
+            raise OSError(f"{self._where}: tls: {fault}") from fault
 
     async def look(self) -> bool:
         """Read the files again, if they have changed; tell whether callers must show themselves anew."""
         before = self._read
         try:
             fresh = await self._take()
-        except (CertificateFlaw, OSError, RuntimeError) as flaw:  # the last: no thread was to be had
+        except (CertificateFlaw, OSError) as flaw:
             part = f"tls.{flaw.part}: " if isinstance(flaw, CertificateFlaw) else ""
             self._notice.say(f"{self._where}: {part}{flaw}; until then new connections get what was read before")
             return False

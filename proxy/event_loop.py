@@ -6,12 +6,13 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from aiohappyeyeballs import start_connection
 
-from proxy.names import HEAD_START, look_up, scoped
+from proxy.names import HEAD_START, AddressInfo, look_up, scoped
 
 CHOICE: Final = "PANDADOC_PROXY_EVENT_LOOP"
 
@@ -37,8 +38,26 @@ def factory() -> Callable[[], asyncio.AbstractEventLoop]:
 class _Connecting(asyncio.AbstractEventLoop):
     """Connects to names as all else here does, for a client that has the loop do it and no place to say how: redis-py.
 
-    A loop's own look-up can't be left: it holds up the end of the process.
+    A loop's own look-up can't be left: it holds up the end of the process. And uvloop has one for each connection, to
+    an address too; libuv starts four threads at the first, and aborts the process where it can't have them.
     """
+
+    async def getaddrinfo(  # type: ignore[override]
+        self,
+        host: str | None,
+        port: int | None,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002, ARG002 - asyncio's word; here all are streams
+        proto: int = 0,  # noqa: ARG002 - the same
+        flags: int = 0,
+    ) -> Sequence[AddressInfo]:
+        """Look up where a stream to a host begins; an address is one already. Raises OSError."""
+        with suppress(socket.gaierror):  # it is a name
+            return socket.getaddrinfo(
+                host, port, family=family, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICHOST
+            )
+        return await look_up(host, port, family=family, flags=flags)
 
     async def create_connection(  # type: ignore[override]
         self,

@@ -51,7 +51,7 @@ class Lines(logging.Handler):
         self._there = threading.Event()
         self._closing = False
         self._writer = threading.Thread(target=self._write, name="log", daemon=True)
-        self._writer.start()
+        self._begun()
 
     def __repr__(self) -> str:
         return f"<Lines {len(self._waiting)} waiting, {self.dropped} dropped>"
@@ -71,15 +71,23 @@ class Lines(logging.Handler):
             self.dropped += 1
             line = self.format(logging.makeLogRecord({**IN_ITS_PLACE, "name": record.name}))
         self._waiting.append(line)
-        if not self._there.is_set():
+        if not self._there.is_set() and self._begun():
             self._there.set()
 
     def close(self) -> None:
         """Let what waits be written, for a while."""
         self._closing = True
         self._there.set()
-        self._writer.join(PATIENCE)
+        if self._begun():
+            self._writer.join(PATIENCE)
         super().close()
+
+    def _begun(self) -> bool:
+        """Tell whether there is a writer, and begin it if need be: there may be no more threads for a while."""
+        if self._writer.ident is None:
+            with suppress(RuntimeError):
+                self._writer.start()
+        return self._writer.ident is not None
 
     def _write(self) -> None:
         while not self._closing or self._waiting:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from pathlib import PurePath
 
-from proxy.disk import Disk, DiskHangs
+from proxy.disk import Disk, DiskHangs, NoThread
 from proxy.secrets import Secret, SecretReference, SecretUnavailable
 
 
@@ -26,5 +26,5 @@ class SecretReader:
             return reference.read()
         try:
             return await self._disks[PurePath(reference.name).parent].do(reference.read)
-        except (DiskHangs, RuntimeError) as fault:  # the latter: no thread was to be had
+        except (DiskHangs, NoThread) as fault:
             raise SecretUnavailable(f"{reference.describe()} can't be read: {fault}") from fault

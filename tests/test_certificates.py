@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import ssl
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -258,6 +259,22 @@ async def test_files_that_never_stand_still_are_told(
     monkeypatch.setattr(certificates, "server_context", swapping)
     with pytest.raises(OSError, match=r"^here: tls\.cert: .*/cert, or what belongs to it, is written just now$"):
         await ServerCertificate("here", files(folder), Disk()).start()
+
+
+async def test_where_no_thread_is_to_be_had_the_listener_is_named(
+    folder: CertificateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what a start says that ends, and a reload that is tried again."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    certificate = ServerCertificate("here", files(folder), Disk())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        with pytest.raises(OSError, match=r"^here: tls: no thread could be started"):
+            await certificate.start()
+    await certificate.start()
 
 
 async def test_a_disk_that_hangs_leaves_what_was_read_before(

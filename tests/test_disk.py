@@ -5,12 +5,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rig import until
 
-from proxy.disk import Disk, DiskHangs, within
+from proxy.disk import Disk, DiskHangs, NoThread, within
 
 SHORT = 0.02
 """Seconds. A limit that is always reached, for the work of these tests ends only when it is told to."""
@@ -181,14 +182,41 @@ def test_a_process_whose_disk_hangs_still_ends() -> None:
 
 async def test_no_thread_is_begun_before_there_is_work() -> None:
     """A proxy with an API key in its environment has no use for one."""
+    before, disk = set(threading.enumerate()), Disk()
+    assert set(threading.enumerate()) <= before  # those of others may end
+    assert await disk.do(threading.current_thread) not in before
 
-    def threads() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name == "disk"]
 
-    before, disk = threads(), Disk()
-    assert threads() == before
-    await disk.do(lambda: 1)
-    assert len(threads()) == len(before) + 1
+async def test_its_thread_ends_when_nobody_has_it_and_what_was_asked_for_is_done(stuck: Stuck) -> None:
+    """A reload may give a store up while it saves."""
+    disk, done = Disk(), list[int]()
+    thread = await disk.do(threading.current_thread)
+    disk.soon(stuck)
+    jobs = [disk.soon(partial(done.append, number)) for number in range(3)]
+    del disk
+    stuck.released.set()
+    await asyncio.gather(*map(asyncio.wrap_future, jobs))
+    await until(lambda: not thread.is_alive())
+    assert done == [0, 1, 2]
+
+
+async def test_neither_a_fault_nor_work_that_was_dropped_keeps_its_thread(stuck: Stuck) -> None:
+    """Who was told of a fault may keep it for days."""
+
+    def fails() -> None:
+        raise OSError(5, "no")
+
+    disk = Disk(SHORT)
+    thread = await disk.do(threading.current_thread)
+    with pytest.raises(OSError, match="no") as failed:
+        await disk.do(fails)
+    disk.soon(stuck)
+    with pytest.raises(DiskHangs) as hung:
+        await disk.do(fails)
+    del disk
+    stuck.released.set()
+    await until(lambda: not thread.is_alive())
+    assert (failed.type, hung.type) == (OSError, DiskHangs)
 
 
 async def test_a_thread_that_was_not_to_be_had_is_asked_for_again(tmp_path: Path) -> None:
@@ -196,7 +224,7 @@ async def test_a_thread_that_was_not_to_be_had_is_asked_for_again(tmp_path: Path
     disk = Disk()
     usual = threading.stack_size(2**46)  # more than there is: no thread can be made
     try:
-        with pytest.raises(RuntimeError, match="can't start new thread"):
+        with pytest.raises(NoThread, match="no thread could be started"):
             await disk.do(tmp_path.exists)
     finally:
         threading.stack_size(usual)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -31,6 +32,26 @@ def until(condition: Callable[[], bool]) -> None:
 def all_taken(lines: Lines) -> bool:
     """Tell whether all lines are with the stream."""
     return repr(lines).startswith("<Lines 0 waiting")
+
+
+def test_lines_wait_for_a_thread_that_is_not_to_be_had_yet(
+    log: logging.Logger, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that lacks it can say so itself; who serves already goes on."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        lines = Lines(pipe.stream)
+        log.addHandler(lines)
+        log.error("first")
+        Lines(pipe.stream).close()
+    pipe.read()
+    log.error("second")
+    lines.close()
+    assert pipe.lines() == ["first", "second"]
 
 
 def test_every_line_leaves_in_order(log: logging.Logger, pipe: Pipe) -> None:

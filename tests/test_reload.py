@@ -24,7 +24,7 @@ from tls import CertificateFolder, trusting
 from wire import OK, answering, caller, on_cue, upstream
 
 from proxy.condition import condition
-from proxy.config import BadConfig, Config, load
+from proxy.config import BadConfig, Config, Log, load
 from proxy.disk import Disk
 from proxy.page.view import view
 from proxy.reloads import TRY_AGAIN, Reloads
@@ -493,6 +493,25 @@ async def test_a_fault_of_ours_in_a_reload_ends_nothing(house: House) -> None:
     assert house.ear.heard("the new configuration is not taken")
     assert told_of_config(house)["refused"] == ["a fault of ours: the new configuration is not taken"]
     assert (await house.get()).status == 200
+
+
+async def test_a_thread_that_is_not_to_be_had_for_a_reload_is_no_fault_of_ours(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is one is not tried again."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    served = house.proxy.config
+    reloads = Reloads(house.proxy, lambda _: msgspec.structs.replace(served, log=Log(access=False)), ServiceManager({}))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        await reloads.reload(asked=True)
+    (fault,) = told_of_config(house)["refused"]
+    assert "no thread could be started" in fault
+    await reloads.reload(asked=False, again=True)
+    assert told_of_config(house)["refused"] == []
 
 
 def told_of_config(house: House) -> dict[str, Any]:

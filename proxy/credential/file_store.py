@@ -67,8 +67,8 @@ class FileStore(Quiet):
     """Keeps the ledger in a file. Its place is worked out at the first use.
 
     (The default name follows from the client's id, and that secret's file may arrive after us.)
-    `_place` and `whose` are set by that, in the disk's thread; `_said` are the oddities that were told already, to
-    which it adds.
+    `_place` and `whose` are set by that, in the disk's thread; `_disk` is another one after `close`; `_said` are the
+    oddities that were told already, to which it adds.
     """
 
     def __init__(self, locate: Callable[[], Place], *, disk: Disk | None = None) -> None:
@@ -114,16 +114,19 @@ class FileStore(Quiet):
         self._disk.soon(lock.free)
         return None
 
+    async def close(self) -> None:
+        """Let go of the thread: it ends behind what it was asked for, and a lease. What comes late has another."""
+        self._disk = Disk()
+
     async def _on_disk(self, work: Callable[[], T], verb: str, undo: Callable[[T], object] | None = None) -> T:
         try:
             return await self._disk.do(work, undo=undo)
-        except (OSError, RuntimeError) as fault:  # RuntimeError: no thread was to be had
+        except OSError as fault:
             raise self._error(fault, verb) from fault
 
-    def _error(self, fault: OSError | RuntimeError, verb: str) -> StoreError:
-        number = fault.errno if isinstance(fault, OSError) else None
-        reason = os.strerror(number) if number else str(fault)
-        cure = CURES.get(number or 0, "Check that its folder exists, is writable for this user and has space")
+    def _error(self, fault: OSError, verb: str) -> StoreError:
+        reason = os.strerror(fault.errno) if fault.errno else str(fault)
+        cure = CURES.get(fault.errno or 0, "Check that its folder exists, is writable for this user and has space")
         path = str(self._place.path) if self._place else ""
         return StoreError(f"The store {path} can't be {verb}: {reason}{_where(fault, path)}. {cure}.")
 
@@ -185,9 +188,9 @@ class FileStore(Quiet):
             log.warning("%s", oddity)
 
 
-def _where(fault: OSError | RuntimeError, path: str) -> str:
+def _where(fault: OSError, path: str) -> str:
     """Name what is in the way, if it is not the store itself: a lock that is root's, or a folder that can't be made."""
-    file = fault.filename if isinstance(fault, OSError) else None
+    file = fault.filename
     if not isinstance(file, str) or file == path:
         return ""
     return f" ({file})" if isinstance(fault, PermissionError) or Path(file) in Path(path).parents else ""

@@ -39,7 +39,7 @@ class Discovery:
         """Read what is there now. Raises KubernetesFault."""
         try:
             return await self._disk.do(self._found)
-        except (OSError, RuntimeError) as fault:  # the latter: no thread was to be had
+        except OSError as fault:
             raise Unreachable(f"The way to the Kubernetes API can't be read: {fault}.") from fault
 
     def _found(self) -> Cluster:

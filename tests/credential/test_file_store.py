@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from rig import until
 
 from proxy.credential.file_store import LOCK_PATIENCE, FileStore, Place, default_path
 from proxy.credential.ledger import REFRESHED, Attempt, Grant, Intent, Ledger, Lineage
@@ -214,6 +216,31 @@ async def leased_once(store: FileStore) -> None:
     lease = await store.lease(60)
     assert lease is not None
     lease()
+
+
+def disk_threads() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name == "disk"}
+
+
+async def test_a_store_that_is_closed_lets_its_thread_go_and_still_does_what_comes_late(path: Path) -> None:
+    """A reload closes it at once; what had begun there may end later, and holds the lease until then."""
+    others, store, next_store = disk_threads(), store_at(path), store_at(path)
+    lease = await store.lease(60)
+    assert lease is not None
+    saving = asyncio.create_task(store.update(to(kept(7))))
+    await asyncio.sleep(0)
+    await store.close()
+    assert await saving == kept(7)
+    assert await store.update(to(kept(8))) == kept(8)
+    assert await next_store.lease(60) is None
+    lease()
+    del lease
+    await store.close()
+    await store.close()
+    await next_store.close()
+    await until(lambda: disk_threads() <= others)
+    await leased_once(next_store)
+    assert await next_store.load() == kept(8)
 
 
 async def test_the_place_is_asked_for_until_it_has_answered_once(path: Path) -> None:
