@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from proxy import logs, open_files
 from proxy.app import Proxy
 from proxy.config import BadConfig, Config
+from proxy.config.files import MOST_BYTES
 from proxy.disk import Disk, DiskHangs
 from proxy.service_manager import READY, ServiceManager, reloading
 from proxy.signals import Signals
@@ -147,7 +148,7 @@ class Reloads:
         return changed or asked
 
     async def _content(self) -> bytes | None:
-        """Return what the file holds, GONE or UNREADABLE; None where the disk hangs, or it can be read only once."""
+        """Return what the file holds, as far as it matters, GONE or UNREADABLE; None where the disk hangs, or for a pipe."""
         source = self._proxy.config.source
         if source is None:
             return None
@@ -163,4 +164,7 @@ class Reloads:
 
 def _read(path: Path) -> bytes | None:
     kind = path.stat().st_mode
-    return path.read_bytes() if S_ISREG(kind) or S_ISDIR(kind) else None
+    if not (S_ISREG(kind) or S_ISDIR(kind)):
+        return None
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES)

@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -668,6 +669,27 @@ async def test_a_file_that_cant_be_read_any_more_is_told_until_it_can(
     assert sum(why in line for line in house.ear.lines) == 1
     assert house.ear.heard("the configuration is what it was")
     assert house.proxy.config is served
+
+
+async def test_of_a_file_that_is_far_too_large_no_more_is_read_than_shows_it(house: House) -> None:
+    """A log that was sent there by mistake, say, which memory has no room for."""
+    path = house.folder / "config.yaml"
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+
+    def grow() -> None:
+        with path.open("r+b") as file:
+            file.truncate(1 << 30)  # sparse
+
+    tracemalloc.start()
+    try:
+        await reloads.until_the_end(Looks(grow, *[lambda: None] * 3))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 25
+    assert "larger than 256KiB" in told_of_config(house)["refused"][0]
 
 
 async def test_a_disk_that_hangs_for_a_moment_says_nothing_of_the_file(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from proxy.config.sections import Config, Listener
     from proxy.secrets import Secret, SecretReference
 
+MOST_BYTES = 4 * MAX_CHARACTERS + 1  # UTF-8 has 4 bytes a character at most; one more shows that there are more
 _CA_FILE = "upstream.ca_file"
 
 
@@ -32,7 +33,7 @@ def document_text(path: Path) -> str | None:
     """Read a configuration file; None if there is none. Raises Unreadable."""
     try:
         with path.open("rb") as file:
-            return file.read(4 * MAX_CHARACTERS + 1).decode("utf-8-sig")  # UTF-8 has 4 bytes a character at most
+            return file.read(MOST_BYTES).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():  # somebody's policy is meant to be there: the defaults would allow what it forbids
             raise Unreadable(Place(str(path)), "is a link to nothing: restore what it leads to, or remove it") from None
