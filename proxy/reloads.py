@@ -148,7 +148,7 @@ class Reloads:
         return changed or asked
 
     async def _content(self) -> bytes | None:
-        """Return what the file holds, as far as it matters, GONE or UNREADABLE; None where the disk hangs, or for a pipe."""
+        """Return what the file holds, GONE or UNREADABLE; None where the disk hangs, or it can be read only once."""
         source = self._proxy.config.source
         if source is None:
             return None
