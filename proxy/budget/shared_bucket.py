@@ -67,8 +67,9 @@ class SharedBucket(Bucket):
     there are no more slots than those of the share; `_flying` and `_spent`, the slots that are taken, by id, and when
     the latter come back; `_unsaid` and `_pause`, what the ledger is still to hear; `_heard`, what was in flight when it
     was last there; `_born`, which ledger has heard the rest; `_seen`, how the rate stood when it was last asked, at
-    `_seen_at`, and `_opens`, when there was to be more, for batch requests and others; `_late`, who stands in line
-    though the ledger has been asked; the tasks that ask and tell. All by the verbs and the two tasks.
+    `_seen_at`, and `_opens`, when there was to be more, for batch requests and others; `_early_until`, until when slots
+    may have come back early, after a 429; `_late`, who stands in line though the ledger has been asked; the tasks that
+    ask and tell. All by the verbs and the two tasks.
     """
 
     def __init__(self, name: str, rate: Rate | None, now: Callable[[], float], way: Way) -> None:
@@ -85,6 +86,7 @@ class SharedBucket(Bucket):
         self._born = ""
         self._seen: Seen | None = None
         self._seen_at = -inf
+        self._early_until = -inf
         self._opens = {False: -inf, True: -inf}
         self._late: set[asyncio.Future[bool]] = set()
         self._news = asyncio.Event()
@@ -140,6 +142,7 @@ class SharedBucket(Bucket):
 
     def throttled(self, wait: float) -> None:
         super().throttled(wait)
+        self._let_early(wait)
         if self.shared:  # else it would teach by what few have told
             self._pause = max(self._pause, wait)
             self._tell()
@@ -171,10 +174,11 @@ class SharedBucket(Bucket):
 
     def seen(self, seen: Seen, born: str) -> None:
         """Note how the rate stands for all, without having asked for a slot."""
-        self._seen, self._seen_at = seen, self._now()
-        self._know(born)
+        self._see(seen, born)
         if self._whole is None:
             self._window.pause(self._now(), seen.paused)
+        elif self._forgotten(seen):
+            self._tell_all()
 
     def fall_back(self, share: Fraction) -> None:
         """Go on without the ledger, with this part of the rate; of what was left for all, it has no more either."""
@@ -331,16 +335,34 @@ class SharedBucket(Bucket):
             waiter.set_result(True)
 
     def _note(self, reply: Reply, *, batch: bool) -> None:
-        self._seen, self._seen_at = reply.seen, self._now()
+        self._see(reply.seen, reply.born)
         self._opens[batch] = self._seen_at + reply.wait
-        self._know(reply.born)
+
+    def _see(self, seen: Seen, born: str) -> None:
+        self._seen, self._seen_at = seen, self._now()
+        if seen.paused:
+            self._let_early(seen.paused)
+        self._know(born)
 
     def _know(self, born: str) -> None:
         """Tell all anew where the ledger has lost it."""
         if self._born and born != self._born:
-            self._unsaid |= self._all_taken()
-            self._tell()
+            self._tell_all()
         self._born = born or self._born
+
+    def _forgotten(self, seen: Seen) -> bool:
+        """Tell whether all together have fewer slots than this process alone: some are lost, or the clock has leapt.
+
+        What is granted or told while the ledger is asked may look like that: then it hears what it knows.
+        """
+        self._forget()
+        ours = len(self._flying) + len(self._spent)
+        return seen.left > 0 and seen.limit - seen.left < ours and self._now() >= self._early_until
+
+    def _let_early(self, pause: float) -> None:
+        """Note that after this pause slots come back before their time, by the ledger's will (Ledger.throttled)."""
+        window = 0.0 if self._whole is None else self._whole.seconds
+        self._early_until = max(self._early_until, self._now() + pause + window)
 
     # What the ledger is told, behind the requests
 
@@ -348,6 +370,10 @@ class SharedBucket(Bucket):
         if self._linked:  # else all is told when it is back
             self._unsaid[slot] = until
             self._tell()
+
+    def _tell_all(self) -> None:
+        self._unsaid |= self._all_taken()
+        self._tell()
 
     def _tell(self) -> None:
         if self._linked and self._telling is None:

@@ -9,7 +9,8 @@ reading and its writing. EVAL and not EVALSHA: after a failover no script is kno
 cheaper than a second way for each call.
 
 A name may lead elsewhere while connections to where it led stay open, and whoever answers there takes no writes. So
-such an answer ends all connections, and the next call asks the name again.
+such an answer ends all connections, and the next call asks the name again. Reads and pings may go well there for ever:
+whoever has heard nothing for a while writes, too, though nothing.
 """
 
 import asyncio
@@ -22,10 +23,12 @@ from proxy.credential.engine import Kept
 from proxy.credential.redis_client import LIMIT, Way
 from proxy.credential.redis_faults import RAISED
 from proxy.credential.redis_link import RedisLink
+from proxy.credential.store import StoreError
 from proxy.secrets import Secret
 
 QUIET: Final = 10.0
-"""Seconds without a word on the channel after which a ping is sent: a connection may be dead and not know."""
+"""Seconds without a word on the channel after which a ping is sent, and nothing is written: a connection may be dead,
+or lead to who is no master any more, and not know."""
 
 WRITE: Final = """
 local kept = redis.call('GET', KEYS[1]) or ''
@@ -114,6 +117,9 @@ class RedisEngine:
                     changed = await _told(pubsub)
                 if changed:
                     yield None
+                else:
+                    with suppress(StoreError):  # which is for whoever has to write; if it ends the client, that is seen
+                        await self._call(self._write_nothing, "nothing")
         finally:
             with suppress(*RAISED):
                 await pubsub.aclose()
@@ -135,6 +141,11 @@ class RedisEngine:
     async def _get(redis: Any, key: str) -> bytes | None:
         content: bytes | None = await redis.get(key)
         return content
+
+    @staticmethod
+    async def _write_nothing(redis: Any, key: str) -> None:
+        """Delete what never exists. No script: before Redis 7.0 those are not refused for want of replicas."""
+        await redis.delete(key)
 
     async def _call(self, call: Callable[[Any, str], Awaitable[Any]], key: str) -> Any:
         """Make one call, within its limit. Raises StoreError."""

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from functools import partial
 from itertools import count
 from math import inf
 from typing import Final
@@ -45,6 +46,10 @@ LONGEST_BLIND: Final = 5.0
 between two tries to take a lease whose end would be told, unless its holder has died."""
 
 
+LAST_TRIES: Final = 3.0
+"""Seconds from the beginning of a drain, for as long as it is tried to give a lease back: it ends by itself."""
+
+
 class SharedStore:
     """Keeps the ledger in an engine.
 
@@ -52,8 +57,8 @@ class SharedStore:
     and `_spread`, a chance drawn then, by `_learn`, and `_known` by `news`; `_changes`, how often it was changed from
     here, by `update`; `_watched`, whether changes are told, `heard`, how often one was, and `_turn`, the event that the
     next one sets, by `_watch` and `_wake`; `_blind`, why the engine can't be read, and `_blind_until`, for how long
-    nobody need try behind the traffic, by `_read`; `_returning`, the lease that is being given back, by `_give_back`;
-    `whose`, by `owner`.
+    nobody need try behind the traffic, by `_read`; `_returning`, the lease that is being given back, by `_give_back`,
+    and `_let_be`, whether that is tried no more, by it, `lease` and `close`; `whose`, by `owner`.
     """
 
     remote = True
@@ -90,6 +95,7 @@ class SharedStore:
         self._failures = 0
         self.whose = ""
         self._returning: asyncio.Task[None] | None = None
+        self._let_be = asyncio.Event()
         self._notice = Notice(log)
 
     def __repr__(self) -> str:
@@ -141,13 +147,14 @@ class SharedStore:
 
     async def lease(self, seconds: float) -> Release | None:
         if self._returning is not None:  # it would end the next one, which has the same holder
+            self._let_be.set()
             await asyncio.wait({self._returning})
         try:
             ours = await self._engine.take(self._who, seconds)
         except StoreUnreachable:
-            self._give_back()  # it may be ours all the same
+            self._give_back(seconds)  # it may be ours all the same
             raise
-        return self._give_back if ours else None
+        return partial(self._give_back, seconds) if ours else None
 
     async def holder(self) -> str | None:
         return await self._engine.holder()
@@ -181,6 +188,7 @@ class SharedStore:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait({self._watching})
+        self._let_be.set()
         await self._engine.close()
 
     async def _watch(self, look: Callable[[], Awaitable[None]]) -> None:
@@ -258,14 +266,34 @@ class SharedStore:
         self._spread = self._jitter()
         return ledger
 
-    def _give_back(self) -> None:
-        self._returning = self._tasks.start(self._end_lease(), "give back the lease", finish=True)
+    def _give_back(self, seconds: float) -> None:
+        self._let_be.clear()
+        self._returning = self._tasks.start(self._end_lease(seconds), "give back the lease", finish=True)
 
-    async def _end_lease(self) -> None:
+    async def _end_lease(self, seconds: float) -> None:
+        """Try until it is given back, is to be let be, or is over by itself; when all ends, for a moment more."""
+        until, failures, ending = self._clock.monotonic() + seconds, 0, False
+        while not await self._given_back():
+            failures += 1
+            pause = _pause(StoreUnreachable(), failures, self._jitter())
+            if self._clock.monotonic() + pause > until:
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    if ending:
+                        await self._let_be.wait()
+                    elif ending := await self._tasks.pause_until(self._let_be.wait()):
+                        failures, until = 0, min(until, self._clock.monotonic() + LAST_TRIES)
+            if self._let_be.is_set():
+                break
+
+    async def _given_back(self) -> bool:
         try:
             await self._engine.give_back(self._who)
         except StoreError as fault:
-            log.debug("the lease ends by itself: %s", fault)
+            log.debug("the lease is not given back: %s", fault)
+            return False
+        return True
 
 
 def _pause(fault: StoreError, failures: int, jitter: float) -> float:

@@ -666,6 +666,56 @@ async def test_a_ledger_that_has_lost_all_grants_nothing_to_who_comes_first_and_
     assert await spend(there, 10) == 0
 
 
+async def test_a_ledger_that_has_lost_a_part_is_told_that_again_by_who_looks(replicas: Replicas) -> None:
+    """It is the same ledger: a Redis that was killed has what its last snapshot has."""
+    here, there = await replicas(), await replicas()
+    flying, kept = await take(here), replicas.account.of("list")
+    assert (await spend(here, 6), await spend(there, 1)) == (6, 1)
+    await until(lambda: kept.taken(time.monotonic()) == 8)
+    before = dict(kept.slots)
+    for slot in [*before][:5]:
+        del kept.slots[slot]
+    await there.look()
+    assert there.standing("list").left == 7
+    await here.look()
+    await until(lambda: kept.slots.keys() == before.keys())
+    assert max(kept.slots[slot] - until for slot, until in before.items()) < 1, "as long as it would have been"
+    assert await spend(there, 10) == 2
+    flying.unused()
+    assert await spend(there, 10) == 1
+
+
+async def test_a_ledger_that_has_lost_nothing_is_told_nothing_again(replicas: Replicas) -> None:
+    here, there = await replicas(), await replicas()
+    await spend(here, 4)
+    await take(here)
+    await spend(there, 2)
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 7)
+    await here.close()  # it has told all that there is
+    tells = replicas.account.calls["tell"]
+    for _ in range(3):
+        await here.look()
+    await there.look()
+    await asyncio.sleep(0.05)  # decides nothing: what would be told is told by then
+    assert replicas.account.calls["tell"] == tells
+
+
+@pytest.mark.parametrize("met_by", ["here", "there"])
+async def test_the_slot_that_is_free_when_a_pause_is_over_is_not_taken_back(replicas: Replicas, met_by: str) -> None:
+    """It comes back before its time, so who had it sees fewer taken than it has."""
+    here, there = await replicas(), await replicas()
+    assert await spend(here, 10) == 10
+    (here if met_by == "here" else there).throttled("list", 0.3)
+    await until(lambda: replicas.account.calls["throttled"] == 1)
+    if met_by == "there":
+        await here.look()
+    await until(lambda: replicas.account.of("list").taken(time.monotonic()) == 9)
+    await here.look()
+    assert here.standing("list").left == 1
+    await asyncio.sleep(0.05)  # decides nothing: what would be told is told by then
+    assert await spend(there, 10) == 1
+
+
 async def test_what_is_given_back_without_the_ledger_is_told_when_it_is_back(replicas: Replicas) -> None:
     here, _ = await replicas(), await replicas()
     slots = [await take(here) for _ in range(5)]

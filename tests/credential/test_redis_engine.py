@@ -16,6 +16,7 @@ import trustme
 
 from proxy.budget.ledger import LedgerUnreachable
 from proxy.budget.rates import Rate
+from proxy.credential import redis_engine
 from proxy.credential.redis_client import LIMIT, Way
 from proxy.credential.redis_engine import RedisEngine
 from proxy.credential.store import StoreError, StoreUnreachable
@@ -36,13 +37,14 @@ REFUSALS = (
 class Name:
     """A name that leads to a master: whoever is connected stays where it led then.
 
-    What changes: `writes`, by a test, what EVAL is answered with on the connections that are made from then on; `port`,
-    by `serve`; `callers`, by connections as they come and go, and `calls`.
+    What changes: `writes`, by a test, what EVAL and DEL are answered with on the connections that are made from then
+    on; `port`, by `serve`; `callers`, by connections as they come and go, and `calls` and `deletes`.
     """
 
     writes: str = ":1"
     port: int = 0
     calls: int = 0
+    deletes: int = 0
     callers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, tls: ssl.SSLContext | None = None) -> asyncio.Server:
@@ -53,10 +55,12 @@ class Name:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.callers.add(writer)
         answers = {b"GET": "$-1", b"EVAL": self.writes, b"SUBSCRIBE": "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1"}
+        answers |= {b"DEL": self.writes, b"PING": "*2\r\n$4\r\npong\r\n$0\r\n"}
         try:
             while line := await reader.readline():
                 words = [await _word(reader) for _ in range(int(line[1:]))]
                 self.calls += 1
+                self.deletes += words[0] == b"DEL"
                 writer.write(f"{answers[words[0]]}\r\n".encode())
         except (ConnectionError, ssl.SSLError):  # the latter: a call came behind our goodbye
             pass
@@ -260,6 +264,40 @@ async def test_a_watch_is_opened_anew_where_the_name_leads_then(name: Name, engi
             async with asyncio.timeout(LIMIT):
                 await waiting
     await until(lambda: not name.callers)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS[:-1], ids=lambda refusal: refusal.partition(" ")[0])
+async def test_who_only_reads_leaves_who_was_the_master_too(
+    name: Name, engine: RedisEngine, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    """Nothing is told there, reads and pings go well, and what is read is old."""
+    monkeypatch.setattr(redis_engine, "QUIET", 0.02)
+    name.writes = f"-{refusal}"
+    async with aclosing(engine.watch()) as told:
+        await anext(told)
+        await engine.read()
+        name.writes = ":0"
+        async with asyncio.timeout(LIMIT):
+            with pytest.raises((StoreUnreachable, StopAsyncIteration)):
+                await anext(told)
+    await until(lambda: not name.callers)
+    await engine.read()
+    assert await engine.take("here", 5) is False, "as the new master says"
+
+
+async def test_a_watch_goes_on_where_writes_are_refused_for_another_reason(
+    name: Name, engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be told all the same; whoever has to write says so."""
+    monkeypatch.setattr(redis_engine, "QUIET", 0.02)
+    name.writes = "-MISCONF Redis is configured to save RDB snapshots, but is unable to persist to disk."
+    async with aclosing(engine.watch()) as told:
+        await anext(told)
+        waiting = asyncio.ensure_future(anext(told))
+        await until(lambda: name.deletes >= 3)
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait({waiting})
 
 
 async def test_a_refusal_for_another_reason_ends_no_connection(name: Name, engine: RedisEngine) -> None:

@@ -9,11 +9,12 @@ import pytest
 from engines import MemoryEngine, Record
 from rig import TurnedClock, until
 
+from proxy.credential import shared_store
 from proxy.credential.engine import Kept
 from proxy.credential.ledger import REFRESHED, Attempt, Grant, Ledger, Lineage, renewed
 from proxy.credential.record import decode, encode
 from proxy.credential.refusals import Refusals
-from proxy.credential.shared_store import SharedStore
+from proxy.credential.shared_store import LAST_TRIES, SharedStore
 from proxy.credential.store import StoreError, StoreUnreachable
 from proxy.secrets import Secret
 from proxy.tasks import Tasks
@@ -504,6 +505,86 @@ async def test_a_lease_that_can_not_be_given_back_is_left_to_end(ground: Ground)
     ground.record.reachable = True
     ground.clock.pass_(61)
     assert await ground.store("two").lease(60) is not None
+
+
+@pytest.mark.parametrize("lost", ["the taking", "the giving back"])
+async def test_what_fails_once_is_tried_again_until_the_lease_is_given_back(ground: Ground, lost: str) -> None:
+    """Nobody else may ask for it for long, and where its end is judged by who looks it lasts from then."""
+    engine = MemoryEngine(ground.record, ground.clock.monotonic)
+    store = ground.store("one")
+    store.move(engine)
+    engine.unheard = lost == "the taking"
+    if engine.unheard:
+        with pytest.raises(StoreUnreachable):
+            await store.lease(60)
+    else:
+        lease = await store.lease(60)
+        assert lease is not None
+        lease()
+    engine.cut_off = True
+    await until(lambda: ground.record.calls["give_back"] == 2)
+    assert ground.record.holder is not None
+    engine.cut_off = False
+    await until(lambda: ground.record.holder is None)
+
+
+async def test_who_wants_the_lease_again_waits_for_no_more_tries_to_give_it_back(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_store, "_pause", lambda *_: 30.0)
+    store = ground.store("one")
+    for _ in range(2):
+        async with asyncio.timeout(5):
+            lease = await store.lease(60)
+        assert lease is not None
+        ground.record.reachable = False
+        calls = ground.record.calls["give_back"]
+        lease()
+        await until(lambda calls=calls: ground.record.calls["give_back"] > calls)  # type: ignore[misc]
+        ground.record.reachable = True
+    async with asyncio.timeout(5):
+        lease = await store.lease(60)
+    assert (ground.record.holder or "").startswith("one."), "nor is it ended by one of them"
+    assert lease is not None
+    lease()
+    await until(lambda: ground.record.holder is None)
+
+
+async def test_a_drain_waits_a_moment_for_a_lease_to_be_given_back_and_no_longer(ground: Ground) -> None:
+    lease = await ground.store("one").lease(60)
+    assert lease is not None
+    ground.record.reachable = False
+    lease()
+    await until(lambda: ground.record.calls["give_back"] == 2)
+    async with asyncio.timeout(LAST_TRIES + 2):
+        await ground.tasks.drain(60)
+    assert 3 <= ground.record.calls["give_back"] <= 5
+
+
+async def test_a_lease_is_given_back_by_a_last_try_when_a_drain_begins(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_store, "_pause", lambda *_: 30.0)
+    lease = await ground.store("one").lease(60)
+    assert lease is not None
+    ground.record.reachable = False
+    lease()
+    await until(lambda: ground.record.calls["give_back"] == 1)
+    ground.record.reachable = True
+    async with asyncio.timeout(5):
+        await ground.tasks.drain(60)
+    assert ground.record.holder is None
+
+
+async def test_a_lease_that_is_over_is_given_back_no_more(ground: Ground) -> None:
+    lease = await ground.store("one").lease(60)
+    assert lease is not None
+    ground.record.reachable = False
+    lease()
+    await until(lambda: ground.record.calls["give_back"] == 1)
+    ground.clock.pass_(61)
+    await until(lambda: not ground.tasks._to_be_finished)  # noqa: SLF001 - nothing else shows that it is given up
+    assert ground.record.calls["give_back"] <= 2
 
 
 async def test_closing_ends_the_watch(ground: Ground) -> None:

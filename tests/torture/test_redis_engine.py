@@ -276,6 +276,33 @@ async def test_a_master_that_loses_its_name_with_its_connections_open_is_left(tm
         assert await old.ask("CLIENT", "LIST", "TYPE", "pubsub") == b""
 
 
+async def test_who_only_reads_finds_the_new_master_too(tmp_path: Path) -> None:
+    """The old one answers for ever, and knows of nothing new: it does not even reach its master."""
+    async with AsyncExitStack() as stack:
+        old = await stack.enter_async_context(RedisServer(tmp_path / "old", {"repl-diskless-sync-delay": "0"}))
+        following = {"replicaof": f"127.0.0.1 {old.port}"}
+        new = await stack.enter_async_context(RedisServer(tmp_path / "new", following))
+        name = StableName(old)
+        await stack.enter_async_context(await name.serve())
+        opened = await stack.enter_async_context(replicas(f"redis://127.0.0.1:{name.port}"))
+        reader, writer = opened(), opened()
+        written = await kept(reader, b"ours")
+        await new.asked_until("GET", GRANT, holds=lambda content: content == b"ours")
+        told = await stack.enter_async_context(aclosing(reader.watch()))
+        await anext(told)
+        await reader.read()  # on another connection than the watch's
+        await new.ask("REPLICAOF", "NO", "ONE")
+        await old.ask("REPLICAOF", "127.0.0.1", free_port())
+        name.leads_to = new
+        await kept(writer, b"newer")
+        assert await reader.read() == written
+        with pytest.raises((StoreUnreachable, StopAsyncIteration)):
+            async with asyncio.timeout(QUIET + LIMIT + 5):
+                await anext(told)
+        assert (await reader.read()).content == b"newer"
+        await old.asked_until("CLIENT", "LIST", holds=lambda answer: answer.count(b"\n") == 1)
+
+
 @pytest.mark.parametrize("how", ["killed", "stands still"])
 async def test_a_cluster_whose_node_is_gone_goes_on_with_its_replica(tmp_path: Path, how: str) -> None:
     """Also where nobody closes a connection, and nobody refuses one."""

@@ -16,11 +16,14 @@ from torture.redis_server import RedisServer, cluster, sentinel_pair
 from wire import free_port
 
 from proxy import redis_budget
+from proxy.budget.budget import BudgetSpent, Priority
 from proxy.budget.ledger import LedgerUnreachable
 from proxy.budget.rates import Rate
+from proxy.budget.shared import SharedBudget
 from proxy.credential.redis_client import Way
 from proxy.redis_budget import LIMIT, RedisLedger
 from proxy.secrets import Secret
+from proxy.tasks import Tasks
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -172,6 +175,41 @@ async def test_a_clock_that_has_stepped_back_holds_nobody_for_so_long(tmp_path: 
         assert (robot.granted, robot.seen.limit, robot.seen.left) == (1, 20, 19)
         grows = float(await server.ask("HGET", f"{key}:list:state", "grows"))
         assert grows <= (time.time() + 300) * 1000
+
+
+async def test_a_redis_that_comes_back_with_an_old_snapshot_is_told_again_what_was_sent_since(tmp_path: Path) -> None:
+    """Nobody was there to notice, and it says that it is the same: that is in the snapshot, too."""
+    async with RedisServer(tmp_path / "redis") as server, ledgers(server.url) as opened:
+        tasks, rate, slots = Tasks(), Rate(10, 60.0), f"pandadoc-proxy:{{{opened.user}}}:rates:list:slots"
+        here, there = (
+            SharedBudget(
+                "default",
+                {"list": rate},
+                time.monotonic,
+                ledger=opened(process),
+                tasks=tasks,
+                jitter=lambda: 0.0,
+                process=process,
+                answer=ANSWER,
+            )
+            for process in ("here", "there")
+        )
+        (await here.take("list", Priority.INTERACTIVE, 1)).answered()
+        await here.look()
+        await server.ask("SAVE")
+        for _ in range(7):
+            (await here.take("list", Priority.INTERACTIVE, 1)).answered()
+        await server.asked_until("ZCARD", slots, holds=lambda taken: taken == 8)
+        await server.end()
+        await server.start()
+        assert await server.ask("ZCARD", slots) == 1
+        await here.look()
+        await server.asked_until("ZCARD", slots, holds=lambda taken: taken == 8)
+        for _ in range(2):
+            await there.take("list", Priority.INTERACTIVE, 0)
+        with pytest.raises(BudgetSpent):
+            await there.take("list", Priority.INTERACTIVE, 0)
+        assert here.standings()[0].shared
 
 
 async def test_what_goes_wrong_is_said_in_time_and_without_the_password(tmp_path: Path) -> None:
