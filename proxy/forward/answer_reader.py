@@ -16,6 +16,9 @@ CONTINUE: Final = 100
 LEAST_FINAL: Final = 200
 """Below it an answer is only a beginning (RFC 9110 §15.2)."""
 
+KNOWN_BODILESS: Final = frozenset({100, 102, 103})
+"""The interim answers that end with their head to llhttp, too (RFC 9112 §6.3: all do)."""
+
 LARGEST_HEAD: Final = 64 * 1024
 """Bytes. Also of what else may come between two pieces of a body: trailers, chunk extensions, interim answers."""
 
@@ -121,6 +124,8 @@ class AnswerReader:
         status, fields, reason = parser.get_status_code(), tuple(self._fields), self._reason
         self._fields, self._reason = [], b""
         if CONTINUE <= status < LEAST_FINAL:
+            if status not in KNOWN_BODILESS and any(map(_promises_body, fields)):
+                raise Malformed("an interim answer has a body")  # it would stand before the final answer's
             self.continued = self.continued or status == CONTINUE
             return
         head = AnswerHead(status, reason, fields)
@@ -143,6 +148,12 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         if self.head is not None:
             self.complete = True
+
+
+def _promises_body(field: tuple[bytes, bytes]) -> bool:
+    """Tell whether llhttp takes it for the promise of a body."""
+    name, value = field
+    return name.lower() == b"transfer-encoding" or (name.lower() == b"content-length" and bool(value.strip(b"0")))
 
 
 def _ours(fault: httptools.HttpParserError) -> UpstreamError:
