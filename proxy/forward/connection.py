@@ -4,7 +4,8 @@
     a place in the listener's crowd, which it may lose while it owes no answer
     malformed requests answered by us: no echo, no traceback, no raw header in a log
 
-It leans on a few inner names of aiohttp's RequestHandler, which is why the version is bounded.
+It leans on a few inner names of aiohttp's RequestHandler, which is why the version is bounded. One of them it sets,
+by server.py: `_request_in_progress`, which aiohttp sets too late for us.
 """
 
 import asyncio

@@ -171,4 +171,7 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> Incoming:
-        return Incoming(message, payload, protocol, writer, task, self._loop)
+        request = Incoming(message, payload, protocol, writer, task, self._loop)
+        # Before Python 3.12 aiohttp says so a turn of the loop later: till then it would be neither queued nor served.
+        protocol._request_in_progress = True  # noqa: SLF001 - see connection.py
+        return request
