@@ -313,7 +313,9 @@ def _nobody(_connection: UpstreamConnection) -> None:
 
 
 def _not_taken() -> UpstreamError:
-    return UpstreamTimeout("The upstream did not take the request's body within upstream.idle_timeout.")
+    return UpstreamTimeout(
+        "The upstream did not take the request's body within upstream.idle_timeout.", error="connection_write_timeout"
+    )
 
 
 def _not_answered() -> UpstreamError:
