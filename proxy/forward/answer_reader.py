@@ -4,6 +4,7 @@ llhttp judges the syntax, strictly. What it leaves to us is here: the answer to 
 has a size, interim answers are passed over, and nothing may come unasked. No I/O.
 """
 
+import re
 from typing import Final
 
 import httptools
@@ -18,6 +19,12 @@ LEAST_FINAL: Final = 200
 
 KNOWN_BODILESS: Final = frozenset({100, 102, 103})
 """The interim answers that end with their head to llhttp, too (RFC 9112 §6.3: all do)."""
+
+OTHERS: Final = (b"R", b"I")
+"""How RTSP/1.0 and ICE/1.0 begin, which to llhttp are as good as HTTP."""
+
+CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no reason phrase holds (RFC 9112 §4); llhttp sees to line ends alone."""
 
 LARGEST_HEAD: Final = 64 * 1024
 """Bytes. Also of what else may come between two pieces of a body: trailers, chunk extensions, interim answers."""
@@ -75,7 +82,10 @@ class AnswerReader:
             self.reusable = False  # nobody asked: whose answer would it be?
             return
         assert self._parser is not None  # noqa: S101 - `close` is the end
-        self.began = True
+        if not self.began:
+            self.began = True
+            if data.startswith(OTHERS):
+                raise Malformed("it is another protocol's")
         self._size += len(data)
         try:
             self._parser.feed_data(data)
@@ -112,6 +122,8 @@ class AnswerReader:
             raise Malformed("it comes unasked")  # `feed` sees that the answer before it is whole
 
     def on_status(self, reason: bytes) -> None:
+        if reason != b"OK" and CONTROL.search(reason) is not None:
+            raise Malformed("its reason phrase has a control character")
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -51,6 +51,11 @@ def test_a_head_is_kept_as_it_came() -> None:
     assert (seen.body, seen.complete, seen.reusable) == (b"panda", True, True)
 
 
+@pytest.mark.parametrize("reason", [b"", b"OK", b"Not So\tBad", b"caf\xe9", "schön".encode()])
+def test_a_reason_phrase_may_be_any_text(reason: bytes) -> None:
+    assert read(LONG.replace(b"OK", reason)).reason == reason
+
+
 def test_trailers_and_extensions_are_dropped() -> None:
     seen = read(CHUNKED)
     assert (seen.body, seen.complete, seen.reusable) == (b"panda", True, True)
@@ -158,6 +163,10 @@ MALFORMED = {
     "garbage": b"garbage\r\n\r\n",
     "HTTP/0.9": b"<html></html>",
     "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "RTSP": b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "ICE": b"ICE/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "a NUL in the reason phrase": b"HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n",
+    "a control character in the reason phrase": b"HTTP/1.1 200 OK\x7f\r\nContent-Length: 0\r\n\r\n",
     "a switch of protocols": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     "a bare 101": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
     "a 101 with a length": b"HTTP/1.1 101 X\r\nContent-Length: 5\r\n\r\npanda" + LONG,
