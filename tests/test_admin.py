@@ -453,6 +453,17 @@ def own_address() -> str:
     return host
 
 
+@pytest.mark.parametrize("host", [b"xn--a", b"xn--zz:80", b"localhost.xn--a"])
+async def test_an_absolute_target_whose_host_can_not_be_decoded_is_answered(
+    api_key_house: HouseMaker, host: bytes
+) -> None:
+    house = await api_key_house({})
+    for path, status in {b"/livez": b"200", b"/status": b"421", b"/nothing": b"404"}.items():
+        request = b"GET http://%b%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (host, path)
+        async with asyncio.timeout(4):
+            assert (await converse(admin_port(house), request)).start.split()[1] == status
+
+
 async def test_a_unix_socket_is_this_machine(api_key_house: HouseMaker, tmp_path: Path) -> None:
     await api_key_house({"admin": {"bind": f"unix:{tmp_path}/admin.sock"}})
     connector = aiohttp.UnixConnector(f"{tmp_path}/admin.sock")

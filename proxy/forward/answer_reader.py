@@ -4,6 +4,7 @@ llhttp judges the syntax, strictly. What it leaves to us is here: the answer to 
 has a size, interim answers are passed over, and nothing may come unasked. No I/O.
 """
 
+import re
 from typing import Final
 
 import httptools
@@ -15,6 +16,15 @@ from proxy.forward.headers import AnswerHead, closes
 CONTINUE: Final = 100
 LEAST_FINAL: Final = 200
 """Below it an answer is only a beginning (RFC 9110 §15.2)."""
+
+KNOWN_BODILESS: Final = frozenset({100, 102, 103})
+"""The interim answers that end with their head to llhttp, too (RFC 9112 §6.3: all do)."""
+
+OTHERS: Final = (b"R", b"I")
+"""How RTSP/1.0 and ICE/1.0 begin, which to llhttp are as good as HTTP."""
+
+CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no reason phrase holds (RFC 9112 §4); llhttp sees to line ends alone."""
 
 LARGEST_HEAD: Final = 64 * 1024
 """Bytes. Also of what else may come between two pieces of a body: trailers, chunk extensions, interim answers."""
@@ -72,7 +82,10 @@ class AnswerReader:
             self.reusable = False  # nobody asked: whose answer would it be?
             return
         assert self._parser is not None  # noqa: S101 - `close` is the end
-        self.began = True
+        if not self.began:
+            self.began = True
+            if data.startswith(OTHERS):
+                raise Malformed("it is another protocol's")
         self._size += len(data)
         try:
             self._parser.feed_data(data)
@@ -109,6 +122,8 @@ class AnswerReader:
             raise Malformed("it comes unasked")  # `feed` sees that the answer before it is whole
 
     def on_status(self, reason: bytes) -> None:
+        if reason != b"OK" and CONTROL.search(reason) is not None:
+            raise Malformed("its reason phrase has a control character")
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -121,6 +136,8 @@ class AnswerReader:
         status, fields, reason = parser.get_status_code(), tuple(self._fields), self._reason
         self._fields, self._reason = [], b""
         if CONTINUE <= status < LEAST_FINAL:
+            if status not in KNOWN_BODILESS and any(map(_promises_body, fields)):
+                raise Malformed("an interim answer has a body")  # it would stand before the final answer's
             self.continued = self.continued or status == CONTINUE
             return
         head = AnswerHead(status, reason, fields)
@@ -143,6 +160,12 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         if self.head is not None:
             self.complete = True
+
+
+def _promises_body(field: tuple[bytes, bytes]) -> bool:
+    """Tell whether llhttp takes it for the promise of a body."""
+    name, value = field
+    return name.lower() == b"transfer-encoding" or (name.lower() == b"content-length" and bool(value.strip(b"0")))
 
 
 def _ours(fault: httptools.HttpParserError) -> UpstreamError:

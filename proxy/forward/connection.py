@@ -4,7 +4,8 @@
     a place in the listener's crowd, which it may lose while it owes no answer
     malformed requests answered by us: no echo, no traceback, no raw header in a log
 
-It leans on a few inner names of aiohttp's RequestHandler, which is why the version is bounded.
+It leans on a few inner names of aiohttp's RequestHandler, which is why the version is bounded. One of them it sets,
+by server.py: `_request_in_progress`, which aiohttp sets too late for us.
 """
 
 import asyncio
@@ -129,7 +130,11 @@ class Connection(RequestHandler):
             return
         body = self._body
         had = None if body is None or body.is_eof() else body.total_bytes
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except IndexError:  # yarl's, at a target such as http://[::1]@
+            self._refuse_head(BadHttpMessage("no target"))
+            return
         if self._request_count != self._heads:
             self._head_came()
             self._begun = not data.endswith(ENDS) and self._goes_on(data)
@@ -273,7 +278,7 @@ class Connection(RequestHandler):
     def _piece_of_a_head_came(self, data: bytes) -> None:
         self._head_size += len(data)
         if self._head_size > self._limits.max_head + UNCOUNTED:
-            self._refuse_head()
+            self._refuse_head(LineTooLong(b"", self._limits.max_head))
         elif data.strip(b"\r\n"):
             self._for_record = False
             if self._clock is None:
@@ -297,9 +302,9 @@ class Connection(RequestHandler):
         ends = (end, end - 2) if data.endswith(b"\r\n") else (end,)
         return not any(data.endswith(ENDS, 0, end) or _blank(data[:end]) for end in ends)
 
-    def _refuse_head(self) -> None:
-        """Queue what the parser would have queued, had it counted."""
-        self._messages.append((_ErrInfo(400, LineTooLong(b"", self._limits.max_head), ""), EMPTY_PAYLOAD))
+    def _refuse_head(self, fault: BadHttpMessage) -> None:
+        """Queue what the parser would have queued, had it counted or caught it."""
+        self._messages.append((_ErrInfo(400, fault, ""), EMPTY_PAYLOAD))
         self._request_count += 1
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -35,6 +35,14 @@ LENGTH: Final = re.compile(rb"[0-9]{1,20}")
 SPOKEN: Final = frozenset({(1, 0), (1, 1)})
 """The versions of HTTP that are taken."""
 
+RTSP: Final = frozenset(
+    {"DESCRIBE", "ANNOUNCE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "REDIRECT", "RECORD", "FLUSH"}
+    | {"GET_PARAMETER", "SET_PARAMETER", "SOURCE"}
+)
+"""Methods of RTSP alone and, the last one, of ICE. The parser takes them, too, and does not tell the protocol."""
+
+NOT_FORWARDED: Final = RTSP | {"CONNECT", "TRACE"}
+
 FRAMING: Final = frozenset({b"transfer-encoding", b"content-length", b"expect"})
 """Fields that tell how a body comes."""
 
@@ -139,7 +147,9 @@ def _check_size(head: Head, gate: Gate) -> None:
 def _check_protocol(head: Head) -> None:
     if head.version not in SPOKEN:
         raise CallerError("The proxy speaks HTTP/1.1 and HTTP/1.0.")
-    if head.method in {"CONNECT", "TRACE"}:
+    if head.method in NOT_FORWARDED:
+        if head.method in RTSP:
+            raise CallerError(f"{head.method} is no method of HTTP.")
         raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")
     if b"upgrade" in head.names and b"websocket" in _protocols(head):
         raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")

@@ -171,4 +171,11 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> Incoming:
-        return Incoming(message, payload, protocol, writer, task, self._loop)
+        try:
+            request = Incoming(message, payload, protocol, writer, task, self._loop)
+        except ValueError:  # aiohttp decodes the host of an absolute target, and not each can be (xn--a)
+            message = message._replace(url=message.url.relative())  # what it is worth, the guard knows by the head
+            request = Incoming(message, payload, protocol, writer, task, self._loop)
+        # Before Python 3.12 aiohttp says so a turn of the loop later: till then it would be neither queued nor served.
+        protocol._request_in_progress = True  # noqa: SLF001 - see connection.py
+        return request

@@ -59,7 +59,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._cut_short = False  # whether the request's end stays unsent
         self._due = NEVER
         self._patience: Callable[[], UpstreamError] | None = None
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.Handle | None = None
         self._rings_at = NEVER
 
     def __repr__(self) -> str:
@@ -278,7 +278,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self._loop.time() < self._due < NEVER:
             self._set_alarm()
         elif self._due < NEVER and self._patience is not None:
-            self._fail(self._patience())
+            if any(who is not None and who.done() for who in (self._reading, self._writing)):
+                self._alarm = self._loop.call_soon(self._ring)  # they hear first of what came in time
+            else:
+                self._fail(self._patience())
 
     def _fail(self, fault: UpstreamError) -> None:
         """Let nothing more come of it."""
@@ -310,7 +313,9 @@ def _nobody(_connection: UpstreamConnection) -> None:
 
 
 def _not_taken() -> UpstreamError:
-    return UpstreamTimeout("The upstream did not take the request's body within upstream.idle_timeout.")
+    return UpstreamTimeout(
+        "The upstream did not take the request's body within upstream.idle_timeout.", error="connection_write_timeout"
+    )
 
 
 def _not_answered() -> UpstreamError:

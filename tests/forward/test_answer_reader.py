@@ -51,6 +51,11 @@ def test_a_head_is_kept_as_it_came() -> None:
     assert (seen.body, seen.complete, seen.reusable) == (b"panda", True, True)
 
 
+@pytest.mark.parametrize("reason", [b"", b"OK", b"Not So\tBad", b"caf\xe9", "schön".encode()])
+def test_a_reason_phrase_may_be_any_text(reason: bytes) -> None:
+    assert read(LONG.replace(b"OK", reason)).reason == reason
+
+
 def test_trailers_and_extensions_are_dropped() -> None:
     seen = read(CHUNKED)
     assert (seen.body, seen.complete, seen.reusable) == (b"panda", True, True)
@@ -70,6 +75,13 @@ def test_a_final_answer_has_nothing_of_the_interim_ones() -> None:
     seen = read(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + LONG)
     assert (seen.status, seen.reason) == (200, b"OK")
     assert [name for name, _ in seen.fields] == [b"Content-Length", b"X-Y"]
+
+
+@pytest.mark.parametrize("status", [100, 102, 103, 104, 110, 199])
+@pytest.mark.parametrize("fields", [b"", b"Content-Length: 0\r\n", b"Upgrade: x\r\nConnection: upgrade\r\n"])
+def test_an_interim_answer_of_any_number_ends_with_its_head(status: int, fields: bytes) -> None:
+    interim = b"HTTP/1.1 %d X\r\n%b\r\n" % (status, fields)
+    assert read(interim + LONG) == read(interim, LONG) == read(LONG)
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -151,8 +163,18 @@ MALFORMED = {
     "garbage": b"garbage\r\n\r\n",
     "HTTP/0.9": b"<html></html>",
     "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "RTSP": b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "ICE": b"ICE/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "a NUL in the reason phrase": b"HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n",
+    "a control character in the reason phrase": b"HTTP/1.1 200 OK\x7f\r\nContent-Length: 0\r\n\r\n",
     "a switch of protocols": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     "a bare 101": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    "a 101 with a length": b"HTTP/1.1 101 X\r\nContent-Length: 5\r\n\r\npanda" + LONG,
+    "a 103 with a body": b"HTTP/1.1 103 X\r\nContent-Length: 5\r\n\r\npanda" + LONG,
+    "a 104 with a body": b"HTTP/1.1 104 X\r\nContent-Length: 5\r\n\r\npanda" + LONG,
+    "a 104 with an answer for a body": b"HTTP/1.1 104 X\r\ncontent-length: %d\r\n\r\n" % len(LONG) + LONG + LONG,
+    "a 199 with chunks": b"HTTP/1.1 199 X\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\npanda\r\n0\r\n\r\n" + LONG,
+    "a 199 with a body without an end": b"HTTP/1.1 199 X\r\ntransfer-encoding: gzip\r\n\r\n" + LONG,
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\npanda",
     "a list of lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\npanda",
     "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",

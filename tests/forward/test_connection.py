@@ -1,8 +1,9 @@
 """Connections: how long and how large a head may be, who gives way when there are too many, and how they end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -60,6 +61,55 @@ async def test_a_head_that_begins_behind_a_request_has_the_same_time_limit(
             up.cue.set()
             assert (await line.answer()).body == b"ok"
             assert (await line.answer()).start == b"HTTP/1.1 408 Request Timeout"
+
+
+def before_it_is_begun(monkeypatch: pytest.MonkeyPatch, happens: Callable[[connection.Connection], None]) -> None:
+    """Have something happen to a connection whose request is taken from the queue, and its handler not begun.
+
+    Before Python 3.12 a whole turn of the loop lies between.
+    """
+    incoming = server.Server._incoming  # noqa: SLF001 - the last that aiohttp calls before
+
+    def then(self: server.Server, *parts: Any) -> server.Incoming:
+        request = incoming(self, *parts)
+        happens(parts[2])
+        return request
+
+    monkeypatch.setattr(server.Server, "_incoming", then)
+
+
+@pytest.mark.parametrize("with_it", [0, 4])
+async def test_a_head_that_goes_on_just_before_the_request_before_it_is_begun_has_the_same_time_limit(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch, with_it: int
+) -> None:
+    """The time runs from the answer on."""
+    before_it_is_begun(monkeypatch, lambda line: line.data_received(GET[with_it:8]))
+    async with upstream(on_cue) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, "limits": {"header_timeout": "200ms"}})
+        async with caller(house.port) as line, asyncio.timeout(5):
+            await line.send(GET + GET[:with_it])
+            await asyncio.sleep(0.4)
+            up.cue.set()
+            assert (await line.answer()).body == b"ok"
+            assert (await line.answer()).start == b"HTTP/1.1 408 Request Timeout"
+
+
+@pytest.mark.parametrize("with_it", [0, 4])
+async def test_a_head_that_goes_on_just_before_the_request_before_it_is_begun_leaves_no_clock_behind(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch, with_it: int
+) -> None:
+    piece = iter([GET[with_it:8]])
+    before_it_is_begun(monkeypatch, lambda line: line.data_received(next(piece, b"")))
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}, "limits": {"header_timeout": "200ms"}})
+        async with caller(house.port) as line, asyncio.timeout(5):
+            await line.send(GET + GET[:with_it])
+            assert (await line.answer()).body == b"ok"
+            await line.send(GET[8:])
+            assert (await line.answer()).body == b"ok"
+            await asyncio.sleep(0.4)
+            await line.send(GET)
+            assert (await line.answer()).body == b"ok"
 
 
 SIZED = START.replace(b"GET", b"POST") + b"Content-Length: 5\r\n\r\n"
@@ -327,6 +377,23 @@ async def test_a_body_that_is_framed_wrongly_is_a_400_at_once(api_key_house: Hou
             assert b"framed wrongly" in seen.body
             assert await line.closed() == b""
         await until(lambda: up.gone == 1)  # the upstream saw no whole body
+
+
+async def test_a_body_that_is_framed_wrongly_just_before_its_request_is_begun_is_no_whole_one(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def script(stage: Stage) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            await stage.request()
+            await stage.say(OK)
+
+    before_it_is_begun(monkeypatch, lambda line: line.data_received(b"ZZ\r\n"))
+    async with upstream(script) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        seen = await converse(house.port, CHUNKED + b"5\r\nhello\r\n")
+        assert seen.start == b"HTTP/1.1 400 Bad Request"
+        assert b"framed wrongly" in seen.body
+        assert not up.heard
 
 
 @pytest.mark.parametrize("read_on", [b"", b"5\r\nhello\r\n"])

@@ -153,6 +153,8 @@ VERDICTS = {
     "HEAD": (head(method="HEAD"), 0),
     "CONNECT": (head(method="CONNECT", target="api.pandadoc.com:443"), 405),
     "TRACE": (head(method="TRACE"), 405),
+    "a method of RTSP": (head(method="DESCRIBE", version=(1, 0)), 400),
+    "a method of ICE": (head(method="SOURCE"), 400),
     "a WebSocket": (head((b"Connection", b"Upgrade"), (b"Upgrade", b"WebSocket")), 403),
     "h2c is dropped, not refused": (head((b"Upgrade", b"h2c")), 0),
     "HTTP/2.0": (head(version=(2, 0)), 400),
@@ -242,6 +244,8 @@ ON_THE_WIRE = {
     "the token endpoint": (b"POST /oauth2/access_token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 403),
     "CONNECT": (b"CONNECT api.pandadoc.com:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
     "TRACE": (b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+    "a method of RTSP": (b"DESCRIBE / RTSP/1.0\r\nHost: localhost\r\n\r\n", 400),
+    "a method of ICE": (b"SOURCE / ICE/1.0\r\nHost: localhost\r\n\r\n", 400),
     "a WebSocket": (
         (
             b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

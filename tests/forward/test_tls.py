@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -20,6 +21,7 @@ from wire import OK, Caller, Stage, answering, caller, converse, upstream
 
 from proxy.app import LAST_WORD
 from proxy.forward.connection import Connection
+from proxy.forward.server import Incoming, Server
 from proxy.forward.tls import Records
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -244,6 +246,36 @@ async def test_a_record_that_comes_in_pieces_leaves_the_connection_with_all_its_
                 connection.seal(inside=inside)
             await asyncio.sleep(0.4)
             assert (await sealed.ask()).endswith(b"ok")
+
+
+async def test_a_record_of_a_body_that_begins_just_before_its_request_is_begun_leaves_no_clock_behind(
+    api_key_house: HouseMaker,
+    certificates: CertificateFolder,
+    context: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before Python 3.12 a whole turn of the loop lies between the queue and the handler."""
+    taken = asyncio.Event()
+    incoming = Server._incoming  # noqa: SLF001 - the last that aiohttp calls before
+
+    def then(self: Server, *parts: Any) -> Incoming:
+        request = incoming(self, *parts)
+        parts[2].seal(inside=True)
+        taken.set()
+        return request
+
+    monkeypatch.setattr(Server, "_incoming", then)
+    async with upstream(answering(OK)) as up:
+        limits = {"limits": {"header_timeout": "200ms"}}
+        house = await api_key_house({"upstream": {"url": up.url}, **at_tls(certificates), **limits})
+        async with caller(house.port, context) as line, asyncio.timeout(10):
+            for _ in range(2):
+                await line.send(GET.replace(b"GET", b"POST")[:-2] + b"Content-Length: 5\r\n\r\n")
+                await taken.wait()
+                taken.clear()
+                await line.send(b"hello")
+                assert (await line.answer()).body == b"ok"
+                await asyncio.sleep(0.4)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6, 9, 100])

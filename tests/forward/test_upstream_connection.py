@@ -289,6 +289,52 @@ async def test_a_body_that_falls_silent_is_broken_off() -> None:
         assert line.lost == [connection]
 
 
+async def rings_as_it_hears(connection: UpstreamConnection, said: bytes) -> None:
+    """Have the time be over just behind what comes: before whoever waits for that has heard of it."""
+    await asyncio.sleep(0)  # until somebody waits
+    connection._due = 0  # noqa: SLF001 - long over, whatever the clock says
+    connection.data_received(said)
+    connection._ring()  # noqa: SLF001 - as a loop does that finds both in one turn
+
+
+async def test_what_comes_just_in_time_is_an_answer_like_any_other() -> None:
+    async with connected(saying(b"")) as (connection, line):
+        ask(connection)
+        head = asyncio.create_task(connection.head(5))
+        await rings_as_it_hears(connection, PROMISED)
+        assert (await head).status == 200
+        assert await connection.read(5) == b"begun"
+        rest = asyncio.create_task(connection.read(5))
+        await rings_as_it_hears(connection, b"x" * 95)
+        assert await rest == b"x" * 95
+        assert await connection.read(5) == b""
+        assert connection.reusable()
+        assert not line.lost
+
+
+async def test_a_piece_of_a_head_that_comes_just_in_time_gives_the_rest_no_more() -> None:
+    async with connected(saying(b"")) as (connection, _):
+        ask(connection)
+        head = asyncio.create_task(connection.head(60))
+        await rings_as_it_hears(connection, PROMISED[:20])
+        async with asyncio.timeout(5):
+            with pytest.raises(UpstreamTimeout):
+                await head
+
+
+async def test_room_that_comes_just_in_time_is_taken() -> None:
+    async with connected(saying(b"")) as (connection, line):
+        connection.begin(bodiless=False)
+        connection.pause_writing()
+        room = asyncio.create_task(connection.room(5))
+        await asyncio.sleep(0)
+        connection._due = 0  # noqa: SLF001 - long over
+        connection.resume_writing()
+        connection._ring()  # noqa: SLF001 - in the same turn
+        await room
+        assert not line.lost
+
+
 async def test_little_is_read_ahead_of_whoever_takes_it() -> None:
     """The rest stays with the upstream, and comes when there is room."""
     size = 20 * MIB

@@ -258,13 +258,14 @@ FOREIGN_TARGETS = each(
     http://localhost@evil.example/x http://localhost:80@evil.example/x http://evil.example@localhost/x
     http://localhost%2f@evil.example/x http://localhost?@evil.example/x http://localhost.evil.example/x
     http://%6cocalhost/x http://0.0.0.0/x http://[::]/x http://127.1/x http://2130706433/x
+    http://xn--a/x http://XN--ZZ:80/x https://localhost.xn--a/x
     """
 )
 NO_TARGETS = each(
     b"""
     http:/evil.example/x http:evil.example/x http:///x http://localhost http://localhost#@evil.example/x
     http://[::1/x http://localhost:99999/x ftp://localhost/x file:///etc/passwd ws://localhost/x javascript:x
-    evil.example:443 evil.example/x @evil.example/x .evil.example/x * ?x %2fx /x#fragment /x#
+    http://[::1]@ evil.example:443 evil.example/x @evil.example/x .evil.example/x * ?x %2fx /x#fragment /x#
     """
 ) | shown(
     b"http://localhost\\@evil.example/x",

@@ -498,7 +498,9 @@ async def test_an_upstream_that_stops_taking_the_upload_is_a_504(api_key_house: 
 
     async with upstream(script) as up:
         house = await api_key_house({"upstream": {"url": up.url, "idle_timeout": "300ms"}})
-        assert (await house.ask("POST", "/x", data=pieces(60_000_000))).status == 504
+        seen = await house.ask("POST", "/x", data=pieces(60_000_000))
+        assert seen.status == 504
+        assert seen.headers["Proxy-Status"] == "pandadoc-proxy; error=connection_write_timeout"
         up.cue.set()
 
 

@@ -161,6 +161,7 @@ FAULTS: Final[dict[str, tuple[bytes, End, Outcome]]] = {
     "HTTP/0.9": (b"<html>hello</html>", falls_silent, NONSENSE),
     "HTTP/2": (b"HTTP/2 200\r\n\r\n", falls_silent, NONSENSE),
     "a 101 that nobody asked for": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", falls_silent, NONSENSE),
+    "an interim answer with a body": (b"HTTP/1.1 104 X\r\nContent-Length: 2\r\n\r\nok" + OK, falls_silent, NONSENSE),
     "a length and chunks": (CHUNKED[:-2] + b"Content-Length: 5\r\n\r\n0\r\n\r\n", falls_silent, NONSENSE),
     "two lengths": (LENGTH[:-2] + b"Content-Length: 5\r\n\r\npanda", falls_silent, NONSENSE),
     "no chunk": (CHUNKED + b"panda\r\n", falls_silent, CUT),
