@@ -30,13 +30,14 @@ QUIT: Final = b"x-pandadoc-proxy-quit"
 READING: Final = ("GET", "HEAD")
 
 SHARE: Final = 0.1
-"""Of the event loop's time, all that writing metrics may take while many ask: whoever reaches the port may."""
+"""Of the event loop's time, what writing metrics takes while many ask: whoever reaches the port may. More where one
+page takes longer than a ninth of LONGEST_PAUSE."""
 
 LONGEST_PAUSE: Final = 1.0
 """Seconds between two scrapes at the most: what a process that was stopped meanwhile took says nothing."""
 
 SCRAPERS: Final = 16
-"""So many may wait for their turn; where all places of the port were taken by them, no probe would be answered."""
+"""So many may be served or wait: where they had all places of the port, no probe would be answered."""
 
 NOT_OURS: Final = "The Host header names no loopback name, and the admin port takes no other. Ask it at 127.0.0.1."
 TOLD: Final = guard.Gate(not_ours=NOT_OURS)
@@ -63,7 +64,7 @@ class Scrapes:
 
     async def page(self, accept: str) -> tuple[bytes, str] | None:
         """Return the text and its content type; None if too many wait already."""
-        if self._here > SCRAPERS:
+        if self._here >= SCRAPERS:
             return None
         self._here += 1
         try:

@@ -367,7 +367,8 @@ class Proxy:
                 await grant.refresher.keeper.settled()  # a pair that is in its memory alone
         async with self._taking:  # a configuration that is being taken may go on with a grant of it
             self._retired.remove(snapshot)
-            await snapshot.close(but=self._snapshots)
+            others = self._snapshots
+        await snapshot.close(but=others)
 
     def _lane(self, name: str) -> Lane:
         """Return the parts that serve a listener now; a request keeps what it got.

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from proxy.notice import Notice
+from proxy.secrets import irregular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -233,7 +234,7 @@ def _fingerprint(files: Tls) -> _Read:
 
 def _content(path: Path, part: Part) -> bytes:
     try:
-        if path.exists() and not path.is_file():  # to open a FIFO would hold up all that waits for this disk
+        if irregular(path):
             raise CertificateFlaw(part, f"{path} is not a regular file: name a PEM file")
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)

@@ -60,7 +60,8 @@ REPLICA: Final = f"{socket.gethostname()}-{random.randbytes(3).hex()}"  # noqa: 
 """This process among its replicas: in a pod, its name and a bit more."""
 
 LOOK: Final = 0.2
-"""Seconds to find out which file a path leads to: a disk may hang, and a start or a reload waits for it."""
+"""Seconds to find out which file a path leads to, or whether a seed is spent: a disk may hang, and a start, or at a
+reload all requests, wait for it."""
 
 LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 """One server, under three names; other addresses of this machine may be others'."""

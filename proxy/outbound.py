@@ -18,6 +18,7 @@ from proxy.credential.token_endpoint import noting_connections
 from proxy.forward.dialler import Dialler
 from proxy.forward.upstream_pool import Counts, UpstreamPool
 from proxy.names import Resolver
+from proxy.secrets import irregular
 from proxy.trust import verifying
 
 DNS_TTL: Final = 60
@@ -54,7 +55,7 @@ def trust(settings: Upstream, known: Trust | None = None) -> Trust:
 
 
 def _content(path: Path) -> bytes:
-    if path.exists() and not path.is_file():  # to open a FIFO would hold up all that waits for this disk
+    if irregular(path):
         raise OSError(errno.EINVAL, "it is not a regular file")
     return path.read_bytes()
 

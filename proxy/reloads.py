@@ -15,7 +15,7 @@ from proxy import logs, open_files
 from proxy.app import Proxy
 from proxy.config import BadConfig, Config
 from proxy.config.files import MOST_BYTES
-from proxy.disk import Disk, DiskHangs
+from proxy.disk import Disk, DiskHangs, NoThread
 from proxy.service_manager import READY, ServiceManager, reloading
 from proxy.signals import Signals
 from proxy.utf8 import encodable
@@ -38,7 +38,7 @@ GONE: Final = b"\0"
 """Stands for the content of a file that is gone; no YAML holds it."""
 
 UNREADABLE: Final = b"\0\0"
-"""Stands for that of a file which this process may not read, or of a folder in its place."""
+"""Stands for that of a file which can't be read, or of a folder in its place."""
 
 
 class Reloads:
@@ -156,10 +156,10 @@ class Reloads:
             return await self._disk.do(lambda: _read(source))
         except FileNotFoundError:
             return GONE
-        except DiskHangs:
+        except (DiskHangs, NoThread):
             return None
-        except OSError:
-            return UNREADABLE
+        except OSError as fault:  # where this process may open no more files, that says nothing of this one
+            return None if fault.errno in open_files.EXHAUSTED else UNREADABLE
 
 
 def _read(path: Path) -> bytes | None:

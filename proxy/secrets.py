@@ -149,9 +149,14 @@ def _read_file(path: Path) -> str:
     return _decoded(_file_bytes(path), path)
 
 
+def irregular(path: Path) -> bool:
+    """Tell whether what is there is no regular file: to open a FIFO would block, and to read a device might not end."""
+    return path.exists() and not path.is_file()
+
+
 def _file_bytes(path: Path) -> bytes:
     try:
-        if path.exists() and not path.is_file():  # a FIFO or a device would block or never end
+        if irregular(path):
             raise SecretUnavailable(f"{path} is not a regular file: name a file that holds the secret alone")
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)

@@ -71,7 +71,7 @@ def left_behind(earlier: Credentials, later: Credentials, found: Mapping[str, st
     a person may have logged in since, as somebody else; so none goes on by it. But nothing else begins with it either,
     once it is spent.
     """
-    gone = {name: each for name, each in earlier.items() if name not in later and name not in found.values()}
+    gone = {name: each for name, each in earlier.items() if name not in found.values()}
     for name, after in later.items():
         if isinstance(after, OAuth2Credential) and name not in earlier and name not in found:
             for former, before in gone.items():

@@ -73,6 +73,9 @@ class UnixSocket:
         kept = had & mode
         if kept != had:
             self.path.chmod(kept)
+        if user != now.st_uid:  # whether that is permitted must be known first: a group may not be ours to give back
+            _give(self.path, (user, UNCHANGED))
+            _give(self.path, (now.st_uid, UNCHANGED))
         if group != now.st_gid:
             _give(self.path, (UNCHANGED, group))
         if mode != kept:

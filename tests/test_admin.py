@@ -407,7 +407,7 @@ async def test_of_many_scrapers_some_wait_and_neither_probes_nor_the_end_for_the
     house.proxy._metrics.watch(Stopped(house.clock))  # noqa: SLF001 - nothing of ours takes long
     assert (await asked(house, b"GET /metrics"))[0] == 200
     scrapers = [asyncio.ensure_future(asked(house, b"GET /metrics")) for _ in range(SCRAPERS + 6)]
-    await until(lambda: sum(each.done() for each in scrapers) == 5)
+    await until(lambda: sum(each.done() for each in scrapers) == 6)
     assert {each.result()[0] for each in scrapers if each.done()} == {503}
     assert (await asked(house, b"GET /livez"))[0] == 200
     waiting = [each for each in scrapers if not each.done()]

@@ -2,6 +2,8 @@
 
 import asyncio
 import copy
+import errno
+import os
 import re
 import shutil
 import socket
@@ -669,6 +671,24 @@ async def test_a_file_that_cant_be_read_any_more_is_told_until_it_can(
     assert sum(why in line for line in house.ear.lines) == 1
     assert house.ear.heard("the configuration is what it was")
     assert house.proxy.config is served
+
+
+async def test_a_process_without_a_file_left_blames_no_configuration(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = house.folder / "config.yaml"
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+
+    def none_left(_path: Path) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    await reloads.until_the_end(
+        Looks(lambda: monkeypatch.setattr("proxy.reloads._read", none_left), *[lambda: None] * 3)
+    )
+    assert told_of_config(house)["refused"] == []
+    assert not house.ear.heard("not taken")
 
 
 async def test_of_a_file_that_is_far_too_large_no_more_is_read_than_shows_it(house: House) -> None:

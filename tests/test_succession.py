@@ -131,6 +131,12 @@ A = FileStore(Path("a"))
 B = FileStore(Path("b"))
 LEFT: list[tuple[str, dict[str, Credential], dict[str, Credential], list[tuple[str, str]]]] = [
     ("renamed and moved", {"a": grant("A", store=A)}, {"b": grant("A", store=B)}, [("a", "b")]),
+    (
+        "and its name given to a key",
+        {"a": grant("A", store=A)},
+        {"a": key("K"), "b": grant("A", store=B)},
+        [("a", "b")],
+    ),
     ("and into memory", {"a": grant("A", store=A)}, {"b": grant("A")}, [("a", "b")]),
     ("not where it may be kept already", {"a": grant("A", store=A)}, {"b": grant("A", store=REDIS)}, []),
     ("not what replicas share", {"a": grant("A", store=REDIS)}, {"b": grant("A", store=A)}, []),

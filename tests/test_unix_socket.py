@@ -220,14 +220,14 @@ def test_while_it_is_handed_over_nobody_may_connect_who_may_neither_then_nor_bef
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_group_that_was_given_is_taken_back_where_its_user_can_t_be_had(
+def test_no_group_is_given_where_its_user_can_t_be_had(
     made: UnixSocket, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As for whoever is in the group, and has no CAP_CHOWN."""
+    """As for whoever is in the group, and has no CAP_CHOWN. The one before, of a setgid folder, was not his to give."""
     chown = os.chown
 
     def groups_alone(path: Path, user: int, group: int, *, follow_symlinks: bool) -> None:
-        refused() if user != UNCHANGED else chown(path, user, group, follow_symlinks=follow_symlinks)
+        refused() if user != UNCHANGED or group != 4343 else chown(path, user, group, follow_symlinks=follow_symlinks)
 
     monkeypatch.setattr(os, "chown", groups_alone)
     with pytest.raises(OSError, match="can't be given to its owner"):

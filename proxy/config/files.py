@@ -15,7 +15,7 @@ from proxy.config.faults import join
 from proxy.config.nodes import Place
 from proxy.config.rules import Finding, clients, every_redis
 from proxy.config.sections import ApiKeyCredential
-from proxy.secrets import SHORTEST_CLIENT_KEY, SecretUnavailable, flaw_of_api_key
+from proxy.secrets import SHORTEST_CLIENT_KEY, SecretUnavailable, flaw_of_api_key, irregular
 from proxy.unix_socket import owner_ids
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _flaws_of_listener(path: str, listener: Listener) -> Iterator[Finding]:
 
 def _flaw_of_ca_file(path: Path) -> str | None:
     try:
-        if path.exists() and not path.is_file():  # a FIFO would block
+        if irregular(path):
             return f"{path} is not a regular file: name a PEM file"
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError:

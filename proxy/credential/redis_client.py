@@ -21,6 +21,8 @@ from redis.backoff import ConstantBackoff, NoBackoff
 
 from proxy.credential.redis_address import RedisAddress
 from proxy.credential.redis_faults import distrusted
+from proxy.credential.store import StoreError
+from proxy.secrets import irregular
 from proxy.trust import ASKED, NOT_ASKED
 
 LIMIT: Final = 2.0
@@ -144,7 +146,10 @@ def _once() -> Retry:
 
 
 def _options(address: RedisAddress, limit: float, way: Way) -> dict[str, Any]:
-    """Return what every connection is made with. Protocol 2: what is new in 3 is of no use to us."""
+    """Return what every connection is made with. Protocol 2: what is new in 3 is of no use to us.
+
+    Raises StoreError where `ca_file` is no file.
+    """
     options: dict[str, Any] = {
         "username": address.username,
         "password": address.password.reveal() if address.password else None,
@@ -154,6 +159,8 @@ def _options(address: RedisAddress, limit: float, way: Way) -> dict[str, Any]:
         "driver_info": None,  # else it sends a command that needs one more permission
     }
     if address.tls:
+        if way.ca_file is not None and irregular(way.ca_file):  # redis-py opens it on the event loop
+            raise StoreError(f"Redis can't be asked: ca_file {way.ca_file} is not a regular file. Name a PEM file.")
         options |= {"ssl": True, "ssl_ca_certs": way.ca_file and str(way.ca_file)}
         options |= {"ssl_min_version": ssl.TLSVersion.TLSv1_2}
         options |= {"ssl_include_verify_flags": [ASKED], "ssl_exclude_verify_flags": [NOT_ASKED]}

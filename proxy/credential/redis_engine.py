@@ -10,7 +10,7 @@ cheaper than a second way for each call.
 
 A name may lead elsewhere while connections to where it led stay open, and whoever answers there takes no writes. So
 such an answer ends all connections, and the next call asks the name again. Reads and pings may go well there for ever:
-whoever has heard nothing for a while writes, too, though nothing.
+whoever has heard nothing for a while deletes a key that never exists, which a master alone does.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from proxy.credential.store import StoreError
 from proxy.secrets import Secret
 
 QUIET: Final = 10.0
-"""Seconds without a word on the channel after which a ping is sent, and nothing is written: a connection may be dead,
-or lead to who is no master any more, and not know."""
+"""Seconds without a word on the channel after which a ping is sent, and a key that never exists is deleted: a
+connection may be dead, or lead to who is no master any more, and not know."""
 
 WRITE: Final = """
 local kept = redis.call('GET', KEYS[1]) or ''

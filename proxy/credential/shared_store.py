@@ -151,8 +151,8 @@ class SharedStore:
             await asyncio.wait({self._returning})
         try:
             ours = await self._engine.take(self._who, seconds)
-        except StoreUnreachable:
-            self._give_back(seconds)  # it may be ours all the same
+        except StoreError:
+            self._give_back(seconds)  # it may be ours all the same, or still
             raise
         return partial(self._give_back, seconds) if ours else None
 

@@ -167,7 +167,7 @@ async def _wait(login: _Login, arrivals: Arrivals, state: str, seconds: float, *
     while True:
         try:
             async with asyncio.timeout_at(ends):
-                arrival, code = await _next_code(arrivals, state, listening=listening)
+                arrival, code = await _next_code(arrivals, state, listening=listening, refused=bool(refused))
         except TimeoutError:
             raise LoginFailed(f"Nobody consented within {span(seconds)}. Log in again.") from None
         bare = arrival.pasted and not has_state(arrival.text, state)  # a browser is not believed without it
@@ -185,11 +185,13 @@ async def _wait(login: _Login, arrivals: Arrivals, state: str, seconds: float, *
         refused.add(code.fingerprint())
 
 
-async def _next_code(arrivals: Arrivals, state: str, *, listening: bool) -> tuple[Arrival, Secret]:
-    """Judge what arrives until one may be the code of this login."""
+async def _next_code(arrivals: Arrivals, state: str, *, listening: bool, refused: bool) -> tuple[Arrival, Secret]:
+    """Judge what arrives until one may be the code of this login. `refused`: another was."""
     while True:
         arrival = await arrivals.next()
         if arrival is None:
+            if refused:
+                raise LoginFailed("Nothing more is to be read from here. Log in again, or use --code.")
             if not listening:
                 raise LoginFailed("There is nothing to read from here, and no browser can come back. Use --code.")
             complain(NO_PASTING)

@@ -74,7 +74,7 @@ class Besides:
     """What else needs somebody, as the alerts have it; and /status, but for requests."""
 
     failed: int = 0  # requests in the last minute, as the charts count them
-    answered: int = 0
+    answered: int = 0  # whatever with
     not_taken: bool = False  # a new configuration is refused
     keyless: tuple[str, ...] = ()  # clients without a key that can be used
     expired: tuple[str, ...] = ()  # listeners whose certificate is

@@ -14,7 +14,7 @@ from proxy.credential.source import CredentialSource
 from proxy.page.budgets import Budgets
 from proxy.page.recent import Recent, Trouble
 from proxy.page.standing import Besides, Lending
-from proxy.page.traffic import ANSWERED, FAILED, LATELY, Slots, total
+from proxy.page.traffic import ANSWERED, FAILED, LATELY, REFUSED, Slots, total
 from proxy.vitals import Vitals
 
 
@@ -70,7 +70,7 @@ def _besides(vitals: Vitals, slots: Slots, at: float) -> Besides:
     ports, ends = vitals.ports(), total(slots[-LATELY:]).ends
     return Besides(
         failed=ends[FAILED],
-        answered=ends[ANSWERED],
+        answered=ends[ANSWERED] + ends[REFUSED],
         not_taken=bool(vitals.refused()),
         keyless=tuple(dict.fromkeys(name for port in ports for name in port.keyless)),
         expired=tuple(port.name for port in ports if (port.certificate_expires_at or inf) <= at),

@@ -134,6 +134,16 @@ async def test_a_line_that_is_not_the_code_costs_no_login(machine: Machine, app:
     assert await login.ended() == 0
 
 
+async def test_a_login_whose_only_word_was_no_code_ends_with_what_it_could_read(machine: Machine, back: str) -> None:
+    """A script's, say: it would wait for a browser until its time is over."""
+    configuration(machine, back)
+    program = ("sh", "-c", 'echo exit | "$@"', "sh", *map(str, PROXY))
+    ended = await machine.run("login", "--no-browser", env=env(machine), program=program)
+    assert ended.code == 1
+    assert "refuses that as a code" in ended.err
+    assert "Nothing more is to be read from here" in ended.err
+
+
 async def test_a_program_that_writes_into_a_login_has_only_so_many_words_tried(
     machine: Machine, app: ClientSession
 ) -> None:

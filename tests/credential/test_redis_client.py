@@ -4,10 +4,11 @@ That a real cluster fares as well is shown in tests/torture.
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,24 @@ from proxy.redis_budget import RedisLedger
 from proxy.secrets import Secret
 
 CLUSTER = Way(cluster=True)
+
+
+@pytest.mark.parametrize("way", [Way(), CLUSTER, Way(sentinel="pandadoc")], ids=["one", "cluster", "sentinel"])
+async def test_a_fifo_in_the_place_of_ca_file_is_told_and_never_opened(tmp_path: Path, way: Way) -> None:
+    """It would be opened on the event loop, which would stand still until somebody writes."""
+    os.mkfifo(tmp_path / "ca.pem")
+    way = replace(way, ca_file=tmp_path / "ca.pem")
+
+    async def url() -> Secret:
+        return Secret("rediss://127.0.0.1:1")
+
+    async def owner() -> str:
+        return "0" * 16
+
+    engine = RedisEngine(url, owner, prefix="p", way=way)
+    with pytest.raises(StoreError, match=r"ca_file .* is not a regular file"):
+        await engine.read()
+    await engine.close()
 
 
 @dataclass
