@@ -257,13 +257,15 @@ async def test_the_page_tells_of_refusals_and_errors_what_the_callers_were_told(
 async def test_the_page_tells_that_most_requests_of_the_last_minute_fail(api_key_house: HouseMaker) -> None:
     """A key tells nothing of it: nobody has refused it."""
     house = await api_key_house()
-    house.simulator.faults.add(Fault(reset=True))
+    house.simulator.faults.add(Fault(reset=True, times=2))
     assert (await house.get()).status == 502
     house.clock.pass_(30)
     assert (await house.get()).status == 502
     told = await page_of(house)
     assert "2 requests failed in the last minute, and none was answered" in told
     assert "All is well" not in told
+    assert (await house.get("/public/v1/nothing")).status == 404
+    assert "2 requests failed in the last minute, and 1 was answered" in await page_of(house)
     house.clock.pass_(70)
     assert "All is well" in await page_of(house)
 

@@ -84,7 +84,7 @@ class AnswerReader:
         assert self._parser is not None  # noqa: S101 - `close` is the end
         if not self.began:
             self.began = True
-            if data.lstrip(b"\r\n").startswith(OTHERS):
+            if data.startswith(OTHERS):
                 raise Malformed("it is another protocol's")
         self._size += len(data)
         try:

@@ -528,6 +528,26 @@ async def test_what_fails_once_is_tried_again_until_the_lease_is_given_back(grou
     await until(lambda: ground.record.holder is None)
 
 
+async def test_a_taking_that_is_refused_ends_no_giving_back(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = MemoryEngine(ground.record, ground.clock.monotonic)
+    store = ground.store("one")
+    store.move(engine)
+    lease = await store.lease(60)
+    assert lease is not None
+    engine.cut_off = True
+    lease()
+    await until(lambda: ground.record.calls["give_back"] == 1)
+
+    async def refused(*_: object) -> bool:
+        raise StoreError("it is out of memory")
+
+    monkeypatch.setattr(engine, "take", refused)
+    with pytest.raises(StoreError, match="out of memory"):
+        await store.lease(60)
+    engine.cut_off = False
+    await until(lambda: ground.record.holder is None)
+
+
 async def test_who_wants_the_lease_again_waits_for_no_more_tries_to_give_it_back(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
