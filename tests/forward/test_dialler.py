@@ -277,13 +277,14 @@ async def test_connections_that_come_at_once_look_a_name_up_once(
     """A resolver that takes a while must not take it once for each of them."""
     asked, real = [], socket.getaddrinfo
 
-    def slow(*args: Any, **more: Any) -> Any:
-        asked.append(args)
-        time.sleep(0.2)
-        return real(*args, **more)
+    def slow(host: str, *args: Any, **more: Any) -> Any:
+        asked.append(host)
+        if host == "localhost":  # no resolver is asked for an address
+            time.sleep(0.2)
+        return real(host, *args, **more)
 
     async with upstream(answering(OK)) as up:
         house = await api_key_house({"upstream": {"url": up.url.replace("127.0.0.1", "localhost")}})
         monkeypatch.setattr(socket, "getaddrinfo", slow)
         assert {seen.status for seen in await house.many(60)} == {200}
-        assert len([name for name, *_ in asked if name == "localhost"]) == 1
+        assert asked.count("localhost") == 1
