@@ -63,7 +63,7 @@ class Scrapes:
         return f"<Scrapes {self._here} here>"
 
     async def page(self, accept: str) -> tuple[bytes, str] | None:
-        """Return the text and its content type; None if too many wait already."""
+        """Return the text and its content type; None if too many are here already."""
         if self._here >= SCRAPERS:
             return None
         self._here += 1
@@ -118,7 +118,7 @@ class Admin:
     async def _scraped(self, request: Incoming) -> web.Response:
         written = await self._metrics(request.headers.get("Accept", ""))
         if written is None:
-            response = web.Response(status=503, text="Too many scrapes at once.\n")
+            response = web.Response(status=503, text="Too many scrapes at once: scrape less often.\n")
             response.force_close()
             return response
         text, content_type = written
