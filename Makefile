@@ -48,7 +48,7 @@ run: $(READY) ## the proxy with ./config.yaml (set PANDADOC_API_KEY first)
 	$(BIN)/pandadoc-proxy run
 
 .PHONY: test
-test: $(READY) ## everything that needs only what pip installs, in two minutes on two cores
+test: $(READY) ## everything that needs only what pip installs
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest --numprocesses $$((2 * $(CORES))) --dist worksteal $(DECIDING)
 	$(BIN)/python -m coverage combine --quiet

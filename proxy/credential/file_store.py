@@ -138,7 +138,7 @@ class FileStore(Quiet):
         except Unreadable as fault:
             cure = fault.cure or (
                 "Restore a copy of it, or move it away: a proxy that is lending has the newest grant in memory and"
-                " writes it again. Otherwise run `pandadoc-proxy login` then."
+                " writes it again. Otherwise log in again then."
             )
             raise StoreError(f"The store {self.path} {fault}; it is left as it is. {cure}") from None
 
