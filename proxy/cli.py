@@ -73,10 +73,11 @@ def run(config_path: Path | None) -> None:
 
     starting.begin()  # as __main__ did, unless it is called otherwise
     from proxy import core_dumps, logs, open_files
-    from proxy.serve import serve
 
     core_dumps.refuse()
     config = _composable(config_path)
+    from proxy.serve import serve
+
     logs.set_up(config.log)
     open_files.make_room(config)
     _finish(serve(config, _state_home(), lambda earlier: _read(config_path, earlier)))
@@ -305,6 +306,9 @@ def _ports(path: Path | None) -> "Ports":
 
 
 def _composable(path: Path | None) -> "Config":
+    from proxy import starting
+
+    starting.load_aiohttp()
     from proxy.config import BadConfig
 
     try:

@@ -6,7 +6,6 @@ anywhere.
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -85,6 +84,8 @@ def join(path: str, key: str) -> str:
 
 def suggestion(word: str, known: Collection[str]) -> str:
     """Say which of the known words is near, or which there are."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only who mistypes pays for it
+
     words = sorted(shown(word) for word in known)
-    near = difflib.get_close_matches(word.lower().replace("-", "_"), words, 1) if len(word) >= _TELLING else []
+    near = get_close_matches(word.lower().replace("-", "_"), words, 1) if len(word) >= _TELLING else []
     return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(words)}"
