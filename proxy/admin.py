@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import web_request, web_response
 
 from proxy.errors import CallerError, Refused
 from proxy.forward import guard
@@ -98,7 +98,7 @@ class Admin:
         self._page = page
         self._end = end
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def __call__(self, request: web_request.BaseRequest) -> web_response.StreamResponse:
         assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
         holds = self._probes.get(request.path)
         if holds is not None:
@@ -111,27 +111,29 @@ class Admin:
             return _only(READING, request) or _refused(request, SHOWN) or self._shown()
         if request.path == "/quit":
             return _only(("POST",), request) or _refused(request) or self._quit(request)
-        return web.Response(
+        return web_response.Response(
             status=404, text=f"Here are {', '.join(self._probes)}, /metrics, /status and, for people, /.\n"
         )
 
-    async def _scraped(self, request: Incoming) -> web.Response:
+    async def _scraped(self, request: Incoming) -> web_response.Response:
         written = await self._metrics(request.headers.get("Accept", ""))
         if written is None:
-            response = web.Response(status=503, text="Too many scrapes at once: scrape less often.\n")
+            response = web_response.Response(status=503, text="Too many scrapes at once: scrape less often.\n")
             response.force_close()
             return response
         text, content_type = written
-        return web.Response(body=text, headers={"Content-Type": content_type})
+        return web_response.Response(body=text, headers={"Content-Type": content_type})
 
-    def _told(self) -> web.Response:
+    def _told(self) -> web_response.Response:
         text = msgspec.json.format(msgspec.json.encode(self._status()), indent=2) + b"\n"
-        return web.Response(body=text, content_type="application/json", headers={"Cache-Control": "no-store"})
+        return web_response.Response(body=text, content_type="application/json", headers={"Cache-Control": "no-store"})
 
-    def _shown(self) -> web.Response:
-        return web.Response(text=self._page(), content_type="text/html", charset="utf-8", headers=document.HEADERS)
+    def _shown(self) -> web_response.Response:
+        return web_response.Response(
+            text=self._page(), content_type="text/html", charset="utf-8", headers=document.HEADERS
+        )
 
-    def _quit(self, request: Incoming) -> web.Response:
+    def _quit(self, request: Incoming) -> web_response.Response:
         end = self._end()
         if end is None:
             return _problem(Refused("Nobody may end this proxy by a request. Set admin.quit: true to allow it."))
@@ -139,19 +141,19 @@ class Admin:
             return _problem(Refused("To end the proxy, send the header X-Pandadoc-Proxy-Quit: yes."))
         log.info("POST /quit: ending")
         end()
-        return web.Response(status=202, text="draining\n")
+        return web_response.Response(status=202, text="draining\n")
 
 
-def _only(methods: tuple[str, ...], request: Incoming) -> web.Response | None:
+def _only(methods: tuple[str, ...], request: Incoming) -> web_response.Response | None:
     allowed = ", ".join(methods)
-    return None if request.method in methods else web.Response(status=405, headers={"Allow": allowed})
+    return None if request.method in methods else web_response.Response(status=405, headers={"Allow": allowed})
 
 
-def _probed(holds: bool) -> web.Response:  # noqa: FBT001 - the only thing it is about
-    return web.Response(text="ok\n") if holds else web.Response(status=503, text="not ready\n")
+def _probed(holds: bool) -> web_response.Response:  # noqa: FBT001 - the only thing it is about
+    return web_response.Response(text="ok\n") if holds else web_response.Response(status=503, text="not ready\n")
 
 
-def _refused(request: Incoming, gate: guard.Gate = TOLD) -> web.Response | None:
+def _refused(request: Incoming, gate: guard.Gate = TOLD) -> web_response.Response | None:
     """Refuse who is not on this machine, and whatever a web page has a part in."""
     try:
         if not _is_local(request.transport):
@@ -172,7 +174,7 @@ def _is_local(transport: Any) -> bool:
     return bool(transport.get_extra_info("socket").family == socket.AF_UNIX)
 
 
-def _problem(fault: CallerError) -> web.Response:
+def _problem(fault: CallerError) -> web_response.Response:
     response = problem(fault, request_id="-")
     response.force_close()
     return response

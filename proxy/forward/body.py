@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader, web_protocol
+from msgspec import Struct
 
 from proxy.errors import BodyTooLarge, CallerError, ProxyError, RequestTimeout
 
@@ -41,8 +41,7 @@ class KeptBytes:
         self.used -= size
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
+class BodyLimits(Struct, frozen=True):
     """Bytes and seconds that one body may cost."""
 
     largest: int  # limits.max_body
@@ -161,7 +160,7 @@ class Body:
             raise RequestTimeout(
                 f"The request's body stalled for {self._limits.idle_timeout:g} s (upstream.idle_timeout)."
             ) from None
-        except web.RequestPayloadError:
+        except web_protocol.RequestPayloadError:
             raise CallerError("The request's body is framed wrongly.") from None
         if self.received + len(chunk) > self._limits.largest:
             raise _too_large(self._limits)

@@ -12,14 +12,14 @@ import asyncio
 import logging
 import select
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader, web_protocol, web_request, web_response
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from msgspec import Struct
 
 from proxy.errors import AnswerBroken, CallerError, HeadTooLarge, ProxyError, RequestTimeout
 from proxy.forward.crowd import Waits
@@ -52,8 +52,7 @@ GONE: Final = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 """What the kernel says of a socket whose other side says no more; Linux has a word of its own for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
+class ConnectionLimits(Struct, frozen=True):
     """What connections may cost a listener, in seconds, bytes and numbers: the section `limits`."""
 
     header_timeout: float
@@ -163,7 +162,7 @@ class Connection(RequestHandler):
 
     async def finish_response(
         self,
-        request: web.BaseRequest,
+        request: web_request.BaseRequest,
         resp: Any,  # of aiohttp's kind, or relay.py's
         start_time: float | None,
     ) -> tuple[Any, bool]:
@@ -180,8 +179,8 @@ class Connection(RequestHandler):
         return ended
 
     async def _send_ours(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
+        self, request: web_request.BaseRequest, resp: web_response.StreamResponse, start_time: float | None
+    ) -> tuple[web_response.StreamResponse, bool]:
         try:
             async with asyncio.timeout(LINGER):  # they are small: nobody takes so long
                 return await super().finish_response(request, resp, start_time)
@@ -192,11 +191,11 @@ class Connection(RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: web_request.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - it echoes what the caller sent
-    ) -> web.StreamResponse:
+    ) -> web_response.StreamResponse:
         """Answer what never became a request, in our own words; after the first byte, just close (law 13)."""
         if isinstance(exc, AnswerBroken | ConnectionError) or request.writer.output_size > 0:
             raise ConnectionResetError("the answer can't be finished") from exc
@@ -317,7 +316,7 @@ class Connection(RequestHandler):
         if self._body is not None and not self._body.is_eof():
             self._messages.pop()  # it is the body of the head before it that is broken
             if self._request_in_progress or self._messages:  # else it is answered, and only read away
-                self._body.set_exception(web.RequestPayloadError("unreadable"))
+                self._body.set_exception(web_protocol.RequestPayloadError("unreadable"))
             self._body.feed_eof()
             self.close()
 

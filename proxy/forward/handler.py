@@ -7,10 +7,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import web
+from aiohttp import web_request, web_response
+from msgspec import Struct
 
 from proxy.credential.credential import Credential
 from proxy.errors import AnswerBroken, CallerError, MethodRefused, ProxyError, Refused, UpstreamError
@@ -57,15 +57,14 @@ NOT_KEPT: Final = "the request's body was not kept (replay.max_body, replay.max_
 REFUSED_TOO: Final = "a newer credential was refused too"
 """Why PandaDoc's 401 is its last word; the credential may have other reasons."""
 
-Response = web.StreamResponse | RelayedResponse
+Response = web_response.StreamResponse | RelayedResponse
 """An answer of ours, which aiohttp sends; or PandaDoc's, which was sent here."""
 
 Trace = Callable[[Exchange, Fields, bytes], AbstractContextManager[None]]
 """What may look on while a request is answered: given its exchange, its fields and its scheme."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(Struct, frozen=True):
     """The parts that serve one listener: a request takes one lane and keeps it to its end."""
 
     gate: guard.Gate
@@ -106,7 +105,7 @@ class Handler:
     def __repr__(self) -> str:
         return f"<Handler {self.listener} {self.busy} in flight>"
 
-    async def __call__(self, request: web.BaseRequest) -> Response:
+    async def __call__(self, request: web_request.BaseRequest) -> Response:
         assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
         head, lane = request.head, self._lane()
         if head.target == lane.health and head.method in {"GET", "HEAD"}:
@@ -178,9 +177,9 @@ def _judge(client: Client, method: str, readings: frozenset[str], lane: Lane, ex
         exchange.would_refuse = exchange.would_refuse or objection.by
 
 
-def _last_stop(request: Incoming, lane: Lane, exchange: Exchange) -> web.Response:
+def _last_stop(request: Incoming, lane: Lane, exchange: Exchange) -> web_response.Response:
     """Answer an OPTIONS that may be forwarded no more (RFC 9110 §7.6.2)."""
-    response = web.Response(status=NO_CONTENT, headers=MethodRefused.headers)
+    response = web_response.Response(status=NO_CONTENT, headers=MethodRefused.headers)
     exchange.status = response.status
     if not (lane.ready() and request.content.is_eof()):
         response.force_close()
@@ -313,7 +312,7 @@ def _own_answer(request: Incoming, fault: ProxyError, lane: Lane, exchange: Exch
     return response
 
 
-def _health(lane: Lane) -> web.Response:
+def _health(lane: Lane) -> web_response.Response:
     """Answer the listener's own health path: whether it takes requests, not whether PandaDoc does."""
     ready = lane.ready()
-    return web.Response(status=200 if ready else 503, text="ok\n" if ready else "draining\n")
+    return web_response.Response(status=200 if ready else 503, text="ok\n" if ready else "draining\n")

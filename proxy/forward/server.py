@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader, web_request, web_response, web_server
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
@@ -29,10 +29,10 @@ BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Fields that announce a body."""
 
 
-class Incoming(web.BaseRequest):
+class Incoming(web_request.BaseRequest):
     """A caller's request with its head as it came."""
 
-    ATTRS = web.BaseRequest.ATTRS | {"head"}
+    ATTRS = web_request.BaseRequest.ATTRS | {"head"}
 
     def __init__(self, message: RawRequestMessage, *rest: Any, **more: Any) -> None:
         version = message.version
@@ -73,13 +73,13 @@ class Incoming(web.BaseRequest):
         await self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.writer.output_size = 0  # aiohttp reads it as "the final answer has begun", which it has not
 
-    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+    async def _prepare_hook(self, response: web_response.StreamResponse) -> None:
         response.headers["Server"] = NAME
         if self.head.version < (1, 1) and response.keep_alive:
             response.headers["Connection"] = "keep-alive"  # to HTTP/1.0 that does not go without saying
 
 
-class Server(web.Server):
+class Server(web_server.Server):
     """Makes a Connection per caller and an Incoming per request."""
 
     def __init__(self, handler: Any, limits: ConnectionLimits, tls: Callable[[], ssl.SSLContext] | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 import msgspec
-from aiohttp import web
+from aiohttp import web_response
 
 from proxy.errors import NAME, RequestTimeout
 from proxy.forward.body import Body, BodyLimits
@@ -38,7 +38,7 @@ ERROR: Final = "http_request_denied"
 FORM: Final = b"application/x-www-form-urlencoded"
 
 
-async def answer(fields: Fields, body: Body | None, clients: Anyone | Named) -> tuple[web.Response, str, str]:
+async def answer(fields: Fields, body: Body | None, clients: Anyone | Named) -> tuple[web_response.Response, str, str]:
     """Answer a token request; return, besides, the client's name and the error's word, each where there is one.
 
     Raises BodyTooLarge, RequestTimeout and CallerError.
@@ -72,7 +72,7 @@ async def _form(fields: Fields, body: Body | None) -> dict[str, str] | None:
     return dict(pairs) if len({name for name, _ in pairs}) == len(pairs) else None
 
 
-def _granted(access_token: str) -> web.Response:
+def _granted(access_token: str) -> web_response.Response:
     document = {
         "access_token": access_token,
         "token_type": "Bearer",
@@ -83,12 +83,12 @@ def _granted(access_token: str) -> web.Response:
     return _answer(200, document, {})
 
 
-def _refused(word: str) -> tuple[web.Response, str, str]:
+def _refused(word: str) -> tuple[web_response.Response, str, str]:
     return _answer(400, {"error": word}, {"Proxy-Status": f"{NAME}; error={ERROR}"}), "", word
 
 
-def _answer(status: int, document: dict[str, object], headers: dict[str, str]) -> web.Response:
-    return web.Response(
+def _answer(status: int, document: dict[str, object], headers: dict[str, str]) -> web_response.Response:
+    return web_response.Response(
         status=status,
         body=msgspec.json.encode(document),
         content_type="application/json",
