@@ -8,10 +8,12 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy import __version__, outbound, pulse
 from proxy.admin import Admin, Scrapes
@@ -65,8 +67,7 @@ LEAVE_EVERY: Final = 0.02
 """Seconds between two looks at connections that owe an answer."""
 
 
-@dataclass(frozen=True)
-class Open:
+class Open(Struct, frozen=True):
     """A listener that is open."""
 
     binding: Binding

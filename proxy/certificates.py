@@ -11,9 +11,10 @@ import hashlib
 import logging
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
 
 from proxy.notice import Notice
 from proxy.secrets import irregular
@@ -51,16 +52,14 @@ class CertificateFlaw(Exception):
         self.part = part
 
 
-@dataclass(frozen=True)
-class _Read:
+class _Read(Struct, frozen=True):
     """What was read, as fingerprints: a key's bytes are not kept."""
 
     pair: bytes = b""
     authorities: bytes = b""
 
 
-@dataclass(frozen=True)
-class _Loaded:
+class _Loaded(Struct, frozen=True):
     read: _Read
     context: ssl.SSLContext
     doubt: str

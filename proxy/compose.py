@@ -6,13 +6,14 @@ put another snapshot in its place.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy import outbound
 from proxy.clock import Clock
@@ -50,8 +51,7 @@ if TYPE_CHECKING:
 Rooms = Mapping[str | None, Places]  # a listener's: its clients' by their names, and its own
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ways:
+class Ways(Struct, frozen=True, eq=False):
     """What leads out of the machine. It stays for as long as the section `upstream` and those who are trusted do."""
 
     trust: Trust
@@ -64,8 +64,7 @@ class Ways:
         await self.session.close()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
+class Snapshot(Struct, frozen=True, eq=False):
     """The parts that one configuration made."""
 
     config: Config
@@ -107,8 +106,7 @@ class Snapshot:
             await budget.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What stays through every reload."""
 
     state_home: Path

@@ -4,10 +4,11 @@ import hmac
 import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from proxy.budget.budget import Priority
 from proxy.budget.ledger import User
@@ -33,8 +34,7 @@ LABEL: Final = b"pandadoc-proxy rate budget of an API key"
 """What an API key is hashed with, for names that everybody who looks into a Redis may see."""
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetParts:
+class BudgetParts(Struct, frozen=True):
     """What every budget is made from."""
 
     config: Config
@@ -126,8 +126,7 @@ def free(former: Iterable[Budgets], now: Budgets) -> None:
                 budget.free()
 
 
-@dataclass(frozen=True, slots=True)
-class Meters:
+class Meters(Struct, frozen=True):
     """What makes each client's part in a credential's budget."""
 
     budgets: Budgets

@@ -6,12 +6,12 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import aiohttp
+from msgspec import Struct, field
 from yarl import URL
 
 from proxy import outbound, succession
@@ -70,8 +70,7 @@ LAST_WORK: Final = 45.0
 """Seconds that a command gives a pair to be stored, after its redeem."""
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialParts:
+class CredentialParts(Struct, frozen=True):
     """What every credential is made from."""
 
     config: Config

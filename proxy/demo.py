@@ -7,12 +7,12 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 import yaml
+from msgspec import Struct
 
 from proxy.app import Proxy
 from proxy.config import Config, load
@@ -36,8 +36,7 @@ class StoryBroken(Exception):
     """What was told did not happen."""
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """What the story is played on."""
 
     simulator: Simulator

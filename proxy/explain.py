@@ -1,7 +1,8 @@
 """What would become of a request: which client, which credential, which rule. For people, before they try. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from proxy.budget.calls import call
 from proxy.budget.rates import ALL
@@ -15,8 +16,7 @@ from proxy.policy.policy import Decision, Policy
 from proxy.policy.profiles import named
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(Struct, frozen=True):
     """The explanation, in lines, and whether any of those who were asked about may send the request."""
 
     lines: tuple[str, ...]
@@ -33,8 +33,7 @@ def explain(config: Config, method: str, target: str, only: str | None = None) -
     return Explained(tuple(lines), any(answer.passes for answer in answers))
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     method: str
     written: str
     target: str  # in origin-form

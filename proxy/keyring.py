@@ -7,8 +7,9 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.notice import Notice
 from proxy.secret_reader import SecretReader
@@ -19,8 +20,7 @@ log = logging.getLogger(__name__)
 FOR_EVER: Final = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class ClientKey:
+class ClientKey(Struct, frozen=True):
     """Where a client's key is, and for how many seconds the one before it stays good."""
 
     reference: SecretReference

@@ -6,11 +6,11 @@ They are two, so that a pool that is full of requests can never keep the credent
 import errno
 import hashlib
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import aiohttp
+from msgspec import Struct
 
 from proxy import __version__
 from proxy.config import Upstream
@@ -25,8 +25,7 @@ DNS_TTL: Final = 60
 """Seconds for which an address is used for new connections; a moved API is followed within a minute."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(Struct, frozen=True):
     """Whose word we take for who the upstream is, and the token endpoint."""
 
     context: ssl.SSLContext

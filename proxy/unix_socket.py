@@ -13,9 +13,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 UNCHANGED: Final = -1
 """The number that stands for the owner, or the group, that bind(2) gave; to chown(2): the one that is there."""
@@ -29,8 +30,7 @@ class InUse(OSError):
     """Somebody listens there."""
 
 
-@dataclass(frozen=True)
-class UnixSocket:
+class UnixSocket(Struct, frozen=True):
     """A socket that listens, and the file it made."""
 
     socket: socket.socket

@@ -4,7 +4,8 @@ Never here: what a request, a credential or a listener does.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from proxy.certificates import ServerCertificate
 from proxy.compose import Snapshot
@@ -14,8 +15,7 @@ from proxy.forward.server import Server
 from proxy.forward.upstream_pool import UpstreamPool
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Struct, frozen=True):
     """A listener that is bound."""
 
     url: str  # where it answers
@@ -46,8 +46,7 @@ class Port:
         return clients.keyring.keyless if isinstance(clients, Named) else []
 
 
-@dataclass(frozen=True, slots=True)
-class Vitals:
+class Vitals(Struct, frozen=True):
     """The parts that are looked at."""
 
     snapshot: Callable[[], Snapshot]

@@ -6,8 +6,9 @@ process, and for whom (shared_bucket).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from proxy.budget.rates import Rate
 
@@ -19,8 +20,7 @@ class LedgerUnreachable(Exception):
     """It can't be asked; the message says why, for operators."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """What one process wants of a rate at this moment."""
 
     ids: tuple[str, ...]  # of the slots, one for each request that waits

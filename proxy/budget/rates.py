@@ -1,14 +1,14 @@
 """So many requests in so long, and PandaDoc's numbers. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+
+class Rate(Struct, frozen=True):
     """At most `most` requests in any `seconds`."""
 
     most: int

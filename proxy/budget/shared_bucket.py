@@ -14,11 +14,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import count
 from math import inf
 from typing import Final
+
+from msgspec import Struct, field
 
 from proxy.budget.bucket import Bucket, Line
 from proxy.budget.budget import BudgetSpent, Priority, Standing
@@ -47,8 +48,7 @@ AT_ONCE: Final = 50
 """Slots that one process takes with one question: what comes free together is for all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """How the buckets of one credential get at the ledger."""
 
     ledger: Ledger

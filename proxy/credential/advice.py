@@ -1,13 +1,13 @@
 """What people are told of a grant that can't be refreshed: what happened, and which command heals it. Pure."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from proxy.credential.ledger import Intent
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(Struct, frozen=True):
     """The words for one credential."""
 
     name: str

@@ -3,10 +3,11 @@
 Times are wall-clock seconds since 1970, for they are stored and outlive the process.
 """
 
-from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
 from typing import Final
+
+from msgspec import Struct
 
 STALE_LEAD_FLOOR: Final = 300.0
 """Seconds before expiry at which even a short-lived token is refreshed, half its life permitting."""
@@ -27,14 +28,16 @@ class Freshness(Enum):
     EXPIRED = "expired"  # never lend it (law 5)
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(Struct, frozen=True):
     """One generation of a credential; a refresh makes the next one."""
 
-    authorization: str = field(repr=False)
+    authorization: str
     generation: int
     stale_at: float = inf
     expires_at: float = inf
+
+    def __repr__(self) -> str:
+        return f"<Credential generation={self.generation} stale_at={self.stale_at} expires_at={self.expires_at}>"
 
     def freshness(self, now: float) -> Freshness:
         """Tell how it may be used at `now`."""

@@ -5,12 +5,12 @@ the version that was read; that, and not the lease, is what keeps a grant.
 """
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+
+class Kept(Struct, frozen=True):
     """A record as it was read. `version` is the engine's own word for it, and means nothing else."""
 
     content: bytes  # empty if there never was one

@@ -15,10 +15,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
+
+from msgspec import Struct
 
 from proxy.credential.file_lock import FileLock
 from proxy.credential.ledger import Ledger
@@ -55,8 +56,7 @@ def default_path(state_home: Path, owner: str) -> Path:
     return state_home / "pandadoc-proxy" / f"grant-{owner}.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a ledger is kept, and whose it is."""
 
     path: Path
@@ -138,7 +138,7 @@ class FileStore(Quiet):
         except Unreadable as fault:
             cure = fault.cure or (
                 "Restore a copy of it, or move it away: a proxy that is lending has the newest grant in memory and"
-                " writes it again. Otherwise log in again then."
+                " writes it again. Otherwise run `pandadoc-proxy login` for its credential then."
             )
             raise StoreError(f"The store {self.path} {fault}; it is left as it is. {cure}") from None
 

@@ -7,9 +7,10 @@ and is tried again until it is.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from math import inf
 from typing import Final
+
+from msgspec.structs import replace
 
 from proxy.clock import Clock
 from proxy.credential import backoff, ledger

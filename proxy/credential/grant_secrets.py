@@ -1,14 +1,13 @@
 """Where a grant's secrets are found. Read anew at every use, for they may change while we run."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from proxy.credential.token_endpoint import Client
 from proxy.secret_reader import SecretReader
 from proxy.secrets import Secret, SecretReference
 
 
-@dataclass(frozen=True, slots=True)
-class Seed:
+class Seed(Struct, frozen=True):
     """What the configuration begins a lineage with. `expires_at`: wall-clock seconds since 1970, of the token."""
 
     refresh_token: Secret
@@ -16,8 +15,7 @@ class Seed:
     expires_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class GrantSecrets:
+class GrantSecrets(Struct, frozen=True):
     """The references of one credential, and who reads them."""
 
     reader: SecretReader

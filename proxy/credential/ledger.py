@@ -15,8 +15,10 @@ All times are wall-clock seconds since 1970. No order rests on them, for clocks 
 up, and `seeds` are in the order in which their lineages began. But for `arriving`, which has nothing else.
 """
 
-from dataclasses import dataclass, field, replace
 from typing import Final, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy.credential.refusals import Refusals, latest
 from proxy.secrets import Secret
@@ -30,8 +32,7 @@ MINTS: Final = 10
 """Generations whose makers are remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lineage:
+class Lineage(Struct, frozen=True):
     """How a grant came to us; every refresh since then belongs to it."""
 
     origin: Literal["refresh_token", "login"]  # configured, or from a consent
@@ -39,8 +40,7 @@ class Lineage:
     began_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """A refresh token with the access token it brought."""
 
     generation: int
@@ -51,16 +51,14 @@ class Grant:
     expires_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True):
     """A redeem that was begun, and whose end is not written down. There may have been several since `at`."""
 
     fingerprint: str  # of the refresh token
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """How the last one ended: REFRESHED, SEEDED, LOGIN, or the word for what was wrong."""
 
     at: float
@@ -70,8 +68,7 @@ class Attempt:
     fingerprint: str = ""  # of the refresh token that was tried in vain
 
 
-@dataclass(frozen=True, slots=True)
-class Mint:
+class Mint(Struct, frozen=True):
     """Who brought a generation, and when; for people alone."""
 
     generation: int
@@ -79,8 +76,7 @@ class Mint:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(Struct, frozen=True):
     """Everything a store keeps of one credential."""
 
     grant: Grant | None = None

@@ -11,11 +11,11 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from cachetools import TLRUCache
+from msgspec import Struct
 
 from proxy.clock import Clock
 from proxy.credential.credential import Credential, Freshness
@@ -54,8 +54,7 @@ class State(Enum):
     DEAD = "dead"  # no refresh can help: say what to do. What is still good is lent
 
 
-@dataclass(frozen=True, slots=True)
-class _LastProbe:
+class _LastProbe(Struct, frozen=True):
     generation: int
     at: float  # monotonic
     result: Probed

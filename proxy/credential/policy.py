@@ -1,7 +1,8 @@
 """What the operator decides about refreshing, and what that makes of a grant. Pure."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.credential.credential import Credential, stale_at
 from proxy.credential.ledger import Grant
@@ -10,8 +11,7 @@ LATEST: Final = 60.0
 """Seconds over which the replicas of a fleet spread: the first to find a token stale refreshes it for all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """Times are seconds."""
 
     refresh_before: float | None = None  # None: auto

@@ -1,11 +1,11 @@
 """Does PandaDoc still accept this token? The cheapest question that proves it (laws 3 and 12)."""
 
 import json
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
 import aiohttp
+from msgspec import Struct
 from yarl import URL
 
 from proxy.credential.credential import Credential
@@ -37,8 +37,7 @@ class Probe(Protocol):
     async def __call__(self, credential: Credential) -> Probed: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """As whom a credential acts, for people (PandaDoc's `GET /public/v1/members/current`)."""
 
     name: str

@@ -4,10 +4,10 @@ Times are wall-clock seconds since 1970. Tokens stand in it in the clear: whoeve
 use the grant anyway.
 """
 
-from dataclasses import replace
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage, Mint
 from proxy.credential.refusals import Refusals

@@ -10,9 +10,10 @@ half of a password.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, unquote
+
+from msgspec import Struct
 
 from proxy.secrets import Secret
 
@@ -36,8 +37,7 @@ class BadAddress(ValueError):
     """Not a URL that we can go to. The message says what to write instead, and holds nothing of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RedisAddress:
+class RedisAddress(Struct, frozen=True):
     """Where a Redis is: `hosts`, or the unix socket `path`."""
 
     hosts: tuple[tuple[str, int], ...]

@@ -9,10 +9,10 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
@@ -32,8 +32,7 @@ FOR_SENTINEL: Final = 0.3
 """The part of a call's limit for one Sentinel, so that three can be asked, though two are gone without a word."""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """How to reach it, as configured. `sentinel`: the master's name."""
 
     sentinel: str | None = None

@@ -13,11 +13,13 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
 from math import ceil, inf
 from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.clock import Clock
 from proxy.credential import backoff
@@ -114,16 +116,14 @@ FOR_THE_SEED: Final = frozenset({Because.SEED, Because.BY_HAND})
 """Why a new seed is redeemed first also where it got no verdict before."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
+class _Order(Struct, frozen=True):
     """Why a refresh was begun. `refused`: the generation that the upstream answered with 401, if that is why."""
 
     because: Because
     refused: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Doubt:
+class _Doubt(Struct, frozen=True):
     """A refresh token that PandaDoc refuses, while another replica may still be storing what it was redeemed for."""
 
     lineage: Lineage
@@ -131,8 +131,7 @@ class _Doubt:
     asked: Because | None  # why we had asked; None: another replica had, and wrote down what it was told
 
 
-@dataclass(frozen=True, slots=True)
-class _Unsettled:
+class _Unsettled(Struct, frozen=True):
     """How the last redeem of a refresh token ended that brought no verdict on it."""
 
     at: float  # monotonic

@@ -17,9 +17,11 @@ the time. So a cool-down costs three refreshes at most: that which began it, and
     the replay's                        a cool-down          (already there)    (already there)
 """
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 SHORTEST: Final = 30.0
 LONGEST: Final = 3600.0
@@ -38,8 +40,7 @@ class Verdict(Enum):
     RELAY = "relay"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusals:
+class Refusals(Struct, frozen=True):
     """What is known about 401s: the cool-down (kept in the store) and the token on trial."""
 
     until: float = 0.0  # wall-clock end of the last cool-down

@@ -257,7 +257,7 @@ class SharedStore:
         except Unreadable as fault:
             cure = fault.cure or (
                 f"Restore a copy of it, or {self._engine.removal}: a proxy that is lending has the newest grant in"
-                " memory and writes it again. Otherwise log in again then."
+                " memory and writes it again. Otherwise run `pandadoc-proxy login` for its credential then."
             )
             raise StoreError(f"What is kept in {self._engine.name} {fault}; it is left as it is. {cure}") from None
 

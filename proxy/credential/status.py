@@ -1,8 +1,10 @@
 """How a credential is, told from what its store has and by the running proxy: for people and for scripts. Pure."""
 
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from proxy.credential.advice import Advice, moment, span
 from proxy.credential.credential import Credential, Freshness
@@ -31,8 +33,7 @@ WORRYING: Final = PERMANENT | {Cause.NO_ACCESS_TOKEN}
 Health = Literal["healthy", "failing", "dead", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """One credential's health. Times are wall-clock seconds since 1970, None where there is no such moment."""
 
     credential: str
@@ -74,8 +75,7 @@ def unknown_status(name: str, flaw: str, store: str) -> Status:
     return Status(name, "oauth2", "unknown", "unknown", advice=flaw, store=store)
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True):
     """What is known besides the ledger."""
 
     now: float
@@ -94,8 +94,7 @@ def grant_status(ledger: Ledger, around: Circumstances, advice: Advice) -> Statu
     return replace(told, health=health, state=state, advice=text, store=around.store, lease_holder=around.lease_holder)
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """What a running proxy knows of a grant besides the ledger."""
 
     state: str

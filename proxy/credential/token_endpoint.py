@@ -7,12 +7,12 @@ followed, at most 64 KiB are read, and neither form nor reply is ever logged.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
+from msgspec import Struct
 from yarl import URL
 
 from proxy.clock import Clock
@@ -33,16 +33,14 @@ TLS_CURES: Final = {
 """What is looked at for a certificate that is refused for its dates or its name, by OpenSSL's verify code."""
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Struct, frozen=True):
     """The OAuth client's own credentials."""
 
     client_id: Secret
     client_secret: Secret
 
 
-@dataclass(slots=True)
-class _Way:
+class _Way(Struct):
     """How far a call has come; `noting_connections` alone changes it."""
 
     connected: bool | None = None  # None: nobody looks

@@ -9,10 +9,11 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
 from typing import Final
+
+from msgspec import Struct
 
 from proxy import throttled
 from proxy.secrets import Secret
@@ -75,8 +76,7 @@ class Cause(StrEnum):
     NO_ACCESS_TOKEN = "no_access_token"  # noqa: S105 - the same
 
 
-@dataclass(frozen=True, slots=True)
-class Redeemed:
+class Redeemed(Struct, frozen=True):
     """A 200 that names tokens. `refresh_token` is to be stored before the rest is judged (law 4)."""
 
     refresh_token: Secret | None
@@ -87,8 +87,7 @@ class Redeemed:
     successor_unusable: bool = False  # there is a refresh token, and it can't be kept
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """An OAuth error that no waiting cures; nothing was redeemed."""
 
     error: str
@@ -98,8 +97,7 @@ class Refused:
         return self.error
 
 
-@dataclass(frozen=True, slots=True)
-class NotRedeemed:
+class NotRedeemed(Struct, frozen=True):
     """Proof that nothing was redeemed: no connection, a 429, an OAuth error that may pass. `detail` is for people."""
 
     cause: Cause
@@ -107,8 +105,7 @@ class NotRedeemed:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """The refresh token may have been redeemed, or not (law 6). `detail` is for people."""
 
     cause: Cause

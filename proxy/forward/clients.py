@@ -1,8 +1,9 @@
 """Who asks? A listener may lend to whoever reaches it, or to named clients that present a key each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.credential.source import CredentialSource
 from proxy.errors import Refused
@@ -24,8 +25,7 @@ UNREADABLE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Struct, frozen=True):
     """Who borrows: what it is lent, and for what."""
 
     name: str  # "" where nobody is asked
@@ -35,8 +35,7 @@ class Client:
     meter: Meter | None = None  # none: nobody counts what it asks
 
 
-@dataclass(frozen=True, slots=True)
-class Anyone:
+class Anyone(Struct, frozen=True):
     """A listener's only client: whoever reaches it."""
 
     client: Client
@@ -45,8 +44,7 @@ class Anyone:
         return self.client
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """A listener's clients, each with a key."""
 
     clients: Mapping[str, Client]

@@ -6,10 +6,11 @@ asks (clients), and what may be asked for (policy).
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from proxy.errors import (
     CallerError,
@@ -72,8 +73,7 @@ SHOWN_SITES: Final = frozenset({b"none", b"same-origin"})
 """What Sec-Fetch-Site may say, where it says anything: to borrow a credential, and to look at a page of ours."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # equal is the same: names_us remembers what it said of each
-class Gate:
+class Gate(Struct, frozen=True, eq=False):
     """Who may come in through one listener."""
 
     allowed_hosts: frozenset[str] = frozenset()  # lower case; "*" lets any pass

@@ -12,9 +12,10 @@ import json
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from math import ceil
 from typing import Final
+
+from msgspec import Struct
 
 from proxy import throttled
 from proxy.budget.budget import Budget, BudgetSpent, Priority, Slot
@@ -53,8 +54,7 @@ Lent = tuple[Answer, Credential]
 Once = Callable[[Errand], Awaitable[Lent]]
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
+class Meter(Struct, frozen=True):
     """A client's part in a credential's budget."""
 
     budget: Budget

@@ -11,15 +11,15 @@ the upstream has had the request and failed. A request is sent again once, on a 
 itself the replay of a 401 never is, so that three sends are the most.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110 §9.2.2; TRACE is never forwarded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """How far a send had come when its connection broke."""
 
     written: bool  # something of the request was handed to the transport

@@ -6,7 +6,8 @@ The one that was used last is taken first, so that those that are not needed gro
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from proxy.errors import Overloaded
 from proxy.forward.upstream_connection import UpstreamConnection
@@ -15,8 +16,7 @@ Dial = Callable[[Callable[[UpstreamConnection], None]], Awaitable[UpstreamConnec
 """Make a connection that will tell of its end. Raises UpstreamError, or Overloaded."""
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(Struct):
     """What pools have done, one after another. `resent` is changed by their users, all else by the pools."""
 
     created: int = 0

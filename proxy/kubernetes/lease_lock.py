@@ -8,12 +8,12 @@ What is taken is taken over the version that was read: of many that try, one suc
            take ─► another's: seen unchanged for its duration? ─► ours
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from proxy.clock import Clock
 from proxy.kubernetes.api import Api
@@ -26,8 +26,7 @@ TRIES: Final = 5
 """How often it is given back, where somebody else writes on it meanwhile: labels, annotations."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sight:
+class _Sight(Struct, frozen=True):
     """A record, and since when we have seen it so; monotonic."""
 
     spec: LeaseSpec

@@ -5,10 +5,10 @@ compared for equality alone ("Kubernetes API Concepts: Resource versions"). What
 patch without one would go over whatever is there.
 """
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
+from msgspec import Struct
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -58,8 +58,7 @@ class Bookmark(msgspec.Struct, frozen=True):
     metadata: Metadata
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """One object by its name, and no other: so RBAC can say who may."""
 
     group: str  # "" is core

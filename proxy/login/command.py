@@ -12,8 +12,9 @@ import threading
 import webbrowser
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.compose_credentials import CredentialParts
 from proxy.config import MemoryStore, OAuth2Credential
@@ -56,8 +57,7 @@ MOST_TRIED: Final = 10
 NO_BROWSER: Final = "No browser seems to have opened here: open the address above in one."
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What the command line says. `code`: given, so that nobody is asked. `timeout`: seconds to wait for a person."""
 
     code: Secret | None
@@ -97,8 +97,7 @@ async def log_in(parts: CredentialParts, name: str, credential: OAuth2Credential
         return 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Login:
+class _Login(Struct, frozen=True):
     """What the conversation is about."""
 
     parts: CredentialParts

@@ -7,8 +7,9 @@ until the new pair is known to be good, or can't be known to be bad.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.clock import Clock
 from proxy.credential import ledger
@@ -33,8 +34,7 @@ class CodeRefused(LoginFailed):
     """PandaDoc knows no such code (invalid_grant): none is spent."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedIn:
+class LoggedIn(Struct, frozen=True):
     """A new lineage, stored. `proven`: PandaDoc has accepted its token; `member`: as whom it acts."""
 
     grant: Grant
@@ -42,8 +42,7 @@ class LoggedIn:
     member: Member | None
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """What one login needs; nothing in it changes."""
 
     name: str

@@ -1,9 +1,10 @@
 """What the browser shows at the end of a login: nothing to load, nothing secret, every text escaped. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from html import escape
 from typing import Final
+
+from msgspec import Struct
 
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -24,8 +25,7 @@ p { margin: 0 0 .75rem; overflow-wrap: anywhere; }
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A page and its status."""
 
     status: int

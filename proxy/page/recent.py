@@ -7,8 +7,9 @@ access log. Never here: a query, a field of a request, a secret.
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.forward.exchange import Exchange
 from proxy.page.traffic import ANSWERED, FAILED, REFUSED, SECONDS, SLOTS, End, Slot, Slots
@@ -29,8 +30,7 @@ LEAST_REFUSAL: Final = 400
 LEAST_FAILURE: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     """A refusal or an error, and the last request that met it."""
 
     status: int

@@ -4,8 +4,9 @@ Never here: what to do about it. That is its status' advice.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from msgspec import Struct, field
 
 from proxy.credential.advice import span
 from proxy.credential.status import REFUSED, Status
@@ -18,8 +19,7 @@ TONES: Final[tuple[Tone, ...]] = ("bad", "warn", "wait", "unknown", "good")
 TROUBLED: Final = frozenset({"bad", "warn"})
 
 
-@dataclass(frozen=True, slots=True)
-class Lending:
+class Lending(Struct, frozen=True):
     """A credential, as the running proxy has it."""
 
     status: Status
@@ -27,8 +27,7 @@ class Lending:
     refreshes: Mapping[str, int] = field(default_factory=dict)  # since the start, by how they ended
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """The word is for the eye, the rest for the reader."""
 
     tone: Tone
@@ -69,8 +68,7 @@ def _left(status: Status) -> str:
     return f"{span(status.expires_in)} left"
 
 
-@dataclass(frozen=True, slots=True)
-class Besides:
+class Besides(Struct, frozen=True):
     """What else needs somebody, as the alerts have it; and /status, but for requests."""
 
     failed: int = 0  # requests in the last minute, as the charts count them

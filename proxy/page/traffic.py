@@ -6,9 +6,10 @@ slots can be added up.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Literal
+
+from msgspec import Struct, field
 
 SECONDS: Final = 10
 """What a slot spans."""
@@ -31,8 +32,7 @@ REFUSED: Final[End] = 1  # 4xx, whoever said so
 FAILED: Final[End] = 2  # 5xx, whoever said so, or broken off
 
 
-@dataclass(slots=True)
-class Slot:
+class Slot(Struct):
     """The requests that were over in one span of time. `add` alone changes it."""
 
     number: int  # of spans since the clock's start

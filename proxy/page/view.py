@@ -5,8 +5,10 @@ Texts are redacted as the log's are: a path is the caller's, whatever it holds.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from math import inf
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy import __version__, logs
 from proxy.credential.oauth2 import RefreshingCredential
@@ -18,8 +20,7 @@ from proxy.page.traffic import ANSWERED, FAILED, LATELY, REFUSED, Slots, total
 from proxy.vitals import Vitals
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """The proxy at one moment."""
 
     at: float  # wall-clock seconds since 1970

@@ -7,8 +7,10 @@ and an encoding that could be read in two ways is refused exactly where a rule t
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.policy.pattern import Pattern
 
@@ -18,8 +20,7 @@ FOLDED: Final = FLAGS | re.IGNORECASE
 CONFIGURED: Final = "Whoever runs the proxy can change its rules."
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One line of a policy."""
 
     allows: bool
@@ -29,8 +30,7 @@ class Rule:
         return f"{word(self.allows)} {self.pattern}"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What one rule set says of a request, and which of its lines says so."""
 
     allowed: bool
@@ -88,8 +88,7 @@ class RuleSet:
         return (first, next(later, none))
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """Rule sets that must all agree."""
 
     sets: tuple[RuleSet, ...] = ()

@@ -6,20 +6,19 @@ before. Never here: what a rule means, and any verdict.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import Struct, field
 
 ANY: Final = "{}"
 """Stands for a placeholder: any segment but an empty one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """A rule set that comes with the proxy: the first rule that fits decides, `otherwise` the rest."""
 
     name: str
@@ -28,8 +27,7 @@ class Profile:
     otherwise: Literal["allow", "deny"]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """What PandaDoc's contract calls an operation."""
 
     method: str
@@ -74,8 +72,7 @@ def named(method: str, path: str, query: str = "") -> Operation | None:
     return found.get((method, ""))
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(Struct):
     """Where paths go on after some segments; `_tree` alone changes it."""
 
     below: dict[str, "_Node"] = field(default_factory=dict)

@@ -4,9 +4,10 @@ Paths are compared as they came: nothing is decoded or collapsed, so `//public` 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from urllib.parse import parse_qsl
+
+from msgspec import Struct
 
 from proxy.simulator import operations
 from proxy.simulator.answers import Answer, documented, json_answer, request_error
@@ -14,8 +15,7 @@ from proxy.simulator.documents import Document, Documents
 from proxy.simulator.operations import MEMBER, Content
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One API request whose credential is good."""
 
     method: str

@@ -4,13 +4,13 @@ RFC 6749 sections 4.1.2 and 4.1.3. No HTTP here, and no clock but the one passed
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 LIFETIME_S = 600.0  # the most that RFC 6749 section 4.1.2 recommends; PandaDoc's is not documented
 
 
-@dataclass(frozen=True, slots=True)
-class _Terms:
+class _Terms(Struct, frozen=True):
     """What one code is good for."""
 
     redirect_uri: str | None  # None: any

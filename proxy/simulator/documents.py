@@ -3,8 +3,10 @@
 import secrets
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 UPLOADED, DRAFT, SENT = "document.uploaded", "document.draft", "document.sent"
 _ID_LETTERS = string.ascii_letters + string.digits
@@ -12,8 +14,7 @@ _ID_LENGTH = 22
 _EXPIRES_AFTER_S = 60 * 24 * 3600  # PandaDoc's default: a sent document waits sixty days
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """One document as it is at this moment; times are seconds since the epoch."""
 
     id: str

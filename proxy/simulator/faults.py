@@ -6,7 +6,8 @@ exchange's; here is only which one it is. The control endpoints are never touche
 
 import asyncio
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from proxy.simulator.answers import Answer, documented
 
@@ -18,8 +19,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # a tab may be sent
 _LENGTH = re.compile(r"[0-9]{1,100}")  # int() of endless digits fails
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """One misbehaviour. Without status, hang or reset it is only a delay (or only early)."""
 
     method: str | None = None  # None: any
@@ -63,8 +63,7 @@ class Fault:
         return Answer(self.status, kept + self.headers, body)
 
 
-@dataclass(slots=True)
-class _Armed:
+class _Armed(Struct):
     """A fault and how often it is still to be played; only `Faults.take` counts down."""
 
     fault: Fault

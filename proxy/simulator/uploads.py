@@ -4,9 +4,10 @@ A file's bytes are counted, never kept; a field's are kept up to a limit. No I/O
 """
 
 import enum
-from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import BytesHeaderParser
+
+from msgspec import Struct, field
 
 FIELD_BYTES = 2 * 1024 * 1024  # what PandaDoc takes as JSON
 _HEAD_BYTES = 16 * 1024
@@ -21,8 +22,7 @@ def boundary_of(content_type: str) -> str | None:
     return boundary or None
 
 
-@dataclass(slots=True)
-class Part:
+class Part(Struct):
     """One part; the scanner grows it while it reads."""
 
     name: str = ""

@@ -13,11 +13,11 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 from rig import until
 
 from proxy.credential.file_store import LOCK_PATIENCE, FileStore, Place, default_path
@@ -40,7 +40,7 @@ def kept(generation: int, **more: object) -> Ledger:
     grant = Grant(
         generation, LINEAGE, Secret(f"refresh-{generation}-" * 5), Secret(f"access-{generation}-" * 5), 1.5, 9.5
     )
-    return replace(Ledger(grant, ("0123456789ab",), Refusals(50.0, 30.0, spent=True)), **more)  # type: ignore[arg-type]
+    return replace(Ledger(grant, ("0123456789ab",), Refusals(50.0, 30.0, spent=True)), **more)
 
 
 def begun(ledger: Ledger) -> Ledger:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from engines import MemoryEngine, Record
+from msgspec.structs import replace
 from rig import TurnedClock, until
 
 from proxy.credential import backoff
@@ -36,7 +37,7 @@ def grant(generation: int, lineage: Lineage = LINEAGE) -> Grant:
 
 def kept(newest: Grant, **more: object) -> Ledger:
     seeds = (LINEAGE.fingerprint,) if newest.lineage == LINEAGE else (LINEAGE.fingerprint, LOGIN.fingerprint)
-    return replace(Ledger(newest, seeds, last=DONE), **more)  # type: ignore[arg-type]
+    return replace(Ledger(newest, seeds, last=DONE), **more)
 
 
 async def no_seed() -> Seed | None:

@@ -1,10 +1,11 @@
 """What may be written down about a grant, by whom, over what (laws 2, 4 and 6)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.credential import ledger
 from proxy.credential.ledger import LOGIN, REFRESHED, Attempt, Grant, Intent, Ledger, Lineage

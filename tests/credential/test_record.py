@@ -2,9 +2,9 @@
 
 import json
 import traceback
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.credential.advice import moment
 from proxy.credential.ledger import Attempt, Grant, Intent, Ledger, Lineage, Mint

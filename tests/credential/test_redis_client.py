@@ -8,12 +8,13 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import trustme
 from credential.redis_node import Node
+from msgspec.structs import replace
 from rig import until
 from wire import free_port
 

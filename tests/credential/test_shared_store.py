@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
 from engines import MemoryEngine, Record
+from msgspec.structs import replace
 from rig import TurnedClock, until
 
 from proxy.credential import shared_store

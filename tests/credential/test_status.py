@@ -1,8 +1,7 @@
 """How a credential is, told from its ledger: tables."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from proxy.credential.advice import Advice, moment
 from proxy.credential.credential import Credential
@@ -41,7 +40,7 @@ LEDGER = Ledger(GRANT, ("0123456789ab",), last=Attempt(NOW - DAY, "refreshed"))
 
 
 def judged(ledger: Ledger = LEDGER, **changes: object) -> Status:
-    return grant_status(ledger, replace(AROUND, **changes), ADVICE)  # type: ignore[arg-type]  # the cases name them
+    return grant_status(ledger, replace(AROUND, **changes), ADVICE)  # the cases name them
 
 
 def test_a_fresh_grant_is_healthy_and_everything_about_it_is_told() -> None:

@@ -3,12 +3,12 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from math import inf
 
 import aiohttp
 import pytest
 from fleet import REDEEM_TIMEOUT, Fleet, Replica
+from msgspec.structs import replace
 from rig import TurnedClock, assert_silent, until
 
 from proxy.credential.backoff import pause

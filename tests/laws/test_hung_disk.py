@@ -27,8 +27,7 @@ HOUR = 3600
 PATIENCE = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartsOn(CredentialParts):
+class PartsOn(CredentialParts, frozen=True, kw_only=True):
     """The proxy's parts, on a store that a test has made."""
 
     kept: Store

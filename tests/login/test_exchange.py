@@ -1,10 +1,10 @@
 """A code becomes a stored grant, or a reason: against the simulator, with what may go wrong in between."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rig import TurnedClock
 from yarl import URL
 

@@ -1,7 +1,8 @@
 """Values for the page's tables: credentials in every condition, a quarter hour of traffic, a whole view."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from proxy.credential.credential import Credential
 from proxy.credential.ledger import REFRESHED, Attempt, Grant, Ledger, Lineage

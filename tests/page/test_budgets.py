@@ -1,10 +1,10 @@
 """Rate budgets on the page."""
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from page.samples import VIEW
 
 from proxy.budget.budget import Standing

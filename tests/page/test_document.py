@@ -2,12 +2,12 @@
 
 import re
 from base64 import b64encode
-from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from page import samples
 from page.samples import VIEW, slot, slots
 

@@ -1,8 +1,7 @@
 """How credentials stand: tables."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from page import samples
 
 from proxy.page.standing import Besides, Lending, Standing, standing, summary

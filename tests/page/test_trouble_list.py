@@ -1,9 +1,9 @@
 """The last refusals and errors, for people."""
 
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from page.samples import TROUBLE
 
 from proxy.page.recent import Trouble
