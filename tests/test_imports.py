@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -147,6 +149,15 @@ def test_what_serves_in_production_loads_no_simulator() -> None:
     """Unless its command is run: the two lazy imports in cli.py."""
     knowing = {module for module, names in table().items() if any(name.startswith("proxy.simulator") for name in names)}
     assert {module for module in knowing if not module.startswith("proxy.simulator")} == {"proxy.cli", "proxy.demo"}
+
+
+def test_what_serves_loads_neither_aiohttps_applications_nor_what_only_a_mistake_needs() -> None:
+    """Each module that is loaded costs each start its time, and each idle proxy its memory."""
+    loading = "import sys, proxy.serve; print({'aiohttp.web', 'argparse', 'difflib', 'proxy.login'} & set(sys.modules))"
+    ended = subprocess.run(  # noqa: S603 - our own text
+        [sys.executable, "-c", loading], cwd=ROOT.parent, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout == "set()\n"
 
 
 def test_every_law_names_tests_that_exist() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -55,6 +57,26 @@ async def to_redis(authority: Path, port: int) -> None:
         await client.redis.ping()
     finally:
         await client.close()
+
+
+LOADING = """
+import os
+from proxy import starting
+before = dict(os.environ)
+starting.load_aiohttp()
+from aiohttp import connector
+from proxy.trust import verifying
+print(len(connector._SSL_CONTEXT_VERIFIED.get_ca_certs()), len(verifying().get_ca_certs()), os.environ == before)
+"""
+
+
+@pytest.mark.parametrize("folder", ["", "/nowhere"])
+def test_aiohttps_own_context_trusts_nobody_and_ours_whom_the_system_trusts(tmp_path: Path, folder: str) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    environ = {"SSL_CERT_FILE": str(tmp_path / "ca.pem"), **({"SSL_CERT_DIR": folder} if folder else {})}
+    loading = [sys.executable, "-c", LOADING]
+    ended = subprocess.run(loading, env=environ, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - our own text
+    assert ended.stdout == "0 1 True\n"
 
 
 WAYS = pytest.mark.parametrize("connect", [to_kubernetes, to_pandadoc, to_redis])
