@@ -594,7 +594,8 @@ class Refresher:
     def _stop_in_doubt(self, grant: Grant) -> None:
         """Raise OperatorError if nobody knows the end of a redeem of this token, and that is to stop us."""
         if (doubt := self._stopping_doubt(grant)) is not None:
-            raise OperatorError(self.advice.stopped(doubt))
+            tried = self.keeper.ledger.refuses(grant.refresh_token)  # by a person, once more
+            raise OperatorError(self.advice.dead("invalid_grant", doubt) if tried else self.advice.stopped(doubt))
 
     def _stopping_doubt(self, grant: Grant) -> Intent | None:
         return None if self._policy.retry_unknown else self._in_doubt(grant)
