@@ -581,6 +581,25 @@ async def test_a_token_that_may_be_spent_is_not_tried_again_where_that_is_to_sto
     assert told(ours) == ""
 
 
+async def test_a_failed_refresh_writes_down_when_the_token_was_refused(town: Town) -> None:
+    """Else nobody but the proxy knows that a token is worth nothing which is good by its date."""
+    ours = await refreshed(town.refresher())
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, status=429, times=3))
+    at = town.clock.wall()
+    for because, expected in [(Because.BY_HAND, 0.0), (Because.REFUSED, at + 300), (Because.BY_HAND, at + 300)]:
+        refresh = ours.start(because=because, refused=1)
+        assert refresh is not None
+        await refresh
+        last = town.store.kept.last
+        assert last is not None
+        assert last.result == "throttled"
+        assert last.refused_at == pytest.approx(expected, abs=5.0)
+        town.clock.pass_(300)
+    await refreshed(ours, refused=1)
+    assert town.store.kept.last is not None
+    assert town.store.kept.last.refused_at == 0.0
+
+
 async def test_a_token_that_a_person_has_tried_in_vain_is_not_advised_to_be_tried_once_more(town: Town) -> None:
     """`token refresh` is another process, and has written down what it was told."""
     ours = await refreshed(town.refresher(Policy(retry_unknown=False)))
