@@ -120,7 +120,10 @@ def check(config_path: Path | None, request: str | None, client: str | None, *, 
         raise click.UsageError("--request takes a method in capitals and a path, as in 'POST /public/v1/documents'")
     if not is_parsed(method):
         raise click.UsageError(f"{method} is no method that is taken: it is answered with 400, whoever asks")
-    explained = explain(config, method, target.strip(), client)
+    if not is_parsed(method, target := target.strip()):
+        tell(f"{method} {target}\nEach listener: 400, whoever asks\n  The request is not valid HTTP/1.1.")
+        sys.exit(1)
+    explained = explain(config, method, target, client)
     tell("\n".join(explained.lines))
     sys.exit(0 if explained.passes else 1)
 

@@ -1,4 +1,4 @@
-"""Which methods the server's parser takes. Whatever the configuration says, any other is answered with 400."""
+"""Which methods and targets the server's parser takes. Whatever the configuration says, any other is a 400."""
 
 import asyncio
 from contextlib import closing
@@ -11,12 +11,13 @@ from aiohttp.http_parser import HttpRequestParser
 LIMIT: Final = 2**16
 
 
-def is_parsed(method: str) -> bool:
+def is_parsed(method: str, target: str = "/") -> bool:
     """Ask the parser: its list is in its machine code, and grows with aiohttp."""
+    line = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with closing(asyncio.new_event_loop()) as loop:
         parser = HttpRequestParser(BaseProtocol(loop), loop, LIMIT)
         try:
-            parser.feed_data(f"{method} / HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            parser.feed_data(line.encode("utf-8", "surrogateescape"))
         except BadHttpMessage:
             return False
     return True

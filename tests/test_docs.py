@@ -2,11 +2,17 @@
 
 import ast
 import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from proxy.credential.token_reply import Cause
+from proxy.errors import ProxyError
+from proxy.forward.dialler import WORDS
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "deploy" / "README.md"])
@@ -37,6 +43,46 @@ def test_the_page_quotes_enough_to_be_found_by() -> None:
     assert len(quoted()) > 20
 
 
+RUNBOOK: Final = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def alert(name: str) -> str:
+    return RUNBOOK.partition(f"### {name}\n")[2].partition("\n##")[0]
+
+
+def kinds(error: type[ProxyError] = ProxyError) -> Iterator[type[ProxyError]]:
+    yield error
+    for each in error.__subclasses__():
+        yield from kinds(each)
+
+
+def words() -> list[str]:
+    """Return the words that `error=` in Proxy-Status may have: of classes, of single errors, of the dialler."""
+    ours = [path for path in (ROOT / "proxy").rglob("*.py") if "simulator" not in path.parts]
+    single = [word for path in ours for word in re.findall(r'\berror="(\w+)"', path.read_text(encoding="utf-8"))]
+    return sorted({kind.error for kind in kinds()} | set(single) | {word for _, word, _ in WORDS})
+
+
+CALLERS: Final = {"http_request_denied", "http_request_error", "http_upgrade_failed"}
+"""Words of our own 4xx."""
+
+
+@pytest.mark.parametrize("word", words())
+def test_every_word_in_proxy_status_stands_in_the_page(word: str) -> None:
+    assert f"`{word}`" in TROUBLE
+
+
+@pytest.mark.parametrize("word", sorted(set(words()) - CALLERS))
+def test_every_word_of_our_own_5xx_stands_in_the_cure_of_its_alert(word: str) -> None:
+    named = re.findall(r"`([a-z_]+\*?)`", alert("PandaDocProxyFailing").partition("**Cure.**")[2])
+    assert any(fnmatchcase(word, each) for each in named)
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_every_cause_of_a_failing_refresh_stands_in_the_cure_of_its_alert(cause: Cause) -> None:
+    assert f"`{cause}`" in alert("PandaDocProxyRefreshFailing").partition("**Cure.**")[2]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_every_link_leads_to_a_file(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
@@ -55,7 +101,7 @@ def test_nothing_is_installed_by_a_name_that_is_on_no_index() -> None:
     assert re.findall(r"pip install \S*pandadoc-proxy|pandadoc-proxy\[", text) == []
 
 
-LIFE: Final = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("## Life in a pod")[2]
+LIFE: Final = RUNBOOK.partition("## Life in a pod")[2]
 FAULTS: Final = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
 SHOWING: Final = LIFE.partition("\n## ")[0] + FAULTS
 SHOWN: Final = [

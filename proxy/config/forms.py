@@ -93,7 +93,8 @@ FORMS: Final[Mapping[Any, Form]] = {
     Path: Form("path", "a file; a relative one starts at the configuration's folder", _PATH, ("/run/tls/ca.pem",)),
     SecretReference: Form(
         "secret",
-        "a variable, a file, or ${NAME}; written out it is taken with a warning, and needs {value: …} if it has a $",
+        "a variable, a file (with a slash in its path: ./key), or ${NAME}; written out it is taken with a warning, and"
+        " needs {value: …} if it has a $",
         {
             "anyOf": [
                 {"type": "string", "pattern": rf"^(?:\$\{{{_VARIABLE}\}}|(?!\$)(?!.*\$\{{)[!-~](?:[ -~]*[!-~])?)\s*$"},

@@ -108,10 +108,14 @@ class Advice(Struct, frozen=True):
         """Say that a redeem's end is not known, and that nobody need act yet."""
         return f"{lost_reply(doubt).strip()} A running proxy tries it again when a token is needed."
 
-    def failing(self, result: str) -> str:
-        """Say that the last refresh failed for a reason that may pass, or that is not the grant's."""
+    def failing(self, result: str, *, refused: bool) -> str:
+        """Say that the last refresh failed for a reason that may pass, or that is not the grant's.
+
+        `refused`: the access token is worth nothing any more, though it has not expired.
+        """
+        what = "PandaDoc refused the access token (401), and the refresh" if refused else "The last refresh"
         return (
-            f"The last refresh failed ({result}). A running proxy tries again where that may help; to see why it fails,"
+            f"{what} failed ({result}). A running proxy tries again where that may help; to see why it fails,"
             f" run `pandadoc-proxy token refresh --dry-run{self._option()}`."
         )
 

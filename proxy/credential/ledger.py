@@ -66,6 +66,7 @@ class Attempt(Struct, frozen=True):
     by: str = ""  # which replica's, where a store has several
     again_at: float = 0.0  # until when the token endpoint has asked not to be asked
     fingerprint: str = ""  # of the refresh token that was tried in vain
+    refused_at: float = 0.0  # when PandaDoc last refused (401) the access token that it was to replace
 
 
 class Mint(Struct, frozen=True):

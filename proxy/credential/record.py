@@ -126,7 +126,7 @@ def _ledger(record: _Record) -> Ledger:
         seeds=(*record.seeds, *own),  # an edited file may lack it
         refusals=Refusals(until=_date(cooldown.until), length=cooldown.length, spent=cooldown.spent),
         intent=record.intent and replace(record.intent, at=_date(record.intent.at)),
-        last=record.last and replace(record.last, at=_date(record.last.at), again_at=_date(record.last.again_at)),
+        last=record.last and _attempt(record.last),
         minted=tuple(replace(mint, at=_date(mint.at)) for mint in record.minted),
     )
 
@@ -148,6 +148,10 @@ def _grant(record: _Record) -> Grant | None:
         obtained_at=_date(record.obtained_at),
         expires_at=_date(record.expires_at),
     )
+
+
+def _attempt(last: Attempt) -> Attempt:
+    return replace(last, at=_date(last.at), again_at=_date(last.again_at), refused_at=_date(last.refused_at))
 
 
 def _date(seconds: float) -> float:

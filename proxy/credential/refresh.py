@@ -116,6 +116,10 @@ FOR_THE_SEED: Final = frozenset({Because.SEED, Because.BY_HAND})
 """Why a new seed is redeemed first also where it got no verdict before."""
 
 
+AFTER_A_401: Final = frozenset({Because.REFUSED, Because.PROBE_REFUSED})
+"""Why a token is to be replaced that may be good by its date."""
+
+
 class _Order(Struct, frozen=True):
     """Why a refresh was begun. `refused`: the generation that the upstream answered with 401, if that is why."""
 
@@ -496,7 +500,8 @@ class Refresher:
         asked = None if isinstance(outcome, Refused) else outcome.retry_after
         again_at = self._clock.wall() + asked if asked else 0.0
         tried = grant.refresh_token.fingerprint()
-        attempt = Attempt(self._clock.wall(), outcome.cause, again_at=again_at, fingerprint=tried)
+        now, refused_at = self._clock.wall(), self._refused_at(order)
+        attempt = Attempt(now, outcome.cause, again_at=again_at, fingerprint=tried, refused_at=refused_at)
         await self.keeper.failed(grant, before, attempt, proven=proven)
         self._last = self.keeper.ledger.last
         self._count(order, outcome.cause)
@@ -505,6 +510,12 @@ class Refresher:
             return asked_alike and await self._refused(outcome, grant, client, order, was, alone=lease is not None)
         beside = grant is seeded and self._stored_lives(client)
         return self._no_verdict(grant, outcome, order, beside=beside)
+
+    def _refused_at(self, order: _Order) -> float:
+        """Return when PandaDoc last refused the access token there is, by the wall: now, or before the last attempt."""
+        last = self.keeper.ledger.last
+        before = 0.0 if last is None else last.refused_at
+        return self._clock.wall() if order.because in AFTER_A_401 else before
 
     def _no_verdict(self, grant: Grant, outcome: NotRedeemed | Unknown, order: _Order, *, beside: bool) -> bool:
         """Have it tried again, or not, where it may be spent (law 6); tell whether that settles it.
@@ -594,7 +605,8 @@ class Refresher:
     def _stop_in_doubt(self, grant: Grant) -> None:
         """Raise OperatorError if nobody knows the end of a redeem of this token, and that is to stop us."""
         if (doubt := self._stopping_doubt(grant)) is not None:
-            raise OperatorError(self.advice.stopped(doubt))
+            tried = self.keeper.ledger.refuses(grant.refresh_token)  # by a person, once more
+            raise OperatorError(self.advice.dead("invalid_grant", doubt) if tried else self.advice.stopped(doubt))
 
     def _stopping_doubt(self, grant: Grant) -> Intent | None:
         return None if self._policy.retry_unknown else self._in_doubt(grant)

@@ -7,8 +7,9 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from proxy.credential.advice import Advice, moment, span
+from proxy.credential.backoff import LONGEST_ASKED
 from proxy.credential.credential import Credential, Freshness
-from proxy.credential.ledger import LOGIN, REFRESHED, SEEDED, Ledger, Mint
+from proxy.credential.ledger import LOGIN, REFRESHED, SEEDED, Intent, Ledger, Mint
 from proxy.credential.token_reply import PERMANENT, Cause
 
 REFUSED: Final = "refused"
@@ -29,6 +30,10 @@ LENT: Final = frozenset({Freshness.FRESH.value, Freshness.STALE.value})
 
 WORRYING: Final = PERMANENT | {Cause.NO_ACCESS_TOKEN}
 """Ends of a refresh that are told though the token is fresh: it was killed, or its client was refused."""
+
+TELLING: Final = 2 * LONGEST_ASKED
+"""Seconds after a 401 for which the token is refused as far as the store tells: while somebody asks, a refresh is
+tried before they are over. Later, PandaDoc may have accepted it again, which nobody writes down."""
 
 Health = Literal["healthy", "failing", "dead", "unknown"]
 
@@ -171,22 +176,33 @@ def _judged(ledger: Ledger, around: Circumstances, advice: Advice) -> tuple[Heal
     if failed == "invalid_grant" or (failed in PERMANENT and state not in LENT):
         replaced = failed == "invalid_grant" and grant is not None and around.seed_waits
         return ("failing", state, advice.seed_waits()) if replaced else ("dead", "dead", advice.dead(failed, doubt))
-    if doubt is not None and around.now - doubt.at > around.redeem_time:
+    if doubt is not None and (around.now - doubt.at > around.redeem_time or _ended(ledger, doubt)):
         return (
             ("failing", state, advice.unfinished(doubt))
             if around.may_retry
             else ("dead", "dead", advice.stopped(doubt))
         )
-    if state == Freshness.FRESH.value and failed not in WORRYING:
+    refused = _refused(ledger, around.now)
+    if state == Freshness.FRESH.value and failed not in WORRYING and not refused:
         return "healthy", state, ""
     if failed is not None:
-        return "failing", state, advice.failing(failed)
+        return "failing", state, advice.failing(failed, refused=refused)
     return ("failing", state, advice.expired()) if state == Freshness.EXPIRED.value else ("healthy", state, "")
 
 
 def _failure(ledger: Ledger) -> str | None:
     result = ledger.last.result if ledger.last else REFRESHED
     return None if result in {REFRESHED, SEEDED, LOGIN} else result
+
+
+def _ended(ledger: Ledger, doubt: Intent) -> bool:
+    """Tell whether a redeem that nobody knows the outcome of is over, for that is written down."""
+    last = ledger.last
+    return last is not None and last.fingerprint == doubt.fingerprint and last.at >= doubt.at
+
+
+def _refused(ledger: Ledger, now: float) -> bool:
+    return ledger.last is not None and abs(now - ledger.last.refused_at) <= TELLING
 
 
 def _freshness(around: Circumstances) -> str:

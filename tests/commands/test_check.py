@@ -134,7 +134,8 @@ async def test_usage_that_is_none_is_exit_2(machine: Machine, argv: tuple[str, .
 REQUESTS = {
     "may be sent": ("POST /public/v1/documents", 0, "forwarded to"),
     "is refused": ("POST /public/v1/documents/x/send", 1, "403"),
-    "is malformed": ("GET no-slash", 1, "400, whoever asks"),
+    "is malformed": ("GET no-slash", 1, "400, whoever asks\n  The request is not valid HTTP/1.1."),
+    "is refused to all": ("GET /a#b", 1, "400, whoever asks\n  The request's target must begin with /"),
 }
 
 

@@ -22,7 +22,7 @@ FULL = Ledger(
     ("0123456789ab", "ba9876543210"),
     Refusals(until=50.0, length=30.0, spent=True),
     Intent("0123456789ab", 30.5),
-    Attempt(40.5, "timeout"),
+    Attempt(40.5, "timeout", refused_at=40.5),
 )
 
 SHAPES = {
@@ -164,7 +164,7 @@ def test_a_time_that_is_no_date_counts_as_none_and_costs_no_grant(at: float) -> 
         FULL,
         grant=replace(grant, obtained_at=at, expires_at=at, lineage=replace(grant.lineage, began_at=at)),
         intent=begun,
-        last=Attempt(at, "timeout", again_at=at),
+        last=Attempt(at, "timeout", again_at=at, refused_at=at),
         minted=(Mint(7, "pod", at),),
     )
     assert decode(encode(wild, OWNER), OWNER) == replace(

@@ -581,6 +581,40 @@ async def test_a_token_that_may_be_spent_is_not_tried_again_where_that_is_to_sto
     assert told(ours) == ""
 
 
+async def test_a_failed_refresh_writes_down_when_the_token_was_refused(town: Town) -> None:
+    """Else nobody but the proxy knows that a token is worth nothing which is good by its date."""
+    ours = await refreshed(town.refresher())
+    town.simulator.faults.add(Fault(path=TOKEN_PATH, status=429, times=3))
+    at = town.clock.wall()
+    for because, expected in [(Because.BY_HAND, 0.0), (Because.REFUSED, at + 300), (Because.BY_HAND, at + 300)]:
+        refresh = ours.start(because=because, refused=1)
+        assert refresh is not None
+        await refresh
+        last = town.store.kept.last
+        assert last is not None
+        assert last.result == "throttled"
+        assert last.refused_at == pytest.approx(expected, abs=5.0)
+        town.clock.pass_(300)
+    await refreshed(ours, refused=1)
+    assert town.store.kept.last is not None
+    assert town.store.kept.last.refused_at == 0.0
+
+
+async def test_a_token_that_a_person_has_tried_in_vain_is_not_advised_to_be_tried_once_more(town: Town) -> None:
+    """`token refresh` is another process, and has written down what it was told."""
+    ours = await refreshed(town.refresher(Policy(retry_unknown=False)))
+    town.simulator.faults.add(no_answer())
+    await refreshed(ours, refused=1)
+    assert "(unknown_outcome: stop)" in told(ours)
+    town.simulator.revoke_grants()
+    await refreshed(await refreshed(town.refresher()), refused=1)
+    assert town.redeems == 3
+    town.clock.pass_(5)
+    await refreshed(ours, refused=1)
+    assert town.redeems == 3
+    assert "(invalid_grant): it was used elsewhere or revoked. A redeem that began at" in told(ours)
+
+
 async def test_a_redeem_on_its_way_is_kept_though_another_store_has_numbered_its_grant_anew(town: Town) -> None:
     """Its pair is the living one, whatever number the grant that it was begun with has by now."""
     ours = await refreshed(town.refresher())

@@ -66,6 +66,12 @@ EXPIRED = Credential("Bearer x", 7, stale_at=NOW - DAY, expires_at=NOW - 1)
 FAILED = replace(LEDGER, last=Attempt(NOW - 60, "server_error"))
 DEAD = replace(LEDGER, last=Attempt(NOW - 60, "invalid_grant"))
 UNKNOWN_CLIENT = replace(LEDGER, last=Attempt(NOW - 60, "invalid_client"))
+REFUSED = replace(LEDGER, last=Attempt(NOW - 60, "no_connection", refused_at=NOW - 60))
+LOST = replace(
+    LEDGER,
+    intent=Intent(REFRESH.fingerprint(), NOW - 9),
+    last=Attempt(NOW - 8, "connection_lost", fingerprint=REFRESH.fingerprint()),
+)
 IN_DOUBT = replace(LEDGER, intent=Intent(REFRESH.fingerprint(), NOW - 600))
 
 CASES = {
@@ -79,6 +85,15 @@ CASES = {
         "fresh",
         "(no_access_token)",
     ),
+    "fresh, but refused, and a refresh has failed": (
+        REFUSED,
+        {},
+        "failing",
+        "fresh",
+        "PandaDoc refused the access token (401), and the refresh failed (no_connection).",
+    ),
+    "refused once, and not asked for since": (REFUSED, {"now": NOW + 541}, "healthy", "fresh", ""),
+    "refused once, and stale": (REFUSED, {"lent": STALE, "now": NOW + 541}, "failing", "stale", "The last refresh"),
     "expired, and a refresh has failed": (FAILED, {"lent": EXPIRED}, "failing", "expired", "token refresh --dry-run"),
     "expired, and nobody has tried": (LEDGER, {"lent": EXPIRED}, "failing", "expired", "token refresh"),
     "dead, though its token is good": (DEAD, {}, "dead", "dead", "pandadoc-proxy login --credential acme"),
@@ -94,6 +109,15 @@ CASES = {
     ),
     "an old doubt": (IN_DOUBT, {}, "failing", "fresh", "began at 2026-09-21 14:03 UTC"),
     "an old doubt that stops": (IN_DOUBT, {"may_retry": False}, "dead", "dead", "unknown_outcome: stop"),
+    "a reply that was just lost": (LOST, {}, "failing", "fresh", "began at 2026-09-21 14:13 UTC"),
+    "a reply that was just lost, and that stops": (LOST, {"may_retry": False}, "dead", "dead", "unknown_outcome: stop"),
+    "a redeem that may be running, after another that failed": (
+        replace(LOST, intent=Intent(REFRESH.fingerprint(), NOW)),
+        {"may_retry": False},
+        "healthy",
+        "fresh",
+        "",
+    ),
     "a redeem that may be running": (IN_DOUBT, {"redeem_time": 601.0}, "healthy", "fresh", ""),
     "a login just now": (replace(LEDGER, last=Attempt(NOW, "login")), {}, "healthy", "fresh", ""),
     "no access token yet": (
