@@ -149,7 +149,7 @@ async def _ask_a_person(login: _Login, options: Options) -> int:
     address = consent_address(
         credential.authorize_url, client_id.reveal(), login.exchange.redirect_uri, credential.scope, state
     )
-    arrivals = Arrivals()
+    arrivals = Arrivals(state)
     async with _callback(Callback(credential.redirect_uri.url, arrivals)) as listening:
         tell(f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n")
         tell(BOTH_WAYS if listening else PASTING_ALONE)
@@ -195,9 +195,8 @@ async def _next_code(arrivals: Arrivals, state: str, *, listening: bool, refused
                 raise LoginFailed("There is nothing to read from here, and no browser can come back. Use --code.")
             complain(NO_PASTING)
             continue
-        read = read_pasted if arrival.pasted else read_callback
         try:
-            return arrival, read(arrival.text, state)
+            return arrival, read_pasted(arrival.text, state) if arrival.pasted else read_callback(arrival.text)
         except NotACode as flaw:
             if arrival.pasted:
                 complain(str(flaw))

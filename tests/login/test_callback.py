@@ -15,7 +15,7 @@ from proxy.login.callback import Callback
 
 @asynccontextmanager
 async def listening(port: int, host: str = "127.0.0.1") -> AsyncIterator[Arrivals]:
-    arrivals = Arrivals()
+    arrivals = Arrivals("s")
     callback = Callback(URL(f"http://{host}:{port}/callback"), arrivals)
     assert callback.possible
     await callback.start()
@@ -47,7 +47,7 @@ async def test_a_browser_waits_for_the_page_that_says_how_it_went(unused_tcp_por
 
 async def test_a_page_on_its_way_leaves_before_the_listener_is_gone(unused_tcp_port: int) -> None:
     async with listening(unused_tcp_port) as arrivals:
-        browser = asyncio.create_task(get(unused_tcp_port, "/callback?x"))
+        browser = asyncio.create_task(get(unused_tcp_port, "/callback?state=s"))
         arrival = await arrivals.next()
         assert arrival is not None
         arrival.show(pages.done())
@@ -60,8 +60,8 @@ async def test_a_page_on_its_way_leaves_before_the_listener_is_gone(unused_tcp_p
         ("/", "127.0.0.1", "GET"),
         ("/favicon.ico", "127.0.0.1", "GET"),
         ("/callback/", "127.0.0.1", "GET"),
-        ("/callback?code=abcdef", "evil.example:8089", "GET"),
-        ("/callback?code=abcdef", "127.0.0.1", "POST"),
+        ("/callback?code=abcdef&state=s", "evil.example:8089", "GET"),
+        ("/callback?code=abcdef&state=s", "127.0.0.1", "POST"),
     ],
 )
 async def test_it_knows_one_path_by_its_own_names(unused_tcp_port: int, target: str, host: str, method: str) -> None:
@@ -94,13 +94,13 @@ async def test_a_malformed_request_is_not_echoed(unused_tcp_port: int, caplog: p
     ],
 )
 async def test_a_browser_can_come_back_to_loopback_alone(uri: str, *, possible: bool) -> None:
-    assert Callback(URL(uri), Arrivals()).possible is possible
+    assert Callback(URL(uri), Arrivals("s")).possible is possible
 
 
 async def test_an_address_that_is_taken_is_told(unused_tcp_port: int) -> None:
     async with listening(unused_tcp_port):
         with pytest.raises(OSError, match="Address already in use"):
-            await Callback(URL(f"http://127.0.0.1:{unused_tcp_port}/callback"), Arrivals()).start()
+            await Callback(URL(f"http://127.0.0.1:{unused_tcp_port}/callback"), Arrivals("s")).start()
 
 
 @pytest.mark.usefixtures("localhost_without_ipv6")
