@@ -150,12 +150,13 @@ async def _ask_a_person(login: _Login, options: Options) -> int:
         credential.authorize_url, client_id.reveal(), login.exchange.redirect_uri, credential.scope, state
     )
     arrivals = Arrivals(state)
-    async with _callback(Callback(credential.redirect_uri.url, arrivals)) as listening:
+    callback = Callback(credential.redirect_uri.url, arrivals)
+    async with _callback(callback) as listening:
         tell(f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n")
         tell(BOTH_WAYS if listening else PASTING_ALONE)
         arrivals.listen(TERMINAL)
         if options.browser or (options.browser is None and _has_browser()):
-            _open_browser(address)
+            _open_browser(callback.lead(address) if listening else address)
         return await _wait(login, arrivals, state, options.timeout, listening=listening)
 
 
@@ -223,7 +224,10 @@ async def _callback(callback: Callback) -> AsyncIterator[bool]:
 
 
 def _open_browser(address: str) -> None:
-    """Open one without waiting: a text browser, or what BROWSER names, may go on for as long as it likes."""
+    """Open one without waiting: a text browser, or what BROWSER names, may go on for as long as it likes.
+
+    Every user of this machine can read `address` then: the login's `state` would end it with a code of theirs.
+    """
     loop = asyncio.get_running_loop()
 
     def work() -> None:

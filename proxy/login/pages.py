@@ -61,5 +61,17 @@ def another_login() -> Page:
     )
 
 
+def used_already() -> Page:
+    return Page(
+        410,
+        good=False,
+        title="Opened before",
+        paragraphs=(
+            "This address leads to PandaDoc once. If you have opened it before, open the one that the terminal shows.",
+            "If not, another user of this machine has, who may log in to an account of their own. End this login.",
+        ),
+    )
+
+
 def nothing_here() -> Page:
     return Page(404, good=False, title="Nothing is here", paragraphs=("A login waits at its redirect URI alone.",))

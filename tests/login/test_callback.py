@@ -25,6 +25,9 @@ async def listening(port: int, host: str = "127.0.0.1") -> AsyncIterator[Arrival
         await callback.stop()
 
 
+AHEAD = "https://app.pandadoc.com/oauth2/authorize?state=s"
+
+
 async def get(port: int, target: str, host: str = "127.0.0.1:8089", method: str = "GET") -> Message:
     return await converse(port, f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
 
@@ -109,3 +112,29 @@ async def test_a_name_of_which_this_machine_lacks_an_address_is_listened_at_wher
 ) -> None:
     async with listening(unused_tcp_port, "localhost"):
         assert (await get(unused_tcp_port, "/")).start == b"HTTP/1.1 404 Not Found"
+
+
+async def test_what_a_browser_is_started_with_leads_to_the_consent_once(unused_tcp_port: int) -> None:
+    """Whoever else has read it there, and is the first to open it, is shown to the person."""
+    callback = Callback(URL(f"http://127.0.0.1:{unused_tcp_port}/callback"), Arrivals("s"))
+    address = URL(callback.lead(AHEAD))
+    assert address.port == unused_tcp_port
+    await callback.start()
+    try:
+        for host, method in (("evil.example", "GET"), ("127.0.0.1", "POST")):
+            nothing = await get(unused_tcp_port, address.path, host, method)
+            assert nothing.start == b"HTTP/1.1 404 Not Found"
+        led = await get(unused_tcp_port, address.path)
+        assert led.start == b"HTTP/1.1 302 Found"
+        assert led.values(b"location") == [AHEAD.encode()]
+        assert led.values(b"cache-control") == [b"no-store"]
+        again = await get(unused_tcp_port, address.path)
+        assert again.start == b"HTTP/1.1 410 Gone"
+        assert b"another user of this machine" in again.body
+    finally:
+        await callback.stop()
+
+
+async def test_no_address_leads_anywhere_where_no_browser_was_started(unused_tcp_port: int) -> None:
+    async with listening(unused_tcp_port):
+        assert (await get(unused_tcp_port, "/" + "x" * 32)).start == b"HTTP/1.1 404 Not Found"
