@@ -1,10 +1,14 @@
 """What people are told of a grant that can't be refreshed: what happened, and which command heals it. Pure."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 from msgspec import Struct
 
 from proxy.credential.ledger import Intent
+
+SHOWN: Final = 100
+"""Characters of what others have written that are shown."""
 
 
 class Advice(Struct, frozen=True):
@@ -153,3 +157,8 @@ def span(seconds: float) -> str:
         if abs(seconds) >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+def shown(text: str, most: int = SHOWN) -> str:
+    """Write what others have written, without what could move a terminal's cursor: `most` characters of it."""
+    return "".join(character for character in text if character.isprintable())[:most]

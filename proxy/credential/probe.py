@@ -8,6 +8,7 @@ import aiohttp
 from msgspec import Struct
 from yarl import URL
 
+from proxy.credential.advice import shown
 from proxy.credential.credential import Credential
 from proxy.credential.token_endpoint import read_at_most
 from proxy.secrets import Secret
@@ -18,9 +19,6 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 ANSWER_LIMIT: Final = 64 * 1024
 """Bytes of an answer that are read."""
-
-TEXT_LIMIT: Final = 100
-"""Characters of a name that are shown."""
 
 
 class Probed(Enum):
@@ -92,12 +90,8 @@ def read_member(body: bytes) -> Member | None:
         return None
     if not isinstance(document, dict) or not isinstance(document.get("email"), str):
         return None
-    shown = {key: _shown(document.get(key)) for key in ("first_name", "last_name", "email", "workspace_name")}
-    name = f"{shown['first_name']} {shown['last_name']}".strip()
-    return Member(name or shown["email"], shown["email"], shown["workspace_name"])
-
-
-def _shown(value: object) -> str:
-    """Write a name without what could move a terminal's cursor."""
-    text = value if isinstance(value, str) else ""
-    return "".join(character for character in text if character.isprintable())[:TEXT_LIMIT]
+    first, last, email, workspace = (
+        shown(value) if isinstance(value := document.get(key), str) else ""
+        for key in ("first_name", "last_name", "email", "workspace_name")
+    )
+    return Member(f"{first} {last}".strip() or email, email, workspace)

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import InvalidResponse, MovedError, RedisClusterException, RedisError, ResponseError
 
+from proxy.credential.advice import shown
 from proxy.credential.store import StoreError, StoreUnreachable
 
 T = TypeVar("T", bound=BaseException)
@@ -126,7 +127,7 @@ def _reason(fault: Exception, code: str) -> str:
     if isinstance(fault, MasterNotFoundError):
         return f"{str(fault).partition(' : ')[0]}: no Sentinel in the URL knows it, or lets us ask"
     text = " ".join(str(fault).split()).rstrip(".")
-    return text[:200] or type(fault).__name__
+    return shown(text, most=200) or type(fault).__name__
 
 
 def distrusted(fault: BaseException | None) -> ssl.SSLCertVerificationError | None:

@@ -1,4 +1,7 @@
-"""How a credential is, told from what its store has and by the running proxy: for people and for scripts. Pure."""
+"""How a credential is, told from what its store has and by the running proxy: for people and for scripts. Pure.
+
+Whoever may write to a shared store chooses its words: none is told as it stands there.
+"""
 
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -6,7 +9,7 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from proxy.credential.advice import Advice, moment, span
+from proxy.credential.advice import Advice, moment, shown, span
 from proxy.credential.backoff import LONGEST_ASKED
 from proxy.credential.credential import Credential, Freshness
 from proxy.credential.ledger import LOGIN, REFRESHED, SEEDED, Intent, Ledger, Mint
@@ -96,7 +99,8 @@ def grant_status(ledger: Ledger, around: Circumstances, advice: Advice) -> Statu
     """Tell how a grant is."""
     health, state, text = _judged(ledger, around, advice)
     told = _of_ledger(advice.name, ledger, around.now)
-    return replace(told, health=health, state=state, advice=text, store=around.store, lease_holder=around.lease_holder)
+    holder = around.lease_holder and shown(around.lease_holder)
+    return replace(told, health=health, state=state, advice=text, store=around.store, lease_holder=holder)
 
 
 class Running(Struct, frozen=True):
@@ -157,12 +161,12 @@ def _of_ledger(name: str, ledger: Ledger, now: float) -> Status:
         expires_at=token.expires_at if token else None,
         expires_in=token.expires_at - now if token else None,
         last_refresh_at=last.at if last else None,
-        last_result=last.result if last else None,
+        last_result=shown(last.result) if last else None,
         lineage=grant.lineage.origin if grant else None,
         lineage_began_at=grant.lineage.began_at if grant else None,
-        lineage_fingerprint=grant.lineage.fingerprint if grant else None,
+        lineage_fingerprint=shown(grant.lineage.fingerprint) if grant else None,
         unfinished_since=intent.at if intent else None,
-        minted=ledger.minted,
+        minted=tuple(replace(mint, by=shown(mint.by)) for mint in ledger.minted),
     )
 
 
@@ -186,7 +190,7 @@ def _judged(ledger: Ledger, around: Circumstances, advice: Advice) -> tuple[Heal
     if state == Freshness.FRESH.value and failed not in WORRYING and not refused:
         return "healthy", state, ""
     if failed is not None:
-        return "failing", state, advice.failing(failed, refused=refused)
+        return "failing", state, advice.failing(shown(failed), refused=refused)
     return ("failing", state, advice.expired()) if state == Freshness.EXPIRED.value else ("healthy", state, "")
 
 

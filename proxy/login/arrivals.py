@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from proxy.login.pages import Page
+from proxy.login.consent import is_answer
+from proxy.login.pages import Page, another_login
 
 WAITING: Final = 100
 """Lines of the terminal that may wait to be judged: a program may write there without end."""
@@ -33,12 +34,13 @@ class Arrival:
 
 
 class Arrivals:
-    """Queues what comes back.
+    """Queues what comes back: of what browsers bring, what has this login's `state`.
 
     `_queue` grows in `browser` and from the terminal's thread, which waits for `_room`; `_last` is set by `end`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, state: str) -> None:
+        self._state = state
         self._queue: asyncio.Queue[Arrival | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._room = threading.Semaphore(WAITING)
@@ -56,6 +58,8 @@ class Arrivals:
 
     async def browser(self, query: str) -> Page:
         """Queue what a browser brought; return the page to show it once it was judged."""
+        if not is_answer(query, self._state):
+            return another_login()
         if self._last is not None:
             return self._last
         arrival = Arrival(query, pasted=False, page=self._loop.create_future())

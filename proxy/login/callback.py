@@ -1,9 +1,11 @@
 """The loopback listener at the redirect URI: takes the browser's return, shows it how the login went.
 
 It stands there during a login alone (RFC 8252 §8.3), on loopback alone, and answers one path. A page of
-somebody else's can send a browser there, so nothing is believed that does not carry the login's `state`.
+somebody else's can send a browser there, so nothing is believed that does not carry the login's `state`. Another
+user of this machine can read what a browser is started with, so a second path leads to the consent, and does so once.
 """
 
+import secrets
 from typing import Final
 
 from aiohttp import web
@@ -24,12 +26,14 @@ LAST_WORD: Final = 2.0
 
 
 class Callback:
-    """The listener. `_runner` is set by `start` and cleared by `stop`."""
+    """The listener. `_runner` is set by `start` and cleared by `stop`; `_ahead` by `lead` and by its use."""
 
     def __init__(self, redirect_uri: URL, arrivals: Arrivals) -> None:
         self._uri = redirect_uri
         self._arrivals = arrivals
         self._runner: web.ServerRunner | None = None
+        self._lead = f"/{secrets.token_urlsafe(24)}"
+        self._ahead = ""
 
     def __repr__(self) -> str:
         return f"<Callback {self._uri} {'listening' if self._runner else 'closed'}>"
@@ -38,6 +42,11 @@ class Callback:
     def possible(self) -> bool:
         """Whether a browser on this machine can be met at the redirect URI."""
         return self._uri.scheme == "http" and is_loopback(self._uri.host or "")
+
+    def lead(self, address: str) -> str:
+        """Return the address here that leads a browser to another one, once."""
+        self._ahead = address
+        return str(self._uri.with_path(self._lead))
 
     async def start(self) -> None:
         """Listen. Raises OSError if the address can't be had."""
@@ -64,9 +73,19 @@ class Callback:
         path, _, query = request.head.target.partition("?")
         hosts = values(request.head.fields, b"host")
         ours = len(hosts) == 1 and names_us(hosts[0].decode("latin-1"), Gate())
-        if not ours or request.method != "GET" or path != (self._uri.raw_path or "/"):
-            return _response(pages.nothing_here())
-        return _response(await self._arrivals.browser(query))
+        if ours and request.method == "GET":
+            if path == (self._uri.raw_path or "/"):
+                return _response(await self._arrivals.browser(query))
+            if path == self._lead:
+                ahead, self._ahead = self._ahead, ""
+                return _redirect(ahead) if ahead else _response(pages.used_already())
+        return _response(pages.nothing_here())
+
+
+def _redirect(address: str) -> web.Response:
+    response = web.Response(status=302, headers={**pages.HEADERS, "Location": address})
+    response.force_close()
+    return response
 
 
 def _response(page: pages.Page) -> web.Response:

@@ -149,13 +149,14 @@ async def _ask_a_person(login: _Login, options: Options) -> int:
     address = consent_address(
         credential.authorize_url, client_id.reveal(), login.exchange.redirect_uri, credential.scope, state
     )
-    arrivals = Arrivals()
-    async with _callback(Callback(credential.redirect_uri.url, arrivals)) as listening:
+    arrivals = Arrivals(state)
+    callback = Callback(credential.redirect_uri.url, arrivals)
+    async with _callback(callback) as listening:
         tell(f"Open this address in a browser, log in to PandaDoc as the user to act as, and agree:\n\n  {address}\n")
         tell(BOTH_WAYS if listening else PASTING_ALONE)
         arrivals.listen(TERMINAL)
         if options.browser or (options.browser is None and _has_browser()):
-            _open_browser(address)
+            _open_browser(callback.lead(address) if listening else address)
         return await _wait(login, arrivals, state, options.timeout, listening=listening)
 
 
@@ -195,9 +196,8 @@ async def _next_code(arrivals: Arrivals, state: str, *, listening: bool, refused
                 raise LoginFailed("There is nothing to read from here, and no browser can come back. Use --code.")
             complain(NO_PASTING)
             continue
-        read = read_pasted if arrival.pasted else read_callback
         try:
-            return arrival, read(arrival.text, state)
+            return arrival, read_pasted(arrival.text, state) if arrival.pasted else read_callback(arrival.text)
         except NotACode as flaw:
             if arrival.pasted:
                 complain(str(flaw))
@@ -224,7 +224,10 @@ async def _callback(callback: Callback) -> AsyncIterator[bool]:
 
 
 def _open_browser(address: str) -> None:
-    """Open one without waiting: a text browser, or what BROWSER names, may go on for as long as it likes."""
+    """Open one without waiting: a text browser, or what BROWSER names, may go on for as long as it likes.
+
+    Every user of this machine can read `address` then: the login's `state` would end it with a code of theirs.
+    """
     loop = asyncio.get_running_loop()
 
     def work() -> None:

@@ -46,15 +46,14 @@ def consent_address(authorize_url: URL, client_id: str, redirect_uri: str, scope
     return f"{authorize_url}{'&' if authorize_url.raw_query_string else '?'}{query}"
 
 
-def read_callback(query: str, state: str) -> Secret:
-    """Take the code from the query with which a browser came back. Raises NotACode or Declined."""
-    fields = _fields(query)
-    if not _same(fields.get("state", ""), state):
-        raise NotACode(
-            "This is not the answer to the login that is waiting: its `state` is another or missing. Start from the"
-            " address that the terminal shows; if it still comes without `state`, paste the address there."
-        )
-    return _code(fields)
+def is_answer(query: str, state: str) -> bool:
+    """Tell whether the query with which a browser came is this login's: all else is somebody else's."""
+    return _same(_fields(query).get("state", ""), state)
+
+
+def read_callback(query: str) -> Secret:
+    """Take the code from a query that is this login's. Raises NotACode or Declined."""
+    return _code(_fields(query))
 
 
 def read_pasted(text: str, state: str | None) -> Secret:

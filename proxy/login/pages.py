@@ -8,7 +8,9 @@ from msgspec import Struct
 
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+    ),
     "Referrer-Policy": "no-referrer",  # the page's own address has the code in it
     "X-Content-Type-Options": "nosniff",
 }
@@ -50,6 +52,25 @@ def done(*paragraphs: str) -> Page:
 
 def failed(*paragraphs: str) -> Page:
     return Page(400, good=False, title="Not logged in", paragraphs=paragraphs)
+
+
+def another_login() -> Page:
+    return failed(
+        "This is not the answer to the login that is waiting: its `state` is another or missing. Start from the"
+        " address that the terminal shows; if it still comes without `state`, paste the address there."
+    )
+
+
+def used_already() -> Page:
+    return Page(
+        410,
+        good=False,
+        title="Opened before",
+        paragraphs=(
+            "This address leads to PandaDoc once. If you have opened it before, open the one that the terminal shows.",
+            "If not, another user of this machine has, who may log in to an account of their own. End this login.",
+        ),
+    )
 
 
 def nothing_here() -> Page:

@@ -39,6 +39,15 @@ REMEMBERED: Final = 4
 OVERLONG: Final = re.compile("(?:[\xc0\xc1]|(?:\xe0|\xf0\x80|\xf8\x80\x80|\xfc\x80\x80\x80)[\x80\x81])[\x80-\xbf]")
 """ASCII in UTF-8 that is longer than need be: forbidden (RFC 3629 §3), and decoded by some all the same."""
 
+BLANKS: Final = (
+    r"(?:[\0-\x20\x7f\s\ufeff]|\xc2[\x80-\xa0]|\xe1\x9a\x80"
+    r"|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80|\xef\xbb\xbf)++"
+)
+"""Control characters and what is white space to Unicode or JavaScript (ECMA-262 §12.2), in UTF-8 too: one run whole."""
+
+BLANK_TO_URLS: Final = "".join(map(chr, range(0x21)))
+"""What the URL standard takes from an address' end, and Java's `trim`."""
+
 CODE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 
 CODE_OF_FOUR: Final = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
@@ -163,7 +172,8 @@ STEPS: Final[tuple[Callable[[str], str], ...]] = (
     partial(re.compile(r"[\t\r\n]").sub, ""),  # as the URL standard does
     lambda path: path.replace("\0", ""),
     partial(re.compile(r";[^/]*").sub, ""),  # path parameters (RFC 3986 §3.3)
-    partial(re.compile(r"(?<!\s)\s+(?=/|\Z)|(?<=/)\s+").sub, ""),  # each run is tried once
+    lambda path: path.rstrip(BLANK_TO_URLS),
+    partial(re.compile(rf"((?<!/){BLANKS}(?!/|\Z))|{BLANKS}").sub, r"\1"),  # each run at an end of a word goes
     _resolved,
     partial(re.compile("/+").sub, "/"),
     partial(re.compile(r"(?<=[^/.])\.[^/.]+(?=/*\Z)").sub, ""),  # `send.json`: a format, to Rails and others

@@ -475,6 +475,35 @@ async def test_a_browser_that_never_ends_keeps_nobody_waiting(machine: Machine, 
     assert await login.ended(3) == 0
 
 
+@pytest.mark.parametrize("listens", [True, False])
+async def test_a_browsers_command_line_has_no_state_that_would_end_the_login(
+    machine: Machine, app: ClientSession, back: str, *, listens: bool
+) -> None:
+    """Every user of the machine can read it. Where nothing listens there is nobody to bring a state to."""
+    configuration(machine, back if listens else "https://app.example/callback")
+    browser, started = machine.folder / "browser", machine.folder / "started"
+    browser.write_text(f'#!/bin/sh\nexec >/dev/null 2>&1\necho "$@" >{started}.new\nmv {started}.new {started}\n')
+    browser.chmod(0o700)
+    with_browser = {**env(machine), "BROWSER": f"{browser} %s"}
+    login = await machine.start("login", "--browser", env=with_browser, stdin=asyncio.subprocess.PIPE)
+    printed = await address_of(login)
+    await until(started.exists)
+    given = URL(started.read_text().strip(), encoded=True)
+    if not listens:
+        assert given == printed
+        return
+    assert given.origin() == URL(back).origin()
+    assert not given.query
+    async with app.get(given, allow_redirects=False) as led:
+        assert led.status == 302
+        assert led.headers["Location"] == str(printed)
+    async with app.get(given, allow_redirects=False) as again:
+        assert again.status == 410
+    async with app.get(await consent(app, printed)) as page:
+        assert page.status == 200
+    assert await login.ended() == 0
+
+
 @pytest.mark.parametrize("choice", ["", "unclosed '%s"])
 async def test_where_no_browser_can_be_opened_it_is_said(machine: Machine, back: str, choice: str) -> None:
     configuration(machine, back)

@@ -43,6 +43,11 @@ def test_what_ends_by_itself_is_waited_for(line: str) -> None:
     assert str(fault).endswith(".")
 
 
+def test_what_a_redis_says_drives_no_terminal() -> None:
+    fault = translated(parsed("LOADING \x1b[2JRedis is loading"), NAME)
+    assert str(fault) == f"{NAME} can't be reached: [2JRedis is loading."
+
+
 @pytest.mark.parametrize(
     ("line", "cure"),
     [

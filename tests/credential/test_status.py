@@ -241,3 +241,25 @@ def test_who_brought_the_last_generations_is_told_the_newest_first() -> None:
     assert f"minted             7 by pod-7 at {moment(NOW - DAY)}; 6 by pod-6 at " in shown
     assert "pod-3" not in shown
     assert [each.by for each in status.minted] == [f"pod-{generation}" for generation in range(3, 8)]
+
+
+MOVES = "\x1b[2J\x9b1Apod\u202e-7\r\n\x07"
+"""What drives a terminal: it erases, goes up, turns round, begins anew, rings."""
+
+
+def test_what_others_write_into_a_shared_store_drives_no_terminal() -> None:
+    """Whoever may write a Lease, or a key in Redis, names the holder of the lease."""
+    grant = replace(GRANT, lineage=replace(GRANT.lineage, fingerprint=MOVES))
+    last = Attempt(NOW - DAY, MOVES)
+    ledger = replace(LEDGER, grant=grant, last=last, minted=(Mint(7, MOVES, NOW - DAY),))
+    status = judged(ledger, lent=None, lease_holder=MOVES + "x" * 5000)
+    assert status.lease_holder == f"[2J1Apod-7{'x' * 90}"
+    assert "The last refresh failed ([2J1Apod-7)." in status.advice
+    text = table(status, NOW)
+    assert "7 by [2J1Apod-7 at " in text
+    assert "a login ([2J1Apod-7) at " in text
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert len(text.split("\n")) == len(table(judged(LEDGER, lease_holder="x"), NOW).split("\n")) + 2
+    assert all(value.isprintable() for value in document(status).values() if isinstance(value, str))
+    running = running_status("acme", ledger, Running("stale", None, "", stored=True, store=""), NOW)
+    assert running.last_result == running.minted[0].by == "[2J1Apod-7"

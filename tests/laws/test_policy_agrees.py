@@ -94,6 +94,17 @@ OVERLONG: Final = re.compile(
 )
 
 
+CONTROLS: Final = "".join(map(chr, range(0x21)))
+"""What the URL standard calls C0 control or space."""
+
+SPACES: Final = [mark for mark in map(chr, range(0x10000)) if mark.isspace() or mark == "\ufeff"]
+IN_UTF_8: Final = [mark.encode().decode("latin-1") for mark in (*SPACES, *map(chr, range(0x7F, 0xA0)))]
+BLANKS: Final = "|".join(map(re.escape, sorted({*CONTROLS, *SPACES, *IN_UTF_8}, key=len, reverse=True)))
+"""Matches what somebody takes for blank, the longest first."""
+
+AROUND: Final = re.compile(f"(?<![^/])(?:{BLANKS})+|(?:{BLANKS})+(?![^/])")
+
+
 def decoded(path: str) -> str:
     return unquote(path, encoding="latin-1")
 
@@ -137,7 +148,12 @@ def without_parameters(path: str) -> str:
 
 
 def trimmed(path: str) -> str:
-    return "/".join(word.strip() for word in path.split("/"))
+    return AROUND.sub("", path)
+
+
+def trimmed_at_its_end(path: str) -> str:
+    """Trim as WHATWG's URL parser does, and Java."""
+    return path.rstrip(CONTROLS)
 
 
 def without_last_dots(path: str) -> str:
@@ -184,6 +200,7 @@ QUIRKS: Final = (
     resolved,
     without_parameters,
     trimmed,
+    trimmed_at_its_end,
     without_last_dots,
     decoded_as_javascript_writes,
     without_nuls,
@@ -264,6 +281,11 @@ def one_that_asks_on(raw: str) -> str:
     return urlsplit("http://within.example" + unquote(raw)).path
 
 
+def one_that_asks_on_in_javascript(raw: str) -> str:
+    """Do so by WHATWG's parser: it trims the whole."""
+    return one_that_asks_on(trimmed_at_its_end(unquote(raw)).replace("%", "%25"))
+
+
 def one_that_parses_a_url(raw: str) -> str:
     """Take the target for a URL, as much web code does. What it has no route for does no harm."""
     path = urlsplit(raw).path
@@ -291,6 +313,7 @@ SERVERS: Final = (
     one_that_drops_nuls,
     one_that_writes_another_request,
     one_that_asks_on,
+    one_that_asks_on_in_javascript,
     one_that_parses_a_url,
 )
 
@@ -344,7 +367,10 @@ SLASHES: Final = (
         "/%20/",
     ),
 )
-ENDS: Final = ("%23", "%20", "%00", "%3f", ";x", "%3bx", ";x%3fy", "%3bx%3fy", ".", "/", "/.", "/x/..", "%0a", "?x")
+ENDS: Final = (
+    *("%23", "%20", "%00", "%3f", ";x", "%3bx", ";x%3fy", "%3bx%3fy", ".", "/", "/.", "/x/..", "%0a", "?x"),
+    *("%01", "%c2%a0"),
+)
 ENDS_TWICE: Final = (
     "%2523",
     "%2520",
@@ -486,6 +512,12 @@ SURELY: Final = (
     ("no-send", "POST", "/public/v1/documents/1/send%0ax"),
     ("no-send", "POST", "/public/v1/documents/1/send%0dx"),
     ("no-send", "POST", "/public/v1/documents/1/send%0b"),
+    ("no-send", "POST", "/public/v1/documents/1/send%01"),
+    ("no-send", "POST", "/public/v1/documents/1/send%7f"),
+    ("no-send", "POST", "/public/v1/documents/1/send%c2%a0"),
+    ("no-send", "POST", "/public/v1/documents/1/%e3%80%80send%2501"),
+    ("no-send", "POST", "/public/v1/documents/%20/send%01"),  # one trims the end alone
+    ("no-send", "POST", "/public/v1/workspaces/1/api-keys%01"),
     ("no-send", "POST", "/public/v1/documents/1/send%2500"),
     ("no-send", "POST", "/public/v1/documents/1/send%3fx"),
     ("no-send", "POST", "/public/v1/documents/1/send%23x"),

@@ -15,7 +15,7 @@ from proxy.login.callback import Callback
 
 @asynccontextmanager
 async def listening(port: int, host: str = "127.0.0.1") -> AsyncIterator[Arrivals]:
-    arrivals = Arrivals()
+    arrivals = Arrivals("s")
     callback = Callback(URL(f"http://{host}:{port}/callback"), arrivals)
     assert callback.possible
     await callback.start()
@@ -23,6 +23,9 @@ async def listening(port: int, host: str = "127.0.0.1") -> AsyncIterator[Arrival
         yield arrivals
     finally:
         await callback.stop()
+
+
+AHEAD = "https://app.pandadoc.com/oauth2/authorize?state=s"
 
 
 async def get(port: int, target: str, host: str = "127.0.0.1:8089", method: str = "GET") -> Message:
@@ -47,7 +50,7 @@ async def test_a_browser_waits_for_the_page_that_says_how_it_went(unused_tcp_por
 
 async def test_a_page_on_its_way_leaves_before_the_listener_is_gone(unused_tcp_port: int) -> None:
     async with listening(unused_tcp_port) as arrivals:
-        browser = asyncio.create_task(get(unused_tcp_port, "/callback?x"))
+        browser = asyncio.create_task(get(unused_tcp_port, "/callback?state=s"))
         arrival = await arrivals.next()
         assert arrival is not None
         arrival.show(pages.done())
@@ -60,8 +63,8 @@ async def test_a_page_on_its_way_leaves_before_the_listener_is_gone(unused_tcp_p
         ("/", "127.0.0.1", "GET"),
         ("/favicon.ico", "127.0.0.1", "GET"),
         ("/callback/", "127.0.0.1", "GET"),
-        ("/callback?code=abcdef", "evil.example:8089", "GET"),
-        ("/callback?code=abcdef", "127.0.0.1", "POST"),
+        ("/callback?code=abcdef&state=s", "evil.example:8089", "GET"),
+        ("/callback?code=abcdef&state=s", "127.0.0.1", "POST"),
     ],
 )
 async def test_it_knows_one_path_by_its_own_names(unused_tcp_port: int, target: str, host: str, method: str) -> None:
@@ -94,13 +97,13 @@ async def test_a_malformed_request_is_not_echoed(unused_tcp_port: int, caplog: p
     ],
 )
 async def test_a_browser_can_come_back_to_loopback_alone(uri: str, *, possible: bool) -> None:
-    assert Callback(URL(uri), Arrivals()).possible is possible
+    assert Callback(URL(uri), Arrivals("s")).possible is possible
 
 
 async def test_an_address_that_is_taken_is_told(unused_tcp_port: int) -> None:
     async with listening(unused_tcp_port):
         with pytest.raises(OSError, match="Address already in use"):
-            await Callback(URL(f"http://127.0.0.1:{unused_tcp_port}/callback"), Arrivals()).start()
+            await Callback(URL(f"http://127.0.0.1:{unused_tcp_port}/callback"), Arrivals("s")).start()
 
 
 @pytest.mark.usefixtures("localhost_without_ipv6")
@@ -109,3 +112,29 @@ async def test_a_name_of_which_this_machine_lacks_an_address_is_listened_at_wher
 ) -> None:
     async with listening(unused_tcp_port, "localhost"):
         assert (await get(unused_tcp_port, "/")).start == b"HTTP/1.1 404 Not Found"
+
+
+async def test_what_a_browser_is_started_with_leads_to_the_consent_once(unused_tcp_port: int) -> None:
+    """Whoever else has read it there, and is the first to open it, is shown to the person."""
+    callback = Callback(URL(f"http://127.0.0.1:{unused_tcp_port}/callback"), Arrivals("s"))
+    address = URL(callback.lead(AHEAD))
+    assert address.port == unused_tcp_port
+    await callback.start()
+    try:
+        for host, method in (("evil.example", "GET"), ("127.0.0.1", "POST")):
+            nothing = await get(unused_tcp_port, address.path, host, method)
+            assert nothing.start == b"HTTP/1.1 404 Not Found"
+        led = await get(unused_tcp_port, address.path)
+        assert led.start == b"HTTP/1.1 302 Found"
+        assert led.values(b"location") == [AHEAD.encode()]
+        assert led.values(b"cache-control") == [b"no-store"]
+        again = await get(unused_tcp_port, address.path)
+        assert again.start == b"HTTP/1.1 410 Gone"
+        assert b"another user of this machine" in again.body
+    finally:
+        await callback.stop()
+
+
+async def test_no_address_leads_anywhere_where_no_browser_was_started(unused_tcp_port: int) -> None:
+    async with listening(unused_tcp_port):
+        assert (await get(unused_tcp_port, "/" + "x" * 32)).start == b"HTTP/1.1 404 Not Found"

@@ -21,3 +21,7 @@ def test_the_address_with_the_code_leaves_no_trace() -> None:
     assert pages.HEADERS["Referrer-Policy"] == "no-referrer"
     assert pages.HEADERS["Cache-Control"] == "no-store"
     assert "default-src 'none'" in pages.HEADERS["Content-Security-Policy"]
+
+
+def test_no_page_may_frame_it() -> None:
+    assert "frame-ancestors 'none'" in pages.HEADERS["Content-Security-Policy"]

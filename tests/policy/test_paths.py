@@ -71,6 +71,17 @@ SEVERAL = {
     ),
     "dots at the end of a name": ("/a./b..", {"/a./b..", "/a/b"}),
     "other white space around a word": ("/%0ba%a0/b", {"/%0ba%a0/b", "/\x0ba\xa0/b", "/a/b"}),
+    "a control character around a word": ("/%01a%1b/b%7f", {"/%01a%1b/b%7f", "/\x01a\x1b/b\x7f", "/a/b"}),
+    "a control character within a word": ("/a%01b", {"/a%01b", "/a\x01b"}),
+    "white space of Unicode around a word": (
+        "/%e3%80%80a%c2%a0",
+        {"/%e3%80%80a%c2%a0", "/\xe3\x80\x80a\xc2\xa0", "/a"},
+    ),
+    "white space of Unicode within a word": ("/a%c2%a0b", {"/a%c2%a0b", "/a\xc2\xa0b"}),
+    "a word that is blank, and another's end": (
+        "/%20/a%01",  # a URL is trimmed at its end alone
+        {"/%20/a%01", "/ /a\x01", "/ /a", "/a", ""},
+    ),
     "a space, and a C string's end": ("/a%20b/c%00d", {"/a%20b/c%00d", "/a b/c\0d", "/a b/cd", "/a b/c", "/a"}),
     "a space, and a line's end": ("/a%20b/c%0dd", {"/a%20b/c%0dd", "/a b/c\rd", "/a b/cd", "/a b/c", "/a"}),
     "a percent sign alone": ("/100%", {"/100%"}),
@@ -101,7 +112,7 @@ def test_a_path_that_is_written_to_be_misread_is_refused() -> None:
     assert len(readings("/" + "a" * 50_000)) == 1
 
 
-ODD = ("%2e", "%2f", "%252f", "%u002f", "%5c", "%c0%af", "%25", "%3b", "%20", "%0d", ".", "a")
+ODD = ("%2e", "%2f", "%252f", "%u002f", "%5c", "%c0%af", "%25", "%3b", "%20", "%0d", "%01", ".", "a")
 
 
 @given(st.lists(st.sampled_from(ODD)))
@@ -141,7 +152,10 @@ RUNS = (
     "%20",
     "%u",
     "%u0061",
+    "\x01",
     "\xc0",
+    "\xc2\xa0",
+    "\xe2\x80\x83x",
     "a",
     ".a",
     "../",
