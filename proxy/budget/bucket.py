@@ -51,10 +51,12 @@ class Bucket:
         if not self._ahead(priority) and self._opens_in(priority, now) == 0.0:
             self._take(now)
             return
+        until = now + wait
         wait = min(wait, self._ends_at - now)
         if self._opens_in(priority, now) <= wait and await self._stand(priority, wait):
             return
-        raise BudgetSpent(self._window.rate, self._opens_in(priority, self._now()))
+        opens_in = self._opens_in(priority, self._now())
+        raise BudgetSpent(self._window.rate, opens_in, ending=self._ends_at < until)
 
     def answered(self) -> None:
         """Let a slot come back a window from now."""

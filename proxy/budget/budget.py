@@ -19,12 +19,13 @@ class Priority(IntEnum):
 
 
 class BudgetSpent(Exception):
-    """No slot can be had in time; `opens_in` seconds from now one may."""
+    """No slot can be had in time; `opens_in` seconds from now one may. `ending`: the time was cut down by an end."""
 
-    def __init__(self, rate: Rate | None, opens_in: float) -> None:
+    def __init__(self, rate: Rate | None, opens_in: float, *, ending: bool = False) -> None:
         super().__init__(f"nothing is left of {rate}")
         self.rate = rate
         self.opens_in = opens_in
+        self.ending = ending
 
 
 class Standing(NamedTuple):

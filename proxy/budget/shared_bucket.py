@@ -115,14 +115,15 @@ class SharedBucket(Bucket):
         """Take a slot. Raises BudgetSpent."""
         if not self.counted:
             return await super().take(priority, wait)
-        left = self._ends_at - self._now()
+        now = self._now()
+        until, left = now + wait, self._ends_at - now
         wait, first_word = min(wait, left), min(FIRST_WORD, left)
         if (self._told_in(priority) if self._ahead(priority) else self._paused_for()) > max(wait, IN_VAIN):
-            return self._refuse(priority)
+            return self._refuse(priority, until)
         if not self._ahead(priority):
             self._news.set()  # it is the head of the line
         if not await self._stand(priority, wait, first_word):
-            return self._refuse(priority)
+            return self._refuse(priority, until)
         return None
 
     def answered(self) -> None:
@@ -243,8 +244,8 @@ class SharedBucket(Bucket):
         self._late.discard(waiter)
         return late
 
-    def _refuse(self, priority: Priority) -> None:
-        raise BudgetSpent(self._whole, self._told_in(priority) or ASK_AGAIN)
+    def _refuse(self, priority: Priority, until: float) -> None:
+        raise BudgetSpent(self._whole, self._told_in(priority) or ASK_AGAIN, ending=self._ends_at < until)
 
     def _told_in(self, priority: Priority) -> float:
         """Return in how many seconds a newcomer's turn may come, by what the ledger has said."""

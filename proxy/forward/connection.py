@@ -48,6 +48,9 @@ ENDS: Final = (b"\n\r\n", b"\n\n")
 TOO_MANY: Final = "Too many headers received"
 """All that tells this BadHttpMessage of aiohttp's parser from others."""
 
+SPEAKS_TLS: Final = "Received HTTPS traffic on an HTTP port"
+"""All that tells this BadHttpMethod of aiohttp's parser from others."""
+
 GONE: Final = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 """What the kernel says of a socket whose other side says no more; Linux has a word of its own for it."""
 
@@ -202,7 +205,7 @@ class Connection(RequestHandler):
         fault = self._fault(status, exc)
         if isinstance(fault, CallerError):
             self._door.malformed += 1
-            log.info("malformed request from %s: %s", request.remote, type(exc).__name__)
+            log.info("malformed request from %s: %s", request.remote, _what(exc))
         else:
             log.error("a fault of ours in a request from %s", request.remote, exc_info=exc)
         response = problem(fault, request_id="-")
@@ -385,6 +388,13 @@ class Connection(RequestHandler):
         if status < 500:  # noqa: PLR2004 - the class of server errors
             return CallerError("The request is not valid HTTP/1.1.")
         return ProxyError()
+
+
+def _what(fault: BaseException | None) -> str:
+    """Return what is wrong with what is no request, and never what came."""
+    if isinstance(fault, BadHttpMessage) and fault.message == SPEAKS_TLS:
+        return "it speaks TLS, and this listener does not: write http:// in the app, or give the listener tls"
+    return type(fault).__name__
 
 
 def _blank(data: bytes) -> bool:

@@ -1,8 +1,8 @@
 """Where connections come into a listener, and what becomes of those that find no place.
 
 A socket that is closed while something unread lies in it is reset, and a reset may overtake the answer
-(RFC 9112 §9.6). So a connection that is turned away is only half closed behind its 503, and what it sends is
-read away until it leaves or LINGER is over.
+(RFC 9112 §9.6). So a connection that is turned away is only half closed behind its 503, or behind the alert that its
+handshake ends with, and what it sends is read away until it leaves or LINGER is over.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ LINGER: Final = 5.0
 """Seconds that an answer gets to arrive, while what its caller still sends is read away."""
 
 TURNED_AWAY_AT_ONCE: Final = 64
-"""Connections beyond the limit that may linger with their 503. The oldest is cut off for another."""
+"""Connections without a place that may linger with what they were told. The oldest is cut off for another."""
 
 
 def whole(fault: ProxyError) -> bytes:
@@ -76,12 +76,16 @@ class Door:
 
     def turn_away(self, newcomer: asyncio.Transport) -> None:
         """Answer a plain connection that was not admitted."""
-        earlier = self.turned_away.come(newcomer)
+        self.see_out(newcomer, self._refusal)
+
+    def see_out(self, leaver: asyncio.Transport, last_word: bytes) -> None:
+        """Say one last thing to a connection that has no place, or none any more."""
+        earlier = self.turned_away.come(leaver)
         if earlier is not None:
             earlier.abort()
-        newcomer.set_protocol(_Leaving(newcomer, self.turned_away))
-        newcomer.write(self._refusal)
-        half_close(newcomer)
+        leaver.set_protocol(_Leaving(leaver, self.turned_away))
+        leaver.write(last_word)
+        half_close(leaver)
 
 
 class _Leaving(asyncio.Protocol):

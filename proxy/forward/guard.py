@@ -68,6 +68,13 @@ NOT_OURS: Final = (
     " Write 127.0.0.1 in the app, or add the name it uses to listeners[].allowed_hosts."
 )
 
+NO_TUNNEL: Final = (
+    "CONNECT asks for a tunnel, and this is no forward proxy. Make its address the app's base URL,"
+    " and take it out of the app's HTTPS_PROXY."
+)
+NO_ECHO: Final = "TRACE is not forwarded: it would hand the credential back."
+"""What those are told whose method is HTTP's, and nothing that credentials are lent to."""
+
 BORROWING_SITES: Final = frozenset({b"none"})
 SHOWN_SITES: Final = frozenset({b"none", b"same-origin"})
 """What Sec-Fetch-Site may say, where it says anything: to borrow a credential, and to look at a page of ours."""
@@ -150,7 +157,7 @@ def _check_protocol(head: Head) -> None:
     if head.method in NOT_FORWARDED:
         if head.method in RTSP:
             raise CallerError(f"{head.method} is no method of HTTP.")
-        raise MethodRefused(f"{head.method} is not forwarded: it would hand the credential back or lend it blindly.")
+        raise MethodRefused(NO_TUNNEL if head.method == "CONNECT" else NO_ECHO)
     if b"upgrade" in head.names and b"websocket" in _protocols(head):
         raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
     if not FRAMING.isdisjoint(head.names):

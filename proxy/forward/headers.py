@@ -63,6 +63,10 @@ COOKIES: Final = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2"
 NOT_FROM_CALLER_NOR_COOKIES: Final = NOT_FROM_CALLER | COOKIES
 NOT_TO_CALLER_NOR_COOKIES: Final = NOT_TO_CALLER | COOKIES
 
+KEEP_ALIVE: Final = b"keep-alive"
+TIMEOUT: Final = re.compile(rb"timeout=([0-9]{1,6})", re.IGNORECASE)
+"""RFC 2068 §19.7.1.1, as servers write it today: `timeout=5, max=100`."""
+
 MAX_FORWARDS: Final = b"max-forwards"
 COUNT: Final = re.compile(rb"[0-9]{1,9}")
 """What is longer is as good as no limit."""
@@ -195,6 +199,15 @@ def forwards_left(head: Head) -> int | None:
 def closes(section: Section) -> bool:
     """Tell whether Connection says that this message is the last one (RFC 9112 §9.6)."""
     return b"close" in [option.strip() for option in section.connection().lower().split(b",")]
+
+
+def kept_for(section: Section) -> int | None:
+    """Return for how many seconds the sender keeps its connection, None where it does not say, or not clearly."""
+    if KEEP_ALIVE not in section.names:
+        return None
+    options = b",".join(section.values(KEEP_ALIVE)).split(b",")
+    said = [match for option in options if (match := TIMEOUT.fullmatch(option.strip()))]
+    return int(said[0][1]) if len(said) == 1 else None
 
 
 def to_upstream(head: Head, authorization: str, via: bytes, *, cookies: bool = True) -> Fields:

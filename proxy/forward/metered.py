@@ -149,9 +149,11 @@ class Turn:
             detail = f"{spent.rate or 'What PandaDoc grants'} for {self.rate} (rate_budget) is spent"
             if paused:
                 detail = f"PandaDoc has answered 429, so {self.rate} (rate_budget) pauses for {paused} s"
+            cause = "nothing comes free within rate_budget.max_wait. Ask less often, or later."
+            if spent.ending:
+                cause = "this proxy is ending: ask again."
             raise Throttled(
-                f"{detail}, and nothing comes free within rate_budget.max_wait."
-                " Ask less often, or later. This answer is pandadoc-proxy's, not PandaDoc's.",
+                f"{detail}, and {cause} This answer is pandadoc-proxy's, not PandaDoc's.",
                 retry_after=spent.opens_in,
             ) from spent
         finally:

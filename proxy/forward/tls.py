@@ -11,14 +11,21 @@ import ssl
 from asyncio.sslproto import SSLProtocol
 from typing import Any, Final, cast
 
+from proxy.errors import CallerError
 from proxy.forward.connection import Connection
-from proxy.forward.door import LINGER, Door
+from proxy.forward.door import LINGER, Door, whole
 
 log = logging.getLogger(__name__)
 
 
 HEADER: Final = 5
 """Bytes before each TLS record; the last two tell its length (RFC 8446 §5.1)."""
+
+
+PLAIN_HTTP: Final = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
+"""OpenSSL's reasons where a request came in the place of a handshake."""
+
+SPEAK_TLS: Final = whole(CallerError("This listener speaks TLS: write https:// in the app's base URL."))
 
 
 class Records:
@@ -99,11 +106,23 @@ class TlsConnection(SSLProtocol):
         if self._tcp is not None:
             self._door.handshakes.discard(self._tcp)
             if isinstance(handshake_exc, ssl.SSLError) and not self._tcp.is_closing():
-                own: Any = self
-                self._tcp.write(own._outgoing.read())  # noqa: SLF001 - the alert that says why; asyncio would drop it
                 peer = self._tcp.get_extra_info("peername")
                 log.info("no TLS with %s: %s", peer[0] if peer else "a caller", _reason(handshake_exc))
+                self._see_out(self._tcp, handshake_exc)
+                return
         super()._on_handshake_complete(handshake_exc)
+
+    def _see_out(self, tcp: asyncio.Transport, fault: ssl.SSLError) -> None:
+        """Give the place up, and let the alert arrive: asyncio would drop it, and a reset overtake it.
+
+        With TLS 1.3 the caller's request is on its way by then.
+        """
+        own: Any = self
+        last_word = SPEAK_TLS if fault.reason in PLAIN_HTTP else own._outgoing.read()  # noqa: SLF001 - its own
+        tcp.pause_reading()  # uvloop would go on to read into our buffer
+        self._door.see_out(tcp, last_word)
+        tcp.resume_reading()
+        self.connection_lost(fault)
 
     def _get_write_buffer_size(self) -> int:
         """Count what TCP has not taken, too: drained means handed to the kernel, to the last byte."""

@@ -15,10 +15,14 @@ from typing import Final, cast
 
 from proxy.errors import AnswerBroken, UpstreamError, UpstreamTimeout
 from proxy.forward.answer_reader import AnswerReader
-from proxy.forward.headers import AnswerHead
+from proxy.forward.headers import AnswerHead, kept_for
 
 READ_AHEAD: Final = 64 * 1024
 """Bytes of an answer that may wait for the caller to take them before the socket is left alone."""
+
+BEFORE_ITS_END: Final = 1.0
+"""Seconds before the upstream closes an idle connection, by its own word, in which it is left alone: its clock began
+before ours, and a request may be on its way. (undici's keepAliveTimeoutThreshold.)"""
 
 NEVER: Final = float("inf")
 
@@ -37,16 +41,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     What changes: `_reader`, by what arrives; `_fault`, once nothing more can come of it; `wrote`, whether anything
     of the present request was handed to the transport; `_cut_short`, by `carry_no_more`; `_due`, when patience ends, by
-    `_allow`, and with it the alarm, and by whoever waited, NEVER. `reused` and `idle_since` are the pool's.
+    `_allow`, and with it the alarm, and by whoever waited, NEVER; `_idle_since`, when it was made or its last answer
+    was whole. `reused` is the pool's.
     """
 
     def __init__(self, lost: Callable[["UpstreamConnection"], None]) -> None:
         """Tell `lost` when it is over."""
         self.reused = False
-        self.idle_since = 0.0
         self.wrote = False
         self._lost = lost
         self._loop = asyncio.get_running_loop()
+        self._idle_since = self._loop.time()
         self._transport: asyncio.Transport | None = None
         self._tcp: asyncio.Transport | None = None  # the same, or what lies below it
         self._kernel = select.poll()  # tells whether something lies in the socket
@@ -76,6 +81,12 @@ class UpstreamConnection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return False
         return reader.complete and reader.reusable and not reader.chunks
+
+    def idle_until(self, keepalive: float) -> float:
+        """Return when its time without a request is up: after `keepalive` seconds, or before the upstream ends it."""
+        head = self._reader.head
+        said = None if head is None else kept_for(head)
+        return self._idle_since + (keepalive if said is None else min(keepalive, said - BEFORE_ITS_END))
 
     def quiet(self) -> bool:
         """Look at the socket itself: whether nothing has arrived that we have not been told of, not even its end."""
@@ -192,6 +203,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(fault)
             return
         if reader.complete:
+            self._idle_since = self._loop.time()
             if not reader.reusable and self._transport is not None:
                 self._transport.abort()
         elif not self._paused and sum(map(len, reader.chunks)) > READ_AHEAD and self._tcp is not None:

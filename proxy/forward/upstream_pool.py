@@ -32,7 +32,9 @@ class UpstreamPool:
     """
 
     def __init__(self, dial: Dial, *, limit: int, keepalive: float, counts: Counts | None = None) -> None:
-        """`limit` requests at a time; an idle connection is closed after `keepalive` seconds.
+        """`limit` requests at a time; an idle connection carries no more after `keepalive` seconds, and is closed.
+
+        Nor just before the upstream will close it, where that has said when.
 
         `counts`: of the pool before, to go on from.
         """
@@ -78,11 +80,10 @@ class UpstreamPool:
     def release(self, connection: UpstreamConnection) -> None:
         """Take a connection back: for the next request if it may carry one, or else to be closed."""
         self._lent.remove(connection)
-        if connection.reusable() and not self._closed:
-            connection.idle_since = self._loop.time()
+        if connection.reusable() and self._in_time(connection) and not self._closed:
             self._idle.append(connection)
             if self._sweep is None:
-                self._sweep = self._loop.call_later(self._keepalive, self._close_old)
+                self._sweep = self._loop.call_at(connection.idle_until(self._keepalive), self._close_old)
         else:
             connection.close()
         self._next()
@@ -98,7 +99,7 @@ class UpstreamPool:
     def _kept(self) -> UpstreamConnection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable() and connection.quiet():
+            if connection.reusable() and self._in_time(connection) and connection.quiet():
                 self.counts.reused += 1
                 connection.reused = True
                 return connection
@@ -142,10 +143,14 @@ class UpstreamPool:
         if connection in self._idle:
             self._idle.remove(connection)
 
+    def _in_time(self, connection: UpstreamConnection) -> bool:
+        return self._loop.time() < connection.idle_until(self._keepalive)
+
     def _close_old(self) -> None:
-        old = self._loop.time() - self._keepalive
-        while self._idle and self._idle[0].idle_since <= old:
-            self._idle[0].close()
+        for connection in tuple(self._idle):
+            if not self._in_time(connection):
+                connection.close()
         self._sweep = None
         if self._idle:
-            self._sweep = self._loop.call_at(self._idle[0].idle_since + self._keepalive, self._close_old)
+            first = min(connection.idle_until(self._keepalive) for connection in self._idle)
+            self._sweep = self._loop.call_at(first, self._close_old)

@@ -191,9 +191,19 @@ async def test_an_end_sends_away_who_is_not_served_by_then() -> None:
     spent.end(0.6)
     (await tasks[0]).answered()
     ends = await asyncio.gather(*tasks[1:], return_exceptions=True)
-    assert all(isinstance(end, BudgetSpent) for end in ends)
-    with pytest.raises(BudgetSpent):
+    assert all(isinstance(end, BudgetSpent) and end.ending for end in ends)
+    with pytest.raises(BudgetSpent) as caught:
         await take(spent)
+    assert caught.value.ending
+
+
+async def test_an_end_is_no_cause_for_who_would_not_have_waited_for_it() -> None:
+    spent = budget(Rate(1, 30))
+    (await take(spent)).answered()
+    spent.end(20)
+    with pytest.raises(BudgetSpent) as caught:
+        await take(spent, wait=10)
+    assert not caught.value.ending
 
 
 async def test_an_end_ends_every_pause() -> None:

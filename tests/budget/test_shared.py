@@ -796,5 +796,6 @@ async def test_an_end_sends_away_who_still_waits(replicas: Replicas) -> None:
     waits = asyncio.create_task(take(here, wait=60))
     await until(lambda: waiting(here) == 1)
     here.end(0.1)
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(BudgetSpent) as caught:
         await waits
+    assert caught.value.ending

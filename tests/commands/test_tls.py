@@ -106,6 +106,7 @@ async def test_plain_http_at_a_tls_port_is_one_line_of_the_log(
     before = len(process.records)
     async with caller(url.port or 0) as line:
         await line.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await line.answer()).start == b"HTTP/1.1 400 Bad Request"
         assert await line.closed() == b""
     await process.said("no TLS with 127.0.0.1: HTTP_REQUEST")
     assert len(process.records) == before + 1

@@ -96,6 +96,14 @@ def test_whoever_names_another_host_is_told_which_to_name() -> None:
         admit(Head("GET", "/", (1, 1), ((b"Host", b"evil.example"),)), Gate())
 
 
+def test_whoever_asks_for_a_tunnel_is_told_where_our_address_belongs() -> None:
+    """The app's HTTPS_PROXY names us: its author knows nothing of a CONNECT."""
+    with pytest.raises(CallerError, match=r"no forward proxy\. Make its address the app's base URL, .* HTTPS_PROXY"):
+        admit(head(method="CONNECT", target="api.pandadoc.com:443"), Gate())
+    with pytest.raises(CallerError, match="TRACE is not forwarded"):
+        admit(head(method="TRACE"), Gate())
+
+
 def test_allowed_hosts_and_the_bound_address_are_ours() -> None:
     gate = Gate(allowed_hosts=frozenset({"pandadoc-proxy", "proxy.default.svc"}), bound_to="10.1.2.3")
     assert all(names_us(host, gate) for host in ("pandadoc-proxy:8080", "Proxy.Default.Svc", "10.1.2.3:8080"))

@@ -2,6 +2,8 @@
 
 import tracemalloc
 
+import pytest
+
 from proxy.forward.headers import (
     FORWARDED,
     NOT_FROM_CALLER,
@@ -9,7 +11,9 @@ from proxy.forward.headers import (
     Fields,
     Head,
     Origin,
+    Section,
     _remembered,
+    kept_for,
     to_caller,
     to_upstream,
 )
@@ -51,6 +55,29 @@ def test_what_the_message_means_cant_be_nominated_away() -> None:
     said = ((b"Content-Type", b"text/plain"), (b"Date", b"Fri, 27 Nov 2026 00:00:00 GMT"), (b"Cache-Control", b"x"))
     nominated = (b"Connection", b", ".join(name for name, _ in said))
     assert down(nominated, *said) == said
+
+
+SAID = {
+    "nothing": ((), None),
+    "a time": ((b"timeout=5",), 5),
+    "a time among others": ((b"max=100, Timeout=65",), 65),
+    "in a field of its own": ((b"max=100", b"timeout=5"), 5),
+    "no time at all": ((b"timeout=0",), 0),
+    "only how many": ((b"max=100",), None),
+    "two times": ((b"timeout=5, timeout=9",), None),
+    "a fraction": ((b"timeout=5.5",), None),
+    "a sign": ((b"timeout=-5",), None),
+    "a text": ((b'timeout="5"',), None),
+    "an age": ((b"timeout=1234567",), None),
+    "no number": ((b"timeout=",), None),
+}
+
+
+@pytest.mark.parametrize(("said", "seconds"), SAID.values(), ids=SAID)
+def test_for_how_long_a_connection_is_kept_is_said_clearly_or_not_at_all(
+    said: tuple[bytes, ...], seconds: int | None
+) -> None:
+    assert kept_for(Section(tuple((b"Keep-Alive", each) for each in said))) == seconds
 
 
 def test_names_that_nobody_uses_any_more_make_room() -> None:

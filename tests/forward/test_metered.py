@@ -553,6 +553,8 @@ async def test_a_drain_serves_who_can_be_served_and_sends_the_others_away(api_ke
     assert len(served) >= 4
     assert away
     assert all(1 <= int(each.headers["Retry-After"]) <= 10 and "Proxy-Status" in each.headers for each in away)
+    assert all("is spent, and this proxy is ending: ask again." in each.json["detail"] for each in away)
+    assert all("max_wait" not in each.json["detail"] for each in away)
 
 
 async def test_status_and_metrics_tell_how_the_budget_stands(api_key_house: HouseMaker) -> None:

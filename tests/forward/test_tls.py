@@ -442,6 +442,44 @@ async def test_a_caller_without_a_certificate_is_told_that_it_needs_one(
         await asyncio.to_thread(resumed, house.port, context, None)
 
 
+def upload(port: int, context: ssl.SSLContext) -> bytes:
+    """Send a megabyte, and only then listen; return the answer's beginning."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as line,
+    ):
+        line.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000)
+        return line.recv(1000)
+
+
+async def test_a_caller_without_a_certificate_is_told_so_whatever_it_sends_meanwhile(
+    api_key_house: HouseMaker, callers: Callers
+) -> None:
+    """With TLS 1.3 its handshake is over before ours: a reset for what it sends would overtake the alert."""
+    house = await callers.house(api_key_house)
+    for _ in range(5):
+        with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+            await asyncio.to_thread(upload, house.port, callers.context(None))
+    await until(lambda: not house.server.turned_away)
+
+
+async def test_callers_whose_handshake_failed_hold_no_places(
+    api_key_house: HouseMaker, certificates: CertificateFolder, context: ssl.SSLContext
+) -> None:
+    """They linger, but beside those who have one, and there are never many."""
+    limits = {"limits": {"max_connections": 8}}
+    house = await api_key_house({**at_tls(certificates), **limits})
+    async with AsyncExitStack() as lines:
+        for _ in range(70):
+            line = await lines.enter_async_context(caller(house.port))
+            await line.send(GET)
+            await line.answer()
+        assert house.server.here == []
+        assert len(house.server.turned_away) == 64
+        assert not await refused(house, context)
+    await until(lambda: not house.server.turned_away)
+
+
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
 async def test_another_client_ca_takes_effect_both_ways(
     api_key_house: HouseMaker, callers: Callers, certificates: CertificateFolder, version: str
@@ -573,11 +611,35 @@ async def test_what_is_no_tls_is_closed_with_one_quiet_line_at_most(
     house = await api_key_house({**at_tls(certificates), "limits": {"header_timeout": "200ms"}})
     before = len(house.ear.lines)
     answer = await say_and_leave(house.port, said)
-    assert b"HTTP/" not in answer
+    assert answer.startswith(b"HTTP/1.1 400 ") == (said is GET)
+    assert (b"HTTP/" in answer) == (said is GET)
     lines = house.ear.lines[before:]
     assert len(lines) <= 1
     assert all(line.startswith("INFO proxy.forward.tls no TLS with 127.0.0.1: ") for line in lines)
     assert not await refused(house, context)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT"])
+async def test_plain_http_is_told_that_this_listener_speaks_tls(
+    api_key_house: HouseMaker, certificates: CertificateFolder, method: bytes
+) -> None:
+    """And its body is read away, so that no reset overtakes the answer."""
+    house = await api_key_house(at_tls(certificates))
+    body = b"x" * 1_000_000
+    async with caller(house.port) as line:
+        await line.send(method + b" / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + body)
+        seen = await line.answer()
+        assert seen.start == b"HTTP/1.1 400 Bad Request"
+        assert b"This listener speaks TLS: write https://" in seen.body
+        assert seen.values(b"connection") == [b"close"]
+        assert await line.closed() == b""
+    await until(lambda: not house.server.turned_away)
+
+
+async def test_tls_at_a_plain_listener_is_told_in_the_log(api_key_house: HouseMaker, context: ssl.SSLContext) -> None:
+    house = await api_key_house()
+    assert await refused(house, context)
+    assert house.ear.heard("INFO", "malformed request from 127.0.0.1: it speaks TLS, and this listener does not")
 
 
 async def test_callers_that_leave_in_their_handshake_leave_nothing_behind(

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -77,6 +78,55 @@ async def test_an_idle_connection_is_closed_when_its_time_is_up_and_the_others_w
         await until(lambda: pool.idle == 0, 1)
         await until(lambda: up.gone == 2)
         assert repr(pool) == "<UpstreamPool 0 busy, 0 idle, 2 created, 1 reused>"
+
+
+def keeping(said: bytes) -> bytes:
+    return OK.replace(b"\r\n", b"\r\nKeep-Alive: " + said + b"\r\n", 1)
+
+
+async def test_a_connection_carries_no_more_just_before_the_upstream_closes_it() -> None:
+    """By its own word (RFC 2068 §19.7.1.1): a request that is on its way then is lost."""
+    async with pool_of(1, script=answering(keeping(b"timeout=2, max=9"))) as (pool, up):
+        began = time.monotonic()
+        (kept,) = await idle(pool, 1)
+        assert await pool.take(5) is kept
+        await use(pool, kept)
+        await until(lambda: up.gone == 1, 5)
+        assert time.monotonic() - began > 0.9
+        assert pool.idle == 0
+
+
+async def test_a_connection_that_the_upstream_hardly_keeps_carries_one_request() -> None:
+    async with pool_of(1, script=answering(keeping(b"timeout=1"))) as (pool, _):
+        for _ in range(2):
+            await use(pool, await pool.take(5))
+            assert pool.idle == 0
+        assert (pool.counts.created, pool.counts.reused) == (2, 0)
+
+
+async def test_no_connection_is_lent_past_its_time_though_the_look_for_old_ones_is_later() -> None:
+    """The look is set by the first that is idle."""
+    answers = iter([OK, keeping(b"timeout=2")])
+
+    async def script(stage: Stage) -> None:
+        await stage.request()
+        await stage.say(next(answers))
+        await stage.request()
+
+    async with pool_of(2, script=script) as (pool, _):
+        patient, other = await pool.take(5), await pool.take(5)
+        await use(pool, patient)
+        await use(pool, other)
+        await asyncio.sleep(1.1)  # until the other's time is up
+        assert await pool.take(5) is patient
+        assert not other.reusable()
+
+
+async def test_an_upstream_that_keeps_for_longer_is_left_when_it_is_configured() -> None:
+    async with pool_of(1, keepalive=0.2, script=answering(keeping(b"timeout=600"))) as (pool, up):
+        await idle(pool, 1)
+        await until(lambda: up.gone == 1, 5)
+        assert pool.idle == 0
 
 
 async def test_an_idle_connection_that_the_upstream_closes_is_forgotten_at_once() -> None:

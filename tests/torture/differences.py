@@ -208,7 +208,7 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "What the proxy says itself (400, 502) is `application/problem+json`.",
-        "An SDK of PandaDoc's can read it; `Proxy-Status` tells who failed.",
+        "It says `type` and `detail`, as PandaDoc does; `Proxy-Status` tells who failed.",
         "RFC 9457, RFC 9209, law 14",
         Case(answer=Answer(cut=10)),
         turns.in_our_words,
