@@ -42,12 +42,13 @@ class UpstreamConnection(asyncio.Protocol):
     What changes: `_reader`, by what arrives; `_fault`, once nothing more can come of it; `wrote`, whether anything
     of the present request was handed to the transport; `_cut_short`, by `carry_no_more`; `_due`, when patience ends, by
     `_allow`, and with it the alarm, and by whoever waited, NEVER; `_idle_since`, when it was made or its last answer
-    was whole. `reused` is the pool's.
+    was whole; `idle_until`, by `rests`. `reused` is the pool's.
     """
 
     def __init__(self, lost: Callable[["UpstreamConnection"], None]) -> None:
         """Tell `lost` when it is over."""
         self.reused = False
+        self.idle_until = 0.0
         self.wrote = False
         self._lost = lost
         self._loop = asyncio.get_running_loop()
@@ -82,11 +83,11 @@ class UpstreamConnection(asyncio.Protocol):
             return False
         return reader.complete and reader.reusable and not reader.chunks
 
-    def idle_until(self, keepalive: float) -> float:
-        """Return when its time without a request is up: after `keepalive` seconds, or before the upstream ends it."""
+    def rests(self, keepalive: float) -> None:
+        """Note when its time without a request is up: after `keepalive` seconds, or before the upstream ends it."""
         head = self._reader.head
         said = None if head is None else kept_for(head)
-        return self._idle_since + (keepalive if said is None else min(keepalive, said - BEFORE_ITS_END))
+        self.idle_until = self._idle_since + (keepalive if said is None else min(keepalive, said - BEFORE_ITS_END))
 
     def quiet(self) -> bool:
         """Look at the socket itself: whether nothing has arrived that we have not been told of, not even its end."""

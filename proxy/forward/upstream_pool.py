@@ -80,10 +80,11 @@ class UpstreamPool:
     def release(self, connection: UpstreamConnection) -> None:
         """Take a connection back: for the next request if it may carry one, or else to be closed."""
         self._lent.remove(connection)
+        connection.rests(self._keepalive)
         if connection.reusable() and self._in_time(connection) and not self._closed:
             self._idle.append(connection)
             if self._sweep is None:
-                self._sweep = self._loop.call_at(connection.idle_until(self._keepalive), self._close_old)
+                self._sweep = self._loop.call_at(connection.idle_until, self._close_old)
         else:
             connection.close()
         self._next()
@@ -144,7 +145,7 @@ class UpstreamPool:
             self._idle.remove(connection)
 
     def _in_time(self, connection: UpstreamConnection) -> bool:
-        return self._loop.time() < connection.idle_until(self._keepalive)
+        return self._loop.time() < connection.idle_until
 
     def _close_old(self) -> None:
         for connection in tuple(self._idle):
@@ -152,5 +153,5 @@ class UpstreamPool:
                 connection.close()
         self._sweep = None
         if self._idle:
-            first = min(connection.idle_until(self._keepalive) for connection in self._idle)
+            first = min(connection.idle_until for connection in self._idle)
             self._sweep = self._loop.call_at(first, self._close_old)
