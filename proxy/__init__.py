@@ -28,6 +28,7 @@
     pulse.py                        how late the event loop comes
     service_manager.py              what systemd is told
     clock.py tasks.py signals.py    time, passed in; background work, kept in one place; the end
+    time_limit.py                   how long something may take, where it may be we who were away
     starting.py                     the end before that; the garbage collector and what is loaded
     event_loop.py                   which one it all runs on
     disk.py names.py                file work and look-ups that stall nothing else, nor the end

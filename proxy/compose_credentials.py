@@ -148,6 +148,7 @@ class CredentialParts(Struct, frozen=True):
         return sum(isinstance(each, OAuth2Credential) for each in self.config.credentials.values()) > 1
 
     def policy(self, credential: OAuth2Credential, *, by_hand: bool) -> Policy:
+        shared = isinstance(credential.store, SharedStore)
         return Policy(
             refresh_before=credential.refresh_before,
             max_age=credential.max_age,
@@ -155,7 +156,8 @@ class CredentialParts(Struct, frozen=True):
             goes_on=not by_hand,
             alone=not isinstance(credential.store, SharedStore)
             or credential.store.when_unreachable == "refresh_anyway",
-            late=random.random() if isinstance(credential.store, SharedStore) else 0.0,  # noqa: S311 - spreads load
+            one_clock=not shared,
+            late=random.random() if shared else 0.0,  # noqa: S311 - spreads load
         )
 
     def secrets(self, credential: OAuth2Credential) -> GrantSecrets:

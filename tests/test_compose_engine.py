@@ -131,6 +131,14 @@ async def test_what_is_configured_for_kubernetes_reaches_its_engine(tmp_path: Pa
         await made.close()
 
 
+async def test_only_a_grant_that_is_not_shared_goes_by_one_clock(tmp_path: Path) -> None:
+    config = configured(tmp_path, "{memory: true}", "{file: ./grant.json}", "{redis: {url: {env: REDIS_URL}}}")
+    async with aiohttp.ClientSession() as session:
+        parts = CredentialParts(config, tmp_path, SystemClock(), Tasks(), session)
+        each = [one for one in config.credentials.values() if isinstance(one, OAuth2Credential)]
+        assert [parts.policy(one, by_hand=False).one_clock for one in each] == [True, True, False]
+
+
 async def test_a_store_and_its_engine_are_one_clients_though_its_id_is_corrected(tmp_path: Path) -> None:
     """Else the pair would lie under the keys of one, and be read as the other's."""
     (tmp_path / "id").write_text("mistyped")

@@ -15,6 +15,8 @@ STALE_LEAD_FLOOR: Final = 300.0
 STALE_LEAD_CAP: Final = 7 * 86400.0
 """Seconds: a token of a year is refreshed a week ahead, so that a week of faults goes unnoticed."""
 
+CLOCK_SLACK: Final = 60.0
+"""Seconds by which a token may seem to come from the future: clocks are put right by less all the time."""
 
 YEAR: Final = 365 * 86400.0 - 1
 """Seconds: what PandaDoc's access tokens live."""
@@ -35,6 +37,7 @@ class Credential(Struct, frozen=True):
     generation: int
     stale_at: float = inf
     expires_at: float = inf
+    minted_at: float = -inf  # where that is by the clock that we go by
 
     def __repr__(self) -> str:
         return f"<Credential generation={self.generation} stale_at={self.stale_at} expires_at={self.expires_at}>"
@@ -43,7 +46,8 @@ class Credential(Struct, frozen=True):
         """Tell how it may be used at `now`."""
         if now >= self.expires_at:
             return Freshness.EXPIRED
-        return Freshness.STALE if now >= self.stale_at else Freshness.FRESH
+        ahead = now < self.minted_at - CLOCK_SLACK  # the clock was, and by it the token's end is too late
+        return Freshness.STALE if ahead or now >= self.stale_at else Freshness.FRESH
 
 
 def stale_lead(lifetime: float, refresh_before: float | None) -> float:

@@ -182,7 +182,7 @@ class GrantKeeper:
         except StoreError as fault:
             if not urgent:
                 raise
-            self._lockless.say(f"credential {self._name}: refreshing without the store's lock. {fault}")
+            self._lockless.say(f"credential {self._name}: going on without the store's lock. {fault}")
             return unshared
 
     async def begin(self, grant: Grant, *, urgent: bool) -> bool:

@@ -30,6 +30,7 @@ from proxy.errors import CredentialUnavailable, OperatorError, ProxyError
 from proxy.notice import Notice
 from proxy.secrets import SecretUnavailable
 from proxy.tasks import Tasks
+from proxy.time_limit import time_limit
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +189,7 @@ class RefreshingCredential:
     async def proven(self) -> Credential:
         by = self._patience_ends()
         try:
-            async with asyncio.timeout_at(by):
+            async with time_limit(by):
                 credential, dead = await self._probed()
         except TimeoutError:
             credential = self._at_once()
@@ -223,7 +224,7 @@ class RefreshingCredential:
     async def _after_refresh(self) -> Credential:
         """Wait for the refresh in flight, or a new one, at most `wait` seconds (law 1)."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._wait):
+            async with time_limit(self._patience_ends()):
                 await self._join(self._refresher.start(because=Because.NEEDED))
         return self._at_once()
 
@@ -268,7 +269,7 @@ class RefreshingCredential:
         """Do what `replacement` does, until the loop's clock says `by`."""
         probed = Probed.UNCLEAR
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(by):
+            async with time_limit(by):
                 for _ in range(2):  # the first may have joined a refresh that was begun for another reason
                     if not self._superseded(refused):
                         await self._join(self._heal(refused))

@@ -1,5 +1,6 @@
 """What the operator decides about refreshing, and what that makes of a grant. Pure."""
 
+from math import inf
 from typing import Final
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ class Policy(Struct, frozen=True):
     retry_unknown: bool = True  # whether a refresh token that may be spent is tried again by itself
     goes_on: bool = True  # whether the process outlives this refresh: else law 4's memory path is closed
     alone: bool = True  # whether it may refresh without a store that it can't reach: else the others would lose theirs
+    one_clock: bool = False  # whether all that refresh go by one: else they would for ever, behind one that is ahead
     late: float = 0.0  # 0 to 1: which part of LATEST it waits once a token is stale, for a replica that goes first
 
     def lend(self, grant: Grant) -> Credential | None:
@@ -31,4 +33,5 @@ class Policy(Struct, frozen=True):
             generation=grant.generation,
             stale_at=stale + self.late * min(LATEST, (grant.expires_at - stale) / 4),
             expires_at=grant.expires_at,
+            minted_at=grant.obtained_at if self.one_clock else -inf,
         )

@@ -5,8 +5,6 @@ followed, at most 64 KiB are read, and neither form nor reply is ever logged.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Final
@@ -18,10 +16,7 @@ from yarl import URL
 from proxy.clock import Clock
 from proxy.credential.token_reply import REPLY_LIMIT, Cause, NotRedeemed, Outcome, Redeemed, Unknown, read_reply
 from proxy.secrets import Secret
-
-LATE: Final = 0.1
-LAST_LOOK: Final = 0.25
-"""Seconds. A timer that is later than LATE was held up with the whole process: what came meanwhile is read first."""
+from proxy.time_limit import time_limit
 
 TLS_PAUSE: Final = 30.0
 """Seconds between tries while the endpoint's certificate is not trusted: a person must act, somewhere."""
@@ -123,9 +118,10 @@ class TokenEndpoint:
 
     async def _post(self, form: dict[str, str], way: _Way) -> Outcome:
         answer, read = None, bytearray()
+        due = asyncio.get_running_loop().time() + self.redeem_timeout
         try:
             async with (
-                _time_limit(self.redeem_timeout),
+                time_limit(due),  # the answer may be the only copy of a grant
                 self._session.post(
                     self.url,
                     data=form,
@@ -150,28 +146,6 @@ class TokenEndpoint:
     def _fields_of_all(self, client: Client) -> dict[str, str]:
         fields = {"client_id": client.client_id.reveal(), "client_secret": client.client_secret.reveal()}
         return fields if self.scope is None else {**fields, "scope": self.scope}
-
-
-@asynccontextmanager
-async def _time_limit(seconds: float) -> AsyncIterator[None]:
-    """Raise TimeoutError after `seconds`, but never before an answer is read that has come in time.
-
-    A process that was stopped (a paused container, SIGSTOP) wakes up with its timers due and the answer in its
-    socket; that one may be the only copy of a grant.
-    """
-    loop = asyncio.get_running_loop()
-    due = loop.time() + seconds
-    async with asyncio.timeout(None) as limit:
-
-        def over() -> None:
-            now = loop.time()
-            limit.reschedule(now + LAST_LOOK if now > due + LATE else now)
-
-        timer = loop.call_at(due, over)
-        try:
-            yield
-        finally:
-            timer.cancel()
 
 
 def _unreached(fault: Exception) -> NotRedeemed:

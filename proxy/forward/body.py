@@ -8,6 +8,7 @@ from aiohttp import StreamReader, web_protocol
 from msgspec import Struct
 
 from proxy.errors import BodyTooLarge, CallerError, ProxyError, RequestTimeout
+from proxy.time_limit import time_limit
 
 SMALL: Final = 32 * 1024
 """Bytes up to which a body that has arrived with its head is passed on as one piece: what is read ahead at most."""
@@ -154,7 +155,7 @@ class Body:
             invite, self._invite = self._invite, None
             await invite()
         try:
-            async with asyncio.timeout(self._limits.idle_timeout):
+            async with time_limit(asyncio.get_running_loop().time() + self._limits.idle_timeout):
                 chunk = await self._content.readany()
         except TimeoutError:
             raise RequestTimeout(

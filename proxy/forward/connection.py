@@ -25,6 +25,7 @@ from proxy.errors import AnswerBroken, CallerError, HeadTooLarge, ProxyError, Re
 from proxy.forward.crowd import Waits
 from proxy.forward.door import LINGER, Door, half_close, whole
 from proxy.forward.problem import problem
+from proxy.time_limit import LAST_LOOK, LATE
 
 if TYPE_CHECKING:
     from proxy.forward.server import Server
@@ -371,7 +372,13 @@ class Connection(RequestHandler):
             super()._process_keepalive()
 
     def _start_clock(self) -> None:
-        self._clock = self._loop.call_later(self._limits.header_timeout, self._too_late)
+        self._clock = self._loop.call_later(self._limits.header_timeout, self._ring)
+
+    def _ring(self) -> None:
+        if self._clock is not None and self._loop.time() > self._clock.when() + LATE:
+            self._clock = self._loop.call_later(LAST_LOOK, self._too_late)
+        else:
+            self._too_late()
 
     def _stop_clock(self) -> None:
         if self._clock is not None:

@@ -16,6 +16,7 @@ from typing import Final, cast
 from proxy.errors import AnswerBroken, UpstreamError, UpstreamTimeout
 from proxy.forward.answer_reader import AnswerReader
 from proxy.forward.headers import AnswerHead, kept_for
+from proxy.time_limit import LAST_LOOK, LATE
 
 READ_AHEAD: Final = 64 * 1024
 """Bytes of an answer that may wait for the caller to take them before the socket is left alone."""
@@ -288,11 +289,20 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _ring(self) -> None:
         self._alarm, self._rings_at = None, NEVER
-        if self._loop.time() < self._due < NEVER:
+        now = self._loop.time()
+        if now < self._due < NEVER:
             self._set_alarm()
-        elif self._due < NEVER and self._patience is not None:
+        elif now > self._due + LATE:
+            self._alarm = self._loop.call_at(now + LAST_LOOK, self._run_out)
+        else:
+            self._run_out()
+
+    def _run_out(self) -> None:
+        """End it for whoever still waits. Who waits anew by then has set another alarm."""
+        self._alarm = None
+        if self._due < NEVER and self._patience is not None:
             if any(who is not None and who.done() for who in (self._reading, self._writing)):
-                self._alarm = self._loop.call_soon(self._ring)  # they hear first of what came in time
+                self._alarm = self._loop.call_soon(self._run_out)  # they hear first of what came in time
             else:
                 self._fail(self._patience())
 

@@ -25,6 +25,13 @@ def test_a_credential_is_fresh_then_stale_then_expired() -> None:
     ]
 
 
+def test_a_token_that_seems_to_be_minted_in_the_future_is_stale() -> None:
+    """The clock was ahead then, so that its end is not where it seems to be. Less than a minute says nothing."""
+    credential = Credential("Bearer x", generation=1, stale_at=5000, expires_at=6000, minted_at=1000)
+    seen = [credential.freshness(now) for now in (0, 939, 941, 1000)]
+    assert seen == [Freshness.STALE, Freshness.STALE, Freshness.FRESH, Freshness.FRESH]
+
+
 def test_a_credential_without_an_expiry_is_fresh_for_ever() -> None:
     assert Credential("API-Key x", generation=1).freshness(1e12) is Freshness.FRESH
 

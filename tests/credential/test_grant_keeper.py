@@ -373,7 +373,7 @@ async def test_an_urgent_refresh_does_without_the_lock_of_a_store_that_is_gone(
     lease = await lending.keeper.lease(60, urgent=True)
     assert lease is not None
     lease()
-    assert "refreshing without the store's lock. The disk is gone." in caplog.text
+    assert "going on without the store's lock. The disk is gone." in caplog.text
 
 
 @pytest.mark.parametrize("proven", [True, False])
@@ -710,13 +710,13 @@ async def test_what_a_broken_store_makes_of_each_try_is_said_once(caplog: pytest
     for _ in range(5):
         await ours.lease(60, urgent=True)
         await ours.read_again(urgent=True)
-    assert caplog.text.count("refreshing without the store's lock") == 1
+    assert caplog.text.count("going on without the store's lock") == 1
     assert caplog.text.count("refreshing from memory only") == 1
     store.gone = False
     assert await ours.begin(grant(1), urgent=True)
     store.gone = True
     await ours.lease(60, urgent=True)
-    assert caplog.text.count("refreshing without the store's lock") == 2
+    assert caplog.text.count("going on without the store's lock") == 2
     await tasks.drain(1)
 
 

@@ -18,6 +18,7 @@ from proxy.errors import AnswerBroken, UpstreamTimeout
 from proxy.forward.dialler import Dialler
 from proxy.forward.framing import Malformed
 from proxy.forward.upstream_connection import READ_AHEAD, Broken, UpstreamConnection
+from proxy.time_limit import LATE
 
 MIB = 2**20
 ASK = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -289,10 +290,26 @@ async def test_a_body_that_falls_silent_is_broken_off() -> None:
         assert line.lost == [connection]
 
 
+async def test_that_the_process_was_held_up_is_forgiven_once() -> None:
+    """Else an upstream that says nothing would be waited for as long as the process is too busy."""
+
+    async def held_up() -> None:
+        while True:
+            time.sleep(2 * LATE)  # noqa: ASYNC251 - that the loop stands still is the point
+            await asyncio.sleep(0)
+
+    async with connected(saying(b"")) as (connection, _):
+        ask(connection)
+        busy = asyncio.create_task(held_up())
+        with pytest.raises(UpstreamTimeout):
+            await connection.head(0.1)
+        busy.cancel()
+
+
 async def rings_as_it_hears(connection: UpstreamConnection, said: bytes) -> None:
     """Have the time be over just behind what comes: before whoever waits for that has heard of it."""
     await asyncio.sleep(0)  # until somebody waits
-    connection._due = 0  # noqa: SLF001 - long over, whatever the clock says
+    connection._due = asyncio.get_running_loop().time()  # noqa: SLF001 - over just now
     connection.data_received(said)
     connection._ring()  # noqa: SLF001 - as a loop does that finds both in one turn
 

@@ -792,6 +792,25 @@ async def test_no_token_is_lost_to_a_clock_step(oauth_house: HouseMaker) -> None
     assert (await house.get()).status == 200
 
 
+async def test_a_token_minted_while_the_clock_was_ahead_is_refreshed_once_that_is_put_right(
+    oauth_house: HouseMaker,
+) -> None:
+    """Its end seems to be later than it is, by a day. It is lent meanwhile, as all that is stale."""
+    house = await oauth_house(simulator={"expires_in": 36000})
+    house.clock.step(86400)
+    await house.get()
+    calls = len(house.simulator.token_calls())
+    house.clock.step(-86400)
+    await house.look()
+    await until(lambda: len(house.simulator.token_calls()) == calls + 1)
+    assert (await house.get()).status == 200
+    await house.look()
+    assert len(house.simulator.token_calls()) == calls + 1
+    house.clock.pass_(36000 - 3600)
+    await house.look()
+    await until(lambda: len(house.simulator.token_calls()) == calls + 2)
+
+
 async def test_a_reply_without_a_refresh_token_keeps_the_old_one(oauth_house: HouseMaker) -> None:
     house = await oauth_house()
     reply = b'{"access_token": "' + b"a" * 40 + b'", "expires_in": 3600}'

@@ -112,6 +112,19 @@ async def test_replicas_find_a_token_stale_one_after_the_other(fleet: Fleet) -> 
     assert stale[2] - stale[0] == pytest.approx(60)
 
 
+async def test_a_replica_whose_clock_is_ahead_has_the_others_refresh_nothing(fleet: Fleet) -> None:
+    """What it mints is from their future. Were it stale to them, it would find what they mint expired, and so on."""
+    fleet.clock.step(HOUR * 3)
+    fleet.join()
+    assert await fleet.load() == {200}
+    fleet.clock.step(-HOUR * 3)
+    fleet.join()
+    for _ in range(3):
+        await fleet.look()
+    assert await fleet.load() == {200}
+    assert fleet.redeems == [200]
+
+
 # Redeems of one token by two
 
 
