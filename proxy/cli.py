@@ -323,7 +323,7 @@ def _read(path: Path | None, earlier: "Config | None" = None) -> "Config":
     from proxy.config import load
 
     checks = (unusable_engines, partial(shared_stores, state_home=_state_home()))
-    return load(path, environ=os.environ, earlier=earlier, checks=checks)
+    return load(path, environ=dict(os.environ), earlier=earlier, checks=checks)
 
 
 def _by_hand(
