@@ -3,7 +3,7 @@
 import os
 import sys
 
-from proxy import starting
+from proxy import core_dumps, starting
 
 
 def main() -> None:
@@ -11,6 +11,7 @@ def main() -> None:
     os.environ.pop("SSLKEYLOGFILE", None)  # every default context of Python would write its keys there
     if sys.argv[1:2] in ([], ["run"]) or sys.argv[1].startswith("--config"):
         starting.begin()
+    core_dumps.refuse()  # whatever is asked for: the environment, with its secrets, is each command's
     from proxy import cli  # noqa: PLC0415 - the reason stands above
 
     cli.main(prog_name="pandadoc-proxy")

@@ -72,9 +72,8 @@ def run(config_path: Path | None) -> None:
     from proxy import starting
 
     starting.begin()  # as __main__ did, unless it is called otherwise
-    from proxy import core_dumps, logs, open_files
+    from proxy import logs, open_files
 
-    core_dumps.refuse()
     config = _composable(config_path)
     from proxy.serve import serve
 
@@ -226,10 +225,8 @@ def token() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def status(config_path: Path | None, name: str | None, *, as_json: bool) -> None:
     """Tell each credential's health as its store has it. Exit 0: all are healthy."""
-    from proxy import core_dumps
     from proxy.token_command import show_status
 
-    core_dumps.refuse()
     config = _composable(config_path)
     if name is not None and name not in config.credentials:
         raise click.UsageError(_no_such(name, list(config.credentials)))
@@ -329,7 +326,7 @@ def _read(path: Path | None, earlier: "Config | None" = None) -> "Config":
     from proxy.config import load
 
     checks = (unusable_engines, partial(shared_stores, state_home=_state_home()))
-    return load(path, environ=os.environ, earlier=earlier, checks=checks)
+    return load(path, environ=dict(os.environ), earlier=earlier, checks=checks)
 
 
 def _by_hand(
@@ -340,7 +337,7 @@ def _by_hand(
     """Do something with one OAuth credential, for a person."""
     import logging
 
-    from proxy import core_dumps, logs
+    from proxy import logs
     from proxy.compose_credentials import for_a_person
     from proxy.config import OAuth2Credential
     from proxy.signals import end_by_cancelling
@@ -351,7 +348,6 @@ def _by_hand(
         (name,) = grants
     if name is None or name not in grants:
         raise click.UsageError(_no_such(name, list(grants), is_key=name in config.credentials))
-    core_dumps.refuse()
     logs.set_up(config.log)
     logging.getLogger("proxy").setLevel(logging.CRITICAL)  # what is wrong is the command's to say, once
     chosen, credential = name, grants[name]

@@ -78,6 +78,11 @@ class Secret:
         raise TypeError("a Secret is never pickled or copied")
 
 
+def environ_for_others(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a program that is none of ours: without the variables that only we are to read."""
+    return {name: text for name, text in environ.items() if not name.startswith("PANDADOC_")}
+
+
 def fits_a_field(text: str) -> bool:
     """Tell whether a text can stand in a header field's value and add no other (RFC 9110 §5.5): printable ASCII."""
     return text.isascii() and text.isprintable()

@@ -10,6 +10,7 @@ import os
 import pwd
 import socket
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -72,16 +73,30 @@ class UnixSocket(Struct, frozen=True):
         had = stat.S_IMODE(now.st_mode)
         kept = had & mode
         if kept != had:
-            self.path.chmod(kept)
+            self._set_mode(kept)
         if user != now.st_uid:  # whether that is permitted must be known first: a group may not be ours to give back
             _give(self.path, (user, UNCHANGED))
             _give(self.path, (now.st_uid, UNCHANGED))
         if group != now.st_gid:
             _give(self.path, (UNCHANGED, group))
         if mode != kept:
-            self.path.chmod(mode)
+            self._set_mode(mode)
         if user != now.st_uid:
             _give(self.path, (user, UNCHANGED))
+
+    def _set_mode(self, mode: int) -> None:
+        """Set our file's mode, and of nothing that is put in its place meanwhile. Linux does that by a handle alone."""
+        if sys.platform != "linux":
+            self.path.chmod(mode, follow_symlinks=False)
+            return
+        handle = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            self._must_be_ours(os.fstat(handle))
+            Path(f"/proc/self/fd/{handle}").chmod(mode)  # fchmod(2) takes no such handle
+        except FileNotFoundError as fault:
+            raise _refusal(self.path, "its mode can't be set where /proc is not mounted. Mount it") from fault
+        finally:
+            os.close(handle)
 
     def _found(self) -> os.stat_result:
         """Return what stands at the path. Raises OSError if that is not what we made: a link, say."""
@@ -89,9 +104,12 @@ class UnixSocket(Struct, frozen=True):
             found = self.path.lstat()
         except OSError as fault:
             raise _refusal(self.path, f"its file can't be seen: {fault.strerror}. Restart the proxy") from fault
-        if _identity(found) != self.made:
-            raise _refusal(self.path, "something else is in the place of its file. Remove it, and restart the proxy")
+        self._must_be_ours(found)
         return found
+
+    def _must_be_ours(self, found: os.stat_result) -> None:
+        if _identity(found) != self.made or not stat.S_ISSOCK(found.st_mode):
+            raise _refusal(self.path, "something else is in the place of its file. Remove it, and restart the proxy")
 
 
 def listen(path: Path, mode: int, owner: tuple[int, int]) -> UnixSocket:

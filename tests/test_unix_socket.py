@@ -5,9 +5,10 @@ import os
 import pwd
 import socket
 import stat
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import aiohttp
@@ -158,6 +159,40 @@ def test_what_has_taken_its_place_is_not_handed_over(made: UnixSocket, path: Pat
     with pytest.raises(OSError, match=rf"^unix:{path}: something else is in the place of its file\. Remove it"):
         made.hand_over(0o666, NOBODY)
     assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("step", ["chmod", *(["open"] if sys.platform == "linux" else [])])
+def test_what_takes_its_place_while_it_is_handed_over_keeps_its_mode(
+    made: UnixSocket, path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Whoever may write in the folder swaps the name, ahead of one of the real steps."""
+    victim, original = path.with_name("victim"), getattr(os, step)
+    victim.touch(0o600)
+
+    def swapping(*args: object, **more: object) -> object:
+        if not path.is_symlink():
+            path.rename(path.with_name("aside"))
+            path.symlink_to(victim)
+        return original(*args, **more)
+
+    with monkeypatch.context() as patched, suppress(OSError):  # it is refused, or its own file is handed over
+        patched.setattr(os, step, swapping)
+        made.hand_over(0o666, NOBODY)
+    assert path.is_symlink()
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux needs it")
+def test_where_proc_is_missing_that_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a folder that a service was given as its root."""
+
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "chmod", missing)
+    with pytest.raises(OSError, match=r"its mode can't be set where /proc is not mounted\. Mount it"):
+        listen(path, 0o600, NOBODY)
+    assert not path.exists()
 
 
 def test_one_whose_file_is_gone_is_not_handed_over(made: UnixSocket, path: Path) -> None:

@@ -8,20 +8,26 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from proxy.credential.store import StoreError
 
 NO_LOCKS_HERE: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 """What file systems answer that have no locks."""
 
 READ_AND_WRITE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
+WRITABLE_BY_OTHERS: Final = 0o022
+"""Of a folder: its group may be anybody's, too."""
+
 
 class FileLock:
     """One opened lock file, tried at once. `held` and `unsupported` are set by `take`, `_handle` by `free`."""
 
     def __init__(self, path: Path, kin: Iterable[Path]) -> None:
-        """Open `path`, or make it for the owner of its `kin`. Raises OSError."""
+        """Open `path`, or make it for the owner of its `kin`. Raises OSError, or StoreError where others may write."""
         self.held = False
         self.unsupported = False
         self._handle: int | None = open_or_make(path, kin)
@@ -57,27 +63,59 @@ class FileLock:
 
 
 def open_or_make(path: Path, kin: Iterable[Path]) -> int:
-    """Open a file, whoever owns it; or make it. Raises OSError.
+    """Open a file that others can't have planted; or make it. Raises OSError, or StoreError for one of theirs.
 
     One that root makes (sudo, docker exec) is given to the owner of the first of `kin` that stands, else of the
     folder: the proxy must read it. (On a volume with fsGroup the folder is root's, and its files are the proxy's.)
     """
     try:
-        return os.open(path, READ_AND_WRITE)
+        handle = os.open(path, READ_AND_WRITE)
     except FileNotFoundError:
         return _made(path, kin)
+    try:
+        refuse_planted(path, os.fstat(handle))
+    except (OSError, StoreError):
+        os.close(handle)
+        raise
+    return handle
 
 
 def _made(path: Path, kin: Iterable[Path]) -> int:
     try:
         handle = os.open(path, READ_AND_WRITE | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:  # another process was faster
-        return os.open(path, READ_AND_WRITE)
+        return open_or_make(path, kin)
     try:
         if os.geteuid() == 0:
-            owner = next((each for each in kin if each != path and each.exists()), path.parent).stat()
+            owner = _owner(path, kin)
             os.fchown(handle, owner.st_uid, owner.st_gid)
-    except OSError:
+    except (OSError, StoreError):
         os.close(handle)
         raise
     return handle
+
+
+def _owner(path: Path, kin: Iterable[Path]) -> os.stat_result:
+    for each in kin:
+        with suppress(FileNotFoundError):
+            if each != path:
+                found = each.lstat()
+                refuse_planted(each, found)
+                return found
+    return path.parent.stat()
+
+
+def refuse_planted(path: Path, found: os.stat_result) -> None:
+    """Refuse a file that anybody may have put there: others may write in the folder, and it belongs to one of them.
+
+    Who owns the folder, and root, may do all there anyway. Raises StoreError that says what to do, or OSError.
+    """
+    folder = path.parent.stat()
+    if not folder.st_mode & WRITABLE_BY_OTHERS or found.st_uid in {os.geteuid(), 0, folder.st_uid}:
+        return
+    raise StoreError(
+        f"The store's file {path} belongs to user {found.st_uid}, and others may write in its folder: anybody may"
+        f" have put it there, and it is left as it is. If it is the proxy's, run this as that user, or give all files"
+        f" of the store to the user that the proxy runs as now (chown). Otherwise remove it, and keep the store in a"
+        f" folder that is the proxy's alone."
+    )

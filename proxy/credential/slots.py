@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from proxy.credential.file_lock import open_or_make
+from proxy.credential.file_lock import open_or_make, refuse_planted
 from proxy.credential.ledger import Ledger
 from proxy.credential.record import Unreadable, decode, encode
 from proxy.credential.store import StoreError
@@ -42,9 +42,10 @@ class Slots:
         return f"<Slots {self._path}>"
 
     def newest(self) -> Ledger:
-        """Read both slots; return the ledger that counts. Raises Unreadable for a first one that is not ours.
+        """Read both slots; return the ledger that counts.
 
         The second comes first: it may become the first meanwhile, and must be seen in one of the two places.
+        Raises Unreadable for a first one that is not ours, and StoreError for either where it may be planted.
         """
         second, first = self._second_slot(), self._first_slot()
         return second if second is not None and second.generation > first.generation else first
@@ -70,16 +71,17 @@ class Slots:
     def _read(self, path: Path) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
-            self._look_at(file.fileno())
+            self._look_at(file.fileno(), path)
             return file.read(LARGEST + 1)
 
-    def _look_at(self, handle: int) -> None:
-        """Refuse what is no regular file; mend a mode that lets others read (fsGroup sets such modes), or say so."""
+    def _look_at(self, handle: int, path: Path) -> None:
+        """Refuse what is no regular file, or may be planted; mend a mode that lets others read (fsGroup), or say so."""
         status = os.fstat(handle)
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"The store {self._path} is not a regular file; it is left as it is. Name another.")
+        refuse_planted(path, status)
         if status.st_mode & 0o077:
             try:
                 os.fchmod(handle, 0o600)
@@ -136,7 +138,7 @@ class Slots:
     def _open_second(self) -> Iterator[int]:
         handle = open_or_make(self._second, kin(self._path))
         try:
-            self._look_at(handle)
+            self._look_at(handle, self._second)
             yield handle
         finally:
             os.close(handle)

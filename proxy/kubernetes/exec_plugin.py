@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from proxy.kubernetes.faults import KubernetesFault, Unreachable
-from proxy.secrets import Secret, SecretReference, SecretUnavailable
+from proxy.secrets import Secret, SecretReference, SecretUnavailable, environ_for_others
 
 LIMIT: Final = 60.0
 """Seconds for a program that may ask a person to log in, in a browser; client-go has none."""
@@ -144,13 +144,14 @@ class ExecPlugin:
         if self.plugin.cluster:
             spec["cluster"] = msgspec.Raw(self.plugin.cluster)
         info = {"apiVersion": self.plugin.api_version, "kind": "ExecCredential", "spec": spec}
-        own = {each.name: each.value for each in self.plugin.env or ()}
+        told = {each.name: each.value for each in self.plugin.env or ()}
+        told["KUBERNETES_EXEC_INFO"] = msgspec.json.encode(info).decode()
         try:
             return await asyncio.get_running_loop().subprocess_exec(
                 _Listener,
                 self.plugin.command,
                 *(self.plugin.args or ()),
-                env={**os.environ, **own, "KUBERNETES_EXEC_INFO": msgspec.json.encode(info).decode()},
+                env={**environ_for_others(os.environ), **told},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=None,

@@ -26,7 +26,7 @@ from proxy.login.arrivals import Arrival, Arrivals
 from proxy.login.callback import Callback
 from proxy.login.consent import Declined, NotACode, consent_address, has_state, read_callback, read_pasted
 from proxy.login.exchange import CodeRefused, Exchange, LoggedIn, LoginFailed
-from proxy.secrets import Secret, SecretUnavailable
+from proxy.secrets import Secret, SecretUnavailable, environ_for_others
 from proxy.terminal import complain, tell
 
 TERMINAL: Final = 0
@@ -229,6 +229,8 @@ def _open_browser(address: str) -> None:
     Every user of this machine can read `address` then: the login's `state` would end it with a code of theirs.
     """
     loop = asyncio.get_running_loop()
+    for name in os.environ.keys() - environ_for_others(os.environ).keys():  # it can be given no other
+        del os.environ[name]  # what the configuration reads secrets from is a copy
 
     def work() -> None:
         opened = False

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import Final
 
+import pytest
 from commands.process import Machine
 from rig import until
 
@@ -29,11 +30,14 @@ async def test_a_running_proxy_refuses_core_dumps(machine: Machine) -> None:
     assert limit.split()[4:6] == ["0", "0"]
 
 
-async def test_a_command_that_looks_at_a_grant_refuses_core_dumps(machine: Machine) -> None:
-    """It waits here for a configuration, and has refused before it reads anything."""
+@pytest.mark.parametrize("command", ["check", "healthcheck", "wait", "login", "token status", "token refresh"])
+async def test_whatever_a_command_does_it_has_refused_core_dumps_before_it_reads_anything(
+    machine: Machine, command: str
+) -> None:
+    """It waits here for a configuration. Images run `healthcheck` every few seconds, with all secrets around it."""
     pipe = machine.folder / "config.yaml"
     os.mkfifo(pipe)
-    process = await machine.start("token", "status", "--config", str(pipe), env={})
+    process = await machine.start(*command.split(), "--config", str(pipe), env={})
 
     def limits() -> str:
         return next(

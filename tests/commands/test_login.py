@@ -504,6 +504,23 @@ async def test_a_browsers_command_line_has_no_state_that_would_end_the_login(
     assert await login.ended() == 0
 
 
+async def test_a_browser_is_given_none_of_our_secrets(machine: Machine, app: ClientSession, back: str) -> None:
+    """Whoever runs as the same user can read its environment; and the login goes on with them."""
+    configuration(machine, back)
+    browser, told = machine.folder / "browser", machine.folder / "told"
+    browser.write_text(f"#!/bin/sh\nenv > {told}.part && mv {told}.part {told}\n")
+    browser.chmod(0o700)
+    given = {**env(machine), "BROWSER": f"{browser} %s", "PANDADOC_OF_OURS": "kept", "OF_OTHERS": "given"}
+    login = await machine.start("login", "--browser", env=given, stdin=asyncio.subprocess.PIPE)
+    address = await address_of(login)
+    await until(told.exists)
+    assert "OF_OTHERS=given" in told.read_text()
+    assert "PANDADOC_" not in told.read_text()
+    async with app.get(await consent(app, address)) as page:
+        assert page.status == 200
+    assert await login.ended() == 0
+
+
 @pytest.mark.parametrize("choice", ["", "unclosed '%s"])
 async def test_where_no_browser_can_be_opened_it_is_said(machine: Machine, back: str, choice: str) -> None:
     configuration(machine, back)

@@ -540,6 +540,72 @@ async def test_a_second_slot_of_another_user_is_used_where_it_may_be_written(ope
     assert decode(path.read_bytes(), OWNER) == kept(9)
 
 
+def give(file: Path, user: int) -> None:
+    os.chown(file, user, user)
+
+
+PLANTED: Final = r"belongs to user 1001, and others may write in its folder.* run this as that user, or give all files"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("planted", ["grant.json", ".grant.json.new"])
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
+async def test_a_grant_that_another_user_may_have_planted_is_neither_taken_nor_written_over(
+    open_folder: Path, planted: str, mode: int
+) -> None:
+    """Its apps would be lent that user's account; and he may have kept open what the next grant is written into."""
+    path, file = open_folder / "grant.json", open_folder / planted
+    store = store_at(path)
+    await store.update(to(kept(7)))
+    file.write_bytes(encode(kept(1000), OWNER))
+    give(file, 1001)
+    open_folder.chmod(mode)
+    before = file.read_bytes(), file.stat()
+    with pytest.raises(StoreError, match=PLANTED):
+        await store.load()
+    with pytest.raises(StoreError, match=PLANTED):
+        await store.update(to(kept(1001)), room=True)
+    assert (file.read_bytes(), file.stat().st_mode) == (before[0], before[1].st_mode)
+    file.unlink()
+    await store.update(to(kept(8)), room=True)
+    assert await store.load() == kept(8)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("planted", [".grant.json.new", ".grant.json.lock", ".grant.json.lease"])
+async def test_whom_root_gives_a_grant_is_not_for_one_to_say_who_may_write_in_the_folder(
+    open_folder: Path, planted: str
+) -> None:
+    open_folder.chmod(0o777)
+    file = open_folder / planted
+    file.touch(0o600)
+    give(file, 1001)
+    with pytest.raises(StoreError, match=PLANTED):
+        await store_at(open_folder / "grant.json").update(to(kept(7)), room=True)
+    for each in open_folder.iterdir():
+        assert each.stat().st_uid == (1001 if each == file else 0)
+    assert file.read_bytes() == b""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(("user", "mode"), [(0, 0o777), (1001, 0o755)])
+async def test_what_nobody_else_may_have_put_there_is_used_whoever_owns_it(
+    open_folder: Path, user: int, mode: int
+) -> None:
+    """Restored by root, in a folder for all; or anybody's, where no other may write: the user of an earlier image."""
+    path = open_folder / "grant.json"
+    await store_at(path).update(to(kept(7)), room=True)
+    for file in open_folder.iterdir():
+        give(file, user)
+        file.chmod(0o666)
+    give(open_folder, 65534)
+    open_folder.chmod(mode)
+    with as_nobody():
+        assert await store_at(path).load() == kept(7)
+        await store_at(path).update(to(kept(8)), room=True)
+        assert await store_at(path).load() == kept(8)
+
+
 @pytest.mark.parametrize(
     ("number", "cure"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rig import TurnedClock
 
-from proxy.kubernetes.exec_plugin import ExecPlugin, Plugin
+from proxy.kubernetes.exec_plugin import ExecPlugin, Plugin, Variable
 from proxy.kubernetes.faults import Unreachable
 from proxy.kubernetes.tokens import FRESH, TokenFile
 from proxy.secret_reader import SecretReader
@@ -62,3 +62,19 @@ async def test_a_late_refusal_of_a_programs_token_does_not_ask_it_again(tmp_path
     assert await plugin.current() == Secret("token-2")
     plugin.refused(old)
     assert await plugin.current() == Secret("token-2")
+
+
+TELLS = """
+import json, os
+told = "_".join(sorted(name for name in os.environ if name.startswith(("PANDADOC_", "OF_OTHERS"))))
+print(json.dumps({"kind": "ExecCredential", "status": {"token": told}}))
+"""
+
+
+async def test_a_program_is_given_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it needs of the rest (PATH, HOME, AWS_…) it has, and what the kubeconfig says, whatever that is."""
+    for name in ("PANDADOC_CLIENT_SECRET", "PANDADOC_PROXY__UPSTREAM", "OF_OTHERS"):
+        monkeypatch.setenv(name, "text")
+    own = [Variable("PANDADOC_OF_THE_KUBECONFIG", "text")]
+    plugin = ExecPlugin(Plugin(command=sys.executable, args=["-c", TELLS], env=own))
+    assert await plugin.current() == Secret("OF_OTHERS_PANDADOC_OF_THE_KUBECONFIG")
