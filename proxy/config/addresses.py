@@ -133,6 +133,8 @@ def allowed_host(text: str) -> str:
     complaint = "write the name alone, without scheme, port or path"
     if text == "*":
         return text
+    if "%" in text:  # a zone means something on one machine alone, and no Host carries it (RFC 6874 §4)
+        raise ValueError(f"{complaint}, and an address without its zone (%)")
     try:
         host = str(ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")))
     except ValueError:

@@ -139,7 +139,7 @@ FORMS: Final[Mapping[Any, Form]] = {
         'a name or an address without scheme, port or path; "*" is any',
         {
             "type": _ANY_SCALAR,
-            "pattern": r"^(?!(?:0\.0\.0\.0|\[?::\]?)$)(?:\*|[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f.]*:[^\s/\[\]]*\]?)$",
+            "pattern": r"^(?!(?:0\.0\.0\.0|\[?::\]?)$)(?:\*|[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f.]*:[^\s/\[\]%]*\]?)$",
         },
         ("pandadoc-proxy", "*"),
     ),
