@@ -106,7 +106,12 @@ FORMS: Final[Mapping[Any, Form]] = {
         },
         ({"env": "PANDADOC_API_KEY"}, {"file": "/run/secrets/key"}, "${PANDADOC_API_KEY}"),
     ),
-    MemoryStore: Form("yes", "true, or not there", {"const": True}, (True,)),
+    MemoryStore: Form(
+        "yes",
+        "true, or not there",
+        {"anyOf": [{"const": True}, {"type": "string", "pattern": "^(?:[Yy]es|YES|[Oo]n|ON)$"}]},
+        (True,),
+    ),
     sections.KeyPrefix: Form(
         "key prefix",
         "letters, digits, dots, colons, - and _, 64 at most",
