@@ -291,7 +291,7 @@ class Proxy:
         changes.
         """
         earlier = self._snapshot
-        snapshot = build(config, self._around, trust, earlier, self._retired)
+        snapshot = await build(config, self._around, trust, earlier, self._retired)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(lambda: snapshot.close(but=self._snapshots))
             opened, admin = await self._opened(snapshot, undo)
