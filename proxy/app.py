@@ -291,7 +291,7 @@ class Proxy:
         changes.
         """
         earlier = self._snapshot
-        snapshot = build(config, self._around, trust, earlier, self._retired)
+        snapshot = await build(config, self._around, trust, earlier, self._retired)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(lambda: snapshot.close(but=self._snapshots))
             opened, admin = await self._opened(snapshot, undo)
@@ -343,9 +343,9 @@ class Proxy:
         looked_up = await asyncio.gather(*(binding.look_up() for binding in fresh), return_exceptions=True)
         for fault in filter(None, looked_up):  # the first of them, every time
             raise fault
-        for binding in fresh:
+        for number, binding in enumerate(fresh):
             undo.push_async_callback(binding.stop)
-            binding.bind(present)
+            binding.bind([*present, *fresh[:number]])
         for name, listener in named:
             undo.callback(opened[name].binding.hand_over(listener.permissions, listener.owner))
         return opened, admin

@@ -59,6 +59,11 @@ class Binding:
             return str(self.where)
         return f"{'https' if self.server.is_tls else 'http'}://{self.where}"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether callers were let in; before that, it is of the same configuration as what is bound beside it."""
+        return bool(self._acceptors)
+
     async def look_up(self) -> None:
         """Find out where its name is. Raises OSError that says what to do."""
         if isinstance(self._bind, TcpBind):
@@ -70,7 +75,7 @@ class Binding:
     def bind(self, beside: Iterable["Binding"] = ()) -> None:
         """Have the address: who comes waits. Raises OSError that names it and says what to do; nothing is bound then.
 
-        `beside`: what this process listens at already, and may be in the way.
+        `beside`: what this process has bound already, and may be in the way.
         """
         bind = self._bind
         self._waiting = self._at_path(bind, beside) if isinstance(bind, UnixBind) else self._at_port(bind, beside)
@@ -126,7 +131,7 @@ class Binding:
         try:
             self._socket = unix_socket.listen(bind.path, self._mode, ids)
         except InUse as fault:
-            own = next((each.where for each in beside if each.stands_at(bind.path)), None)
+            own = next((each for each in beside if each.stands_at(bind.path)), None)
             if own is None:
                 raise
             raise OSError(f"{bind}: the address is in use. {_ours(own, 'path')}") from fault
@@ -136,9 +141,9 @@ class Binding:
         try:
             sockets = sockets_at(self._addresses, bind.port)
         except OSError as fault:
-            own = next((each.where for each in beside if each.meets(self._addresses, bind.port)), None)
+            own = next((each for each in beside if each.meets(self._addresses, bind.port)), None)
             cure = "Choose another address, or free this one."
-            if own is not None and fault.errno == errno.EADDRINUSE:  # it must go on until all of the new is there
+            if own is not None and fault.errno == errno.EADDRINUSE:
                 cure = _ours(own, "port")
             if fault.errno == errno.EACCES:
                 cure = PRIVILEGED
@@ -147,5 +152,7 @@ class Binding:
         return sockets
 
 
-def _ours(where: TcpBind | UnixBind, what: str) -> str:
-    return f"This proxy itself listens at {where}: restart it, or choose another {what}."
+def _ours(own: Binding, what: str) -> str:
+    if own.is_open:  # it must go on until all of the new is there
+        return f"This proxy itself listens at {own.where}: restart it, or choose another {what}."
+    return f"The configuration has it twice, for {own.where} is the same: choose another {what} for one of the two."

@@ -18,14 +18,15 @@ from msgspec.structs import replace
 from proxy import outbound
 from proxy.clock import Clock
 from proxy.compose_budget import BudgetParts, Budgets, Meters
-from proxy.compose_credentials import CredentialParts, begins_spent
+from proxy.compose_credentials import CredentialParts, begins_spent, read_out, written_out
 from proxy.compose_policy import gate_of, policy_of_all, policy_of_client
-from proxy.config import BadConfig, Config, Fault, Listener, OAuth2Credential, UnixBind
+from proxy.config import BadConfig, Config, Credential, Fault, Listener, OAuth2Credential, UnixBind
 from proxy.config import Client as ClientSection
 from proxy.config import Upstream as UpstreamSection
 from proxy.credential.ledger import Ledger
 from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
+from proxy.credential.token_endpoint import owner_of
 from proxy.forward.body import BodyLimits, KeptBytes
 from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.handler import Lane
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 
 Rooms = Mapping[str | None, Places]  # a listener's: its clients' by their names, and its own
+Known = Callable[[Credential], Credential]  # writes out what a grant is known by, where that can be read
 
 
 class Ways(Struct, frozen=True, eq=False):
@@ -118,20 +120,21 @@ class Surroundings(Struct, frozen=True):
     spans: "Spans | None" = None  # none: nobody traces
 
 
-def build(
+async def build(
     config: Config,
     around: Surroundings,
     trust: Trust,
     earlier: Snapshot | None = None,
     retired: Sequence[Snapshot] = (),
 ) -> Snapshot:
-    """Make the parts. Needs a running loop, for the sessions; connects to nothing.
+    """Make the parts. Connects to nothing; reads, at a reload, by what grants are known again.
 
     What an `earlier` snapshot has that must outlive a reload goes on: credentials, what is counted, and the pool where
     it may. So does a credential of the `retired` ones, by age, whose newest pair nobody else has; their listeners may
     still be open. Raises BadConfig where one can't, OSError where a file of this package can't be read.
     """
-    going_on = _going_on(config, earlier, around.state_home)
+    known = await _known(config, earlier, retired, around.reader)
+    going_on = _going_on(config, earlier, around.state_home, known)
     if any(map(config.rate_budget.of, config.credentials)):
         read_operations()  # not at a request: that would wait for the disk, and all others with it
     if earlier is not None and (earlier.config.upstream, earlier.ways.trust) == (config.upstream, trust):
@@ -141,7 +144,8 @@ def build(
         ways = _ways(config.upstream, trust, around.spans, counts)
     trace = None if around.spans is None else around.spans.refresh
     parts = CredentialParts(config, around.state_home, around.clock, around.tasks, ways.session, around.reader, trace)
-    sources, changes = _sources(config, parts, earlier, going_on, _waiting(retired, earlier))
+    waiting = _waiting(retired, earlier, known)
+    sources, changes = _sources(config, parts, earlier, going_on, waiting, known=known)
     kept_bytes = KeptBytes(config.replay.max_total) if earlier is None else earlier.kept_bytes
     changes.append(partial(kept_bytes.resize, config.replay.max_total))
     taken = {name for each in retired for name in each.lanes}
@@ -175,11 +179,32 @@ def build(
     return Snapshot(config, lanes, sources, keyrings, ways, places, kept_bytes, tally, budgets, in_flight, settings)
 
 
-def _going_on(config: Config, earlier: Snapshot | None, state_home: Path) -> Mapping[str, str]:
+async def _known(config: Config, earlier: Snapshot | None, retired: Iterable[Snapshot], reader: SecretReader) -> Known:
+    """Return what writes a credential out, so that it is known again however its client's id is written.
+
+    One whose id has changed under the grant that is lent tells nothing of that, and stays as it is written.
+    """
+    snapshots = () if earlier is None else (*retired, earlier)
+    if not snapshots:
+        return lambda credential: credential
+    configs = [config, *(each.config for each in snapshots)]
+    read = await read_out((each for one in configs for each in one.credentials.values()), reader)
+    for snapshot in snapshots:
+        for name, source in snapshot.sources.items():
+            credential = snapshot.config.credentials[name]
+            if isinstance(source, RefreshingCredential) and isinstance(credential, OAuth2Credential):
+                whose = source.refresher.keeper.store.whose
+                client_id = read.get(credential.client_id)
+                if client_id and whose not in {"", owner_of(str(credential.token_url), client_id.read())}:
+                    del read[credential.client_id]
+    return partial(written_out, read=read)
+
+
+def _going_on(config: Config, earlier: Snapshot | None, state_home: Path, known: Known) -> Mapping[str, str]:
     """Tell what those were called before that go on. Raises BadConfig where a grant that is lent would be lost."""
     if earlier is None:
         return {}
-    before, after = earlier.config.credentials, config.credentials
+    before, after = ({name: known(each) for name, each in one.credentials.items()} for one in (earlier.config, config))
     found = successors(before, after)
     place = str(config.source or "environment")
     faults = [Fault(place, key, flaw) for name, key, flaw in losses(before, after, found) if earlier.held(name)]
@@ -236,7 +261,9 @@ def _ways(settings: UpstreamSection, trust: Trust, spans: "Spans | None", counts
     return Ways(trust, pool, traced, outbound.credential_session(trust.context))
 
 
-def _waiting(retired: Iterable[Snapshot], earlier: Snapshot | None) -> dict[CredentialSource, NamedCredential]:
+def _waiting(
+    retired: Iterable[Snapshot], earlier: Snapshot | None, known: Known
+) -> dict[CredentialSource, NamedCredential]:
     """Return what was taken out while its newest pair is not stored, or on its way; as it was configured last."""
     found: dict[CredentialSource, NamedCredential] = {}
     for snapshot in retired:
@@ -244,7 +271,7 @@ def _waiting(retired: Iterable[Snapshot], earlier: Snapshot | None) -> dict[Cred
             if earlier is None or source in earlier.sources.values() or not isinstance(source, RefreshingCredential):
                 continue
             if source.refresher.in_flight is not None or not source.stored:
-                found[source] = name, snapshot.config.credentials[name]
+                found[source] = name, known(snapshot.config.credentials[name])
     return found
 
 
@@ -254,6 +281,8 @@ def _sources(
     earlier: Snapshot | None,
     going_on: Mapping[str, str],
     waiting: dict[CredentialSource, NamedCredential],
+    *,
+    known: Known,
 ) -> tuple[dict[str, CredentialSource], list[Callable[[], None]]]:
     """Make what lends each credential; one that is the same grant or key goes on, whatever else has changed.
 
@@ -266,7 +295,7 @@ def _sources(
         if earlier is not None and name in going_on:
             sources[name] = earlier.sources[going_on[name]]
             before = earlier.config.credentials[going_on[name]]
-        elif back := [each for each, was in waiting.items() if same_grant(was, (name, credential))]:
+        elif back := [each for each, was in waiting.items() if same_grant(was, (name, known(credential)))]:
             sources[name] = back[0]
             _, before = waiting.pop(back[0])
         else:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 from msgspec import Struct, field
+from msgspec.structs import replace
 from yarl import URL
 
 from proxy import outbound, succession
@@ -328,6 +329,32 @@ def begins_spent(credential: Credential, ledger: Ledger, state_home: Path) -> bo
         return False
 
     return within(LOOK, look, otherwise=False)
+
+
+async def read_out(credentials: Iterable[Credential], reader: SecretReader) -> dict[SecretReference, SecretReference]:
+    """Read by what a grant is known: its client's id, and the refresh token that it begins with.
+
+    Return each as if it were written out, so that those which are alike are equal wherever they stand. What can't be
+    read now is left out: it is known by where it is to be read.
+    """
+    grants = [each for each in credentials if isinstance(each, OAuth2Credential)]
+    wanted = {each.client_id for each in grants} | {each.refresh_token for each in grants if each.refresh_token}
+    read = {}
+
+    async def note(reference: SecretReference) -> None:
+        with suppress(SecretUnavailable):
+            read[reference] = SecretReference.literal((await reader.read(reference)).reveal(), "")
+
+    await asyncio.gather(*map(note, wanted))
+    return read
+
+
+def written_out(credential: Credential, read: Mapping[SecretReference, SecretReference]) -> Credential:
+    """Return a credential with what was `read` in the place of where that stands."""
+    if not isinstance(credential, OAuth2Credential):
+        return credential
+    client_id, seed = credential.client_id, credential.refresh_token
+    return replace(credential, client_id=read.get(client_id, client_id), refresh_token=seed and read.get(seed, seed))
 
 
 def shared_stores(config: Config, state_home: Path) -> Iterator[Finding]:

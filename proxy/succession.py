@@ -1,6 +1,7 @@
 """Which credential goes on as which when another configuration takes the place of one. Pure.
 
 Two never go on as one, whatever they have in common: each lends one user's grant to that user's apps.
+References are compared as they are written: whoever asks has those written out that can be read (compose_credentials).
 """
 
 from collections.abc import Callable, Iterator, Mapping

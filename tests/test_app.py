@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -20,6 +21,7 @@ from proxy.clock import SystemClock
 from proxy.compose_credentials import CredentialParts, shared_stores
 from proxy.config import BadConfig, Config, OAuth2Credential, load
 from proxy.credential import grant_keeper
+from proxy.listening import Address
 from proxy.secrets import SecretUnavailable
 from proxy.simulator import Fault, Simulator
 from proxy.tasks import Tasks
@@ -203,6 +205,35 @@ async def test_oauth_without_any_refresh_token_starts_and_says_what_to_do(oauth_
     assert seen.json["type"] == "credential_dead"
     assert "credentials.default.oauth2.refresh_token" in seen.json["detail"]
     assert (await house.get("/healthz")).status == 200
+
+
+async def test_two_listeners_that_meet_at_a_path_are_blamed_on_nobody_else(
+    api_key_house: HouseMaker, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    path, other = f"unix:{tmp_path}/a.sock", f"unix:{tmp_path}/link/a.sock"
+    twice = f"The configuration has it twice, for {path} is the same: choose another path for one of the two."
+    house = await api_key_house()
+    house.settings = {**house.settings, "listeners": [{"bind": path}, {"bind": other}]}
+    with pytest.raises(OSError, match=rf"^{other}: the address is in use\. {re.escape(twice)}$"):
+        await Proxy(house.config(), state_home=house.folder).start()
+    assert not (tmp_path / "a.sock").exists()
+
+
+async def test_two_listeners_that_meet_at_an_address_are_blamed_on_nobody_else(
+    api_key_house: HouseMaker, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is a name, and what that stands for only the resolver knows."""
+
+    async def resolved(_host: str, _port: int) -> list[Address]:
+        return [(socket.AF_INET, ("127.0.0.1", 0))]
+
+    house = await api_key_house()
+    monkeypatch.setattr("proxy.binding.addresses_of", resolved)
+    binds = [f"127.0.0.1:{unused_tcp_port}", f"app.example:{unused_tcp_port}"]
+    house.settings = {**house.settings, "listeners": [{"bind": each, "anyone": True} for each in binds]}
+    with pytest.raises(OSError, match=rf"^{binds[1]}: .* twice, for {binds[0]} is the same: choose another port"):
+        await Proxy(house.config(), state_home=house.folder).start()
 
 
 async def test_an_address_in_use_leaves_nothing_bound(api_key_house: HouseMaker, unused_tcp_port: int) -> None:

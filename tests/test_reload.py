@@ -1022,7 +1022,7 @@ async def test_a_grant_in_memory_is_not_ended_by_what_makes_another_of_it(
     house = await oauth_house(store=MEMORY)
     await house.look()
     before = await lent(house)
-    (house.folder / "id").write_text(house.environ["CLIENT_ID"])
+    (house.folder / "id").write_text("another")
     with pytest.raises(
         BadConfig, match=r"credentials\.default\.oauth2\.client_id: the grant that is lent is in memory"
     ):
@@ -1037,7 +1037,7 @@ async def test_a_grant_in_memory_is_not_ended_while_its_first_redeem_is_on_its_w
     house.simulator.faults.add(Fault(path=TOKEN_PATH, gate=gate, times=1))
     asked = asyncio.ensure_future(house.get())
     await until(lambda: len(house.redeemed()) == 1)
-    (house.folder / "id").write_text(house.environ["CLIENT_ID"])
+    (house.folder / "id").write_text("another")
     with pytest.raises(
         BadConfig, match=r"credentials\.default\.oauth2\.client_id: the grant that is lent is in memory"
     ):
@@ -1048,11 +1048,116 @@ async def test_a_grant_in_memory_is_not_ended_while_its_first_redeem_is_on_its_w
     assert len(house.redeemed()) == 1
 
 
-async def rename(house: House, store: dict[str, Any]) -> None:
+async def rename(house: House, store: dict[str, Any], **more: Any) -> None:
     """Reload with the grant called by another name and kept in that store."""
     (oauth2,) = (copy.deepcopy(each["oauth2"]) for each in house.settings["credentials"].values())
     listeners = [{"bind": "127.0.0.1:0", "credential": "acme"}]
-    await reload(house, listeners=listeners, credentials={"acme": {"oauth2": {**oauth2, "store": store}}})
+    await reload(house, listeners=listeners, credentials={"acme": {"oauth2": {**oauth2, "store": store, **more}}})
+
+
+def written_otherwise(house: House, form: str, *keys: str) -> dict[str, Any]:
+    """Return settings by which these keys of the grant are the same, written out or in a file, not in a variable."""
+    found: dict[str, Any] = {}
+    for key in keys:
+        secret = house.environ[key.upper()]
+        (house.folder / key).write_text(secret)
+        found[key] = {"value": secret} if form == "value" else {"file": f"./{key}"}
+    return found
+
+
+@pytest.mark.parametrize("keys", [("client_id",), ("client_id", "refresh_token")])
+@pytest.mark.parametrize("form", ["value", "file"])
+@pytest.mark.parametrize(
+    ("store", "another"), [(MEMORY, MEMORY), (MEMORY, FILE), ({"file": "./grant.json"}, FILE), (FILE, MEMORY)]
+)
+async def test_a_grant_goes_on_whose_client_is_the_same_but_written_another_way(
+    oauth_house: HouseMaker, store: dict[str, Any], another: dict[str, Any], form: str, keys: tuple[str, ...]
+) -> None:
+    """It is the client's id that names it, wherever that stands."""
+    house = await oauth_house(store=store)
+    await house.look()
+    before = await lent(house)
+    await move(house, another, **written_otherwise(house, form, *keys))
+    assert await lent(house) == before
+    house.simulator.revoke_access_tokens()
+    assert (await house.get()).status == 200
+    assert len(house.redeemed()) == len(set(house.redeemed())) == 2
+
+
+@pytest.mark.parametrize("keys", [("client_id",), ("refresh_token",), ("client_id", "refresh_token")])
+async def test_a_grant_in_memory_is_renamed_while_what_it_is_known_by_is_written_another_way(
+    oauth_house: HouseMaker, keys: tuple[str, ...]
+) -> None:
+    house = await oauth_house(store=MEMORY)
+    await house.look()
+    before = await lent(house)
+    await rename(house, MEMORY, **written_otherwise(house, "value", *keys))
+    assert await lent(house) == before
+    assert len(house.redeemed()) == 1
+
+
+@pytest.mark.parametrize("keys", [("client_id",), ("refresh_token",), ("client_id", "refresh_token")])
+async def test_a_rename_that_moves_a_grant_and_writes_it_another_way_leaves_it_behind_no_more_than_another(
+    oauth_house: HouseMaker, keys: tuple[str, ...]
+) -> None:
+    house = await oauth_house(store={"file": "./grant.json"})
+    await house.look()
+    before = await lent(house)
+    with pytest.raises(BadConfig, match="the grant of credential default would stay behind"):
+        await rename(house, FILE, **written_otherwise(house, "file", *keys))
+    assert await lent(house) == before
+
+
+async def test_a_clients_id_that_cant_be_read_is_known_by_where_it_stands(oauth_house: HouseMaker) -> None:
+    house = await oauth_house(store=MEMORY)
+    await house.look()
+    before = await lent(house)
+    with pytest.raises(BadConfig, match="the grant that is lent is in memory"):
+        await move(house, MEMORY, client_id={"file": "./id"})
+    assert await lent(house) == before
+
+
+async def test_an_id_that_has_changed_under_a_grant_does_not_name_it(oauth_house: HouseMaker) -> None:
+    """The grant is the former client's: what is configured for the new one begins anew, with its own refresh token."""
+    house = await oauth_house(store=MEMORY)
+    await move(house, {"file": "./grant.json"}, **written_otherwise(house, "file", "client_id"))
+    await house.look()
+    await until(lambda: house.credential.stored)
+    before, credential = await lent(house), house.credential
+    (house.folder / "client_id").write_text("another")
+    await reload(house, log={"access": False})
+    assert house.credential is credential
+    assert await lent(house) == before
+    await move(house, FILE, client_id={"value": "another"})
+    assert house.credential is not credential
+
+
+async def test_a_disk_that_hangs_holds_no_request_up_while_it_is_asked_whose_a_grant_is(
+    oauth_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await oauth_house(store=MEMORY)
+    await house.look()
+    before = await lent(house)
+    (house.folder / "id").write_text(house.environ["CLIENT_ID"])
+    asked, answers = threading.Event(), threading.Event()
+
+    def hanging(path: Path) -> str:
+        asked.set()
+        answers.wait(30)
+        return path.read_text()
+
+    credentials = copy.deepcopy(house.settings["credentials"])
+    credentials["default"]["oauth2"]["client_id"] = {"file": "./id"}
+    house.settings = {**house.settings, "credentials": credentials}
+    config = house.config()
+    monkeypatch.setattr("proxy.secrets._read_file", hanging)
+    reloading = asyncio.ensure_future(house.proxy.reload(config))
+    await until(asked.is_set)
+    assert await lent(house) == before
+    assert not reloading.done()
+    answers.set()
+    await reloading
+    assert await lent(house) == before
 
 
 @pytest.mark.parametrize("another", [FILE, MEMORY])

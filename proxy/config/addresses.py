@@ -105,9 +105,12 @@ def _unix(path: str) -> UnixBind:
 def _bind_host(bracketed: str | None, bare: str) -> str:
     if bracketed is not None:
         try:
-            return str(ipaddress.IPv6Address(bracketed))
+            address = ipaddress.IPv6Address(bracketed)
         except ValueError:
             raise ValueError(_BIND_FORMS) from None
+        if address.ipv4_mapped is not None:  # no socket of IPv6 alone can be bound there (ipv6(7), IPV6_V6ONLY)
+            raise ValueError(f"is an IPv4 address: write {address.ipv4_mapped}:PORT")
+        return str(address)
     if bare == "*":
         raise ValueError("write 0.0.0.0:PORT for every IPv4 address of this machine")
     return _host(bare, _BIND_FORMS)
@@ -130,6 +133,8 @@ def allowed_host(text: str) -> str:
     complaint = "write the name alone, without scheme, port or path"
     if text == "*":
         return text
+    if "%" in text:  # a zone means something on one machine alone, and no Host carries it (RFC 6874 §4)
+        raise ValueError(f"{complaint}, and an address without its zone (%)")
     try:
         host = str(ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")))
     except ValueError:

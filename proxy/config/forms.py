@@ -107,7 +107,12 @@ FORMS: Final[Mapping[Any, Form]] = {
         },
         ({"env": "PANDADOC_API_KEY"}, {"file": "/run/secrets/key"}, "${PANDADOC_API_KEY}"),
     ),
-    MemoryStore: Form("yes", "true, or not there", {"const": True}, (True,)),
+    MemoryStore: Form(
+        "yes",
+        "true, or not there",
+        {"anyOf": [{"const": True}, {"type": "string", "pattern": "^(?:[Yy]es|YES|[Oo]n|ON)$"}]},
+        (True,),
+    ),
     sections.KeyPrefix: Form(
         "key prefix",
         "letters, digits, dots, colons, - and _, 64 at most",
@@ -140,7 +145,7 @@ FORMS: Final[Mapping[Any, Form]] = {
         'a name or an address without scheme, port or path; "*" is any',
         {
             "type": _ANY_SCALAR,
-            "pattern": r"^(?!(?:0\.0\.0\.0|\[?::\]?)$)(?:\*|[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f.]*:[^\s/\[\]]*\]?)$",
+            "pattern": r"^(?!(?:0\.0\.0\.0|\[?::\]?)$)(?:\*|[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f.]*:[^\s/\[\]%]*\]?)$",
         },
         ("pandadoc-proxy", "*"),
     ),

@@ -22,6 +22,13 @@ def test_a_bind_is_read(text: str, bind: TcpBind | UnixBind) -> None:
     assert addresses.bind(text) == bind
 
 
+@pytest.mark.parametrize("text", ["[::ffff:127.0.0.1]:80", "[0:0:0:0:0:FFFF:7f00:1]:80"])
+def test_an_ipv4_address_in_the_form_of_ipv6_is_never_bound(text: str) -> None:
+    """The kernel refuses it to a socket that leaves IPv4 alone."""
+    with pytest.raises(ValueError, match=r"^is an IPv4 address: write 127\.0\.0\.1:PORT$"):
+        addresses.bind(text)
+
+
 @pytest.mark.parametrize("text", ["127.0.0.1:8080", "[::1]:8080", "localhost:1", "unix:/run/x.sock"])
 def test_a_bind_is_written_as_it_was_read(text: str) -> None:
     assert str(addresses.bind(text)) == text

@@ -209,6 +209,10 @@ WRITTEN: Final = [
     "limits: {max_body: 1024, max_requests: '5'}\nshutdown: {grace: 0}",
     "credentials: {a: {api_key: abc}, b: {api_key: '${K}'}, c: {api_key: {value: $x}}}",
     "credentials: {a: {oauth2: {client_id: x, client_secret: {env: S}, expires_at: 1827241320, token_url: null}}}",
+    *(
+        f"credentials: {{a: {{oauth2: {{client_id: x, client_secret: {{env: S}}, store: {{memory: {yes}}}}}}}}}"
+        for yes in ("true", "True", "yes", "YES", "on")
+    ),
 ]
 
 
