@@ -18,6 +18,6 @@ def is_parsed(method: str, target: str = "/") -> bool:
         parser = HttpRequestParser(BaseProtocol(loop), loop, LIMIT)
         try:
             parser.feed_data(line.encode("utf-8", "surrogateescape"))
-        except BadHttpMessage:
+        except (BadHttpMessage, IndexError):  # the latter is yarl's, at http://[::1]@
             return False
     return True

@@ -21,7 +21,10 @@ async def test_a_method_that_is_not_parsed_is_a_400_to_everybody(api_key_house: 
     assert not is_parsed("FOO")
 
 
-TARGETS = ("/x", "public/v1", "*", "http://localhost/x", "localhost/x", "/a b", "/é", "/a\\b", "/a#b", "?x", "//x")
+TARGETS = (
+    *("/x", "public/v1", "*", "http://localhost/x", "localhost/x", "/a b", "/é", "/a\\b", "/a#b", "?x", "//x"),
+    *("http://[::1]@", "http://localhost:99999/x", "https://[::1/x", "http:///x"),
+)
 
 
 async def test_a_target_that_is_not_parsed_is_no_http_to_anybody(api_key_house: HouseMaker) -> None:
