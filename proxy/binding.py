@@ -4,6 +4,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -111,11 +112,14 @@ class Binding:
         await self.server.shutdown(CUT_OFF)
 
     def meets(self, addresses: Iterable[Address], port: int) -> bool:
-        """Tell whether it and one of these can't both be bound. (All addresses are every one.)"""
+        """Tell whether it and one of these can't both be bound. (All addresses are every one of their family.)"""
         if not isinstance(self.where, TcpBind) or self.where.port != port:
             return False
-        mine, others = ({str(address[0]) for _, address in each} for each in (self._addresses, addresses))
-        return not mine.isdisjoint(others) or any(map(is_wildcard, mine | others))
+        hosts = [[(family, str(address[0])) for family, address in each] for each in (self._addresses, addresses)]
+        return any(
+            one == other or (one[0] == other[0] and (is_wildcard(one[1]) or is_wildcard(other[1])))
+            for one, other in product(*hosts)
+        )
 
     def stands_at(self, path: Path) -> bool:
         """Tell whether the socket at a path, however that is spelled, is this one's."""

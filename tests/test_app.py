@@ -236,6 +236,17 @@ async def test_two_listeners_that_meet_at_an_address_are_blamed_on_nobody_else(
         await Proxy(house.config(), state_home=house.folder).start()
 
 
+async def test_a_listener_of_the_other_family_is_not_blamed(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
+    house = await api_key_house()
+    binds = [f"0.0.0.0:{unused_tcp_port}", f"[::1]:{unused_tcp_port}"]
+    house.settings = {**house.settings, "listeners": [{"bind": each, "anyone": True} for each in binds]}
+    with (
+        socket.create_server(("::1", unused_tcp_port), family=socket.AF_INET6),
+        pytest.raises(OSError, match=r"^\[::1\]:\d+: .*Choose another address, or free this one"),
+    ):
+        await Proxy(house.config(), state_home=house.folder).start()
+
+
 async def test_an_address_in_use_leaves_nothing_bound(api_key_house: HouseMaker, unused_tcp_port: int) -> None:
     house = await api_key_house()
     listeners = [{"bind": f"127.0.0.1:{unused_tcp_port}"}, {"bind": f"127.0.0.1:{house.port}"}]

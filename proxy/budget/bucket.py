@@ -55,8 +55,11 @@ class Bucket:
         wait = min(wait, self._ends_at - now)
         if self._opens_in(priority, now) <= wait and await self._stand(priority, wait):
             return
-        opens_in = self._opens_in(priority, self._now())
-        raise BudgetSpent(self._window.rate, opens_in, ending=self._ends_at < until)
+        raise self._refusal(self._window.rate, self._opens_in(priority, self._now()), until)
+
+    def _refusal(self, rate: Rate | None, opens_in: float, until: float) -> BudgetSpent:
+        """Make the refusal of who would have waited `until` then; the end is its cause if a slot opens by then."""
+        return BudgetSpent(rate, opens_in, ending=self._ends_at < until and self._now() + opens_in <= until)
 
     def answered(self) -> None:
         """Let a slot come back a window from now."""

@@ -22,7 +22,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from proxy.budget.bucket import Bucket, Line
-from proxy.budget.budget import BudgetSpent, Priority, Standing
+from proxy.budget.budget import Priority, Standing
 from proxy.budget.ledger import Ask, Ledger, LedgerUnreachable, Reply, Seen
 from proxy.budget.rates import Rate
 from proxy.tasks import Tasks
@@ -245,7 +245,7 @@ class SharedBucket(Bucket):
         return late
 
     def _refuse(self, priority: Priority, until: float) -> None:
-        raise BudgetSpent(self._whole, self._told_in(priority) or ASK_AGAIN, ending=self._ends_at < until)
+        raise self._refusal(self._whole, self._told_in(priority) or ASK_AGAIN, until)
 
     def _told_in(self, priority: Priority) -> float:
         """Return in how many seconds a newcomer's turn may come, by what the ledger has said."""

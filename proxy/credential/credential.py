@@ -15,9 +15,6 @@ STALE_LEAD_FLOOR: Final = 300.0
 STALE_LEAD_CAP: Final = 7 * 86400.0
 """Seconds: a token of a year is refreshed a week ahead, so that a week of faults goes unnoticed."""
 
-CLOCK_SLACK: Final = 60.0
-"""Seconds by which a token may seem to come from the future: clocks are put right by less all the time."""
-
 YEAR: Final = 365 * 86400.0 - 1
 """Seconds: what PandaDoc's access tokens live."""
 
@@ -37,7 +34,7 @@ class Credential(Struct, frozen=True):
     generation: int
     stale_at: float = inf
     expires_at: float = inf
-    minted_at: float = -inf  # where that is by the clock that we go by
+    fresh_from: float = -inf  # before it, the clock was too far ahead at its birth
 
     def __repr__(self) -> str:
         return f"<Credential generation={self.generation} stale_at={self.stale_at} expires_at={self.expires_at}>"
@@ -46,8 +43,7 @@ class Credential(Struct, frozen=True):
         """Tell how it may be used at `now`."""
         if now >= self.expires_at:
             return Freshness.EXPIRED
-        ahead = now < self.minted_at - CLOCK_SLACK  # the clock was, and by it the token's end is too late
-        return Freshness.STALE if ahead or now >= self.stale_at else Freshness.FRESH
+        return Freshness.FRESH if self.fresh_from <= now < self.stale_at else Freshness.STALE
 
 
 def stale_lead(lifetime: float, refresh_before: float | None) -> float:
@@ -75,3 +71,11 @@ def alarm(left: float, lifetime: float) -> int:
     """
     part = min(1.0, lifetime / YEAR)
     return sum(left <= days * 86400 * part for days in (30, 7, 1))
+
+
+def fresh_from(obtained_at: float, stale_at: float, expires_at: float) -> float:
+    """Tell since when a token is fresh. Earlier, it comes from the future: the clock was ahead, and was put right.
+
+    By less than it is refreshed ahead, and than it is to stay fresh, that does no harm; by more, it dies unnoticed.
+    """
+    return obtained_at - min(stale_at - obtained_at, expires_at - stale_at)

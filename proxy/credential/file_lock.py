@@ -27,7 +27,7 @@ class FileLock:
     """One opened lock file, tried at once. `held` and `unsupported` are set by `take`, `_handle` by `free`."""
 
     def __init__(self, path: Path, kin: Iterable[Path]) -> None:
-        """Open `path`, or make it for the owner of its `kin`. Raises OSError, or StoreError where others may write."""
+        """Open `path`, or make it for the owner of its `kin`. Raises OSError, or StoreError for a planted one."""
         self.held = False
         self.unsupported = False
         self._handle: int | None = open_or_make(path, kin)
@@ -66,7 +66,7 @@ def open_or_make(path: Path, kin: Iterable[Path]) -> int:
     """Open a file that others can't have planted; or make it. Raises OSError, or StoreError for one of theirs.
 
     One that root makes (sudo, docker exec) is given to the owner of the first of `kin` that stands, else of the
-    folder: the proxy must read it. (On a volume with fsGroup the folder is root's, and its files are the proxy's.)
+    folder: the proxy must read it.
     """
     try:
         handle = os.open(path, READ_AND_WRITE)
@@ -106,16 +106,19 @@ def _owner(path: Path, kin: Iterable[Path]) -> os.stat_result:
 
 
 def refuse_planted(path: Path, found: os.stat_result) -> None:
-    """Refuse a file that anybody may have put there: others may write in the folder, and it belongs to one of them.
+    """Refuse what anybody may have put there: others may write in its folder, and it belongs to one of them.
 
-    Who owns the folder, and root, may do all there anyway. Raises StoreError that says what to do, or OSError.
+    Who owns the folder, and root, may do all there anyway; but the folder may be planted, too, with all that is in it.
+    Raises StoreError that says what to do, or OSError.
     """
-    folder = path.parent.stat()
-    if not folder.st_mode & WRITABLE_BY_OTHERS or found.st_uid in {os.geteuid(), 0, folder.st_uid}:
+    folder, ours = path.parent.stat(), {os.geteuid(), 0}
+    if not folder.st_mode & WRITABLE_BY_OTHERS or found.st_uid in {*ours, folder.st_uid}:
+        if folder.st_uid not in ours and path.parent != path:
+            refuse_planted(path.parent, folder)
         return
     raise StoreError(
-        f"The store's file {path} belongs to user {found.st_uid}, and others may write in its folder: anybody may"
-        f" have put it there, and it is left as it is. If it is the proxy's, run this as that user, or give all files"
-        f" of the store to the user that the proxy runs as now (chown). Otherwise remove it, and keep the store in a"
-        f" folder that is the proxy's alone."
+        f"{path}, of the store, belongs to user {found.st_uid}, and others may write in its folder: anybody may have"
+        f" put it there, and it is left as it is. If it is the proxy's, run this as that user, or give all files of the"
+        f" store to the user that the proxy runs as now (chown). Otherwise remove it, and keep the store in a folder"
+        f" that is the proxy's alone."
     )

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from proxy.credential.credential import Credential, stale_at
+from proxy.credential.credential import Credential, fresh_from, stale_at
 from proxy.credential.ledger import Grant
 
 LATEST: Final = 60.0
@@ -33,5 +33,5 @@ class Policy(Struct, frozen=True):
             generation=grant.generation,
             stale_at=stale + self.late * min(LATEST, (grant.expires_at - stale) / 4),
             expires_at=grant.expires_at,
-            minted_at=grant.obtained_at if self.one_clock else -inf,
+            fresh_from=fresh_from(grant.obtained_at, stale, grant.expires_at) if self.one_clock else -inf,
         )

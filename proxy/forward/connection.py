@@ -363,11 +363,13 @@ class Connection(RequestHandler):
     def _process_keepalive(self) -> None:
         """Leave a head that has begun to come the time that it has, though the one for idle connections is over.
 
-        Not those that begin behind it.
+        Not those that begin behind it. What lies unread came while the process was stopped.
         """
         late = self._loop.time() >= self._next_keepalive_close_time + self._limits.header_timeout
         if self._clock is not None and not late:
             self._keepalive_handle = self._loop.call_at(self._clock.when(), self._process_keepalive)
+        elif self._clock is None and not self._owes() and self._is_spoken_to():
+            self._keepalive_handle = self._loop.call_later(LAST_LOOK, self._process_keepalive)
         else:
             super()._process_keepalive()
 

@@ -20,6 +20,7 @@ from proxy.forward.upstream_connection import UpstreamConnection
 from proxy.forward.upstream_tls import read_to_the_end
 from proxy.names import HEAD_START, Found, look_up
 from proxy.open_files import EXHAUSTED
+from proxy.time_limit import time_limit
 
 FRESH: Final = 0.5
 """Seconds for which an address is used without being looked up again: a burst of connections asks once."""
@@ -76,7 +77,7 @@ class Dialler:
     async def __call__(self, lost: Callable[[UpstreamConnection], None]) -> UpstreamConnection:
         """Make a connection. Raises UpstreamError, or Overloaded."""
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with time_limit(asyncio.get_running_loop().time() + self._connect_timeout):
                 return await (self._direct(lost) if self._proxy is None else self._tunnel(self._proxy, lost))
         except (OSError, ssl.SSLError) as fault:  # a TimeoutError is an OSError
             raise as_proxy_error(fault) from fault

@@ -11,9 +11,10 @@ import ssl
 from asyncio.sslproto import SSLProtocol
 from typing import Any, Final, cast
 
-from proxy.errors import CallerError
+from proxy.errors import CallerError, MethodRefused
 from proxy.forward.connection import Connection
 from proxy.forward.door import LINGER, Door, whole
+from proxy.forward.guard import NO_TUNNEL
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +23,11 @@ HEADER: Final = 5
 """Bytes before each TLS record; the last two tell its length (RFC 8446 §5.1)."""
 
 
-PLAIN_HTTP: Final = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
-"""OpenSSL's reasons where a request came in the place of a handshake."""
-
-SPEAK_TLS: Final = whole(CallerError("This listener speaks TLS: write https:// in the app's base URL."))
+PLAIN_HTTP: Final = {
+    "HTTP_REQUEST": whole(CallerError("This listener speaks TLS: write https:// in the app's base URL.")),
+    "HTTPS_PROXY_REQUEST": whole(MethodRefused(NO_TUNNEL)),
+}
+"""What is said to a request in the place of a handshake, by OpenSSL's reason: it knows some methods."""
 
 
 class Records:
@@ -118,7 +120,7 @@ class TlsConnection(SSLProtocol):
         With TLS 1.3 the caller's request is on its way by then.
         """
         own: Any = self
-        last_word = SPEAK_TLS if fault.reason in PLAIN_HTTP else own._outgoing.read()  # noqa: SLF001 - its own
+        last_word = PLAIN_HTTP.get(fault.reason or "") or own._outgoing.read()  # noqa: SLF001 - its own
         tcp.pause_reading()  # uvloop would go on to read into our buffer
         self._door.see_out(tcp, last_word)
         tcp.resume_reading()

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from proxy.errors import Overloaded
 from proxy.forward.upstream_connection import UpstreamConnection
+from proxy.time_limit import time_limit
 
 Dial = Callable[[Callable[[UpstreamConnection], None]], Awaitable[UpstreamConnection]]
 """Make a connection that will tell of its end. Raises UpstreamError, or Overloaded."""
@@ -28,13 +29,14 @@ class UpstreamPool:
     """Every connection to the upstream.
 
     What changes: `_idle`, who was released last at its end; `_lent`; `busy`, and `_line`, who waits until fewer are;
-    `_sweep`, the next look at the oldest; `_closed`: all here alone. While somebody waits, `busy` is `limit`.
+    `_sweep`, the next look for those whose time is up; `_closed`: all here alone. While somebody waits, `busy` is
+    `limit`.
     """
 
     def __init__(self, dial: Dial, *, limit: int, keepalive: float, counts: Counts | None = None) -> None:
-        """`limit` requests at a time; an idle connection carries no more after `keepalive` seconds, and is closed.
+        """`limit` requests at a time; an idle connection is closed after `keepalive` seconds.
 
-        Nor just before the upstream will close it, where that has said when.
+        Or in the last second before the upstream closes it, where that has said when.
 
         `counts`: of the pool before, to go on from.
         """
@@ -118,7 +120,7 @@ class UpstreamPool:
         turn = self._loop.create_future()
         self._line[turn] = None
         try:
-            async with asyncio.timeout(seconds):
+            async with time_limit(self._loop.time() + seconds):
                 await turn
         except BaseException as end:
             self._line.pop(turn, None)

@@ -1,8 +1,8 @@
 """The loopback listener at the redirect URI: takes the browser's return, shows it how the login went.
 
-It stands there during a login alone (RFC 8252 §8.3), on loopback alone, and answers one path. A page of
-somebody else's can send a browser there, so nothing is believed that does not carry the login's `state`. Another
-user of this machine can read what a browser is started with, so a second path leads to the consent, and does so once.
+It stands there during a login alone (RFC 8252 §8.3), on loopback alone. A page of somebody else's can send a browser
+there, so nothing is believed that does not carry the login's `state`. Another user of this machine can read what a
+browser is started with, so a second path leads to the consent, and does so once. Nothing else is answered.
 """
 
 import secrets

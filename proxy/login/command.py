@@ -226,7 +226,7 @@ async def _callback(callback: Callback) -> AsyncIterator[bool]:
 def _open_browser(address: str) -> None:
     """Open one without waiting: a text browser, or what BROWSER names, may go on for as long as it likes.
 
-    Every user of this machine can read `address` then: the login's `state` would end it with a code of theirs.
+    Every user of this machine can read `address` then: where we listen, a `state` in it would let them end the login.
     """
     loop = asyncio.get_running_loop()
     for name in os.environ.keys() - environ_for_others(os.environ).keys():  # it can be given no other

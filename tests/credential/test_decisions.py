@@ -3,11 +3,15 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.credential import backoff
 from proxy.credential.credential import YEAR, Credential, Freshness, alarm, stale_at, stale_lead
+from proxy.credential.ledger import Grant, Lineage
+from proxy.credential.policy import Policy
 from proxy.credential.probe import Probed, read_probe
 from proxy.credential.refusals import LONGEST, SHORTEST, Refusals, Verdict
+from proxy.secrets import Secret
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -25,11 +29,18 @@ def test_a_credential_is_fresh_then_stale_then_expired() -> None:
     ]
 
 
-def test_a_token_that_seems_to_be_minted_in_the_future_is_stale() -> None:
-    """The clock was ahead then, so that its end is not where it seems to be. Less than a minute says nothing."""
-    credential = Credential("Bearer x", generation=1, stale_at=5000, expires_at=6000, minted_at=1000)
-    seen = [credential.freshness(now) for now in (0, 939, 941, 1000)]
+@pytest.mark.parametrize(("stale_at", "harmless"), [(5000, 1000), (1200, 200)], ids=["its end", "its age"])
+def test_a_token_from_the_future_is_stale_by_as_much_as_would_harm(stale_at: float, harmless: float) -> None:
+    """The clock was ahead then, so that its end, or its age, is not what it seems to be."""
+    policy = Policy(max_age=stale_at - 1000, refresh_before=1000, one_clock=True)
+    grant = Grant(1, Lineage("login", "0123456789ab", 0), Secret("r"), Secret("a"), obtained_at=1000, expires_at=6000)
+    credential = policy.lend(grant)
+    assert credential is not None
+    seen = [credential.freshness(now) for now in (-2000, 999 - harmless, 1000 - harmless, 1000)]
     assert seen == [Freshness.STALE, Freshness.STALE, Freshness.FRESH, Freshness.FRESH]
+    shared = replace(policy, one_clock=False).lend(grant)
+    assert shared is not None
+    assert shared.freshness(-2000) is Freshness.FRESH
 
 
 def test_a_credential_without_an_expiry_is_fresh_for_ever() -> None:

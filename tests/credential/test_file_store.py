@@ -572,6 +572,21 @@ async def test_a_grant_that_another_user_may_have_planted_is_neither_taken_nor_w
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+async def test_a_folder_that_another_user_may_have_planted_is_not_taken(open_folder: Path) -> None:
+    folder = open_folder / "pandadoc-proxy"
+    folder.mkdir(0o755)
+    path = folder / "grant.json"
+    await store_at(path).update(to(kept(7)))
+    give(path, 1001)
+    give(folder, 1001)
+    open_folder.chmod(0o755)
+    assert await store_at(path).load() == kept(7)
+    open_folder.chmod(0o777)
+    with pytest.raises(StoreError, match=PLANTED):
+        await store_at(path).load()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("planted", [".grant.json.new", ".grant.json.lock", ".grant.json.lease"])
 async def test_whom_root_gives_a_grant_is_not_for_one_to_say_who_may_write_in_the_folder(
     open_folder: Path, planted: str

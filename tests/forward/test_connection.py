@@ -1,6 +1,7 @@
 """Connections: how long and how large a head may be, who gives way when there are too many, and how they end."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -232,6 +233,22 @@ async def test_a_head_that_has_begun_outlives_the_time_that_idle_connections_are
             assert (await whole.answer()).body == b"ok"
             assert await whole.closed() == b""
             assert (await late.answer()).start == b"HTTP/1.1 408 Request Timeout"
+
+
+async def test_a_request_that_came_while_the_process_stood_still_outlives_the_time_of_idle_connections(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller could not know what became of it, were it reset."""
+    monkeypatch.setattr(server, "KEEPALIVE", 0.2)
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            await line.send(GET)
+            assert (await line.answer()).body == b"ok"
+            line.writer.write(GET)
+            time.sleep(0.5)  # noqa: ASYNC251 - it stands still
+            assert (await line.answer()).body == b"ok"
+            assert await line.closed() == b""
 
 
 async def test_empty_lines_between_requests_are_nobodys_slow_head(api_key_house: HouseMaker) -> None:
