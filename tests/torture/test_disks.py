@@ -149,9 +149,11 @@ async def test_without_privileges_a_sticky_folder_keeps_anothers_file() -> None:
         os.seteuid(65534)
         with pytest.raises(StoreError, match="Give the folder and the file to this process's user"):
             await store_in(folder).update(lambda _: kept(8))
-        os.seteuid(0)
         assert decode((folder / "grant.json").read_bytes(), OWNER) == kept(7)
         assert await store_in(folder).load() == kept(8)
+        os.seteuid(0)
+        with pytest.raises(StoreError, match="belongs to user 65534, and others may write in its folder"):
+            await store_in(folder).load()
     finally:
         os.seteuid(0)
         for file in folder.iterdir():
