@@ -28,6 +28,7 @@ from proxy.credential.oauth2 import RefreshingCredential
 from proxy.credential.source import CredentialSource
 from proxy.credential.token_endpoint import owner_of
 from proxy.forward.body import BodyLimits, KeptBytes
+from proxy.forward.burst import Burst
 from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.handler import Lane
 from proxy.forward.headers import Origin
@@ -60,6 +61,7 @@ class Ways(Struct, frozen=True, eq=False):
     pool: UpstreamPool
     upstream: Upstream  # on the pool
     session: aiohttp.ClientSession  # for credentials
+    burst: Burst  # of what leaves on the pool, and of what goes back
 
     async def close(self) -> None:
         self.pool.close()
@@ -171,6 +173,7 @@ async def build(
             tally=tally,
             in_flight=in_flight,
             ready=around.ready,
+            burst=ways.burst,
             scheme=b"http" if listener.tls is None else b"https",
         )
         for name, listener in named
@@ -256,9 +259,10 @@ def _fresh(listener: Listener, used: Collection[str]) -> str:
 def _ways(settings: UpstreamSection, trust: Trust, spans: "Spans | None", counts: Counts | None) -> Ways:
     pool, origin = outbound.forwarding_pool(settings, trust.context, counts), settings.url.origin()
     timeouts = {"response_timeout": settings.response_timeout, "idle_timeout": settings.idle_timeout}
-    upstream = HttpUpstream(pool, origin, **timeouts)
+    burst = Burst(lambda: pool.busy)
+    upstream = HttpUpstream(pool, origin, burst, **timeouts)
     traced = upstream if spans is None else spans.upstream(upstream, origin)
-    return Ways(trust, pool, traced, outbound.credential_session(trust.context))
+    return Ways(trust, pool, traced, outbound.credential_session(trust.context), burst)
 
 
 def _waiting(

@@ -22,6 +22,7 @@
     upstream_pool.py     the connections there are; dialler.py: how a new one is made
     upstream_connection.py  one of them; answer_reader.py and framing.py: what comes on it; upstream_tls.py: or below it
     relay.py             the answer on its way to the caller (law 13)
+    burst.py             what leaves in one turn of the loop, both ways, leaves together
     problem.py           an answer of our own (law 14)
     exchange.py          what the access log tells of one request
 

@@ -69,6 +69,7 @@ class Exchange:
         self.fault = ""
         self.error = ""  # of an answer of our own: its word in Proxy-Status
         self.unfinished = False  # it broke off after its head
+        self.delivered = False  # it is with the kernel, whole; told only where its caller may leave before its end here
         self.turn: Turn | None = None  # its way through a rate budget, where there is one
         self._head = head
         self._asked = 0.0

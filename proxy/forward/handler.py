@@ -16,6 +16,7 @@ from proxy.credential.credential import Credential
 from proxy.errors import AnswerBroken, CallerError, MethodRefused, ProxyError, Refused, UpstreamError
 from proxy.forward import guard, token_placeholder, token_request
 from proxy.forward.body import Body, BodyLimits, KeptBytes
+from proxy.forward.burst import Burst
 from proxy.forward.clients import Anyone, Client, Named
 from proxy.forward.errand import Errand
 from proxy.forward.exchange import Exchange
@@ -80,6 +81,7 @@ class Lane(Struct, frozen=True):
     tally: Tally
     in_flight: InFlight
     ready: Callable[[], bool]
+    burst: Burst
     scheme: bytes = b"http"  # of the listener
 
 
@@ -133,8 +135,9 @@ class Handler:
             exchange.unfinished, exchange.fault = True, f"unfinished: {fault}"
             raise
         except asyncio.CancelledError:
-            cause = "the caller hung up" if lane.ready() else "cut off while the proxy was ending"
-            exchange.status, exchange.fault = CLIENT_CLOSED, cause
+            if not exchange.delivered:
+                cause = "the caller hung up" if lane.ready() else "cut off while the proxy was ending"
+                exchange.status, exchange.fault = CLIENT_CLOSED, cause
             raise
         except ConnectionError:
             exchange.status, exchange.fault = CLIENT_CLOSED, "the caller's connection broke"
@@ -225,7 +228,7 @@ async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> R
             lines = written(head.fields)
         # We are leaving, or the caller still sends what nobody reads (RFC 9112 §9.6).
         last = not (lane.ready() and request.content.is_eof())
-        response = RelayedResponse(request, head, lines, last=last)
+        response = RelayedResponse(request, head, lines, lane.burst, last=last)
         if response.breaks_visibly():
             await relay(response, answer, exchange, lane.body_limits.idle_timeout)
         else:

@@ -12,6 +12,7 @@ from yarl import URL
 
 from proxy.errors import AnswerBroken, ProxyError, UpstreamError
 from proxy.forward.body import Body
+from proxy.forward.burst import Burst
 from proxy.forward.headers import AnswerHead, written
 from proxy.forward.resend import Sent, may_be_sent_again
 from proxy.forward.upstream import Answer, Attempt
@@ -67,8 +68,11 @@ class HttpAnswer:
 class HttpUpstream:
     """Sends on the pool's connections, the only thing that changes."""
 
-    def __init__(self, pool: UpstreamPool, origin: URL, *, response_timeout: float, idle_timeout: float) -> None:
+    def __init__(
+        self, pool: UpstreamPool, origin: URL, burst: Burst, *, response_timeout: float, idle_timeout: float
+    ) -> None:
         self._pool = pool
+        self._burst = burst
         self._origin = origin
         self._host = f"Host: {origin.raw_authority}\r\n".encode()
         self._response_timeout = response_timeout
@@ -103,7 +107,7 @@ class HttpUpstream:
             body = attempt.body
             here = b"" if body is None else body.arrived()
             if body is None or here is not None:
-                connection.write(self._start(attempt), *([here] if here else []))
+                connection.write_whole(self._burst, self._start(attempt), *([here] if here else []))
                 head = await connection.head(self._response_timeout)
             else:
                 connection.write(self._start(attempt, expect=body.waits))

@@ -18,6 +18,7 @@ from typing import Final
 from aiohttp.helpers import rfc822_formatted_time
 
 from proxy.errors import AnswerBroken, CallerStalled
+from proxy.forward.burst import Burst
 from proxy.forward.exchange import Exchange
 from proxy.forward.framing import BODILESS
 from proxy.forward.headers import AnswerHead
@@ -40,16 +41,18 @@ class RelayedResponse:
     """An upstream's answer as the caller gets it: its fields byte for byte, in a framing of ours.
 
     aiohttp is handed it when it is over, and asks whether the connection goes on. What changes: `prepared`, aiohttp's
-    word for a head that is on its way; `framed` and `keep_alive`, before that, by `measured`.
+    word for a head that is on its way; `framed` and `keep_alive`, before that, by `measured`; `delivered`, once a whole
+    answer is with the kernel.
     """
 
-    def __init__(self, request: Incoming, head: AnswerHead, fields: bytes, *, last: bool) -> None:
+    def __init__(self, request: Incoming, head: AnswerHead, fields: bytes, burst: Burst, *, last: bool) -> None:
         """Take the fields as they are sent; `last`: the connection ends with it."""
         status, one_one = head.status, request.head.version >= (1, 1)
         if status == NO_CONTENT:  # nor a length (RFC 9110 §8.6)
             fields = LENGTH.sub(b"", fields)
-        self.prepared = False
+        self.prepared = self.delivered = False
         self._request = request
+        self._burst = burst
         self._line = b"HTTP/1.1 %d %b\r\n" % (status, head.reason)
         self._fields = fields
         self._dated = b"date" in head.names
@@ -96,18 +99,40 @@ class RelayedResponse:
 
         Raises TimeoutError where the caller takes nothing for so long, ConnectionError.
         """
-        writer, transport = self._request.writer, self._request.transport
+        transport = self._open_transport()
+        self._request.writer.output_size += len(data)
+        transport.write(data)
+        if transport.get_write_buffer_size() > 0:
+            await self._drained(transport, idle_timeout)
+
+    async def say_whole(self, data: bytes, idle_timeout: float) -> None:
+        """Send a whole answer likewise, in a burst. If it was `delivered`, who leaves since then has not hung up."""
+        self._request.writer.output_size += len(data)
+        sent = self._burst.send(self._deliver, data)
+        if sent is not None:
+            await sent
+        if not self.delivered:
+            await self._drained(self._open_transport(), idle_timeout)
+            self.delivered = True
+
+    def _open_transport(self) -> asyncio.Transport:
+        transport = self._request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the caller's connection is closing")
-        writer.output_size += len(data)
-        transport.write(data)
-        if transport.get_write_buffer_size() == 0:  # as nearly always
-            return
+        return transport
+
+    def _deliver(self, data: bytes) -> None:
+        transport = self._request.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+            self.delivered = transport.get_write_buffer_size() == 0  # as nearly always
+
+    async def _drained(self, transport: asyncio.Transport, idle_timeout: float) -> None:
         left = _left(transport)
         while True:
             try:
                 async with asyncio.timeout(idle_timeout):
-                    await writer.drain()
+                    await self._request.writer.drain()
             except TimeoutError:
                 before, left = left, _left(transport)
                 if left >= before:
@@ -149,8 +174,11 @@ async def relay(response: RelayedResponse, answer: Answer, exchange: Exchange, i
     try:
         if answer.whole is not None:
             body = response.framed_chunk(answer.whole) if answer.whole else b""
-            await response.say(head + body + last, idle_timeout)
-            exchange.bytes_out += len(answer.whole)
+            try:
+                await response.say_whole(head + body + last, idle_timeout)
+            finally:
+                if response.delivered:  # its caller may have left since
+                    exchange.delivered, exchange.bytes_out = True, len(answer.whole)
             return
         await response.say(head, idle_timeout)
         async for chunk in answer.chunks():

@@ -15,6 +15,7 @@ from typing import Final, cast
 
 from proxy.errors import AnswerBroken, UpstreamError, UpstreamTimeout
 from proxy.forward.answer_reader import AnswerReader
+from proxy.forward.burst import Burst
 from proxy.forward.headers import AnswerHead, kept_for
 from proxy.time_limit import LAST_LOOK, LATE
 
@@ -101,16 +102,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def write(self, *data: bytes) -> None:
         """Hand bytes to the transport. Raises Broken where it takes none any more."""
-        if self._fault is not None:
-            raise self._fault
-        assert self._transport is not None  # noqa: S101 - it was connected
-        if self._transport.is_closing():
-            raise Broken
-        self.wrote = True
-        if len(data) == 1:
-            self._transport.write(data[0])
-        else:
-            self._transport.writelines(data)
+        self._hand(self._open_transport(), data)
+
+    def write_whole(self, burst: Burst, *data: bytes) -> None:
+        """Have a whole request handed to the transport in a burst, if it takes it then; where not, `head` tells.
+
+        Raises Broken where it takes nothing by now.
+        """
+        self._open_transport()
+        burst.send(self._hand_if_open, *data)
 
     async def room(self, seconds: float) -> None:
         """Wait until the upstream has taken enough of what was written. Raises UpstreamError."""
@@ -199,6 +199,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
+        if not (self.wrote or reader.complete):  # a request waits for its turn's end: this is no answer to it
+            self._fail(Broken())
+            return
         try:
             reader.feed(data)
         except UpstreamError as fault:
@@ -232,6 +235,26 @@ class UpstreamConnection(asyncio.Protocol):
         self._full = False
         if self._writing is not None and not self._writing.done():
             self._writing.set_result(None)
+
+    def _open_transport(self) -> asyncio.Transport:
+        if self._fault is not None:
+            raise self._fault
+        assert self._transport is not None  # noqa: S101 - it was connected
+        if self._transport.is_closing():
+            raise Broken
+        return self._transport
+
+    def _hand_if_open(self, *data: bytes) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            self._hand(transport, data)
+
+    def _hand(self, transport: asyncio.Transport, data: tuple[bytes, ...]) -> None:
+        self.wrote = True
+        if len(data) == 1:
+            transport.write(data[0])
+        else:
+            transport.writelines(data)
 
     def _read_the_rest(self) -> None:
         """Take what had come before the break: perhaps the answer that says why nothing more was taken.

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from proxy.clock import SystemClock
 from proxy.credential.api_key import ApiKey
 from proxy.forward import handler
 from proxy.forward.body import BodyLimits, KeptBytes
+from proxy.forward.burst import FEW, Burst
 from proxy.forward.clients import Anyone, Client
 from proxy.forward.connection import ConnectionLimits
+from proxy.forward.exchange import Exchange
 from proxy.forward.guard import Gate
 from proxy.forward.handler import HELD_401, MEASURED, Handler, Lane
 from proxy.forward.headers import AnswerHead, Origin
@@ -75,8 +78,34 @@ class Leaving:
         """Hold nothing."""
 
 
+class Panda:
+    """An upstream whose answer is here at once. `and_then` is called when the loop turns after that."""
+
+    status = 200
+    head = AnswerHead(200, b"OK", ((b"Content-Length", b"5"),))
+    whole = b"panda"
+
+    def __init__(self) -> None:
+        self.and_then: Callable[[], object] = lambda: None
+
+    async def send(self, attempt: Attempt) -> Answer:  # noqa: ARG002 - the seam's
+        asyncio.get_running_loop().call_soon(self.and_then)
+        return self
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
 @asynccontextmanager
-async def serving(upstream: Upstream, ready: Callable[[], bool]) -> AsyncIterator[web.ServerRunner]:
+async def serving(
+    upstream: Upstream,
+    ready: Callable[[], bool] = lambda: True,
+    busy: int = 1,
+    ended: Callable[[Exchange], object] = lambda _exchange: None,
+) -> AsyncIterator[web.ServerRunner]:
     source = ApiKey("default", SecretReference.literal("hush-hush", "here"), SecretReader())
     lane = Lane(
         gate=Gate(),
@@ -92,8 +121,9 @@ async def serving(upstream: Upstream, ready: Callable[[], bool]) -> AsyncIterato
         tally=Tally(),
         in_flight=InFlight(),
         ready=ready,
+        burst=Burst(lambda: busy),
     )
-    handler = Handler("here", lambda: lane, SystemClock().monotonic, ended=lambda _exchange: None)
+    handler = Handler("here", lambda: lane, SystemClock().monotonic, ended)
     runner = web.ServerRunner(Server(handler, ConnectionLimits(5, 65536, 100, 100)), shutdown_timeout=1)
     await runner.setup()
     yield runner
@@ -102,7 +132,7 @@ async def serving(upstream: Upstream, ready: Callable[[], bool]) -> AsyncIterato
 
 @pytest.fixture
 async def exploding_port() -> AsyncIterator[int]:
-    async with serving(Exploding(), ready=lambda: True) as runner:
+    async with serving(Exploding()) as runner:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         yield runner.addresses[0][1]
 
@@ -120,6 +150,52 @@ async def test_who_gets_an_answer_that_was_measured_is_told_of_a_drain_that_has_
     assert b"Content-Length: 5\r\n" in seen
     assert b"Connection: close\r\n" in seen
     assert seen.endswith(b"\r\n\r\npanda")
+
+
+async def test_answers_that_their_turn_held_back_are_each_callers_own_and_in_order() -> None:
+    async with serving(Panda(), busy=FEW) as runner:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with caller(runner.addresses[0][1]) as line, caller(runner.addresses[0][1]) as other:
+            await line.send(GET + GET.replace(b"GET", b"TRACE"))  # ours to the second must not overtake the first
+            await other.send(GET)
+            for each in (line, other):
+                seen = await each.answer()
+                assert (seen.start, seen.body) == (b"HTTP/1.1 200 OK", b"panda")
+            assert (await line.answer()).start == b"HTTP/1.1 405 Method Not Allowed"
+
+
+async def test_a_caller_that_leaves_while_its_turn_holds_the_answer_back_has_hung_up() -> None:
+    upstream, ended = Panda(), list[Exchange]()
+    async with serving(upstream, busy=FEW, ended=ended.append) as runner:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with caller(runner.addresses[0][1]) as line:
+            server = runner.server
+            assert server is not None
+            upstream.and_then = partial(lose, server)
+            await line.send(GET)
+            assert await line.closed() == b""
+        await until(lambda: bool(ended))
+    assert [(exchange.status, exchange.bytes_out) for exchange in ended] == [(499, 0)]
+
+
+async def test_a_caller_that_leaves_behind_its_answer_has_not_hung_up_though_the_turn_is_not_over() -> None:
+    upstream, ended = Panda(), list[Exchange]()
+    async with serving(upstream, busy=FEW, ended=ended.append) as runner:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with caller(runner.addresses[0][1]) as line:
+            server = runner.server
+            assert server is not None
+            upstream.and_then = lambda: asyncio.get_running_loop().call_soon(lose, server)
+            await line.send(GET)
+            assert (await line.answer()).body == b"panda"
+        await until(lambda: bool(ended))
+    assert [(exchange.status, exchange.bytes_out, exchange.fault) for exchange in ended] == [(200, 5, "")]
+
+
+def lose(server: web.Server) -> None:
+    """Have its connections lost, as the loop would tell them."""
+    for each in list(server.connections):
+        each.connection_lost(None)
 
 
 async def test_a_fault_of_ours_is_a_500_that_tells_the_caller_nothing(

@@ -17,6 +17,7 @@ from yarl import URL
 
 from proxy.errors import AnswerBroken, CallerError, RequestTimeout, UpstreamTimeout
 from proxy.forward.body import Body, BodyLimits, KeptBytes
+from proxy.forward.burst import FEW, Burst
 from proxy.forward.dialler import Dialler
 from proxy.forward.http_upstream import HttpUpstream
 from proxy.forward.upstream import Answer, Attempt
@@ -35,7 +36,9 @@ class Sender:
         dialler = Dialler(URL(up.url), ssl.create_default_context(), connect_timeout=5, proxy=None)
         self.up = up
         self.pool = UpstreamPool(dialler, limit=limit, keepalive=15)
-        self.transport = HttpUpstream(self.pool, URL(up.url), response_timeout=patience, idle_timeout=patience)
+        self.transport = HttpUpstream(
+            self.pool, URL(up.url), Burst(lambda: self.pool.busy), response_timeout=patience, idle_timeout=patience
+        )
 
     async def send(self, method: str = "GET", body: Body | None = None, *, replay: bool = False) -> Answer:
         return await self.transport.send(Attempt(method, "/x?y=%2F", FIELDS, body, replay))
@@ -304,7 +307,7 @@ async def test_a_request_of_which_nothing_was_written_is_sent_again_once_too() -
 
         pool = UpstreamPool(dial, limit=5, keepalive=15)
         with pytest.raises(Broken):
-            await HttpUpstream(pool, URL(up.url), response_timeout=5, idle_timeout=5).send(GET)
+            await HttpUpstream(pool, URL(up.url), Burst(lambda: 1), response_timeout=5, idle_timeout=5).send(GET)
         assert (pool.counts.created, pool.counts.resent, up.heard) == (2, 1, [])
 
 
@@ -564,3 +567,18 @@ async def test_a_request_that_is_cancelled_takes_its_connection_with_it(*, body:
         assert (line.pool.busy, line.pool.idle) == (0, 0)
         if body:
             await until(lambda: line.up.gone == 1)
+
+
+async def test_a_post_that_its_turn_held_back_is_sent_again_where_a_kept_connection_ends_meanwhile_law_11() -> None:
+    async with sender(answering(OK)) as line:
+        await line.warm()
+        url, burst = URL(line.up.url), Burst(lambda: FEW)
+        line.transport = HttpUpstream(line.pool, url, burst, response_timeout=5, idle_timeout=5)
+        posting = asyncio.create_task(line.send("POST"))
+        await asyncio.sleep(0)
+        [kept] = line.pool._lent  # noqa: SLF001 - nothing else leads to it
+        assert not kept.wrote
+        kept.eof_received()
+        assert await whole(await posting) == b"ok"
+        assert [message.start for message in line.up.heard] == [b"POST /x?y=%2F HTTP/1.1"]
+        assert line.pool.counts.resent == 1

@@ -15,6 +15,7 @@ from wire import OK, Script, Stage, answering, hang_up, on_cue, upstream
 from yarl import URL
 
 from proxy.errors import AnswerBroken, UpstreamTimeout
+from proxy.forward.burst import FEW, Burst
 from proxy.forward.dialler import Dialler
 from proxy.forward.framing import Malformed
 from proxy.forward.upstream_connection import READ_AHEAD, Broken, UpstreamConnection
@@ -466,3 +467,34 @@ async def test_a_wait_that_is_cancelled_leaves_no_clock_behind() -> None:
         assert not connection.reusable()
         with pytest.raises(UpstreamTimeout):
             await connection.head(0.1)
+
+
+async def test_a_whole_request_that_its_turn_holds_back_goes_out_behind_it() -> None:
+    async with connected(answering(OK)) as (connection, _):
+        connection.begin(bodiless=False)
+        connection.write_whole(Burst(lambda: FEW), ASK)
+        assert not connection.wrote
+        assert (await connection.head(5)).status == 200
+        assert connection.wrote
+
+
+@pytest.mark.parametrize("ending", ["closed", "408", "end"])
+async def test_nothing_is_written_where_the_connection_ends_before_its_turn(ending: str) -> None:
+    async with upstream(answering(OK)) as up:
+        connection = await Line().dial(up.url)
+        connection.begin(bodiless=False)
+        connection.write_whole(Burst(lambda: FEW), ASK)
+        if ending == "closed":
+            connection.close()
+        elif ending == "408":  # as servers say it to an idle connection: nobody has asked yet
+            connection.data_received(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            connection.eof_received()
+        with pytest.raises(Broken):
+            await connection.head(5)
+        assert not connection.wrote
+        assert not connection.answered
+        with pytest.raises(Broken):
+            connection.write_whole(Burst(lambda: FEW), ASK)
+        await until(lambda: up.gone == 1)
+        assert up.heard == []
