@@ -93,10 +93,12 @@ class HttpUpstream:
                 attempt.again()
             try:
                 return await self._converse(attempt, connection)
-            except Broken:
+            except Broken as fault:
                 sent = Sent(connection.wrote, connection.answered, connection.reused)
                 whole = attempt.body is None or attempt.body.replayable
-                if again or attempt.replay or not may_be_sent_again(sent, attempt.method, whole=whole):
+                spent = again or (attempt.replay and sent.written)
+                if spent or not may_be_sent_again(sent, attempt.method, whole=whole):
+                    fault.unsent = not (wrote or sent.written)
                     raise
                 again, wrote = True, sent.written
                 self._pool.counts.resent += 1

@@ -125,7 +125,7 @@ class RelayedResponse:
         transport = self._request.transport
         if transport is not None and not transport.is_closing():
             transport.write(data)
-            self.delivered = transport.get_write_buffer_size() == 0  # as nearly always
+            self.delivered = transport.get_write_buffer_size() == 0 and not transport.is_closing()  # as nearly always
 
     async def _drained(self, transport: asyncio.Transport, idle_timeout: float) -> None:
         left = _left(transport)

@@ -8,7 +8,7 @@
 "Written" means handed to the transport: nobody can tell what of it has arrived. A connection that was kept may
 have been closed by the other side just before, which is nobody's fault and no sign of trouble; on a fresh one
 the upstream has had the request and failed. A request is sent again once, on a fresh connection; one that is
-itself the replay of a 401 never is, so that three sends are the most.
+itself the replay of a 401 never is once anything of it was written, so that three sends are the most.
 """
 
 from typing import Final

@@ -18,7 +18,7 @@ class Attempt(NamedTuple):
     target: str
     fields: Fields
     body: Body | None
-    replay: bool = False  # the second on account of a 401: not to be sent again for any reason (law 11)
+    replay: bool = False  # the second on account of a 401: never sent again once written (law 11)
     again: Callable[[], None] | None = None  # called before it is sent once more, where it may have arrived already
 
     def __repr__(self) -> str:

@@ -245,9 +245,14 @@ class UpstreamConnection(asyncio.Protocol):
         return self._transport
 
     def _hand_if_open(self, *data: bytes) -> None:
+        """Hand over what a burst held back, unless the connection is over: then nothing of it was written."""
         transport = self._transport
-        if transport is not None and not transport.is_closing():
-            self._hand(transport, data)
+        if transport is None or transport.is_closing() or self._fault is not None:
+            return
+        if self.reused and not self.quiet():  # as the pool has looked; but that was a turn before
+            self._fail(Broken())
+            return
+        self._hand(transport, data)
 
     def _hand(self, transport: asyncio.Transport, data: tuple[bytes, ...]) -> None:
         self.wrote = True

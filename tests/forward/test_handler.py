@@ -1,6 +1,7 @@
 """The line itself, where no real upstream would lead it: a fault of ours, and an answer that is held."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,6 +25,7 @@ from proxy.forward.guard import Gate
 from proxy.forward.handler import HELD_401, MEASURED, Handler, Lane
 from proxy.forward.headers import AnswerHead, Origin
 from proxy.forward.places import InFlight, Places
+from proxy.forward.relay import RESET
 from proxy.forward.server import Server
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Answer, Attempt, Upstream
@@ -79,16 +81,18 @@ class Leaving:
 
 
 class Panda:
-    """An upstream whose answer is here at once. `and_then` is called when the loop turns after that."""
+    """An upstream whose answer is here at once. `meanwhile` is called before it, `and_then` in the loop's next turn."""
 
     status = 200
     head = AnswerHead(200, b"OK", ((b"Content-Length", b"5"),))
     whole = b"panda"
 
     def __init__(self) -> None:
+        self.meanwhile: Callable[[], object] = lambda: None
         self.and_then: Callable[[], object] = lambda: None
 
     async def send(self, attempt: Attempt) -> Answer:  # noqa: ARG002 - the seam's
+        self.meanwhile()
         asyncio.get_running_loop().call_soon(self.and_then)
         return self
 
@@ -190,6 +194,19 @@ async def test_a_caller_that_leaves_behind_its_answer_has_not_hung_up_though_the
             assert (await line.answer()).body == b"panda"
         await until(lambda: bool(ended))
     assert [(exchange.status, exchange.bytes_out, exchange.fault) for exchange in ended] == [(200, 5, "")]
+
+
+@pytest.mark.parametrize("busy", [1, FEW], ids=["at once", "held back"])
+async def test_what_is_written_to_a_caller_that_has_reset_was_not_delivered(busy: int) -> None:
+    upstream, ended = Panda(), list[Exchange]()
+    async with serving(upstream, busy=busy, ended=ended.append) as runner:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        with socket.create_connection(runner.addresses[0]) as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            upstream.meanwhile = line.close
+            line.sendall(GET)
+            await until(lambda: bool(ended))
+    assert [(exchange.status, exchange.bytes_out) for exchange in ended] == [(499, 0)]
 
 
 def lose(server: web.Server) -> None:

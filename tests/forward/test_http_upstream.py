@@ -569,16 +569,51 @@ async def test_a_request_that_is_cancelled_takes_its_connection_with_it(*, body:
             await until(lambda: line.up.gone == 1)
 
 
-async def test_a_post_that_its_turn_held_back_is_sent_again_where_a_kept_connection_ends_meanwhile_law_11() -> None:
-    async with sender(answering(OK)) as line:
+@pytest.mark.parametrize("replay", [False, True])
+@pytest.mark.parametrize("told", [True, False], ids=["we have heard of it", "the kernel has"])
+async def test_a_post_that_its_turn_held_back_is_sent_where_a_kept_connection_ends_meanwhile_law_11(
+    *, told: bool, replay: bool
+) -> None:
+    stages: list[Stage] = []
+
+    async def script(stage: Stage) -> None:
+        stages.append(stage)
+        await answering(OK)(stage)
+
+    async with sender(script) as line:
         await line.warm()
-        url, burst = URL(line.up.url), Burst(lambda: FEW)
-        line.transport = HttpUpstream(line.pool, url, burst, response_timeout=5, idle_timeout=5)
-        posting = asyncio.create_task(line.send("POST"))
+        burst = Burst(lambda: FEW)
+        line.transport = HttpUpstream(line.pool, URL(line.up.url), burst, response_timeout=5, idle_timeout=5)
+        posting = asyncio.create_task(line.send("POST", replay=replay))
         await asyncio.sleep(0)
         [kept] = line.pool._lent  # noqa: SLF001 - nothing else leads to it
         assert not kept.wrote
-        kept.eof_received()
+        if told:
+            kept.eof_received()
+        else:
+            hang_up(stages[0].writer)
+            burst._end()  # noqa: SLF001 - what the loop would do next, before or behind its look at the sockets
         assert await whole(await posting) == b"ok"
         assert [message.start for message in line.up.heard] == [b"POST /x?y=%2F HTTP/1.1"]
         assert line.pool.counts.resent == 1
+
+
+class Ending(Burst):
+    """One in whose turns each connection ends, before anything is written to it."""
+
+    def send(self, write: Callable[..., object], *data: bytes) -> "asyncio.Future[None] | None":
+        connection: UpstreamConnection = getattr(write, "__self__")  # noqa: B009 - a bound method's
+        connection.close()
+        return super().send(write, *data)
+
+
+@pytest.mark.parametrize("replay", [False, True])
+async def test_who_was_never_written_is_sent_twice_in_vain_and_says_so(*, replay: bool) -> None:
+    async with sender(answering(OK)) as line:
+        burst = Ending(lambda: FEW)
+        line.transport = HttpUpstream(line.pool, URL(line.up.url), burst, response_timeout=5, idle_timeout=5)
+        with pytest.raises(Broken) as broken:
+            await line.send("POST", replay=replay)
+        assert broken.value.unsent
+        assert line.up.heard == []
+        assert line.pool.counts.created == 2
