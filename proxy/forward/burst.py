@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 FEW: Final = 4
-"""Requests at a time, below which each send leaves at once: there is little to wait for."""
+"""Requests on their way, below which each send leaves at once: there is little to wait for."""
 
 
 class Burst:
@@ -25,16 +25,17 @@ class Burst:
     def __repr__(self) -> str:
         return f"<Burst {len(self._held)} held>"
 
-    def send(self, write: Callable[..., object], *data: bytes) -> "asyncio.Future[None] | None":
-        """Have `write(*data)` called: return None if it was, else what is done once all of this turn were.
+    def calm(self) -> bool:
+        """Tell whether a send may leave at once: few are on their way, and it overtakes none."""
+        return not self._held and self._busy() < FEW
+
+    def hold(self, write: Callable[..., object], *data: bytes) -> "asyncio.Future[None]":
+        """Have `write(*data)` called behind this turn; return what is done once all of this turn were.
 
         It is called even where nobody waits any more, and must see for itself whether it still may. What it raises goes
         to who waits.
         """
         if not self._held:
-            if self._busy() < FEW:
-                write(*data)
-                return None
             self._loop.call_soon(self._end)
         sent = self._loop.create_future()
         self._held.append((partial(write, *data), sent))

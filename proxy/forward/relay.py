@@ -108,9 +108,10 @@ class RelayedResponse:
     async def say_whole(self, data: bytes, idle_timeout: float) -> None:
         """Send a whole answer likewise, in a burst. If it was `delivered`, who leaves since then has not hung up."""
         self._request.writer.output_size += len(data)
-        sent = self._burst.send(self._deliver, data)
-        if sent is not None:
-            await sent
+        if self._burst.calm():
+            self._deliver(data)
+        else:
+            await self._burst.hold(self._deliver, data)
         if not self.delivered:
             await self._drained(self._open_transport(), idle_timeout)
             self.delivered = True

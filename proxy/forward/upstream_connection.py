@@ -105,12 +105,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._hand(self._open_transport(), data)
 
     def write_whole(self, burst: Burst, *data: bytes) -> None:
-        """Have a whole request handed to the transport in a burst, if it takes it then; where not, `head` tells.
+        """Hand a whole request to the transport: now, or in a burst if it takes it then; where not, `head` tells.
 
         Raises Broken where it takes nothing by now.
         """
-        self._open_transport()
-        burst.send(self._hand_if_open, *data)
+        transport = self._open_transport()
+        if burst.calm():
+            self._hand(transport, data)
+        else:
+            burst.hold(self._hand_if_open, *data)
 
     async def room(self, seconds: float) -> None:
         """Wait until the upstream has taken enough of what was written. Raises UpstreamError."""
