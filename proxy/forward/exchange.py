@@ -69,7 +69,7 @@ class Exchange:
         self.fault = ""
         self.error = ""  # of an answer of our own: its word in Proxy-Status
         self.unfinished = False  # it broke off after its head
-        self.delivered = False  # it is with the kernel, whole; told only where its caller may leave before its end here
+        self.delivered = False  # its answer, which came whole, is with the kernel: who leaves then has not hung up
         self.turn: Turn | None = None  # its way through a rate budget, where there is one
         self._head = head
         self._asked = 0.0
