@@ -21,6 +21,7 @@ from typing import Final
 
 import requests
 from google.protobuf.message import DecodeError
+from msgspec.structs import replace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagators.textmap import Getter, Setter
@@ -165,7 +166,7 @@ class _TracedUpstream:
         if span.is_recording():
             self._describe(span, attempt)
         try:
-            answer = await self._upstream.send(attempt._replace(fields=_in_its_name(span, attempt.fields)))
+            answer = await self._upstream.send(replace(attempt, fields=_in_its_name(span, attempt.fields)))
         except BaseException as fault:
             _fail(span, fault.error if isinstance(fault, ProxyError) else type(fault).__name__)
             raise

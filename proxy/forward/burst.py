@@ -5,22 +5,24 @@ it awake. With 32 requests at a time that is a fifth of what each of them costs 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Final
+
+log = logging.getLogger(__name__)
 
 FEW: Final = 4
 """Requests on their way, below which each send leaves at once: there is little to wait for."""
 
 
 class Burst:
-    """The sends of one turn. What changes is `_held`: what is sent behind it, in order, each with who waits for it."""
+    """The sends of one turn. What changes is `_held`: what is sent behind it, in order."""
 
     def __init__(self, busy: Callable[[], int]) -> None:
         """`busy` counts the requests that are on their way."""
         self._busy = busy
         self._loop = asyncio.get_running_loop()
-        self._held: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
+        self._held: list[tuple[Callable[..., object], tuple[bytes, ...], asyncio.Future[None] | None]] = []
 
     def __repr__(self) -> str:
         return f"<Burst {len(self._held)} held>"
@@ -29,26 +31,25 @@ class Burst:
         """Tell whether a send may leave at once: few are on their way, and it overtakes none."""
         return not self._held and self._busy() < FEW
 
-    def hold(self, write: Callable[..., object], *data: bytes) -> "asyncio.Future[None]":
-        """Have `write(*data)` called behind this turn; return what is done once all of this turn were.
+    def hold(self, write: Callable[..., object], *data: bytes, sent: "asyncio.Future[None] | None" = None) -> None:
+        """Have `write(*data)` called behind this turn, which must see for itself whether it still may.
 
-        It is called even where nobody waits any more, and must see for itself whether it still may. What it raises goes
-        to who waits.
+        `sent` is told that it was called, or what it has raised.
         """
         if not self._held:
             self._loop.call_soon(self._end)
-        sent = self._loop.create_future()
-        self._held.append((partial(write, *data), sent))
-        return sent
+        self._held.append((write, data, sent))
 
     def _end(self) -> None:
         held, self._held = self._held, []
-        for write, sent in held:
+        for write, data, sent in held:
             try:
-                write()
-            except Exception as fault:  # noqa: BLE001 - one request's failure is one request's failure (law 17)
-                if not sent.done():
+                write(*data)
+            except Exception as fault:  # one request's failure is one request's failure (law 17)
+                if sent is None:
+                    log.exception("a fault of ours in a send")
+                elif not sent.done():
                     sent.set_exception(fault)
-        for _, sent in held:
-            if not sent.done():  # who waited may be gone, or have heard already
-                sent.set_result(None)
+            else:
+                if sent is not None and not sent.done():  # who waited may be gone
+                    sent.set_result(None)

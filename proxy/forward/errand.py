@@ -1,6 +1,6 @@
 """What one request wants from the upstream, whatever the number of attempts."""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from proxy.credential.credential import Credential
 from proxy.credential.source import CredentialSource
@@ -11,7 +11,7 @@ from proxy.forward.headers import Head, to_upstream
 from proxy.forward.upstream import Answer, Attempt, Upstream
 
 
-class Errand(NamedTuple):
+class Errand(Struct, frozen=True):
     """One request on its way, and who carries it."""
 
     head: Head

@@ -51,28 +51,29 @@ def told(target: str) -> str:
 class Exchange:
     """One request and its answer; the handler fills it in as it goes, `tell` reads it once at the end."""
 
+    status = 0
+    bytes_in = 0
+    bytes_out = 0
+    upstream_seconds = 0.0
+    credential = ""
+    generation = 0
+    replayed = False
+    client = ""
+    would_refuse = ""  # what a policy that only warns says
+    fault = ""
+    error = ""  # of an answer of our own: its word in Proxy-Status
+    unfinished = False  # it broke off after its head
+    delivered = False  # its answer, which came whole, is with the kernel: who leaves then has not hung up
+    turn: "Turn | None" = None  # its way through a rate budget, where there is one
+    _asked = 0.0
+
     def __init__(self, head: Head, now: Callable[[], float], listener: str) -> None:
         """Start the clock."""
         self.method = head.method
         self.listener = listener
         self.now = now
         self.started = now()
-        self.status = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.upstream_seconds = 0.0
-        self.credential = ""
-        self.generation = 0
-        self.replayed = False
-        self.client = ""
-        self.would_refuse = ""  # what a policy that only warns says
-        self.fault = ""
-        self.error = ""  # of an answer of our own: its word in Proxy-Status
-        self.unfinished = False  # it broke off after its head
-        self.delivered = False  # its answer, which came whole, is with the kernel: who leaves then has not hung up
-        self.turn: Turn | None = None  # its way through a rate budget, where there is one
         self._head = head
-        self._asked = 0.0
 
     @cached_property
     def path(self) -> str:

@@ -8,7 +8,7 @@ asks (clients), and what may be asked for (policy).
 import re
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -93,7 +93,7 @@ class Gate(Struct, frozen=True, eq=False):
     not_ours: str = NOT_OURS  # what those are told who name another host
 
 
-class Admitted(NamedTuple):
+class Admitted(Struct, frozen=True):
     """A request that may go on: its target in origin-form, byte for byte, and the Host it named."""
 
     target: str

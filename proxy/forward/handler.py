@@ -7,17 +7,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web_request, web_response
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.credential.credential import Credential
 from proxy.errors import AnswerBroken, CallerError, MethodRefused, ProxyError, Refused, UpstreamError
 from proxy.forward import guard, token_placeholder, token_request
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.burst import Burst
-from proxy.forward.clients import Anyone, Client, Named
+from proxy.forward.clients import Anyone, Named
 from proxy.forward.errand import Errand
 from proxy.forward.exchange import Exchange
 from proxy.forward.headers import (
@@ -36,6 +38,7 @@ from proxy.forward.relay import JUDGED_WITHIN, NO_CONTENT, RelayedResponse, hold
 from proxy.forward.server import Incoming
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Answer, Upstream
+from proxy.policy.policy import Decision, Policy
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,12 @@ HELD_401: Final = 64 * 1024
 
 MEASURED: Final = 1024 * 1024
 """Bytes of an answer that are read ahead where only a length can tell a whole one: they count with what is kept."""
+
+REMEMBERED: Final = 256
+"""Paths that were judged: apps ask for the same ones again and again."""
+
+LONGEST_REMEMBERED: Final = 256
+"""Characters. A longer path is judged anew each time, so that nobody fills the memory with it."""
 
 RELAYED: Final = "PandaDoc's 401 is relayed: "
 NOT_KEPT: Final = "the request's body was not kept (replay.max_body, replay.max_total), and can't be sent again"
@@ -155,8 +164,9 @@ class Handler:
             return await _placeholder(request, lane, exchange)
         client = await lane.clients.identify(request.head.fields)
         exchange.client = client.name
-        readings = guard.readings_of(admitted.target, lane.gate)
-        _judge(client, request.head.method, readings, lane, exchange)
+        readings, objections = _judged(client.policy, lane.gate, request.head.method, admitted.target)
+        if objections:
+            _object(objections, request.head.method, lane, exchange)
         if forwards_left(request.head) == 0:
             return _last_stop(request, lane, exchange)
         if client.meter is not None:
@@ -167,12 +177,27 @@ class Handler:
             if not request.announces_body():
                 return await _lend(request, errand, lane, here)
             with _body(request, lane.body_limits, lane, exchange) as body:
-                return await _lend(request, errand._replace(body=body), lane, here)
+                return await _lend(request, replace(errand, body=body), lane, here)
 
 
-def _judge(client: Client, method: str, readings: frozenset[str], lane: Lane, exchange: Exchange) -> None:
-    """Ask the policy. Raises Refused; what a policy that only warns objects to is counted and noted."""
-    for objection in client.policy.objections(method, readings):
+def _judged(policy: Policy, gate: guard.Gate, method: str, target: str) -> tuple[frozenset[str], list[Decision]]:
+    """Return every reading of a target's path, and what the policy objects to. Raises CallerError."""
+    path = target.partition("?")[0]
+    judge = _judge_once if len(path) <= LONGEST_REMEMBERED else _judge
+    return judge(policy, gate, method, path)
+
+
+def _judge(policy: Policy, gate: guard.Gate, method: str, path: str) -> tuple[frozenset[str], list[Decision]]:
+    readings = guard.readings_of(path, gate)
+    return readings, policy.objections(method, readings)
+
+
+_judge_once = lru_cache(REMEMBERED)(_judge)
+
+
+def _object(objections: list[Decision], method: str, lane: Lane, exchange: Exchange) -> None:
+    """Count and note what a policy objects to. Raises Refused, unless it only warns."""
+    for objection in objections:
         lane.tally.objected(objection.by, enforced=objection.enforced)
         if objection.enforced:
             doubt = " It can be read in more than one way, and one of them is refused." if objection.doubtful else ""
@@ -235,7 +260,7 @@ async def _lend(request: Incoming, errand: Errand, lane: Lane, here: bytes) -> R
             await _relay_measured(lane, answer, response, exchange)
         return response
     finally:
-        await answer.close()
+        answer.close()
 
 
 async def _ask(errand: Errand) -> tuple[Answer, Credential]:
@@ -259,12 +284,12 @@ async def _ask(errand: Errand) -> tuple[Answer, Credential]:
     try:
         newer = await source.replacement(credential)
     except BaseException:  # our reason says more than the upstream's; or the caller hung up
-        await answer.close()
+        answer.close()
         raise
     if isinstance(newer, str) or not errand.repeatable:
         errand.exchange.fault = RELAYED + (newer if isinstance(newer, str) else NOT_KEPT)
         return answer, credential
-    await answer.close()
+    answer.close()
     answer = await errand.attempt(newer, replay=True)
     refused = answer.status == UNAUTHORIZED
     if answer.status not in SAYS_NOTHING:

@@ -120,7 +120,7 @@ class Section:
 
     def connection(self) -> bytes:
         """Return what all Connection fields say, as one list (RFC 9110 §7.6.1)."""
-        return b",".join(self.values(b"connection"))
+        return b",".join(self.values(b"connection")) if b"connection" in self.names else b""
 
 
 class Head(Section):
@@ -129,7 +129,7 @@ class Head(Section):
     __slots__ = ("method", "target", "version")
 
     def __init__(self, method: str, target: str, version: tuple[int, int], fields: Fields) -> None:
-        super().__init__(fields)
+        Section.__init__(self, fields)
         self.method = method
         self.target = target
         self.version = version
@@ -144,7 +144,7 @@ class AnswerHead(Section):
     __slots__ = ("reason", "status")
 
     def __init__(self, status: int, reason: bytes, fields: Fields) -> None:
-        super().__init__(fields)
+        Section.__init__(self, fields)
         self.status = status
         self.reason = reason
 

@@ -38,7 +38,7 @@ class HttpAnswer:
         self._idle_timeout = idle_timeout
         self._connection: UpstreamConnection | None = connection  # while it is ours
         if self.whole is not None:
-            self._let_go()
+            self.close()
 
     def __repr__(self) -> str:
         return f"<HttpAnswer {self.status}>"
@@ -51,15 +51,12 @@ class HttpAnswer:
         while self._connection is not None:
             chunk = await self._connection.read(self._idle_timeout)
             if not chunk:
-                self._let_go()
+                self.close()
                 return
             yield chunk
         raise AnswerBroken("closed")
 
-    async def close(self) -> None:
-        self._let_go()
-
-    def _let_go(self) -> None:
+    def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool.release(connection)
@@ -101,7 +98,7 @@ class HttpUpstream:
                     fault.unsent = not (wrote or sent.written)
                     raise
                 again, wrote = True, sent.written
-                self._pool.counts.resent += 1
+                self._pool.counts.resent += sent.written
 
     async def _converse(self, attempt: Attempt, connection: UpstreamConnection) -> HttpAnswer:
         try:

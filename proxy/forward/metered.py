@@ -16,6 +16,7 @@ from math import ceil
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy import throttled
 from proxy.budget.budget import Budget, BudgetSpent, Priority, Slot
@@ -113,7 +114,7 @@ class Turn:
                 return last  # PandaDoc's own word says more than ours
             if last is not None:
                 self.resends += last[0].status == TOO_MANY
-                await last[0].close()
+                last[0].close()
             try:
                 await self._attend(errand.body)
                 answer, lent = await once(errand)
@@ -214,13 +215,13 @@ class Turn:
 
     def _taken_over(self, errand: Errand) -> Errand:
         """Have the budget hear of each attempt, and take out of the request what is done for it here."""
-        errand = errand._replace(upstream=Counted(errand.upstream, self, errand.exchange.asked))
+        errand = replace(errand, upstream=Counted(errand.upstream, self, errand.exchange.asked))
         if self._prefers is None or not (errand.body is None or errand.body.surely_replayable()):
             self._prefers = None
             return errand
         head = errand.head
         fields = preference.with_what_can_be_read(preference.without_wait(head.fields))
-        return errand._replace(head=Head(head.method, head.target, head.version, fields))
+        return replace(errand, head=Head(head.method, head.target, head.version, fields))
 
     async def _judged(self, answer: Answer) -> tuple[Answer, float | None]:
         """Return an answer and in how many seconds to ask again: None where it is the last word."""
@@ -286,7 +287,7 @@ class Counted:
             self._asked()
         answer = None
         try:
-            answer = await self._upstream.send(attempt._replace(again=self._turn.again))
+            answer = await self._upstream.send(replace(attempt, again=self._turn.again))
         except ProxyError as fault:
             if fault.unsent:
                 self._turn.leave()

@@ -111,7 +111,9 @@ class RelayedResponse:
         if self._burst.calm():
             self._deliver(data)
         else:
-            await self._burst.hold(self._deliver, data)
+            sent = asyncio.get_running_loop().create_future()
+            self._burst.hold(self._deliver, data, sent=sent)
+            await sent
         if not self.delivered:
             await self._drained(self._open_transport(), idle_timeout)
             self.delivered = True
@@ -218,8 +220,8 @@ class HeldAnswer:
             async for chunk in self._rest:
                 yield chunk
 
-    async def close(self) -> None:
-        await self._answer.close()
+    def close(self) -> None:
+        self._answer.close()
 
 
 async def hold(answer: Answer, limit: int, seconds: float | None = None) -> HeldAnswer:
@@ -236,6 +238,6 @@ async def hold(answer: Answer, limit: int, seconds: float | None = None) -> Held
     except AnswerBroken as broken:
         return HeldAnswer(answer, bytes(read), None, broken)
     except BaseException:  # the caller hung up
-        await answer.close()
+        answer.close()
         raise
     return HeldAnswer(answer, bytes(read), None, None)

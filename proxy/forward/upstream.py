@@ -5,13 +5,15 @@ of its own beyond framing; and it says in its error how the attempt ended.
 """
 
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from proxy.forward.body import Body
 from proxy.forward.headers import AnswerHead, Fields
 
 
-class Attempt(NamedTuple):
+class Attempt(Struct, frozen=True):
     """One request to the upstream. `target` is raw, prefix included; `fields` hold no framing."""
 
     method: str
@@ -46,7 +48,7 @@ class Answer(Protocol):
         """
         ...
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Be done with it; a connection with unread bytes is dropped, never reused."""
         ...
 

@@ -47,7 +47,7 @@ class Half:
         yield b"half"
         raise RuntimeError("a bug in the midst")
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Hold nothing."""
 
 
@@ -76,7 +76,7 @@ class Leaving:
         self.ready = False
         yield b"da"
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Hold nothing."""
 
 
@@ -99,7 +99,7 @@ class Panda:
     def chunks(self) -> AsyncIterator[bytes]:
         raise NotImplementedError
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Hold nothing."""
 
 

@@ -185,7 +185,7 @@ async def test_what_one_caller_has_left_unread_never_reaches_another() -> None:
         (lent,) = line.pool._lent  # noqa: SLF001 - nothing else shows when the rest has come
         line.up.cue.set()
         await until(lambda: lent._reader.complete)  # noqa: SLF001 - the same
-        await left.close()
+        left.close()
         assert await whole(await line.send()) == b"ok"
 
 
@@ -199,8 +199,8 @@ async def test_an_answer_that_is_closed_early_takes_its_connection_with_it() -> 
 
     async with sender(script) as line:
         answer = await line.send()
-        await answer.close()
-        await answer.close()
+        answer.close()
+        answer.close()
         assert (line.pool.busy, line.pool.idle) == (0, 0)
         with pytest.raises(AnswerBroken):
             await whole(answer)
@@ -218,7 +218,7 @@ async def test_a_kept_connection_that_breaks_costs_an_idempotent_request_nothing
         assert answer.status == 200
         assert line.pool.counts.resent == 1
         assert [message.start.split()[0] for message in line.up.heard] == [method.encode()] * 2
-        await answer.close()
+        answer.close()
 
 
 async def test_a_put_is_sent_again_with_the_same_bytes() -> None:
@@ -308,7 +308,7 @@ async def test_a_request_of_which_nothing_was_written_is_sent_again_once_too() -
         pool = UpstreamPool(dial, limit=5, keepalive=15)
         with pytest.raises(Broken):
             await HttpUpstream(pool, URL(up.url), Burst(lambda: 1), response_timeout=5, idle_timeout=5).send(GET)
-        assert (pool.counts.created, pool.counts.resent, up.heard) == (2, 1, [])
+        assert (pool.counts.created, pool.counts.resent, up.heard) == (2, 0, [])
 
 
 async def test_a_request_is_sent_again_on_a_fresh_connection_though_another_is_kept() -> None:
@@ -397,7 +397,7 @@ async def test_an_early_answer_that_waits_for_the_rest_of_an_upload_says_so_wher
         assert answer.status == 200
         with pytest.raises(AnswerBroken, match="the upload that its early head ended"):
             await whole(answer)
-        await answer.close()
+        answer.close()
         assert (line.pool.busy, line.pool.idle) == (0, 0)
 
 
@@ -417,7 +417,7 @@ async def test_an_early_answer_reaches_a_sender_that_is_held_back() -> None:
         line.up.cue.set()
         answer = await asyncio.wait_for(asked, 2)
         assert answer.status == 401
-        await answer.close()
+        answer.close()
 
 
 @pytest.mark.parametrize("ends_wrongly", [False, True])
@@ -535,7 +535,7 @@ async def test_a_body_that_is_waited_for_stays_with_the_caller_if_the_answer_is_
         sent = Sent(5, waits=True)
         answer = await line.send("POST", sent.body)
         assert (answer.status, sent.invited) == (417, 0)
-        await answer.close()
+        answer.close()
 
 
 async def test_a_body_that_is_waited_for_is_not_invited_by_an_answer_that_comes_at_once() -> None:
@@ -595,16 +595,16 @@ async def test_a_post_that_its_turn_held_back_is_sent_where_a_kept_connection_en
             burst._end()  # noqa: SLF001 - what the loop would do next, before or behind its look at the sockets
         assert await whole(await posting) == b"ok"
         assert [message.start for message in line.up.heard] == [b"POST /x?y=%2F HTTP/1.1"]
-        assert line.pool.counts.resent == 1
+        assert line.pool.counts.resent == 0
 
 
 class Ending(Burst):
     """One in whose turns each connection ends, before anything is written to it."""
 
-    def hold(self, write: Callable[..., object], *data: bytes) -> "asyncio.Future[None]":
+    def hold(self, write: Callable[..., object], *data: bytes, sent: "asyncio.Future[None] | None" = None) -> None:
         connection: UpstreamConnection = getattr(write, "__self__")  # noqa: B009 - a bound method's
         connection.close()
-        return super().hold(write, *data)
+        super().hold(write, *data, sent=sent)
 
 
 @pytest.mark.parametrize("replay", [False, True])

@@ -415,15 +415,18 @@ async def test_what_comes_unasked_ends_the_connection(said: bytes) -> None:
         assert not connection.reusable()
 
 
-async def test_an_end_that_nobody_has_told_us_of_is_seen_in_the_socket() -> None:
-    """The loop tells later; whoever may send once only looks first."""
+async def test_a_kept_connection_whose_end_nobody_has_told_us_of_takes_nothing() -> None:
+    """The loop tells later; a POST that was written by then would be lost."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         connection = await Line().dial(f"http://127.0.0.1:{listening.getsockname()[1]}")
         peer, _ = listening.accept()
-        assert connection.quiet()
+        connection.reused = True
         peer.close()
         assert connection.reusable()  # as far as the loop knows
-        assert not connection.quiet()
+        connection.begin(bodiless=False)
+        with pytest.raises(Broken):
+            connection.write(ASK)
+        assert not connection.wrote
         connection.close()
 
 
@@ -495,6 +498,6 @@ async def test_nothing_is_written_where_the_connection_ends_before_its_turn(endi
         assert not connection.wrote
         assert not connection.answered
         with pytest.raises(Broken):
-            connection.write_whole(Burst(lambda: FEW), ASK)
+            connection.write_whole(Burst(lambda: 1), ASK)
         await until(lambda: up.gone == 1)
         assert up.heard == []
