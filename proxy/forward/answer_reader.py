@@ -127,8 +127,7 @@ class AnswerReader:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.head is None:  # trailers are dropped (RFC 9110 §6.5.1)
-            self._fields.append((name, value.rstrip(b" \t")))  # llhttp has stripped the other end
+        self._fields.append((name, value.rstrip(b" \t")))  # llhttp has stripped the other end
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -141,7 +140,7 @@ class AnswerReader:
             self.continued = self.continued or status == CONTINUE
             return
         head = AnswerHead(status, reason, fields)
-        if len(fields) > MOST_FIELDS or head.size > LARGEST_HEAD:
+        if len(fields) > MOST_FIELDS or (self._size > LARGEST_HEAD and head.size > LARGEST_HEAD):
             raise HeadOversized
         self._size = 0
         version = parser.get_http_version()
@@ -160,6 +159,7 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         if self.head is not None:
             self.complete = True
+            self._fields.clear()  # trailers are dropped (RFC 9110 §6.5.1)
 
 
 def _promises_body(field: tuple[bytes, bytes]) -> bool:

@@ -101,16 +101,22 @@ Date we would have to add again (RFC 9110 §6.6.1).
 class Section:
     """A head's fields as they came; never changed."""
 
-    __slots__ = ("fields", "names", "size")
+    __slots__ = ("fields", "names")
 
     def __init__(self, fields: Fields) -> None:
-        names, size = {}, 0
+        names = {}
         for name, value in fields:
             names[name.lower()] = value
-            size += len(name) + len(value)
         self.fields = fields
         self.names = names  # in lower case, each with its last value
-        self.size = size  # bytes of names and values
+
+    @property
+    def size(self) -> int:
+        """Bytes of names and values."""
+        size = 0
+        for name, value in self.fields:
+            size += len(name) + len(value)
+        return size
 
     def values(self, name: bytes) -> list[bytes]:
         """Return every value of the field `name` (lower case), in order."""
@@ -120,7 +126,7 @@ class Section:
 
     def connection(self) -> bytes:
         """Return what all Connection fields say, as one list (RFC 9110 §7.6.1)."""
-        return b",".join(self.values(b"connection")) if b"connection" in self.names else b""
+        return b",".join(self.values(b"connection"))
 
 
 class Head(Section):
@@ -183,7 +189,7 @@ _remembered = lru_cache(REMEMBERED)(_Crossing)
 
 
 def _crossing(dropped: frozenset[bytes], beginning: bytes, section: Section) -> _Crossing:
-    connection = section.connection()
+    connection = section.connection() if b"connection" in section.names else b""
     found = _remembered if len(connection) <= LONGEST_REMEMBERED else _Crossing
     return found(dropped, beginning, connection)
 
