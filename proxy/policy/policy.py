@@ -67,15 +67,11 @@ class RuleSet:
 
     def decide(self, method: str, readings: Iterable[str]) -> Decision:
         """Judge a request by every reading of its path: all must be allowed."""
-        fits = self._folded.fullmatch
-        for reading in readings:
-            if fits(f"{method} {reading}") is not None:
-                break
-        else:
-            return self._decisions[-1]
         fitting: set[int] = set()
         for reading in readings:
             fitting.update(self._fitting(f"{method} {reading}"))
+        if len(fitting) == 1:  # as nearly always
+            return self._decisions[fitting.pop()]
         refusing = [number for number in fitting if not self._decisions[number].allowed]
         decision = self._decisions[min(refusing or fitting)]
         return replace(decision, doubtful=True) if 0 < len(refusing) < len(fitting) else decision
@@ -106,7 +102,7 @@ class Policy(Struct, frozen=True, eq=False):
 
     def objections(self, method: str, readings: Iterable[str]) -> list[Decision]:
         """Return what speaks against a request; it passes if nothing of that is enforced."""
-        return [said for rules in self.sets if not (said := rules.decide(method, readings)).allowed]
+        return [decision for decision in self.decide(method, readings) if not decision.allowed]
 
 
 def word(allows: bool) -> str:  # noqa: FBT001 - the only thing it is about

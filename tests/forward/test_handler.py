@@ -22,14 +22,15 @@ from proxy.forward.clients import Anyone, Client
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.exchange import Exchange
 from proxy.forward.guard import Gate
-from proxy.forward.handler import HELD_401, MEASURED, Handler, Lane
+from proxy.forward.handler import HELD_401, LONGEST_REMEMBERED, MEASURED, Handler, Lane, _judge_once, _judged
 from proxy.forward.headers import AnswerHead, Origin
 from proxy.forward.places import InFlight, Places
 from proxy.forward.relay import RESET
 from proxy.forward.server import Server
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Answer, Attempt, Upstream
-from proxy.policy.policy import Policy
+from proxy.policy.pattern import Pattern
+from proxy.policy.policy import Policy, Rule, RuleSet
 from proxy.secret_reader import SecretReader
 from proxy.secrets import SecretReference
 
@@ -355,3 +356,29 @@ async def test_many_401s_at_once_hold_no_connection_while_the_refresh_runs(oauth
     async with asyncio.timeout(10):
         assert {answer.status for answer in await house.many(50)} == {200}
     assert (await converse(house.port, GET)).start == b"HTTP/1.1 404 Not Found"
+
+
+def rules(*lines: str) -> Policy:
+    made = [Rule(allows=False, pattern=Pattern.parse(line)) for line in lines]
+    return Policy((RuleSet("policy", made, otherwise=True),))
+
+
+def test_what_is_remembered_of_a_path_is_one_policys_and_one_methods() -> None:
+    strict, lax, gate = rules("POST /a"), rules(), Gate()
+    for _ in range(2):  # anew, and from memory
+        assert [each.by for each in _judged(strict, gate, "POST", "/a?b")[1]] == ["policy: deny POST /a"]
+        assert _judged(strict, gate, "GET", "/a?b") == (frozenset({"/a"}), [])
+        assert _judged(lax, gate, "POST", "/a?b") == (frozenset({"/a"}), [])
+        assert _judged(strict, Gate(prefix="/x"), "POST", "/a") == (
+            frozenset({"/a"}),
+            _judged(strict, gate, "POST", "/a")[1],
+        )
+
+
+def test_long_paths_are_not_remembered() -> None:
+    """They are the caller's to choose, and would be kept for as long as no other comes."""
+    before = _judge_once.cache_info().misses
+    _judged(rules(), Gate(), "GET", "/" + "a" * LONGEST_REMEMBERED)
+    assert _judge_once.cache_info().misses == before
+    _judged(rules(), Gate(), "GET", "/" + "a" * (LONGEST_REMEMBERED - 1) + "?" + "b" * 1000)
+    assert _judge_once.cache_info().misses == before + 1
