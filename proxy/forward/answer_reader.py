@@ -127,7 +127,8 @@ class AnswerReader:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value.rstrip(b" \t")))  # llhttp has stripped the other end
+        if self.head is None:  # trailers are dropped (RFC 9110 §6.5.1)
+            self._fields.append((name, value.rstrip(b" \t")))  # llhttp has stripped the other end
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -159,7 +160,6 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         if self.head is not None:
             self.complete = True
-            self._fields.clear()  # trailers are dropped (RFC 9110 §6.5.1)
 
 
 def _promises_body(field: tuple[bytes, bytes]) -> bool:

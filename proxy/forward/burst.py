@@ -46,10 +46,10 @@ class Burst:
             try:
                 write(*data)
             except Exception as fault:  # one request's failure is one request's failure (law 17)
-                if sent is None:
+                if sent is None or sent.done():  # nobody waits, or not any more
                     log.exception("a fault of ours in a send")
-                elif not sent.done():
+                else:
                     sent.set_exception(fault)
             else:
-                if sent is not None and not sent.done():  # who waited may be gone
+                if sent is not None and not sent.done():
                     sent.set_result(None)

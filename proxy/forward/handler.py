@@ -57,15 +57,18 @@ MEASURED: Final = 1024 * 1024
 """Bytes of an answer that are read ahead where only a length can tell a whole one: they count with what is kept."""
 
 REMEMBERED: Final = 256
-"""Paths that were judged: apps ask for the same ones again and again."""
+"""Paths that were judged: apps ask for the same ones again and again. With all readings that a path may have they cost
+8 MiB at worst."""
 
 LONGEST_REMEMBERED: Final = 256
-"""Characters. A longer path is judged anew each time, so that nobody fills the memory with it."""
+"""Characters. A longer path is judged anew each time."""
 
 RELAYED: Final = "PandaDoc's 401 is relayed: "
 NOT_KEPT: Final = "the request's body was not kept (replay.max_body, replay.max_total), and can't be sent again"
 REFUSED_TOO: Final = "a newer credential was refused too"
 """Why PandaDoc's 401 is its last word; the credential may have other reasons."""
+
+Judged = tuple[frozenset[str], tuple[Decision, ...]]
 
 Response = web_response.StreamResponse | RelayedResponse
 """An answer of ours, which aiohttp sends; or PandaDoc's, which was sent here."""
@@ -180,22 +183,22 @@ class Handler:
                 return await _lend(request, replace(errand, body=body), lane, here)
 
 
-def _judged(policy: Policy, gate: guard.Gate, method: str, target: str) -> tuple[frozenset[str], list[Decision]]:
+def _judged(policy: Policy, gate: guard.Gate, method: str, target: str) -> Judged:
     """Return every reading of a target's path, and what the policy objects to. Raises CallerError."""
     path = target.partition("?")[0]
     judge = _judge_once if len(path) <= LONGEST_REMEMBERED else _judge
     return judge(policy, gate, method, path)
 
 
-def _judge(policy: Policy, gate: guard.Gate, method: str, path: str) -> tuple[frozenset[str], list[Decision]]:
+def _judge(policy: Policy, gate: guard.Gate, method: str, path: str) -> Judged:
     readings = guard.readings_of(path, gate)
-    return readings, policy.objections(method, readings)
+    return readings, tuple(policy.objections(method, readings))
 
 
 _judge_once = lru_cache(REMEMBERED)(_judge)
 
 
-def _object(objections: list[Decision], method: str, lane: Lane, exchange: Exchange) -> None:
+def _object(objections: tuple[Decision, ...], method: str, lane: Lane, exchange: Exchange) -> None:
     """Count and note what a policy objects to. Raises Refused, unless it only warns."""
     for objection in objections:
         lane.tally.objected(objection.by, enforced=objection.enforced)

@@ -98,7 +98,7 @@ class HttpUpstream:
                     fault.unsent = not (wrote or sent.written)
                     raise
                 again, wrote = True, sent.written
-                self._pool.counts.resent += sent.written
+                self._pool.counts.resent += 1
 
     async def _converse(self, attempt: Attempt, connection: UpstreamConnection) -> HttpAnswer:
         try:

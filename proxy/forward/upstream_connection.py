@@ -91,7 +91,7 @@ class UpstreamConnection(asyncio.Protocol):
         said = None if head is None else kept_for(head)
         self.idle_until = self._idle_since + (keepalive if said is None else min(keepalive, said - BEFORE_ITS_END))
 
-    def _quiet(self) -> bool:
+    def quiet(self) -> bool:
         """Look at the socket itself: whether nothing has arrived that we have not been told of, not even its end."""
         return not self._kernel.poll(0)
 
@@ -101,25 +101,19 @@ class UpstreamConnection(asyncio.Protocol):
         self._reader.expect(bodiless=bodiless)
 
     def write(self, *data: bytes) -> None:
-        """Hand bytes to the transport. Raises UpstreamError where it takes none any more: none of these was written."""
-        transport = self._transport
-        if self._fault is not None:
-            raise self._fault
-        assert transport is not None  # noqa: S101 - it was connected
-        if transport.is_closing() or (self.reused and not self.wrote and not self._quiet()):
-            raise Broken
-        self.wrote = True
-        if len(data) == 1:
-            transport.write(data[0])
-        else:
-            transport.writelines(data)
+        """Hand bytes to the transport. Raises Broken where it takes none any more."""
+        self._hand(self._open_transport(), data)
 
     def write_whole(self, burst: Burst, *data: bytes) -> None:
-        """Hand a whole request to the transport: now, or in a burst; where that takes none, `head` tells."""
+        """Hand a whole request to the transport: now, or in a burst if it takes it then; where not, `head` tells.
+
+        Raises Broken where it takes nothing by now.
+        """
+        transport = self._open_transport()
         if burst.calm():
-            self.write(*data)
+            self._hand(transport, data)
         else:
-            burst.hold(self._write_held, *data)
+            burst.hold(self._hand_if_open, *data)
 
     async def room(self, seconds: float) -> None:
         """Wait until the upstream has taken enough of what was written. Raises UpstreamError."""
@@ -245,11 +239,34 @@ class UpstreamConnection(asyncio.Protocol):
         if self._writing is not None and not self._writing.done():
             self._writing.set_result(None)
 
-    def _write_held(self, *data: bytes) -> None:
+    def _open_transport(self) -> asyncio.Transport:
+        if self._fault is not None:
+            raise self._fault
+        assert self._transport is not None  # noqa: S101 - it was connected
+        if self._transport.is_closing():
+            raise Broken
+        return self._transport
+
+    def _hand_if_open(self, *data: bytes) -> None:
+        """Hand over what a burst held back, unless the connection is over: then nothing of it was written."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._fault is not None:
+            return
+        if self.reused and not self.quiet():  # as the pool has looked; but that was a turn before
+            self._fail(Broken())
+            return
         try:
-            self.write(*data)
-        except UpstreamError as fault:
-            self._fail(fault)
+            self._hand(transport, data)
+        except Exception:
+            self._fail(Broken())
+            raise
+
+    def _hand(self, transport: asyncio.Transport, data: tuple[bytes, ...]) -> None:
+        self.wrote = True
+        if len(data) == 1:
+            transport.write(data[0])
+        else:
+            transport.writelines(data)
 
     def _read_the_rest(self) -> None:
         """Take what had come before the break: perhaps the answer that says why nothing more was taken.

@@ -83,7 +83,7 @@ class UpstreamPool:
         """Take a connection back: for the next request if it may carry one, or else to be closed."""
         self._lent.remove(connection)
         connection.rests(self._keepalive)
-        if connection.reusable() and self._loop.time() < connection.idle_until and not self._closed:
+        if connection.reusable() and self._in_time(connection) and not self._closed:
             self._idle.append(connection)
             if self._sweep is None:
                 self._sweep = self._loop.call_at(connection.idle_until, self._close_old)
@@ -102,7 +102,7 @@ class UpstreamPool:
     def _kept(self) -> UpstreamConnection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable() and self._loop.time() < connection.idle_until:
+            if connection.reusable() and self._in_time(connection) and connection.quiet():
                 self.counts.reused += 1
                 connection.reused = True
                 return connection
@@ -146,10 +146,12 @@ class UpstreamPool:
         if connection in self._idle:
             self._idle.remove(connection)
 
+    def _in_time(self, connection: UpstreamConnection) -> bool:
+        return self._loop.time() < connection.idle_until
+
     def _close_old(self) -> None:
-        now = self._loop.time()
         for connection in tuple(self._idle):
-            if now >= connection.idle_until:
+            if not self._in_time(connection):
                 connection.close()
         self._sweep = None
         if self._idle:

@@ -62,6 +62,13 @@ def test_trailers_and_extensions_are_dropped() -> None:
     assert seen.fields == ((b"Transfer-Encoding", b"chunked"),)
 
 
+def test_trailers_behind_the_answer_to_a_head_are_not_the_next_answers_fields() -> None:
+    reader = AnswerReader()
+    trailers = b"0\r\nSet-Cookie: of=another\r\nX: y\r\n"  # without an end
+    read(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + trailers, bodiless=True, reader=reader)
+    assert read(LONG, reader=reader).fields == read(LONG).fields
+
+
 def test_interim_answers_are_passed_over() -> None:
     reader = AnswerReader()
     reader.expect(bodiless=False)

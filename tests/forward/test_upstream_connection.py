@@ -415,18 +415,15 @@ async def test_what_comes_unasked_ends_the_connection(said: bytes) -> None:
         assert not connection.reusable()
 
 
-async def test_a_kept_connection_whose_end_nobody_has_told_us_of_takes_nothing() -> None:
-    """The loop tells later; a POST that was written by then would be lost."""
+async def test_an_end_that_nobody_has_told_us_of_is_seen_in_the_socket() -> None:
+    """The loop tells later; whoever may send once only looks first."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         connection = await Line().dial(f"http://127.0.0.1:{listening.getsockname()[1]}")
         peer, _ = listening.accept()
-        connection.reused = True
+        assert connection.quiet()
         peer.close()
         assert connection.reusable()  # as far as the loop knows
-        connection.begin(bodiless=False)
-        with pytest.raises(Broken):
-            connection.write(ASK)
-        assert not connection.wrote
+        assert not connection.quiet()
         connection.close()
 
 
@@ -481,6 +478,22 @@ async def test_a_whole_request_that_its_turn_holds_back_goes_out_behind_it() -> 
         assert connection.wrote
 
 
+async def test_a_write_that_its_turn_held_back_and_that_raises_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(answering(OK)) as (connection, _):
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("a transport's own fault")
+
+        monkeypatch.setattr(connection, "_hand", broken)
+        connection.begin(bodiless=False)
+        connection.write_whole(Burst(lambda: FEW), ASK)
+        with pytest.raises(Broken):
+            await connection.head(60)
+        assert [record.message for record in caplog.records] == ["a fault of ours in a send"]
+
+
 @pytest.mark.parametrize("ending", ["closed", "408", "end"])
 async def test_nothing_is_written_where_the_connection_ends_before_its_turn(ending: str) -> None:
     async with upstream(answering(OK)) as up:
@@ -498,6 +511,6 @@ async def test_nothing_is_written_where_the_connection_ends_before_its_turn(endi
         assert not connection.wrote
         assert not connection.answered
         with pytest.raises(Broken):
-            connection.write_whole(Burst(lambda: 1), ASK)
+            connection.write_whole(Burst(lambda: FEW), ASK)
         await until(lambda: up.gone == 1)
         assert up.heard == []

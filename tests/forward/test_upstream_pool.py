@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from held import nothing_left_behind
 from rig import until
-from wire import OK, Script, ScriptedUpstream, Stage, answering, upstream
+from wire import OK, Script, ScriptedUpstream, Stage, answering, hang_up, upstream
 from yarl import URL
 
 from proxy.errors import Overloaded, UpstreamError
@@ -138,6 +138,21 @@ async def test_an_idle_connection_that_the_upstream_closes_is_forgotten_at_once(
         await use(pool, await pool.take(5))
         await until(lambda: pool.idle == 0)
         assert not (await pool.take(5)).reused
+
+
+async def test_an_end_that_the_loop_has_not_told_is_looked_for() -> None:
+    stages: list[Stage] = []
+
+    async def script(stage: Stage) -> None:
+        stages.append(stage)
+        await answering(OK)(stage)
+
+    async with pool_of(1, script=script) as (pool, _):
+        (kept,) = await idle(pool, 1)
+        hang_up(stages[-1].writer)
+        taken = await pool.take(5)
+        assert taken is not kept
+        pool.release(taken)
 
 
 async def test_a_fresh_one_is_never_one_that_was_used() -> None:
