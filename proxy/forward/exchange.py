@@ -8,6 +8,8 @@ from random import getrandbits
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
 
+from msgspec import Struct
+
 from proxy.credential.credential import Credential
 from proxy.forward.headers import Head
 from proxy.logs import ANYWHERE, Record, redact
@@ -48,42 +50,43 @@ def told(target: str) -> str:
     return path[:PATH_SHOWN]
 
 
-class Exchange:
+class Exchange(Struct, eq=False, dict=True):
     """One request and its answer; the handler fills it in as it goes, `tell` reads it once at the end."""
 
-    status = 0
-    bytes_in = 0
-    bytes_out = 0
-    upstream_seconds = 0.0
-    credential = ""
-    generation = 0
-    replayed = False
-    client = ""
-    would_refuse = ""  # what a policy that only warns says
-    fault = ""
-    error = ""  # of an answer of our own: its word in Proxy-Status
-    unfinished = False  # it broke off after its head
-    delivered = False  # its answer, which came whole, is with the kernel: who leaves then has not hung up
+    head: Head
+    now: Callable[[], float]
+    listener: str
+    method: str = ""
+    started: float = 0.0  # by `now`
+    status: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    upstream_seconds: float = 0.0
+    credential: str = ""
+    generation: int = 0
+    replayed: bool = False
+    client: str = ""
+    would_refuse: str = ""  # what a policy that only warns says
+    fault: str = ""
+    error: str = ""  # of an answer of our own: its word in Proxy-Status
+    unfinished: bool = False  # it broke off after its head
+    delivered: bool = False  # its answer, which came whole, is with the kernel: who leaves then has not hung up
     turn: "Turn | None" = None  # its way through a rate budget, where there is one
-    _asked = 0.0
+    _asked: float = 0.0
 
-    def __init__(self, head: Head, now: Callable[[], float], listener: str) -> None:
+    def __post_init__(self) -> None:
         """Start the clock."""
-        self.method = head.method
-        self.listener = listener
-        self.now = now
-        self.started = now()
-        self._head = head
+        self.method, self.started = self.head.method, self.now()
 
     @cached_property
     def path(self) -> str:
         """Its path as it may be shown."""
-        return told(self._head.target)
+        return told(self.head.target)
 
     @cached_property
     def request_id(self) -> str:
         """The caller's X-Request-Id where it is plain, else one that is made."""
-        said = self._head.values(b"x-request-id")
+        said = self.head.values(b"x-request-id")
         plain = said and REQUEST_ID.fullmatch(said[0]) is not None
         return said[0].decode() if plain else f"{getrandbits(64):016x}"
 
