@@ -141,7 +141,7 @@ class AnswerReader:
             self.continued = self.continued or status == CONTINUE
             return
         head = AnswerHead(status, reason, fields)
-        if len(fields) > MOST_FIELDS or (self._size > LARGEST_HEAD and head.size > LARGEST_HEAD):
+        if len(fields) > MOST_FIELDS or (self._size > LARGEST_HEAD and head.size() > LARGEST_HEAD):
             raise HeadOversized
         self._size = 0
         version = parser.get_http_version()

@@ -31,11 +31,17 @@ class Burst:
         """Tell whether a send may leave at once: few are on their way, and it overtakes none."""
         return not self._held and self._busy() < FEW
 
-    def hold(self, write: Callable[..., object], *data: bytes, sent: "asyncio.Future[None] | None" = None) -> None:
-        """Have `write(*data)` called behind this turn, which must see for itself whether it still may.
+    def hold(self, write: Callable[..., object], *data: bytes) -> None:
+        """Have `write(*data)` called behind this turn, which must see for itself whether it still may."""
+        self._hold(write, data, None)
 
-        `sent` is told that it was called, or what it has raised.
-        """
+    def send(self, write: Callable[..., object], *data: bytes) -> "asyncio.Future[None]":
+        """Hold it likewise; return what is done once all of this turn were called, with what this one has raised."""
+        sent = self._loop.create_future()
+        self._hold(write, data, sent)
+        return sent
+
+    def _hold(self, write: Callable[..., object], data: tuple[bytes, ...], sent: "asyncio.Future[None] | None") -> None:
         if not self._held:
             self._loop.call_soon(self._end)
         self._held.append((write, data, sent))

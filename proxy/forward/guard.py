@@ -147,7 +147,7 @@ def _as_configured(name: str) -> str | None:
 def _check_size(head: Head, gate: Gate) -> None:
     if len(head.fields) > gate.max_headers:
         raise HeadTooLarge(f"The request has more than {gate.max_headers} header fields (limits.max_headers).")
-    if len(head.target) + head.size + 4 * len(head.fields) > gate.max_head:
+    if len(head.target) + head.size() + 4 * len(head.fields) > gate.max_head:
         raise HeadTooLarge(f"The request's head is larger than {gate.max_head} bytes (limits.max_head).")
 
 

@@ -110,9 +110,8 @@ class Section:
         self.fields = fields
         self.names = names  # in lower case, each with its last value
 
-    @property
     def size(self) -> int:
-        """Bytes of names and values."""
+        """Count the bytes of names and values."""
         size = 0
         for name, value in self.fields:
             size += len(name) + len(value)

@@ -111,9 +111,7 @@ class RelayedResponse:
         if self._burst.calm():
             self._deliver(data)
         else:
-            sent = asyncio.get_running_loop().create_future()
-            self._burst.hold(self._deliver, data, sent=sent)
-            await sent
+            await self._burst.send(self._deliver, data)
         if not self.delivered:
             await self._drained(self._open_transport(), idle_timeout)
             self.delivered = True

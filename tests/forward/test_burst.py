@@ -42,9 +42,7 @@ async def test_nobody_goes_on_before_all_of_the_turn_were_written(written: Writt
     burst, seen = Burst(busy(FEW)), []
 
     async def one() -> None:
-        sent = asyncio.get_running_loop().create_future()
-        burst.hold(written.write, b"x", sent=sent)
-        await sent
+        await burst.send(written.write, b"x")
         seen.append(len(written))
 
     await asyncio.gather(one(), one(), one())
@@ -61,10 +59,8 @@ async def test_nothing_overtakes_what_is_held_though_few_are_left(written: Writt
 
 
 async def test_who_has_gone_holds_nobody_up(written: Written) -> None:
-    burst, loop = Burst(busy(FEW)), asyncio.get_running_loop()
-    gone, stays = loop.create_future(), loop.create_future()
-    burst.hold(written.write, b"gone", sent=gone)
-    burst.hold(written.write, b"stays", sent=stays)
+    burst = Burst(busy(FEW))
+    gone, stays = burst.send(written.write, b"gone"), burst.send(written.write, b"stays")
     gone.cancel()
     await stays
     assert written == [b"gone", b"stays"]
@@ -76,12 +72,10 @@ async def test_a_write_that_fails_fails_its_own_request_alone_law_17(
     def broken(_data: bytes) -> None:
         raise RuntimeError("closed")
 
-    burst, loop = Burst(busy(FEW)), asyncio.get_running_loop()
-    gone, fails, stays = (loop.create_future() for _ in range(3))
-    burst.hold(broken, b"", sent=gone)
-    burst.hold(broken, b"", sent=fails)
+    burst = Burst(busy(FEW))
+    gone, fails = burst.send(broken, b""), burst.send(broken, b"")
     burst.hold(broken, b"")
-    burst.hold(written.write, b"stays", sent=stays)
+    stays = burst.send(written.write, b"stays")
     gone.cancel()
     await stays
     with pytest.raises(RuntimeError, match="closed"):

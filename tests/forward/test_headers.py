@@ -34,7 +34,7 @@ def test_a_head_knows_its_names_its_values_and_its_size() -> None:
     head = Head("GET", "/", (1, 1), ((b"A", b"1"), (b"B", b"22"), (b"a", b"333")))
     assert set(head.names) == {b"a", b"b"}
     assert [head.values(name) for name in (b"a", b"b", b"c")] == [[b"1", b"333"], [b"22"], []]
-    assert head.size == len("A1B22a333")
+    assert head.size() == len("A1B22a333")
     assert Head("GET", "/", (1, 1), ((b"A", b"1"),)).values(b"a") == [b"1"]
 
 

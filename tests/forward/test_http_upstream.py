@@ -601,10 +601,10 @@ async def test_a_post_that_its_turn_held_back_is_sent_where_a_kept_connection_en
 class Ending(Burst):
     """One in whose turns each connection ends, before anything is written to it."""
 
-    def hold(self, write: Callable[..., object], *data: bytes, sent: "asyncio.Future[None] | None" = None) -> None:
+    def hold(self, write: Callable[..., object], *data: bytes) -> None:
         connection: UpstreamConnection = getattr(write, "__self__")  # noqa: B009 - a bound method's
         connection.close()
-        super().hold(write, *data, sent=sent)
+        super().hold(write, *data)
 
 
 @pytest.mark.parametrize("replay", [False, True])
