@@ -17,7 +17,7 @@ from typing import Final
 
 import pytest
 import yaml
-from aiohttp import ClientSession
+from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from commands.process import MEMBER, Machine, Process, poll
 from prometheus_client import parser
 from wire import caller
@@ -56,6 +56,10 @@ GROWTH: Final = 3 * MIB
 GROWTH_WHILE_COLD: Final = 12 * MIB
 """What the memory of a process may differ by, from one part of the soak to the next: bodies on their way, and an
 allocator's rounding. A leak of one task in each request would be a hundred times as much in ten minutes."""
+
+KEPT: Final = 1.0
+"""Seconds that callers keep an idle connection: aiohttp looks after them as seldom as that, so by its own 15 it may be
+30 until the last is gone."""
 
 PAUSE: Final = 0.02
 """Seconds between two requests of one caller: the load is bounded, and the machine is not all ours."""
@@ -197,7 +201,7 @@ def seconds(*, full_size: bool) -> float:
 
 
 @pytest.fixture
-async def soak(machine: Machine, app: ClientSession) -> Soak:
+async def soak(machine: Machine) -> AsyncIterator[Soak]:
     config = machine.home / "config.yaml"
     upstream = {"url": machine.simulator.url, "keepalive": "1s"}
     config.write_text(yaml.safe_dump({"log": {"access": False}, "upstream": upstream}))
@@ -205,7 +209,8 @@ async def soak(machine: Machine, app: ClientSession) -> Soak:
     del env["PANDADOC_PROXY__UPSTREAM__URL"]
     machine.simulator.faults.add(Fault(path=BROKEN, reset=True))
     process = await machine.start("run", "--config", str(config), env=env)
-    return Soak(machine, process, app, config, await process.url(), await process.admin_url())
+    async with ClientSession(timeout=ClientTimeout(total=20), connector=TCPConnector(keepalive_timeout=KEPT)) as app:
+        yield Soak(machine, process, app, config, await process.url(), await process.admin_url())
 
 
 async def test_nothing_grows_under_everything_at_once(soak: Soak, seconds: float) -> None:
