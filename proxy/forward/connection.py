@@ -134,7 +134,7 @@ class Connection(RequestHandler):
         body = self._body
         had = None if body is None or body.is_eof() else body.total_bytes
         try:
-            RequestHandler.data_received(self, data)
+            super().data_received(data)
         except IndexError:  # yarl's, at a target such as http://[::1]@
             self._refuse_head(BadHttpMessage("no target"))
             return

@@ -69,6 +69,7 @@ REFUSED_TOO: Final = "a newer credential was refused too"
 """Why PandaDoc's 401 is its last word; the credential may have other reasons."""
 
 Judged = tuple[frozenset[str], tuple[Decision, ...]]
+"""Every reading of a path, and what a policy objects to."""
 
 Response = web_response.StreamResponse | RelayedResponse
 """An answer of ours, which aiohttp sends; or PandaDoc's, which was sent here."""
@@ -184,7 +185,7 @@ class Handler:
 
 
 def _judged(policy: Policy, gate: guard.Gate, method: str, target: str) -> Judged:
-    """Return every reading of a target's path, and what the policy objects to. Raises CallerError."""
+    """Judge a target's path, or remember what was said of it. Raises CallerError."""
     path = target.partition("?")[0]
     judge = _judge_once if len(path) <= LONGEST_REMEMBERED else _judge
     return judge(policy, gate, method, path)

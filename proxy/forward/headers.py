@@ -134,7 +134,7 @@ class Head(Section):
     __slots__ = ("method", "target", "version")
 
     def __init__(self, method: str, target: str, version: tuple[int, int], fields: Fields) -> None:
-        Section.__init__(self, fields)
+        super().__init__(fields)
         self.method = method
         self.target = target
         self.version = version
@@ -149,7 +149,7 @@ class AnswerHead(Section):
     __slots__ = ("reason", "status")
 
     def __init__(self, status: int, reason: bytes, fields: Fields) -> None:
-        Section.__init__(self, fields)
+        super().__init__(fields)
         self.status = status
         self.reason = reason
 
@@ -188,7 +188,7 @@ _remembered = lru_cache(REMEMBERED)(_Crossing)
 
 
 def _crossing(dropped: frozenset[bytes], beginning: bytes, section: Section) -> _Crossing:
-    connection = section.connection() if b"connection" in section.names else b""
+    connection = section.connection()
     found = _remembered if len(connection) <= LONGEST_REMEMBERED else _Crossing
     return found(dropped, beginning, connection)
 

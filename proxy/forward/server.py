@@ -43,7 +43,7 @@ class Incoming(web_request.BaseRequest):
             # aiohttp loses what lies behind an offer to upgrade that nobody takes; and to llhttp, in HTTP/1.0
             # keep-alive outweighs close, which RFC 9112 §9.3 has the other way round.
             message = message._replace(should_close=True)
-        web_request.BaseRequest.__init__(self, message, *rest, **more)
+        super().__init__(message, *rest, **more)
 
     def announces_body(self) -> bool:
         """Whether the head says that a body follows (RFC 9112 §6.3)."""

@@ -257,7 +257,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         try:
             self._hand(transport, data)
-        except Exception:
+        except Exception:  # whatever it is, who waits for the answer hears of it at once
             self._fail(Broken())
             raise
 
