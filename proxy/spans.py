@@ -13,6 +13,7 @@ record_exception is not used, nor are its spans as context managers (law 16).
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -38,7 +39,7 @@ from proxy.credential.ledger import REFRESHED
 from proxy.credential.refresh import ADOPTED, NEEDLESS
 from proxy.errors import ProxyError
 from proxy.forward.exchange import Exchange, told
-from proxy.forward.headers import Fields, values
+from proxy.forward.headers import Fields, values, written
 from proxy.forward.upstream import Answer, Attempt, Upstream
 from proxy.notice import Notice
 from proxy.policy.pattern import METHODS
@@ -53,7 +54,7 @@ LEAST_ERROR: Final = 400
 
 LEAST_SERVER_ERROR: Final = 500
 
-TRACE_CONTEXT: Final = frozenset({b"traceparent", b"tracestate"})
+TRACE_CONTEXT: Final = re.compile(rb"^trace(?:parent|state):.*\r\n", re.IGNORECASE | re.MULTILINE)
 W3C: Final = TraceContextTextMapPropagator()
 
 GOOD: Final = frozenset({REFRESHED, ADOPTED, NEEDLESS})
@@ -166,7 +167,7 @@ class _TracedUpstream:
         if span.is_recording():
             self._describe(span, attempt)
         try:
-            answer = await self._upstream.send(replace(attempt, fields=_in_its_name(span, attempt.fields)))
+            answer = await self._upstream.send(replace(attempt, lines=_in_its_name(span, attempt.lines)))
         except BaseException as fault:
             _fail(span, fault.error if isinstance(fault, ProxyError) else type(fault).__name__)
             raise
@@ -260,11 +261,11 @@ def _parent(fields: Fields) -> Context:
     return W3C.extract(fields, Context(), READ)
 
 
-def _in_its_name(span: Span, fields: Fields) -> Fields:
+def _in_its_name(span: Span, lines: bytes) -> bytes:
     """Put a span's context in the place of the caller's."""
-    kept = [field for field in fields if field[0].lower() not in TRACE_CONTEXT]
-    W3C.inject(kept, set_span_in_context(span, Context()), WRITE)
-    return tuple(kept)
+    added: list[tuple[bytes, bytes]] = []
+    W3C.inject(added, set_span_in_context(span, Context()), WRITE)
+    return TRACE_CONTEXT.sub(b"", lines) + written(added)
 
 
 def _tell(span: Span, exchange: Exchange, scheme: str) -> None:

@@ -11,7 +11,7 @@ import httptools
 
 from proxy.errors import UpstreamError
 from proxy.forward.framing import Malformed, ends_with_connection
-from proxy.forward.headers import AnswerHead, closes
+from proxy.forward.headers import AnswerHead, closes, size_of
 
 CONTINUE: Final = 100
 LEAST_FINAL: Final = 200
@@ -141,7 +141,7 @@ class AnswerReader:
             self.continued = self.continued or status == CONTINUE
             return
         head = AnswerHead(status, reason, fields)
-        if len(fields) > MOST_FIELDS or (self._size > LARGEST_HEAD and head.size() > LARGEST_HEAD):
+        if len(fields) > MOST_FIELDS or (self._size > LARGEST_HEAD and size_of(fields) > LARGEST_HEAD):
             raise HeadOversized
         self._size = 0
         version = parser.get_http_version()

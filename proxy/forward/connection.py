@@ -24,6 +24,7 @@ from msgspec import Struct
 from proxy.errors import AnswerBroken, CallerError, HeadTooLarge, ProxyError, RequestTimeout
 from proxy.forward.crowd import Waits
 from proxy.forward.door import LINGER, Door, half_close, whole
+from proxy.forward.headers import Head
 from proxy.forward.problem import problem
 from proxy.time_limit import LAST_LOOK, LATE
 
@@ -93,6 +94,7 @@ class Connection(RequestHandler):
         "_retired",
         "_sealed",
         "_unreadable",
+        "said",
     )
 
     def __init__(self, manager: "Server", *, door: Door, limits: ConnectionLimits, **settings: Any) -> None:
@@ -110,6 +112,7 @@ class Connection(RequestHandler):
         self._retired = False
         self._sealed = False
         self._for_record = False
+        self.said: Head | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own

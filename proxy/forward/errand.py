@@ -31,11 +31,11 @@ class Errand(Struct, frozen=True):
     async def attempt(self, credential: Credential, *, replay: bool = False) -> Answer:
         """Send it once. A replay of which nothing was sent leaves no mark: what is told is the first attempt's."""
         exchange = self.exchange
-        fields = to_upstream(self.head, credential.authorization, self.via, cookies=self.cookies)
+        lines = to_upstream(self.head, credential.authorization, self.via, cookies=self.cookies)
         exchange.asked()
         sent = True
         try:
-            return await self.upstream.send(Attempt(self.head.method, self.target, fields, self.body, replay))
+            return await self.upstream.send(Attempt(self.head.method, self.target, lines, self.body, replay))
         except ProxyError as fault:
             sent = not (replay and fault.unsent)
             raise

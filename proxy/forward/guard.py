@@ -103,13 +103,14 @@ class Admitted(Struct, frozen=True):
 def admit(head: Head, gate: Gate) -> Admitted:
     """Let a request in, or raise a CallerError that says why not."""
     _check_size(head, gate)
-    _check_protocol(head)
-    host = _check_host(head, gate)
-    if not SENDER.isdisjoint(head.names):
-        _check_loop(head, gate)
-        _check_page(head, gate)
-    target = _origin_form(head.target, gate)
-    return Admitted(target, host)
+    if head.method in NOT_FORWARDED:
+        _refuse_method(head)
+    host = head.found.get(gate)
+    if host is None:
+        host = _check_fields(head, gate)
+        head.found.clear()  # a gate that a reload has replaced is not asked again
+        head.found[gate] = host
+    return Admitted(_origin_form(head.target, gate), host)
 
 
 def readings_of(target: str, gate: Gate) -> frozenset[str]:
@@ -147,21 +148,29 @@ def _as_configured(name: str) -> str | None:
 def _check_size(head: Head, gate: Gate) -> None:
     if len(head.fields) > gate.max_headers:
         raise HeadTooLarge(f"The request has more than {gate.max_headers} header fields (limits.max_headers).")
-    if len(head.target) + head.size() + 4 * len(head.fields) > gate.max_head:
+    if len(head.target) + head.size + 4 * len(head.fields) > gate.max_head:
         raise HeadTooLarge(f"The request's head is larger than {gate.max_head} bytes (limits.max_head).")
 
 
-def _check_protocol(head: Head) -> None:
+def _refuse_method(head: Head) -> None:
+    if head.method in RTSP:
+        raise CallerError(f"{head.method} is no method of HTTP.")
+    raise MethodRefused(NO_TUNNEL if head.method == "CONNECT" else NO_ECHO)
+
+
+def _check_fields(head: Head, gate: Gate) -> bytes:
+    """Check all but method and target, and return the Host."""
     if head.version not in SPOKEN:
         raise CallerError("The proxy speaks HTTP/1.1 and HTTP/1.0.")
-    if head.method in NOT_FORWARDED:
-        if head.method in RTSP:
-            raise CallerError(f"{head.method} is no method of HTTP.")
-        raise MethodRefused(NO_TUNNEL if head.method == "CONNECT" else NO_ECHO)
     if b"upgrade" in head.names and b"websocket" in _protocols(head):
         raise Refused("PandaDoc has no WebSockets; the upgrade is refused.", error="http_upgrade_failed")
     if not FRAMING.isdisjoint(head.names):
         _check_framing(head)
+    host = _check_host(head, gate)
+    if not SENDER.isdisjoint(head.names):
+        _check_loop(head, gate)
+        _check_page(head, gate)
+    return host
 
 
 def _protocols(head: Head) -> set[bytes]:

@@ -5,8 +5,9 @@ RFC 9112 §6 (framing, which each side decides for itself).
 """
 
 import re
+from collections.abc import Hashable, Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -110,13 +111,6 @@ class Section:
         self.fields = fields
         self.names = names  # in lower case, each with its last value
 
-    def size(self) -> int:
-        """Count the bytes of names and values."""
-        size = 0
-        for name, value in self.fields:
-            size += len(name) + len(value)
-        return size
-
     def values(self, name: bytes) -> list[bytes]:
         """Return every value of the field `name` (lower case), in order."""
         if name not in self.names:
@@ -125,19 +119,35 @@ class Section:
 
     def connection(self) -> bytes:
         """Return what all Connection fields say, as one list (RFC 9110 §7.6.1)."""
+        if len(self.names) == len(self.fields):
+            return self.names.get(b"connection", b"")
         return b",".join(self.values(b"connection"))
 
 
 class Head(Section):
-    """A request's head as it came; never changed."""
+    """A request's head as it came; never changed.
 
-    __slots__ = ("method", "target", "version")
+    `found` is what others have found of its fields and version alone, by what they judged them by: an app says the same
+    of itself with each request, and is not judged anew for it.
+    """
 
-    def __init__(self, method: str, target: str, version: tuple[int, int], fields: Fields) -> None:
-        super().__init__(fields)
+    __slots__ = ("found", "method", "size", "target", "version")
+
+    size: int
+    found: dict[Hashable, Any]
+
+    def __init__(
+        self, method: str, target: str, version: tuple[int, int], fields: Fields, before: "Head | None" = None
+    ) -> None:
+        """`before`: a head of the same caller, which may have said the same."""
         self.method = method
         self.target = target
         self.version = version
+        if before is not None and before.fields == fields and before.version == version:
+            self.fields, self.names, self.size, self.found = before.fields, before.names, before.size, before.found
+        else:
+            super().__init__(fields)
+            self.size, self.found = size_of(fields), {}
 
     def __repr__(self) -> str:
         return f"<Head {self.method} {len(self.fields)} fields>"
@@ -155,6 +165,14 @@ class AnswerHead(Section):
 
     def __repr__(self) -> str:
         return f"<AnswerHead {self.status} {len(self.fields)} fields>"
+
+
+def size_of(fields: Fields) -> int:
+    """Count the bytes of names and values."""
+    size = 0
+    for name, value in fields:
+        size += len(name) + len(value)
+    return size
 
 
 def canonical(name: bytes) -> bytes:
@@ -215,14 +233,18 @@ def kept_for(section: Section) -> int | None:
     return int(said[0][1]) if len(said) == 1 else None
 
 
-def to_upstream(head: Head, authorization: str, via: bytes, *, cookies: bool = True) -> Fields:
-    """Return the caller's fields that cross, in order, then our Via and the one Authorization: ours (law 9)."""
-    crosses = _crossing(NOT_FROM_CALLER if cookies else NOT_FROM_CALLER_NOR_COOKIES, FORWARDED, head)
-    fields = [field for field in head.fields if crosses[field[0]]]
+def to_upstream(head: Head, authorization: str, via: bytes, *, cookies: bool = True) -> bytes:
+    """Write the caller's fields that cross, in order, then our Via and the one Authorization: ours (law 9)."""
     left = forwards_left(head)
-    if left is not None:
-        fields = [(name, b"%d" % (left - 1) if name.lower() == MAX_FORWARDS else value) for name, value in fields]
-    return (*fields, (b"Via", via), (b"Authorization", authorization.encode("ascii")))
+    key = (via, cookies, left)
+    lines = head.found.get(key)
+    if lines is None:
+        crosses = _crossing(NOT_FROM_CALLER if cookies else NOT_FROM_CALLER_NOR_COOKIES, FORWARDED, head)
+        fields = [field for field in head.fields if crosses[field[0]]]
+        if left is not None:
+            fields = [(name, b"%d" % (left - 1) if name.lower() == MAX_FORWARDS else value) for name, value in fields]
+        lines = head.found[key] = written([*fields, (b"Via", via)])
+    return b"%bAuthorization: %b\r\n" % (lines, authorization.encode("ascii"))
 
 
 def to_caller(section: Section, origin: "Origin", here: bytes, *, cookies: bool = True) -> Fields:
@@ -238,7 +260,7 @@ def _located_here(fields: Fields, origin: "Origin", here: bytes) -> Fields:
     )
 
 
-def written(fields: Fields) -> bytes:
+def written(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Write fields as they stand in a head (RFC 9112 §5)."""
     return b"\r\n".join([*map(b": ".join, fields), b""])
 

@@ -13,7 +13,7 @@ from yarl import URL
 from proxy.errors import AnswerBroken, ProxyError, UpstreamError
 from proxy.forward.body import Body
 from proxy.forward.burst import Burst
-from proxy.forward.headers import AnswerHead, written
+from proxy.forward.headers import AnswerHead
 from proxy.forward.resend import Sent, may_be_sent_again
 from proxy.forward.upstream import Answer, Attempt
 from proxy.forward.upstream_connection import Broken, UpstreamConnection
@@ -119,7 +119,7 @@ class HttpUpstream:
 
     def _start(self, attempt: Attempt, *, expect: bool = False) -> bytes:
         start = f"{attempt.method} {attempt.target} HTTP/1.1\r\n".encode("ascii")
-        lines = [start, self._host, written(attempt.fields)]
+        lines = [start, self._host, attempt.lines]
         if attempt.body is not None:
             length = attempt.body.length
             lines.append(b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length)

@@ -12,7 +12,6 @@ from aiohttp import StreamReader, web_request, web_response, web_server
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
-from aiohttp.web_protocol import RequestHandler
 
 from proxy.errors import NAME
 from proxy.forward.body import Body, BodyLimits, KeptBytes
@@ -25,6 +24,9 @@ KEEPALIVE: Final = 75.0
 """Seconds an idle connection of a caller is kept: longer than app-side pools keep theirs."""
 
 
+LONGEST_SAID: Final = 2048
+"""Bytes of a head that its connection keeps, for the next one may say the same."""
+
 BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Fields that announce a body."""
 
@@ -34,16 +36,19 @@ class Incoming(web_request.BaseRequest):
 
     ATTRS = web_request.BaseRequest.ATTRS | {"head"}
 
-    def __init__(self, message: RawRequestMessage, *rest: Any, **more: Any) -> None:
+    def __init__(
+        self, message: RawRequestMessage, payload: StreamReader, protocol: Connection, *rest: Any, **more: Any
+    ) -> None:
         version = message.version
-        self.head = Head(message.method, message.path, version, message.raw_headers)
+        self.head = Head(message.method, message.path, version, message.raw_headers, protocol.said)
+        protocol.said = self.head if len(message.path) + self.head.size <= LONGEST_SAID else None
         if message.version != HttpVersion11:
             message = message._replace(version=HttpVersion11)  # the answer's version is ours (RFC 9110 §2.5)
         if message.upgrade or (version == (1, 0) and closes(self.head)):
             # aiohttp loses what lies behind an offer to upgrade that nobody takes; and to llhttp, in HTTP/1.0
             # keep-alive outweighs close, which RFC 9112 §9.3 has the other way round.
             message = message._replace(should_close=True)
-        super().__init__(message, *rest, **more)
+        super().__init__(message, payload, protocol, *rest, **more)
 
     def announces_body(self) -> bool:
         """Whether the head says that a body follows (RFC 9112 §6.3)."""
@@ -86,7 +91,7 @@ class Server(web_server.Server):
         """`tls` gives the context of the next handshake; without it, plain HTTP is spoken."""
         super().__init__(
             handler,
-            request_factory=self._incoming,
+            request_factory=self._incoming,  # type: ignore[arg-type]  # its protocols are what `__call__` makes
             handler_cancellation=True,  # a caller that hangs up cancels its upstream request
             auto_decompress=False,
             access_log=None,
@@ -167,7 +172,7 @@ class Server(web_server.Server):
         self,
         message: RawRequestMessage,
         payload: StreamReader,
-        protocol: RequestHandler,
+        protocol: Connection,
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> Incoming:

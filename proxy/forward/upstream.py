@@ -5,26 +5,28 @@ of its own beyond framing; and it says in its error how the attempt ended.
 """
 
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from proxy.forward.body import Body
-from proxy.forward.headers import AnswerHead, Fields
+from proxy.forward.headers import AnswerHead
+
+LINE_END: Final = b"\r\n"
 
 
 class Attempt(Struct, frozen=True):
-    """One request to the upstream. `target` is raw, prefix included; `fields` hold no framing."""
+    """One request to the upstream. `target` is raw, prefix included; `lines` are its fields, without framing."""
 
     method: str
     target: str
-    fields: Fields
+    lines: bytes
     body: Body | None
     replay: bool = False  # the second on account of a 401: never sent again once written (law 11)
     again: Callable[[], None] | None = None  # called before it is sent once more, where it may have arrived already
 
     def __repr__(self) -> str:
-        return f"<Attempt {self.method} {len(self.fields)} fields>"
+        return f"<Attempt {self.method} {self.lines.count(LINE_END)} fields>"
 
 
 class Answer(Protocol):

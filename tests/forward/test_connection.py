@@ -42,6 +42,26 @@ async def test_a_second_request_on_a_connection_has_the_same_time_limit(api_key_
             assert (await line.answer()).start == b"HTTP/1.1 408 Request Timeout"
 
 
+async def test_a_long_head_is_not_kept_for_the_next_request(
+    api_key_house: HouseMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a short one is kept what was found of its fields; thousands of idle connections may hold one each."""
+    kept: list[bool] = []
+    before_it_is_begun(monkeypatch, lambda line: kept.append(line.said is not None))
+    async with upstream(answering(OK)) as up:
+        house = await api_key_house({"upstream": {"url": up.url}})
+        async with caller(house.port) as line:
+            for head in (
+                GET,
+                GET,
+                START + b"X: " + b"x" * 2048 + b"\r\n\r\n",
+                GET.replace(b"/", b"/" + b"x" * 2048, 1),
+            ):
+                await line.send(head)
+                assert (await line.answer()).body == b"ok"
+    assert kept == [True, True, False, False]
+
+
 BEGUN = [b"POST /", b"POST / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Len"]
 
 

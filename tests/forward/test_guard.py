@@ -200,6 +200,24 @@ def test_the_guard_decides(asked: Head, expected: int) -> None:
     assert verdict(asked) == expected
 
 
+@pytest.mark.parametrize(("asked", "expected"), VERDICTS.values(), ids=VERDICTS)
+def test_what_a_caller_has_asked_before_changes_nothing(asked: Head, expected: int) -> None:
+    gate = Gate()
+    for before, _ in VERDICTS.values():
+        verdict(before, gate)
+        assert verdict(Head(asked.method, asked.target, asked.version, asked.fields, before), gate) == expected
+
+
+def test_another_gate_judges_anew_what_a_caller_repeats() -> None:
+    fields = ((b"Host", b"proxy.example"),)
+    before = Head("GET", "/x", (1, 1), fields)
+    for _ in range(5):
+        assert verdict(Head("GET", "/x", (1, 1), fields, before), Gate(allowed_hosts=frozenset({"proxy.example"}))) == 0
+        assert verdict(Head("GET", "/x", (1, 1), fields, before), Gate()) == 421
+        assert verdict(Head("GET", "/" + "x" * 99, (1, 1), fields, before), Gate(max_head=99)) == 431
+    assert len(before.found) == 1
+
+
 NAVIGATION = ((b"Sec-Fetch-Mode", b"navigate"), (b"Sec-Fetch-Dest", b"document"))
 SAME_ORIGIN = (b"Sec-Fetch-Site", b"same-origin")
 

@@ -26,16 +26,29 @@ def down(*fields: tuple[bytes, bytes]) -> Fields:
     return to_caller(AnswerHead(200, b"OK", fields), HERE, b"http://localhost")
 
 
-def up(*fields: tuple[bytes, bytes]) -> Fields:
-    return to_upstream(Head("GET", "/", (1, 1), fields), "API-Key x", b"1.1 us")[:-2]
+def up(*fields: tuple[bytes, bytes], before: Head | None = None) -> Fields:
+    lines = to_upstream(Head("GET", "/", (1, 1), fields, before), "API-Key x", b"1.1 us").splitlines()
+    assert lines[-2:] == [b"Via: 1.1 us", b"Authorization: API-Key x"]
+    return tuple((name, value) for name, _, value in (line.partition(b": ") for line in lines[:-2]))
 
 
 def test_a_head_knows_its_names_its_values_and_its_size() -> None:
     head = Head("GET", "/", (1, 1), ((b"A", b"1"), (b"B", b"22"), (b"a", b"333")))
     assert set(head.names) == {b"a", b"b"}
     assert [head.values(name) for name in (b"a", b"b", b"c")] == [[b"1", b"333"], [b"22"], []]
-    assert head.size() == len("A1B22a333")
+    assert head.size == len("A1B22a333")
     assert Head("GET", "/", (1, 1), ((b"A", b"1"),)).values(b"a") == [b"1"]
+
+
+def test_what_a_caller_says_again_crosses_as_it_did_or_as_it_is_sent_now() -> None:
+    fields = ((b"Cookie", b"a=b"), (b"Max-Forwards", b"5"), KEPT)
+    before = Head("GET", "/", (1, 1), fields)
+    for _ in range(2):
+        assert up(*fields, before=before) == fields
+        again = Head("OPTIONS", "*", (1, 1), fields, before)
+        lines = to_upstream(again, "Bearer y", b"1.1 other", cookies=False)
+        assert lines == b"Max-Forwards: 4\r\nX-Kept: 1\r\nVia: 1.1 other\r\nAuthorization: Bearer y\r\n"
+    assert up(KEPT, before=before) == (KEPT,)
 
 
 def test_how_heads_look_shows_no_value() -> None:

@@ -25,8 +25,8 @@ from proxy.forward.upstream_connection import Broken, UpstreamConnection
 from proxy.forward.upstream_pool import UpstreamPool
 
 MIB = 2**20
-FIELDS = ((b"Accept", b"*/*"), (b"authorization", b"API-Key x"))
-GET = Attempt("GET", "/x", FIELDS, None)
+LINES = b"Accept: */*\r\nauthorization: API-Key x\r\n"
+GET = Attempt("GET", "/x", LINES, None)
 
 
 class Sender:
@@ -41,7 +41,7 @@ class Sender:
         )
 
     async def send(self, method: str = "GET", body: Body | None = None, *, replay: bool = False) -> Answer:
-        return await self.transport.send(Attempt(method, "/x?y=%2F", FIELDS, body, replay))
+        return await self.transport.send(Attempt(method, "/x?y=%2F", LINES, body, replay))
 
     async def warm(self) -> None:
         """Have one connection that was used before."""
