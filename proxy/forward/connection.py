@@ -1,22 +1,24 @@
 """One caller's connection: aiohttp's RequestHandler, with what a gateway needs besides.
 
     a time limit and a size limit for a head, however it comes (aiohttp limits each of its lines)
+    requests answered in one task, with no turn of the loop between one's head and its handler
     a place in the listener's crowd, which it may lose while it owes no answer
     malformed requests answered by us: no echo, no traceback, no raw header in a log
 
-It leans on a few inner names of aiohttp's RequestHandler, which is why the version is bounded. One of them it sets,
-by server.py: `_request_in_progress`, which aiohttp sets too late for us.
+It leans on inner names of aiohttp's RequestHandler, which is why the version is bounded.
 """
 
 import asyncio
 import logging
 import select
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import StreamReader, web_protocol, web_request, web_response
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from msgspec import Struct
@@ -122,14 +124,38 @@ class Connection(RequestHandler):
                 return
             self.take_place(transport)
         super().connection_made(transport)
-        if self._task_handler is not None:
-            self._task_handler.add_done_callback(self._served)
 
     def take_place(self, transport: asyncio.Transport) -> None:
         """Take the place of a TCP connection that was admitted."""
         self._place = transport
         transport.set_write_buffer_limits(high=0)  # drained means handed to the kernel, to the last byte
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+    async def start(self) -> None:
+        """Answer one request after another, all in this one task: aiohttp's calls it when the connection is made.
+
+        Its own gives each request another task, for which, before Python 3.12, the loop has to come round twice more.
+        """
+        try:
+            while not self._force_close:
+                if not self._messages:
+                    await self._message()
+                request, handler = self._next_request()
+                try:
+                    response, lost = await self._handle_request(request, None, handler)
+                finally:
+                    request._task = None  # type: ignore[assignment]  # noqa: SLF001 - its task holds it
+                if lost or not (request.content.is_eof() or await self._read_away(request.content)):
+                    break
+                if self._close or not response.keep_alive:
+                    break
+                self._keep_alive_from_now()
+        except ConnectionError:
+            log.debug("a caller has left before its answer was whole")
+        except Exception:
+            log.exception("a fault of ours on a caller's connection")
+        finally:
+            self._all_is_said()
 
     def data_received(self, data: bytes) -> None:
         if self._unreadable:
@@ -351,8 +377,47 @@ class Connection(RequestHandler):
         self.transport.close()
         self._part()
 
-    def _served(self, _ended: "asyncio.Task[None]") -> None:
-        """All is said, and nothing more is heard."""
+    async def _message(self) -> None:
+        """Wait for the next head, or for something that is none."""
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _next_request(self) -> tuple[web_request.BaseRequest, Any]:
+        """Take the first message out of the queue; return a request of it, and what answers that."""
+        message, body = self._messages.popleft()
+        self._request_in_progress = True
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        handler = self._request_handler
+        if isinstance(message, _ErrInfo):
+            handler, message = self._make_error_handler(message), web_protocol.ERROR
+        assert self._request_factory is not None  # noqa: S101 - it is connected
+        assert self._task_handler is not None  # noqa: S101 - which runs this
+        return self._request_factory(message, body, self, StreamWriter(self, self._loop), self._task_handler), handler
+
+    async def _read_away(self, body: StreamReader) -> bool:
+        """Read what is left of a body that nobody wanted, for a while; tell whether that was all of it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while not (body.is_eof() or self._force_close):
+                    await body.readany()
+        return body.is_eof()
+
+    def _keep_alive_from_now(self) -> None:
+        """Have the connection closed when it has been idle for long; an alarm that is set looks again by itself."""
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
+    def _all_is_said(self) -> None:
+        """Close it; nothing more is heard."""
+        if self.transport is not None:
+            self.transport.close()
         if self._manager is not None:  # aiohttp's sign that the connection is not lost yet
             self._part()
 

@@ -16,7 +16,7 @@ from aiohttp.http_writer import HttpVersion11
 from proxy.errors import NAME
 from proxy.forward.body import Body, BodyLimits, KeptBytes
 from proxy.forward.connection import READ_BUFFER, Connection, ConnectionLimits
-from proxy.forward.door import LINGER, Door
+from proxy.forward.door import Door
 from proxy.forward.headers import Head, closes
 from proxy.forward.tls import TlsConnection
 
@@ -96,7 +96,6 @@ class Server(web_server.Server):
             auto_decompress=False,
             access_log=None,
             keepalive_timeout=KEEPALIVE,
-            lingering_time=LINGER,
             max_line_size=limits.max_head,
             max_field_size=limits.max_head,
             max_headers=2 * limits.max_headers,  # the guard's 431 has a line in the access log; the parser's has none
@@ -177,10 +176,7 @@ class Server(web_server.Server):
         task: "asyncio.Task[None]",
     ) -> Incoming:
         try:
-            request = Incoming(message, payload, protocol, writer, task, self._loop)
+            return Incoming(message, payload, protocol, writer, task, self._loop)
         except ValueError:  # aiohttp decodes the host of an absolute target, and not each can be (xn--a)
             message = message._replace(url=message.url.relative())  # what it is worth, the guard knows by the head
-            request = Incoming(message, payload, protocol, writer, task, self._loop)
-        # Before Python 3.12 aiohttp says so a turn of the loop later: till then it would be neither queued nor served.
-        protocol._request_in_progress = True  # noqa: SLF001 - see connection.py
-        return request
+            return Incoming(message, payload, protocol, writer, task, self._loop)
