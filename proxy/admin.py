@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web_request, web_response
+from aiohttp import web_response
 
 from proxy.errors import CallerError, Refused
 from proxy.forward import guard
+from proxy.forward.incoming import Incoming
 from proxy.forward.problem import problem
-from proxy.forward.server import Incoming
 from proxy.hosts import is_loopback
 from proxy.page import document
 
@@ -98,8 +98,7 @@ class Admin:
         self._page = page
         self._end = end
 
-    async def __call__(self, request: web_request.BaseRequest) -> web_response.StreamResponse:
-        assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
+    async def __call__(self, request: Incoming) -> web_response.StreamResponse:
         holds = self._probes.get(request.path)
         if holds is not None:
             return _only(READING, request) or _probed(holds())
@@ -116,7 +115,7 @@ class Admin:
         )
 
     async def _scraped(self, request: Incoming) -> web_response.Response:
-        written = await self._metrics(request.headers.get("Accept", ""))
+        written = await self._metrics(b",".join(request.head.values(b"accept")).decode("latin-1"))
         if written is None:
             response = web_response.Response(status=503, text="Too many scrapes at once: scrape less often.\n")
             response.force_close()
@@ -146,7 +145,7 @@ class Admin:
 
 def _only(methods: tuple[str, ...], request: Incoming) -> web_response.Response | None:
     allowed = ", ".join(methods)
-    return None if request.method in methods else web_response.Response(status=405, headers={"Allow": allowed})
+    return None if request.head.method in methods else web_response.Response(status=405, headers={"Allow": allowed})
 
 
 def _probed(holds: bool) -> web_response.Response:  # noqa: FBT001 - the only thing it is about

@@ -5,6 +5,7 @@
 
     server.py            aiohttp's low-level server
     connection.py        one caller's connection: limits for heads, and calm ends
+    incoming.py          one request of it
     tls.py               what stands between TCP and it where TLS is spoken
     door.py crowd.py     who finds a place when there are many, and who gives way
     handler.py           the line itself

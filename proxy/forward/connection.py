@@ -12,13 +12,14 @@ import asyncio
 import logging
 import select
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aiohttp import StreamReader, web_protocol, web_request, web_response
+from aiohttp import StreamReader, web_protocol, web_response
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from msgspec import Struct
@@ -27,8 +28,12 @@ from proxy.errors import AnswerBroken, CallerError, HeadTooLarge, ProxyError, Re
 from proxy.forward.crowd import Waits
 from proxy.forward.door import LINGER, Door, half_close, whole
 from proxy.forward.headers import Head
+from proxy.forward.incoming import Incoming
 from proxy.forward.problem import problem
 from proxy.time_limit import LAST_LOOK, LATE
+
+Answering = Callable[[Incoming], Awaitable[Any]]
+"""What answers a request: with a response of aiohttp's kind, or relay.py's."""
 
 if TYPE_CHECKING:
     from proxy.forward.server import Server
@@ -140,14 +145,7 @@ class Connection(RequestHandler):
             while not self._force_close:
                 if not self._messages:
                     await self._message()
-                request, handler = self._next_request()
-                try:
-                    response, lost = await self._handle_request(request, None, handler)
-                finally:
-                    request._task = None  # type: ignore[assignment]  # noqa: SLF001 - its task holds it
-                if lost or not (request.content.is_eof() or await self._read_away(request.content)):
-                    break
-                if self._close or not response.keep_alive:
+                if not await self._answer(*self._next_request()):
                     break
                 self._keep_alive_from_now()
         except ConnectionError:
@@ -192,55 +190,6 @@ class Connection(RequestHandler):
         if self._place is not None:
             self._door.crowd.go(self._place)
         super().connection_lost(exc)
-
-    async def finish_response(
-        self,
-        request: web_request.BaseRequest,
-        resp: Any,  # of aiohttp's kind, or relay.py's
-        start_time: float | None,
-    ) -> tuple[Any, bool]:
-        """Send what is not sent yet, and note that nothing is owed any more."""
-        ended = resp, False
-        if not resp.prepared:  # else it was relayed, to its end
-            ended = await self._send_ours(request, resp, start_time)
-        last = self._unreadable and not self._messages
-        if self._retired:
-            self.close()
-        self._answered(leaving=last or self._retired or not (resp.keep_alive and request.content.is_eof()))
-        if last:
-            await self._linger()
-        return ended
-
-    async def _send_ours(
-        self, request: web_request.BaseRequest, resp: web_response.StreamResponse, start_time: float | None
-    ) -> tuple[web_response.StreamResponse, bool]:
-        try:
-            async with asyncio.timeout(LINGER):  # they are small: nobody takes so long
-                return await super().finish_response(request, resp, start_time)
-        except TimeoutError:
-            if self._place is not None:
-                self._place.abort()
-            raise ConnectionResetError("the caller takes no answer") from None
-
-    def handle_error(
-        self,
-        request: web_request.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - it echoes what the caller sent
-    ) -> web_response.StreamResponse:
-        """Answer what never became a request, in our own words; after the first byte, just close (law 13)."""
-        if isinstance(exc, AnswerBroken | ConnectionError) or request.writer.output_size > 0:
-            raise ConnectionResetError("the answer can't be finished") from exc
-        fault = self._fault(status, exc)
-        if isinstance(fault, CallerError):
-            self._door.malformed += 1
-            log.info("malformed request from %s: %s", request.remote, _what(exc))
-        else:
-            log.error("a fault of ours in a request from %s", request.remote, exc_info=exc)
-        response = problem(fault, request_id="-")
-        response.force_close()
-        return response
 
     def leave(self) -> bool:
         """Close if nothing is owed, nor has begun to come; tell whether to look again.
@@ -385,7 +334,7 @@ class Connection(RequestHandler):
         finally:
             self._waiter = None
 
-    def _next_request(self) -> tuple[web_request.BaseRequest, Any]:
+    def _next_request(self) -> tuple[Incoming, Answering]:
         """Take the first message out of the queue; return a request of it, and what answers that."""
         message, body = self._messages.popleft()
         self._request_in_progress = True
@@ -393,12 +342,62 @@ class Connection(RequestHandler):
             self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
-        handler = self._request_handler
         if isinstance(message, _ErrInfo):
-            handler, message = self._make_error_handler(message), web_protocol.ERROR
-        assert self._request_factory is not None  # noqa: S101 - it is connected
-        assert self._task_handler is not None  # noqa: S101 - which runs this
-        return self._request_factory(message, body, self, StreamWriter(self, self._loop), self._task_handler), handler
+            return Incoming(web_protocol.ERROR, body, self), partial(self._refuse, message.exc)
+        return Incoming(message, body, self), cast("Answering", self._request_handler)
+
+    async def _answer(self, request: Incoming, answering: Answering) -> bool:
+        """Have a request answered; tell whether the connection may carry another."""
+        self._current_request = request  # type: ignore[assignment]  # of which aiohttp asks one thing, `_cancel`
+        body = request.content
+        try:
+            try:
+                response = await answering(request)
+            except Exception as fault:  # noqa: BLE001 - it is logged there
+                response = self._own_fault(request, fault)
+            if not response.prepared:  # else it was relayed, to its end
+                await self._send(request, response)
+            last = self._unreadable and not self._messages
+            if self._retired:
+                self.close()
+            self._answered(leaving=last or self._retired or not (response.keep_alive and body.is_eof()))
+            if last:
+                await self._linger()
+        finally:
+            self._current_request, self._request_in_progress = None, False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+        return (body.is_eof() or await self._read_away(body)) and bool(response.keep_alive) and not self._close
+
+    async def _send(self, request: Incoming, response: web_response.StreamResponse) -> None:
+        try:
+            async with asyncio.timeout(LINGER):  # ours are small: nobody takes so long
+                await request.answer(response)
+        except TimeoutError:
+            if self._place is not None:
+                self._place.abort()
+            raise ConnectionResetError("the caller takes no answer") from None
+
+    async def _refuse(self, fault: BaseException, _request: Incoming) -> web_response.StreamResponse:
+        """Answer what never became a request, in our own words."""
+        self._door.malformed += 1
+        log.info("malformed request from %s: %s", self._caller(), _what(fault))
+        response = problem(self._refusal(fault), request_id="-")
+        response.force_close()
+        return response
+
+    def _own_fault(self, request: Incoming, fault: Exception) -> web_response.StreamResponse:
+        """Answer where a handler has failed; after the first byte, just close (law 13)."""
+        if isinstance(fault, AnswerBroken | ConnectionError) or request.sent > 0:
+            raise ConnectionResetError("the answer can't be finished") from fault
+        log.error("a fault of ours in a request from %s", self._caller(), exc_info=fault)
+        response = problem(ProxyError(), request_id="-")
+        response.force_close()
+        return response
+
+    def _caller(self) -> str:
+        """Name who is connected, as far as it can be known."""
+        return str(self.peername[0]) if isinstance(self.peername, tuple) else str(self.peername)
 
     async def _read_away(self, body: StreamReader) -> bool:
         """Read what is left of a body that nobody wanted, for a while; tell whether that was all of it."""
@@ -456,15 +455,13 @@ class Connection(RequestHandler):
             self._clock = None
         self._for_record = False
 
-    def _fault(self, status: int, exc: BaseException | None) -> ProxyError:
-        if isinstance(exc, LineTooLong):
+    def _refusal(self, fault: BaseException) -> CallerError:
+        if isinstance(fault, LineTooLong):
             return HeadTooLarge(f"The request's head is larger than {self._limits.max_head} bytes (limits.max_head).")
-        if isinstance(exc, BadHttpMessage) and exc.message == TOO_MANY:
+        if isinstance(fault, BadHttpMessage) and fault.message == TOO_MANY:
             most = self._limits.max_headers
             return HeadTooLarge(f"The request has more than {most} header fields (limits.max_headers).")
-        if status < 500:  # noqa: PLR2004 - the class of server errors
-            return CallerError("The request is not valid HTTP/1.1.")
-        return ProxyError()
+        return CallerError("The request is not valid HTTP/1.1.")
 
 
 def _what(fault: BaseException | None) -> str:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Final
 
-from aiohttp import web_request, web_response
+from aiohttp import web_response
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -32,10 +32,10 @@ from proxy.forward.headers import (
     without_credential,
     written,
 )
+from proxy.forward.incoming import Incoming
 from proxy.forward.places import InFlight, Places
 from proxy.forward.problem import problem
 from proxy.forward.relay import JUDGED_WITHIN, NO_CONTENT, RelayedResponse, hold, relay
-from proxy.forward.server import Incoming
 from proxy.forward.tally import Tally
 from proxy.forward.upstream import Answer, Upstream
 from proxy.policy.policy import Decision, Policy
@@ -120,8 +120,7 @@ class Handler:
     def __repr__(self) -> str:
         return f"<Handler {self.listener} {self.busy} in flight>"
 
-    async def __call__(self, request: web_request.BaseRequest) -> Response:
-        assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
+    async def __call__(self, request: Incoming) -> Response:
         head, lane = request.head, self._lane()
         if head.target == lane.health and head.method in {"GET", "HEAD"}:
             return _health(lane)
@@ -157,7 +156,7 @@ class Handler:
             raise
         except Exception:  # one request's failure is one request's failure (law 17)
             log.exception("a fault of ours in request %s", exchange.request_id)
-            if request.writer.output_size > 0:  # law 13
+            if request.sent > 0:  # law 13
                 exchange.unfinished, exchange.fault = True, "unfinished: a fault of ours"
                 raise
             return _own_answer(request, ProxyError(), lane, exchange)

@@ -22,7 +22,7 @@ from proxy.forward.burst import Burst
 from proxy.forward.exchange import Exchange
 from proxy.forward.framing import BODILESS
 from proxy.forward.headers import AnswerHead
-from proxy.forward.server import Incoming
+from proxy.forward.incoming import Incoming
 from proxy.forward.upstream import Answer
 
 RESET: Final = struct.pack("ii", 1, 0)
@@ -99,28 +99,22 @@ class RelayedResponse:
 
         Raises TimeoutError where the caller takes nothing for so long, ConnectionError.
         """
-        transport = self._open_transport()
-        self._request.writer.output_size += len(data)
+        transport = self._request.open_transport()
+        self._request.sent += len(data)
         transport.write(data)
         if transport.get_write_buffer_size() > 0:
             await self._drained(transport, idle_timeout)
 
     async def say_whole(self, data: bytes, idle_timeout: float) -> None:
         """Send a whole answer likewise, in a burst. If it was `delivered`, who leaves since then has not hung up."""
-        self._request.writer.output_size += len(data)
+        self._request.sent += len(data)
         if self._burst.calm():
             self._deliver(data)
         else:
             await self._burst.send(self._deliver, data)
         if not self.delivered:
-            await self._drained(self._open_transport(), idle_timeout)
+            await self._drained(self._request.open_transport(), idle_timeout)
             self.delivered = True
-
-    def _open_transport(self) -> asyncio.Transport:
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the caller's connection is closing")
-        return transport
 
     def _deliver(self, data: bytes) -> None:
         transport = self._request.transport
@@ -133,7 +127,7 @@ class RelayedResponse:
         while True:
             try:
                 async with asyncio.timeout(idle_timeout):
-                    await self._request.writer.drain()
+                    await self._request.protocol._drain_helper()  # noqa: SLF001 - which aiohttp's writers call
             except TimeoutError:
                 before, left = left, _left(transport)
                 if left >= before:

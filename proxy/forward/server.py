@@ -1,97 +1,29 @@
-"""aiohttp's low-level server, which makes a Connection per caller and an Incoming per request.
-
-A request has its raw head at hand, and the 100 that an `Expect: 100-continue` waits for.
-"""
+"""aiohttp's low-level server, which makes a Connection per caller."""
 
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from aiohttp import StreamReader, web_request, web_response, web_server
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.http_writer import HttpVersion11
+from aiohttp import web_server
 
-from proxy.errors import NAME
-from proxy.forward.body import Body, BodyLimits, KeptBytes
-from proxy.forward.connection import READ_BUFFER, Connection, ConnectionLimits
+from proxy.forward.connection import READ_BUFFER, Answering, Connection, ConnectionLimits
 from proxy.forward.door import Door
-from proxy.forward.headers import Head, closes
 from proxy.forward.tls import TlsConnection
 
 KEEPALIVE: Final = 75.0
 """Seconds an idle connection of a caller is kept: longer than app-side pools keep theirs."""
 
 
-LONGEST_SAID: Final = 2048
-"""Bytes of a head that its connection keeps, for the next one may say the same."""
-
-BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
-"""Fields that announce a body."""
-
-
-class Incoming(web_request.BaseRequest):
-    """A caller's request with its head as it came."""
-
-    ATTRS = web_request.BaseRequest.ATTRS | {"head"}
+class Server(web_server.Server):
+    """Makes a Connection per caller."""
 
     def __init__(
-        self, message: RawRequestMessage, payload: StreamReader, protocol: Connection, *rest: Any, **more: Any
+        self, handler: Answering, limits: ConnectionLimits, tls: Callable[[], ssl.SSLContext] | None = None
     ) -> None:
-        version = message.version
-        self.head = Head(message.method, message.path, version, message.raw_headers, protocol.said)
-        protocol.said = self.head if len(message.path) + self.head.size <= LONGEST_SAID else None
-        if message.version != HttpVersion11:
-            message = message._replace(version=HttpVersion11)  # the answer's version is ours (RFC 9110 §2.5)
-        if message.upgrade or (version == (1, 0) and closes(self.head)):
-            # aiohttp loses what lies behind an offer to upgrade that nobody takes; and to llhttp, in HTTP/1.0
-            # keep-alive outweighs close, which RFC 9112 §9.3 has the other way round.
-            message = message._replace(should_close=True)
-        super().__init__(message, payload, protocol, *rest, **more)
-
-    def announces_body(self) -> bool:
-        """Whether the head says that a body follows (RFC 9112 §6.3)."""
-        return not BODY.isdisjoint(self.head.names)
-
-    def body(self, limits: BodyLimits, kept_bytes: KeptBytes) -> Body | None:
-        """Return the body, or None where the head announces none. Raises BodyTooLarge."""
-        head = self.head
-        if not self.announces_body():
-            return None
-        lengths = head.values(b"content-length")
-        waits = b"expect" in head.names and head.version >= (1, 1)
-        return Body(
-            self.content,
-            int(lengths[0]) if lengths else None,
-            limits=limits,
-            kept_bytes=kept_bytes,
-            invite=self._continue if waits else None,
-        )
-
-    def is_attended(self) -> bool:
-        """Tell whether the caller is still there, by the kernel."""
-        return isinstance(self.protocol, Connection) and self.protocol.is_attended()
-
-    async def _continue(self) -> None:
-        """Tell the caller to send its body (RFC 9110 §10.1.1)."""
-        await self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self.writer.output_size = 0  # aiohttp reads it as "the final answer has begun", which it has not
-
-    async def _prepare_hook(self, response: web_response.StreamResponse) -> None:
-        response.headers["Server"] = NAME
-        if self.head.version < (1, 1) and response.keep_alive:
-            response.headers["Connection"] = "keep-alive"  # to HTTP/1.0 that does not go without saying
-
-
-class Server(web_server.Server):
-    """Makes a Connection per caller and an Incoming per request."""
-
-    def __init__(self, handler: Any, limits: ConnectionLimits, tls: Callable[[], ssl.SSLContext] | None = None) -> None:
         """`tls` gives the context of the next handshake; without it, plain HTTP is spoken."""
         super().__init__(
-            handler,
-            request_factory=self._incoming,  # type: ignore[arg-type]  # its protocols are what `__call__` makes
+            handler,  # type: ignore[arg-type]  # a Connection alone calls it
             handler_cancellation=True,  # a caller that hangs up cancels its upstream request
             auto_decompress=False,
             access_log=None,
@@ -166,17 +98,3 @@ class Server(web_server.Server):
         if self._tls is None:
             return connection
         return TlsConnection(connection, self._tls(), self.door, self._limits.header_timeout)
-
-    def _incoming(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: Connection,
-        writer: AbstractStreamWriter,
-        task: "asyncio.Task[None]",
-    ) -> Incoming:
-        try:
-            return Incoming(message, payload, protocol, writer, task, self._loop)
-        except ValueError:  # aiohttp decodes the host of an absolute target, and not each can be (xn--a)
-            message = message._replace(url=message.url.relative())  # what it is worth, the guard knows by the head
-            return Incoming(message, payload, protocol, writer, task, self._loop)

@@ -14,7 +14,8 @@ from yarl import URL
 from proxy.forward.connection import ConnectionLimits
 from proxy.forward.guard import Gate, names_us
 from proxy.forward.headers import values
-from proxy.forward.server import Incoming, Server
+from proxy.forward.incoming import Incoming
+from proxy.forward.server import Server
 from proxy.hosts import is_loopback
 from proxy.listening import addresses_of, sockets_at
 from proxy.login import pages
@@ -68,12 +69,11 @@ class Callback:
         if runner is not None:
             await runner.cleanup()
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        assert isinstance(request, Incoming)  # noqa: S101 - our server makes no other
+    async def _answer(self, request: Incoming) -> web.StreamResponse:
         path, _, query = request.head.target.partition("?")
         hosts = values(request.head.fields, b"host")
         ours = len(hosts) == 1 and names_us(hosts[0].decode("latin-1"), Gate())
-        if ours and request.method == "GET":
+        if ours and request.head.method == "GET":
             if path == (self._uri.raw_path or "/"):
                 return _response(await self._arrivals.browser(query))
             if path == self._lead:

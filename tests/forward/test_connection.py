@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
-from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +13,7 @@ from wire import OK, Caller, Stage, answering, caller, converse, on_cue, upstrea
 
 from proxy.app import LAST_WORD
 from proxy.forward import connection, server
+from proxy.forward.incoming import Incoming
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -85,18 +85,15 @@ async def test_a_head_that_begins_behind_a_request_has_the_same_time_limit(
 
 
 def before_it_is_begun(monkeypatch: pytest.MonkeyPatch, happens: Callable[[connection.Connection], None]) -> None:
-    """Have something happen to a connection whose request is taken from the queue, and its handler not begun.
+    """Have something happen to a connection whose request is taken from the queue, and its handler not begun."""
+    take = connection.Connection._next_request  # noqa: SLF001 - the last that is called before
 
-    Before Python 3.12 a whole turn of the loop lies between.
-    """
-    incoming = server.Server._incoming  # noqa: SLF001 - the last that aiohttp calls before
+    def then(self: connection.Connection) -> tuple[Incoming, connection.Answering]:
+        taken = take(self)
+        happens(self)
+        return taken
 
-    def then(self: server.Server, *parts: Any) -> server.Incoming:
-        request = incoming(self, *parts)
-        happens(parts[2])
-        return request
-
-    monkeypatch.setattr(server.Server, "_incoming", then)
+    monkeypatch.setattr(connection.Connection, "_next_request", then)
 
 
 @pytest.mark.parametrize("with_it", [0, 4])

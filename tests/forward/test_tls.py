@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -20,8 +19,8 @@ from tls import CertificateFolder, client_hello, trusting
 from wire import OK, Caller, Stage, answering, caller, converse, upstream
 
 from proxy.app import LAST_WORD
-from proxy.forward.connection import Connection
-from proxy.forward.server import Incoming, Server
+from proxy.forward.connection import Answering, Connection
+from proxy.forward.incoming import Incoming
 from proxy.forward.tls import Records
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -254,17 +253,16 @@ async def test_a_record_of_a_body_that_begins_just_before_its_request_is_begun_l
     context: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before Python 3.12 a whole turn of the loop lies between the queue and the handler."""
     taken = asyncio.Event()
-    incoming = Server._incoming  # noqa: SLF001 - the last that aiohttp calls before
+    take = Connection._next_request  # noqa: SLF001 - the last that is called before
 
-    def then(self: Server, *parts: Any) -> Incoming:
-        request = incoming(self, *parts)
-        parts[2].seal(inside=True)
+    def then(self: Connection) -> tuple[Incoming, Answering]:
+        found = take(self)
+        self.seal(inside=True)
         taken.set()
-        return request
+        return found
 
-    monkeypatch.setattr(Server, "_incoming", then)
+    monkeypatch.setattr(Connection, "_next_request", then)
     async with upstream(answering(OK)) as up:
         limits = {"limits": {"header_timeout": "200ms"}}
         house = await api_key_house({"upstream": {"url": up.url}, **at_tls(certificates), **limits})
