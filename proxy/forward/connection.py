@@ -81,6 +81,7 @@ class Connection(RequestHandler):
     whole head, and `_chunked`, how that comes; `_unreadable`, once what came could not be parsed: nothing after it can.
     All by `data_received` and what it calls. `_begun`, whether a head has begun to come behind one that is answered
     yet, by the same.
+    `_said`, the last head, if it is short; by `_next_request`.
     `_clock` runs while a head is incomplete, and once all is said. `_retired` is set by `retire`. `_place`, the TCP
     connection, is set by `take_place`: before the handshake, where there is one. `_sealed`, whether a TLS record has
     begun to come that can't be read yet, is set by `seal`; so is `_for_record`, whether the clock runs on its account
@@ -90,6 +91,7 @@ class Connection(RequestHandler):
     __slots__ = (
         "_begun",
         "_body",
+        "_caller",
         "_chunked",
         "_clock",
         "_door",
@@ -99,9 +101,9 @@ class Connection(RequestHandler):
         "_limits",
         "_place",
         "_retired",
+        "_said",
         "_sealed",
         "_unreadable",
-        "said",
     )
 
     def __init__(self, manager: "Server", *, door: Door, limits: ConnectionLimits, **settings: Any) -> None:
@@ -119,7 +121,8 @@ class Connection(RequestHandler):
         self._retired = False
         self._sealed = False
         self._for_record = False
-        self.said: Head | None = None
+        self._said: Head | None = None
+        self._caller = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # each loop has a kind of its own
@@ -129,6 +132,7 @@ class Connection(RequestHandler):
                 return
             self.take_place(transport)
         super().connection_made(transport)
+        self._caller = str(self.peername[0]) if isinstance(self.peername, tuple) else str(self.peername)
 
     def take_place(self, transport: asyncio.Transport) -> None:
         """Take the place of a TCP connection that was admitted."""
@@ -137,19 +141,22 @@ class Connection(RequestHandler):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     async def start(self) -> None:
-        """Answer one request after another, all in this one task: aiohttp's calls it when the connection is made.
+        """Answer one request after another, all in this one task, which aiohttp's connection_made begins.
 
         Its own gives each request another task, for which, before Python 3.12, the loop has to come round twice more.
+        So a context variable that is set for one request has to be unset for the next (spans.py does).
         """
         try:
             while not self._force_close:
-                if not self._messages:
+                if self._messages:
+                    await asyncio.sleep(0)  # whoever sends many at once holds up nobody else
+                else:
                     await self._message()
-                if not await self._answer(*self._next_request()):
+                if not await self._answer():
                     break
                 self._keep_alive_from_now()
         except ConnectionError:
-            log.debug("a caller has left before its answer was whole")
+            log.debug("an answer could not be finished")
         except Exception:
             log.exception("a fault of ours on a caller's connection")
         finally:
@@ -343,14 +350,17 @@ class Connection(RequestHandler):
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
         if isinstance(message, _ErrInfo):
-            return Incoming(web_protocol.ERROR, body, self), partial(self._refuse, message.exc)
-        return Incoming(message, body, self), cast("Answering", self._request_handler)
+            return Incoming(web_protocol.ERROR, body, self, None), partial(self._refuse, message.exc)
+        request = Incoming(message, body, self, self._said)
+        self._said = request.head if request.head.is_short() else None
+        return request, cast("Answering", self._request_handler)
 
-    async def _answer(self, request: Incoming, answering: Answering) -> bool:
-        """Have a request answered; tell whether the connection may carry another."""
-        self._current_request = request  # type: ignore[assignment]  # of which aiohttp asks one thing, `_cancel`
-        body = request.content
+    async def _answer(self) -> bool:
+        """Have the next request answered; tell whether the connection may carry another."""
         try:
+            request, answering = self._next_request()
+            self._current_request = request  # type: ignore[assignment]  # of which aiohttp asks one thing, `_cancel`
+            body = request.content
             try:
                 response = await answering(request)
             except Exception as fault:  # noqa: BLE001 - it is logged there
@@ -365,7 +375,7 @@ class Connection(RequestHandler):
                 await self._linger()
         finally:
             self._current_request, self._request_in_progress = None, False
-            if self._handler_waiter is not None:
+            if self._handler_waiter is not None and not self._handler_waiter.done():
                 self._handler_waiter.set_result(None)
         return (body.is_eof() or await self._read_away(body)) and bool(response.keep_alive) and not self._close
 
@@ -381,7 +391,7 @@ class Connection(RequestHandler):
     async def _refuse(self, fault: BaseException, _request: Incoming) -> web_response.StreamResponse:
         """Answer what never became a request, in our own words."""
         self._door.malformed += 1
-        log.info("malformed request from %s: %s", self._caller(), _what(fault))
+        log.info("malformed request from %s: %s", self._caller, _what(fault))
         response = problem(self._refusal(fault), request_id="-")
         response.force_close()
         return response
@@ -390,14 +400,10 @@ class Connection(RequestHandler):
         """Answer where a handler has failed; after the first byte, just close (law 13)."""
         if isinstance(fault, AnswerBroken | ConnectionError) or request.sent > 0:
             raise ConnectionResetError("the answer can't be finished") from fault
-        log.error("a fault of ours in a request from %s", self._caller(), exc_info=fault)
+        log.error("a fault of ours in a request from %s", self._caller, exc_info=fault)
         response = problem(ProxyError(), request_id="-")
         response.force_close()
         return response
-
-    def _caller(self) -> str:
-        """Name who is connected, as far as it can be known."""
-        return str(self.peername[0]) if isinstance(self.peername, tuple) else str(self.peername)
 
     async def _read_away(self, body: StreamReader) -> bool:
         """Read what is left of a body that nobody wanted, for a while; tell whether that was all of it."""

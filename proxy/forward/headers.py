@@ -78,6 +78,12 @@ REMEMBERED: Final = 64
 LONGEST_REMEMBERED: Final = 64
 """Bytes. What is longer is judged anew each time, so that nobody fills the memory with it."""
 
+SHORT: Final = 4096
+"""Bytes of a head that each of a listener's connections may keep."""
+
+A_FIELD: Final = 128
+"""Bytes that a field costs besides its own, or more."""
+
 SHORTEST_SECRET: Final = 16
 """Bytes. A shorter credential may stand in a field by chance; PandaDoc's have forty."""
 
@@ -148,6 +154,10 @@ class Head(Section):
         else:
             super().__init__(fields)
             self.size, self.found = size_of(fields), {}
+
+    def is_short(self) -> bool:
+        """Tell whether it may be kept for the next one on its connection, which may be idle for long."""
+        return len(self.target) + self.size + A_FIELD * len(self.fields) <= SHORT
 
     def __repr__(self) -> str:
         return f"<Head {self.method} {len(self.fields)} fields>"

@@ -23,19 +23,18 @@ BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 ROOT: Final = URL("/")
 
-LONGEST_SAID: Final = 2048
-"""Bytes of a head that its connection keeps, for the next one may say the same."""
-
 
 class Incoming:
     """A request. What changes: `sent`, how many bytes of its answer were handed to the transport, by who does so."""
 
     __slots__ = ("_message", "content", "head", "keep_alive", "protocol", "sent")
 
-    def __init__(self, message: RawRequestMessage, content: StreamReader, protocol: "Connection") -> None:
+    def __init__(
+        self, message: RawRequestMessage, content: StreamReader, protocol: "Connection", before: Head | None
+    ) -> None:
+        """`before`: the head before it on the connection."""
         version = message.version
-        self.head = head = Head(message.method, message.path, version, message.raw_headers, protocol.said)
-        protocol.said = head if len(message.path) + head.size <= LONGEST_SAID else None
+        self.head = head = Head(message.method, message.path, version, message.raw_headers, before)
         self.content = content
         self.protocol = protocol
         # aiohttp loses what lies behind an offer to upgrade that nobody takes; and to llhttp, in HTTP/1.0

@@ -40,7 +40,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 class RelayedResponse:
     """An upstream's answer as the caller gets it: its fields byte for byte, in a framing of ours.
 
-    aiohttp is handed it when it is over, and asks whether the connection goes on. What changes: `prepared`, aiohttp's
+    Its connection is handed it when it is over, and asks whether it goes on. What changes: `prepared`, aiohttp's
     word for a head that is on its way; `framed` and `keep_alive`, before that, by `measured`; `delivered`, once a whole
     answer is with the kernel.
     """
@@ -127,7 +127,7 @@ class RelayedResponse:
         while True:
             try:
                 async with asyncio.timeout(idle_timeout):
-                    await self._request.protocol._drain_helper()  # noqa: SLF001 - which aiohttp's writers call
+                    await self._request.protocol._drain_helper()  # noqa: SLF001 - what aiohttp's writers wait for
             except TimeoutError:
                 before, left = left, _left(transport)
                 if left >= before:
