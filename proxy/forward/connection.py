@@ -148,9 +148,7 @@ class Connection(RequestHandler):
         """
         try:
             while not self._force_close:
-                if self._messages:
-                    await asyncio.sleep(0)  # whoever sends many at once holds up nobody else
-                else:
+                if not self._messages:
                     await self._message()
                 if not await self._answer():
                     break
@@ -387,6 +385,8 @@ class Connection(RequestHandler):
             if self._place is not None:
                 self._place.abort()
             raise ConnectionResetError("the caller takes no answer") from None
+        if self._messages:
+            await asyncio.sleep(0)  # nothing was waited for: whoever sends many at once would hold up all others
 
     async def _refuse(self, fault: BaseException, _request: Incoming) -> web_response.StreamResponse:
         """Answer what never became a request, in our own words."""

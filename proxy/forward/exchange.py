@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Callable
-from functools import cached_property
 from random import getrandbits
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
@@ -50,7 +49,7 @@ def told(target: str) -> str:
     return path[:PATH_SHOWN]
 
 
-class Exchange(Struct, eq=False, dict=True):
+class Exchange(Struct, eq=False):
     """One request and its answer; the handler fills it in as it goes, `tell` reads it once at the end."""
 
     head: Head
@@ -73,22 +72,28 @@ class Exchange(Struct, eq=False, dict=True):
     delivered: bool = False  # its answer, which came whole, is with the kernel: who leaves then has not hung up
     turn: "Turn | None" = None  # its way through a rate budget, where there is one
     _asked: float = 0.0
+    _path: str = ""
+    _request_id: str = ""
 
     def __post_init__(self) -> None:
         """Start the clock."""
         self.method, self.started = self.head.method, self.now()
 
-    @cached_property
+    @property
     def path(self) -> str:
         """Its path as it may be shown."""
-        return told(self.head.target)
+        self._path = self._path or told(self.head.target)
+        return self._path
 
-    @cached_property
+    @property
     def request_id(self) -> str:
         """The caller's X-Request-Id where it is plain, else one that is made."""
-        said = self.head.values(b"x-request-id")
-        plain = said and REQUEST_ID.fullmatch(said[0]) is not None
-        return said[0].decode() if plain else f"{getrandbits(64):016x}"
+        self._request_id = self._request_id or self._said_id() or f"{getrandbits(64):016x}"
+        return self._request_id
+
+    def _said_id(self) -> str:
+        said = self.head.values(b"x-request-id") if b"x-request-id" in self.head.names else ()
+        return said[0].decode() if said and REQUEST_ID.fullmatch(said[0]) is not None else ""
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request_id} {self.method} {self.path} {self.status}>"
