@@ -81,7 +81,7 @@ class Connection(RequestHandler):
     whole head, and `_chunked`, how that comes; `_unreadable`, once what came could not be parsed: nothing after it can.
     All by `data_received` and what it calls. `_begun`, whether a head has begun to come behind one that is answered
     yet, by the same.
-    `_said`, the last head, if it is short; by `_next_request`.
+    `_said`, the last head, if it is short; by `_next_request`. `_caller`, where it comes from, once it is connected.
     `_clock` runs while a head is incomplete, and once all is said. `_retired` is set by `retire`. `_place`, the TCP
     connection, is set by `take_place`: before the handshake, where there is one. `_sealed`, whether a TLS record has
     begun to come that can't be read yet, is set by `seal`; so is `_for_record`, whether the clock runs on its account
