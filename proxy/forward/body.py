@@ -1,7 +1,7 @@
 """The caller's request body: read once, sent as often as law 11 allows, kept within law 12's bounds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from aiohttp import StreamReader, web_protocol
@@ -67,7 +67,7 @@ class Body:
         *,
         limits: BodyLimits,
         kept_bytes: KeptBytes,
-        invite: Callable[[], Awaitable[None]] | None,
+        invite: Callable[[], None] | None,
     ) -> None:
         """`length` is the Content-Length; None means chunked. `invite` sends the 100 that the caller waits for.
 
@@ -153,7 +153,7 @@ class Body:
     async def _read(self) -> bytes:
         if self._invite is not None:
             invite, self._invite = self._invite, None
-            await invite()
+            invite()
         try:
             async with time_limit(asyncio.get_running_loop().time() + self._limits.idle_timeout):
                 chunk = await self._content.readany()

@@ -32,13 +32,13 @@ from proxy.forward.incoming import Incoming
 from proxy.forward.problem import problem
 from proxy.time_limit import LAST_LOOK, LATE
 
-Answering = Callable[[Incoming], Awaitable[Any]]
-"""What answers a request: with a response of aiohttp's kind, or relay.py's."""
-
 if TYPE_CHECKING:
     from proxy.forward.server import Server
 
 log = logging.getLogger(__name__)
+
+Answering = Callable[[Incoming], Awaitable[Any]]
+"""What answers a request: with a response of aiohttp's kind, or relay.py's."""
 
 READ_BUFFER: Final = 16 * 1024
 """Bytes of a body that wait for the upstream before the caller's socket is left alone. Up to twice as many, and one
@@ -155,7 +155,7 @@ class Connection(RequestHandler):
                 self._keep_alive_from_now()
         except ConnectionError:
             log.debug("an answer could not be finished")
-        except Exception:
+        except Exception:  # one connection's failure is one connection's failure (law 17)
             log.exception("a fault of ours on a caller's connection")
         finally:
             self._all_is_said()

@@ -92,7 +92,7 @@ class Exchange(Struct, eq=False):
         return self._request_id
 
     def _said_id(self) -> str:
-        said = self.head.values(b"x-request-id") if b"x-request-id" in self.head.names else ()
+        said = self.head.values(b"x-request-id")
         return said[0].decode() if said and REQUEST_ID.fullmatch(said[0]) is not None else ""
 
     def __repr__(self) -> str:

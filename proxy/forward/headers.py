@@ -125,8 +125,6 @@ class Section:
 
     def connection(self) -> bytes:
         """Return what all Connection fields say, as one list (RFC 9110 §7.6.1)."""
-        if len(self.names) == len(self.fields):
-            return self.names.get(b"connection", b"")
         return b",".join(self.values(b"connection"))
 
 

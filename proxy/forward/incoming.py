@@ -102,7 +102,7 @@ class Incoming:
         await response.prepare(known)
         await response.write_eof()
 
-    async def _continue(self) -> None:
+    def _continue(self) -> None:
         """Tell the caller to send its body (RFC 9110 §10.1.1)."""
         self.open_transport().write(b"HTTP/1.1 100 Continue\r\n\r\n")
 

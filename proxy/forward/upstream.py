@@ -5,14 +5,12 @@ of its own beyond framing; and it says in its error how the attempt ended.
 """
 
 from collections.abc import AsyncIterator, Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from proxy.forward.body import Body
 from proxy.forward.headers import AnswerHead
-
-LINE_END: Final = b"\r\n"
 
 
 class Attempt(Struct, frozen=True):
@@ -26,7 +24,7 @@ class Attempt(Struct, frozen=True):
     again: Callable[[], None] | None = None  # called before it is sent once more, where it may have arrived already
 
     def __repr__(self) -> str:
-        return f"<Attempt {self.method} {self.lines.count(LINE_END)} fields>"
+        return f"<Attempt {self.method} {len(self.lines.splitlines())} fields>"
 
 
 class Answer(Protocol):

@@ -87,7 +87,7 @@ class Sent:
             self.content.feed_eof()
         return self
 
-    async def _invite(self) -> None:
+    def _invite(self) -> None:
         self.invited += 1
 
 
