@@ -783,6 +783,23 @@ async def test_what_was_refused_is_tried_again_without_a_change_and_told_when_th
     assert len(house.proxy.urls) == 2
 
 
+async def test_a_key_that_is_not_there_yet_takes_nothing_from_who_is_served(house: House) -> None:
+    path, key = house.folder / "config.yaml", house.folder / "new"
+    changed = {**house.settings, "credentials": {"default": {"api_key": {"file": str(key)}}}}
+    served, tried = house.proxy.config, [lambda: None] * 2 * TRY_AGAIN
+    reloads = Reloads(
+        house.proxy, lambda earlier: load(path, environ=house.environ, earlier=earlier), ServiceManager({})
+    )
+    await reloads.until_the_end(Looks(partial(path.write_text, yaml.safe_dump(changed)), *tried))
+    assert house.ear.heard("ERROR", "not taken", "create or mount it")
+    assert house.proxy.config is served
+    assert (await house.get()).status == 200
+    house.secrets.add(new := house.simulator.issue_api_key())
+    await reloads.until_the_end(Looks(partial(key.write_text, new), *tried))
+    assert house.proxy.config is not served
+    assert (await house.get()).status == 200
+
+
 async def test_a_fault_that_is_still_there_after_a_change_is_told_again(house: House) -> None:
     """Whoever has changed the file, or asks, wants an answer."""
     path = house.folder / "config.yaml"

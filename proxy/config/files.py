@@ -15,7 +15,7 @@ from proxy.config.faults import join
 from proxy.config.nodes import Place
 from proxy.config.rules import Finding, clients, every_redis
 from proxy.config.sections import ApiKeyCredential
-from proxy.secrets import SHORTEST_CLIENT_KEY, SecretUnavailable, flaw_of_api_key, irregular
+from proxy.secrets import SHORTEST_CLIENT_KEY, SecretReference, SecretUnavailable, flaw_of_api_key, irregular
 from proxy.unix_socket import owner_ids
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config.sections import Config, Listener
-    from proxy.secrets import Secret, SecretReference
+    from proxy.secrets import Secret
 
 MOST_BYTES = 4 * MAX_CHARACTERS + 1  # UTF-8 has 4 bytes a character at most; one more shows that there are more
+UNLENDABLE = "its credential can't be lent"
 _CA_FILE = "upstream.ca_file"
 
 
@@ -86,32 +87,61 @@ def warnings(config: Config) -> Iterator[Finding]:
         with suppress(certificates.CertificateFlaw, OSError):  # whole a moment ago: they are replaced just now
             if listener.tls is not None and (text := certificates.doubt(listener.tls)):
                 yield Finding(f"listeners.{index}.tls.cert", text)
-    for path, secret in secrets(config):
-        yield from _unreadable(path, secret, "its credential can't be lent")
-    for path, redis in every_redis(config):
-        yield from _unreadable(f"{path}.url", redis.url, "Redis can't be asked")
-        if redis.ca_file is not None and (flaw := _flaw_of_ca_file(redis.ca_file)):
-            yield Finding(f"{path}.ca_file", f"{flaw}; until then Redis can't be asked")
-    yield from _unlendable_keys(config)
+    for path, _, flaw, until_then in _flawed(config):
+        yield Finding(path, f"{flaw}; until then {until_then}")
     yield from _useless_keys(config)
 
 
-def _unlendable_keys(config: Config) -> Iterator[Finding]:
+def lacking(config: Config, served: Config) -> Iterator[Finding]:
+    """Yield the files that `served` does not name, and that can't be read yet: what works must not be lost for them.
+
+    One that it names may be away for a moment, while it is replaced.
+    """
+    known = {file for _, file, _ in _later(served)}
+    for path, file, flaw, _ in _flawed(config):
+        if file not in known:
+            yield Finding(path, flaw)
+
+
+def _flawed(config: Config) -> Iterator[tuple[str, SecretReference | Path, str, str]]:
+    for path, file, until_then in _later(config):
+        if flaw := _flaw(file):
+            yield path, file, flaw, until_then
     for name, item in config.credentials.items():
         if isinstance(item, ApiKeyCredential) and item.api_key.kind == "file":
             with suppress(SecretUnavailable):
                 if flaw := flaw_of_api_key(item.api_key.read()):
-                    yield Finding(
-                        f"{join('credentials', name)}.api_key",
-                        f"{item.api_key.describe()} {flaw}; until then its credential can't be lent",
-                    )
+                    flaw = f"{item.api_key.describe()} {flaw}"
+                    yield f"{join('credentials', name)}.api_key", item.api_key, flaw, UNLENDABLE
+
+
+def _later(config: Config) -> Iterator[tuple[str, SecretReference | Path, str]]:
+    """Yield what may come after the start: its path, what it is, and what can't be done until then."""
+    for path, secret in secrets(config):
+        yield path, secret, UNLENDABLE
+    for path, redis in every_redis(config):
+        yield f"{path}.url", redis.url, "Redis can't be asked"
+        if redis.ca_file is not None:
+            yield f"{path}.ca_file", redis.ca_file, "Redis can't be asked"
+    for path, client in clients(config):
+        yield f"{path}.key", client.key, "nobody can be this client but with a key read before"
+
+
+def _flaw(file: SecretReference | Path) -> str | None:
+    if not isinstance(file, SecretReference):
+        return _flaw_of_ca_file(file)
+    if file.kind == "file":
+        try:
+            file.read()
+        except SecretUnavailable as flaw:
+            return str(flaw)
+    return None
 
 
 def _useless_keys(config: Config) -> Iterator[Finding]:
     """Yield what is wrong with clients' keys in files now: they may be replaced later, so the start goes on."""
     holders: dict[tuple[str, Secret], str] = {}
     for path, client in clients(config):
-        yield from _unreadable(f"{path}.key", client.key, "nobody can be this client but with a key read before")
         with suppress(SecretUnavailable):
             key, (listener, _, name) = client.key.read(), path.rpartition(".")
             holder = holders.setdefault((listener, key), name)
@@ -119,14 +149,6 @@ def _useless_keys(config: Config) -> Iterator[Finding]:
                 yield Finding(f"{path}.key", f"has fewer than {SHORTEST_CLIENT_KEY} characters, and is not taken")
             if holder != name and client.key.kind == "file":
                 yield Finding(f"{path}.key", f"is the key of client {holder} too: nobody can be either of them")
-
-
-def _unreadable(path: str, secret: SecretReference, until_then: str) -> Iterator[Finding]:
-    if secret.kind == "file":
-        try:
-            secret.read()
-        except SecretUnavailable as error:
-            yield Finding(path, f"{error}; until then {until_then}")
 
 
 def secrets(config: Config) -> Iterator[tuple[str, SecretReference]]:

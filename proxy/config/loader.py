@@ -43,7 +43,8 @@ def load(
     """Read the named file, else the one that PANDADOC_PROXY_CONFIG names, else the first found, else none.
 
     `earlier` is what is served: its file is read again, and must be there and have keys if it had any, for
-    without it the defaults would allow what it forbids. `checks` find what only shows when the parts are put together.
+    without it the defaults would allow what it forbids; and a file that is named anew must be there, too.
+    `checks` find what only shows when the parts are put together.
     Raises BadConfig with everything that is wrong. Does blocking file I/O.
     """
     served = None if earlier is None else earlier.source
@@ -51,7 +52,7 @@ def load(
         raise BadConfig(Fault(str(served), "", "the file is gone: put it back"))
     try:
         source, text = _found(served or path, environ, search)
-        return _config(text, source, environ, checks, keyed=earlier is not None and earlier.keyed)
+        return _config(text, source, environ, checks, earlier)
     except Unreadable as flaw:
         raise BadConfig(Fault(str(flaw.place), "", flaw.message)) from None
 
@@ -106,17 +107,19 @@ def _named(path: Path, place: Place) -> str:
 
 
 def _config(
-    text: str, source: Path | None, environ: Mapping[str, str], checks: Sequence[Check], *, keyed: bool
+    text: str, source: Path | None, environ: Mapping[str, str], checks: Sequence[Check], earlier: Config | None
 ) -> Config:
     faults = Findings()
     written = _written(text, source, faults)
-    if keyed and not written.entries:
+    if earlier is not None and earlier.keyed and not written.entries:
         raise Unreadable(Place(str(source)), "the file has no keys any more: to go back to the defaults, start anew")
     root = _root(written, environ, faults)
     reader = Reader(environ, source.parent if source else Path(), faults)
     config = completed(reader.section(root, Config, ""), environ, faults)
     for check in (rules.faults, files.faults, *checks):
         _add(faults, check(config), root, unless=faults)
+    if earlier is not None and not faults:
+        _add(faults, files.lacking(config, earlier), root, unless=faults)
     if faults:
         raise BadConfig(*faults.ordered())
     _add(reader.warnings, (*rules.warnings(config), *files.warnings(config)), root, unless=faults)

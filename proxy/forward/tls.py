@@ -120,7 +120,11 @@ class TlsConnection(SSLProtocol):
         With TLS 1.3 the caller's request is on its way by then.
         """
         own: Any = self
-        last_word = PLAIN_HTTP.get(fault.reason or "") or own._outgoing.read()  # noqa: SLF001 - its own
+        last_word = PLAIN_HTTP.get(fault.reason or "")
+        if last_word is None:
+            last_word = own._outgoing.read()  # noqa: SLF001 - its own
+        else:
+            self._door.malformed += 1
         tcp.pause_reading()  # uvloop would go on to read into our buffer
         self._door.see_out(tcp, last_word)
         tcp.resume_reading()

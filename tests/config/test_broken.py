@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
+from proxy.config import BadConfig, Config, load
+
 Faults = Callable[[str, Mapping[str, str]], list[str]]
 
 
@@ -36,6 +38,17 @@ CASES = _cases()
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_a_broken_configuration_is_told_in_full(case: Case, faults: Faults) -> None:
     assert faults(case.text, case.environ) == case.faults
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_reload_is_told_the_same(
+    case: Case, folder: Path, loaded: Callable[[str, Mapping[str, str]], Config]
+) -> None:
+    served = loaded("", {"PANDADOC_API_KEY": "k"})
+    (folder / "config.yaml").write_text(case.text, encoding="utf-8")
+    with pytest.raises(BadConfig) as raised:
+        load(environ=case.environ, earlier=served)
+    assert str(raised.value).splitlines() == case.faults
 
 
 def test_the_table_is_read_whole() -> None:

@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pytest
 from tls import LONG_AGO, CertificateFolder
 
-from proxy.config import Config, Tls
+from proxy.config import BadConfig, Config, Tls, load
 from proxy.config.files import secrets, warnings
 
 Faults = Callable[[str, Mapping[str, str]], list[str]]
@@ -74,6 +75,74 @@ def test_what_a_redis_needs_and_is_not_there_yet_is_a_warning(folder: Path, load
     (folder / "url").write_text("rediss://cache", encoding="utf-8")
     (folder / "ca.pem").write_text(CERTIFICATE, encoding="ascii")
     assert loaded(text, {"S": "s"}).warnings == ()
+
+
+REDIS_STORE = "{client_id: a, client_secret: b, store: {redis: {url: redis://cache}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("credentials: {default: {api_key: {file: ./new}}}", "credentials.default.api_key"),
+        (
+            "credentials: {default: {oauth2: {client_id: a, client_secret: {file: ./new}}}}",
+            "credentials.default.oauth2.client_secret",
+        ),
+        (
+            "listeners: [{clients: {app: {key: {file: ./app}}, new: {key: {file: ./new}}}}]",
+            "listeners.0.clients.new.key",
+        ),
+        (
+            f"credentials: {{default: {{oauth2: {REDIS_STORE.replace('redis://cache', '{file: ./new}')}}}}}",
+            "credentials.default.oauth2.store.redis.url",
+        ),
+    ],
+)
+def test_a_reload_waits_for_a_secret_file_that_is_named_anew(
+    folder: Path, loaded: Loaded, text: str, path: str
+) -> None:
+    """Else what works would be lost for what is not there. A start goes on: nothing works yet."""
+    (folder / "app").write_text("app-0123456789abcdef", encoding="utf-8")
+    served = loaded("listeners: [{clients: {app: {key: {file: ./app}}}}]", KEY)
+    with pytest.raises(BadConfig) as raised:
+        again(folder, text, served)
+    assert str(raised.value) == f"config.yaml:1: {path}: the file new does not exist: create or mount it"
+    assert f"config.yaml:1: {path}: the file new does not exist: create or mount it; until then" in str(
+        loaded(text, KEY).warnings
+    )
+    (folder / "new").write_text("new-0123456789abcdef", encoding="utf-8")
+    assert "until then" not in str(again(folder, text, served).warnings)
+
+
+def again(folder: Path, text: str, served: Config) -> Config:
+    """Load a text while another configuration is served."""
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    return load(environ=KEY, earlier=served)
+
+
+def test_a_reload_waits_for_a_new_ca_file_of_redis(folder: Path, loaded: Loaded) -> None:
+    text = f"credentials: {{default: {{oauth2: {REDIS_STORE}}}}}"
+    served = loaded(text, KEY)
+    with pytest.raises(BadConfig, match=r"redis\.ca_file: ca\.pem can't be read: No such file or directory$"):
+        again(folder, text.replace("redis://cache", "rediss://cache, ca_file: ./ca.pem"), served)
+
+
+def test_a_reload_waits_for_an_api_key_that_can_be_lent(folder: Path, loaded: Loaded) -> None:
+    served = loaded("", KEY)
+    (folder / "new").write_text("API-Key abc", encoding="utf-8")
+    with pytest.raises(BadConfig, match=r"api_key: file new has a space in it: give the key alone, .* before it$"):
+        again(folder, "credentials: {default: {api_key: {file: ./new}}}", served)
+
+
+def test_a_reload_does_not_wait_for_a_secret_file_that_is_served(folder: Path, loaded: Loaded) -> None:
+    """It may be away while it is replaced, and what was read of it serves on."""
+    (folder / "key").write_text("k", encoding="utf-8")
+    text = "credentials: {default: {api_key: {file: ./key}}}\n"
+    served = loaded(text, {})
+    (folder / "key").unlink()
+    renamed = text.replace("default", "acme") + "listeners: [{credential: acme}]\n"
+    [warning] = again(folder, renamed, served).warnings
+    assert warning.endswith("key does not exist: create or mount it; until then its credential can't be lent")
 
 
 def test_every_secret_is_found_with_its_path(loaded: Loaded) -> None:

@@ -621,7 +621,7 @@ async def test_what_is_no_tls_is_closed_with_one_quiet_line_at_most(
 async def test_plain_http_is_told_that_this_listener_speaks_tls(
     api_key_house: HouseMaker, certificates: CertificateFolder, method: bytes
 ) -> None:
-    """And its body is read away, so that no reset overtakes the answer."""
+    """It is counted; and its body is read away, so that no reset overtakes the answer."""
     house = await api_key_house(at_tls(certificates))
     body = b"x" * 1_000_000
     async with caller(house.port) as line:
@@ -631,6 +631,7 @@ async def test_plain_http_is_told_that_this_listener_speaks_tls(
         assert b"This listener speaks TLS: write https://" in seen.body
         assert seen.values(b"connection") == [b"close"]
         assert await line.closed() == b""
+    assert house.server.door.malformed == 1
     await until(lambda: not house.server.turned_away)
 
 
