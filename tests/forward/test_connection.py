@@ -611,6 +611,37 @@ async def test_who_takes_no_answer_is_cut_off(
     assert not house.ear.heard("Traceback")
 
 
+@pytest.mark.parametrize(
+    ("begun", "start"),
+    [
+        (
+            b"POST / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 500001\r\n\r\nx",
+            b"HTTP/1.1 421 Misdirected Request",
+        ),
+        (b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n", b"HTTP/1.1 400 Bad Request"),
+    ],
+    ids=["a body that nobody wants", "no request"],
+)
+async def test_what_still_comes_behind_a_refusal_is_read_away(
+    api_key_house: HouseMaker, begun: bytes, start: bytes
+) -> None:
+    """A reset would overtake the answer (RFC 9112 §9.6)."""
+    house = await api_key_house()
+    async with caller(house.port) as line:
+        await line.send(begun)
+        assert (await line.answer()).start == start
+        for _ in range(50):
+            await line.send(b"x" * 10_000)  # raises behind a reset
+        assert not line.writer.is_closing()
+
+
+async def test_only_what_speaks_tls_is_told_to_do_so(api_key_house: HouseMaker) -> None:
+    house = await api_key_house()
+    await converse(house.port, b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n")
+    assert house.ear.heard("INFO", "malformed request from 127.0.0.1: ")
+    assert not house.ear.heard("speaks TLS")
+
+
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 async def test_close_outweighs_keep_alive(api_key_house: HouseMaker, version: bytes) -> None:
     """RFC 9112 §9.3; llhttp has it the other way round in HTTP/1.0."""

@@ -198,6 +198,25 @@ async def test_a_caller_that_leaves_behind_its_answer_has_not_hung_up_though_the
     assert [(exchange.status, exchange.bytes_out, exchange.fault) for exchange in ended] == [(200, 5, "")]
 
 
+async def test_an_answer_that_its_caller_takes_late_was_delivered() -> None:
+    upstream, ended = Panda(), list[Exchange]()
+    upstream.whole = bytes(8 * MEASURED)
+    upstream.head = AnswerHead(200, b"OK", ((b"Content-Length", b"%d" % len(upstream.whole)),))
+    async with serving(upstream, ended=ended.append) as runner:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        server = runner.server
+        assert server is not None
+        async with caller(runner.addresses[0][1]) as line:
+            await until(lambda: len(server.connections) == 1)
+            (connection,) = server.connections
+            await line.send(GET)
+            await until(lambda: connection.transport is not None and connection.transport.get_write_buffer_size() > 0)
+            assert not ended
+            assert len((await line.answer()).body) == len(upstream.whole)
+        await until(lambda: bool(ended))
+    assert [(exchange.status, exchange.bytes_out) for exchange in ended] == [(200, len(upstream.whole))]
+
+
 @pytest.mark.parametrize("busy", [1, FEW], ids=["at once", "held back"])
 async def test_what_is_written_to_a_caller_that_has_reset_was_not_delivered(busy: int) -> None:
     upstream, ended = Panda(), list[Exchange]()

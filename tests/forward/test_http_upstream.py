@@ -78,7 +78,8 @@ class Sent:
         self.content = StreamReader(Unparsed(), 2**16, loop=asyncio.get_running_loop())
         limits = BodyLimits(largest=100 * MIB, kept=kept, idle_timeout=idle_timeout)
         invite = self._invite if waits else None
-        self.body = Body(self.content, length, limits=limits, kept_bytes=KeptBytes(kept), invite=invite)
+        self.kept_bytes = KeptBytes(kept)
+        self.body = Body(self.content, length, limits=limits, kept_bytes=self.kept_bytes, invite=invite)
 
     def comes(self, *pieces: bytes, whole: bool = False) -> "Sent":
         for piece in pieces:
@@ -486,6 +487,18 @@ async def test_the_time_for_an_answer_runs_from_the_bodys_end() -> None:
         sent.comes(whole=True)
         with pytest.raises(UpstreamTimeout):
             await asyncio.wait_for(asked, 2)
+
+
+async def test_the_room_of_a_body_that_outgrew_it_is_given_back_once() -> None:
+    sent = Sent(None, kept=10).comes(b"panda")
+    chunks = sent.body.chunks()
+    assert await anext(chunks) == b"panda"
+    assert sent.kept_bytes.used == 5
+    sent.comes(b"pandapanda", whole=True)
+    assert await anext(chunks) == b"pandapanda"
+    assert (sent.kept_bytes.used, sent.body.replayable) == (0, False)
+    sent.body.let_go()
+    assert sent.kept_bytes.used == 0
 
 
 @pytest.mark.parametrize("length", [10, None])

@@ -1,8 +1,10 @@
 """The pool: who is taken first, who waits and for how long, and that nobody's turn is ever lost. Over real sockets."""
 
 import asyncio
+import gc
 import ssl
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -127,6 +129,18 @@ async def test_an_upstream_that_keeps_for_longer_is_left_when_it_is_configured()
         await idle(pool, 1)
         await until(lambda: up.gone == 1, 5)
         assert pool.idle == 0
+
+
+async def test_connections_grow_old_again_after_all_were_closed_and_none_of_them_is_remembered() -> None:
+    async with pool_of(1, keepalive=0.1) as (pool, up):
+        for _ in range(2):
+            (kept,) = await idle(pool, 1)
+            forgotten = weakref.ref(kept)
+            del kept
+            await until(lambda: up.gone == up.connections)
+            gc.collect()
+            assert forgotten() is None
+        assert up.connections == 2
 
 
 async def test_an_idle_connection_that_the_upstream_closes_is_forgotten_at_once() -> None:
