@@ -251,6 +251,14 @@ async def test_a_fault_of_ours_is_a_500_that_tells_the_caller_nothing(
     assert "hush-hush" not in caplog.text
 
 
+async def test_an_answer_of_our_own_is_counted_with_its_body() -> None:
+    ended = list[Exchange]()
+    async with serving(Exploding(), ended=ended.append) as runner:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        seen = await converse(runner.addresses[0][1], GET)
+    assert [(exchange.status, exchange.bytes_out) for exchange in ended] == [(500, len(seen.body))]
+
+
 async def test_a_fault_of_ours_in_the_midst_of_an_answer_is_a_closed_connection(
     exploding_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
