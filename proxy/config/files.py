@@ -13,9 +13,9 @@ from proxy import certificates
 from proxy.config.document import MAX_CHARACTERS, Unreadable
 from proxy.config.faults import join
 from proxy.config.nodes import Place
-from proxy.config.rules import Finding, clients, every_redis
-from proxy.config.sections import ApiKeyCredential
-from proxy.secrets import SHORTEST_CLIENT_KEY, SecretReference, SecretUnavailable, flaw_of_api_key, irregular
+from proxy.config.rules import Finding, clients, every_redis, lent
+from proxy.config.sections import ApiKeyCredential, OAuth2Credential
+from proxy.secrets import SHORTEST_CLIENT_KEY, SecretUnavailable, flaw_of_api_key, irregular
 from proxy.unix_socket import owner_ids
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config.sections import Config, Listener
-    from proxy.secrets import Secret
+    from proxy.secrets import Secret, SecretReference
 
 MOST_BYTES = 4 * MAX_CHARACTERS + 1  # UTF-8 has 4 bytes a character at most; one more shows that there are more
-UNLENDABLE = "its credential can't be lent"
+UNTIL_THEN = "its credential can't be lent"
 _CA_FILE = "upstream.ca_file"
 
 
@@ -87,61 +87,55 @@ def warnings(config: Config) -> Iterator[Finding]:
         with suppress(certificates.CertificateFlaw, OSError):  # whole a moment ago: they are replaced just now
             if listener.tls is not None and (text := certificates.doubt(listener.tls)):
                 yield Finding(f"listeners.{index}.tls.cert", text)
-    for path, _, flaw, until_then in _flawed(config):
-        yield Finding(path, f"{flaw}; until then {until_then}")
+    for path, secret in secrets(config):
+        yield from _unreadable(path, secret, UNTIL_THEN)
+    for path, redis in every_redis(config):
+        yield from _unreadable(f"{path}.url", redis.url, "Redis can't be asked")
+        if redis.ca_file is not None and (flaw := _flaw_of_ca_file(redis.ca_file)):
+            yield Finding(f"{path}.ca_file", f"{flaw}; until then Redis can't be asked")
+    yield from _unlendable_keys(config)
     yield from _useless_keys(config)
 
 
 def lacking(config: Config, served: Config) -> Iterator[Finding]:
-    """Yield the files that `served` does not name, and that can't be read yet: what works must not be lost for them.
+    """Yield what credentials that are lent are to be read from, and can't yet: no request must fail for want of it.
 
-    One that it names may be away for a moment, while it is replaced.
+    What those that `served` lends are read from may be away for a moment, while it is replaced.
     """
-    known = {file for _, file, _ in _later(served)}
-    for path, file, flaw, _ in _flawed(config):
-        if file not in known:
-            yield Finding(path, flaw)
+    known = {secret for _, secret in _needed(served)}
+    needed = {path: secret for path, secret in _needed(config) if secret not in known}
+    for path, secret in needed.items():
+        yield from _unreadable(path, secret, UNTIL_THEN)
+    yield from (finding for finding in _unlendable_keys(config) if finding.path in needed)
 
 
-def _flawed(config: Config) -> Iterator[tuple[str, SecretReference | Path, str, str]]:
-    for path, file, until_then in _later(config):
-        if flaw := _flaw(file):
-            yield path, file, flaw, until_then
+def _needed(config: Config) -> Iterator[tuple[str, SecretReference]]:
+    """Yield the secrets that credentials which are lent can't do without. They can without a seed: a grant has one."""
+    for name in lent(config):
+        item, path = config.credentials.get(name), join("credentials", name)
+        if isinstance(item, ApiKeyCredential):
+            yield f"{path}.api_key", item.api_key
+        elif isinstance(item, OAuth2Credential):
+            yield f"{path}.oauth2.client_id", item.client_id
+            yield f"{path}.oauth2.client_secret", item.client_secret
+
+
+def _unlendable_keys(config: Config) -> Iterator[Finding]:
     for name, item in config.credentials.items():
         if isinstance(item, ApiKeyCredential) and item.api_key.kind == "file":
             with suppress(SecretUnavailable):
                 if flaw := flaw_of_api_key(item.api_key.read()):
-                    flaw = f"{item.api_key.describe()} {flaw}"
-                    yield f"{join('credentials', name)}.api_key", item.api_key, flaw, UNLENDABLE
-
-
-def _later(config: Config) -> Iterator[tuple[str, SecretReference | Path, str]]:
-    """Yield what may come after the start: its path, what it is, and what can't be done until then."""
-    for path, secret in secrets(config):
-        yield path, secret, UNLENDABLE
-    for path, redis in every_redis(config):
-        yield f"{path}.url", redis.url, "Redis can't be asked"
-        if redis.ca_file is not None:
-            yield f"{path}.ca_file", redis.ca_file, "Redis can't be asked"
-    for path, client in clients(config):
-        yield f"{path}.key", client.key, "nobody can be this client but with a key read before"
-
-
-def _flaw(file: SecretReference | Path) -> str | None:
-    if not isinstance(file, SecretReference):
-        return _flaw_of_ca_file(file)
-    if file.kind == "file":
-        try:
-            file.read()
-        except SecretUnavailable as flaw:
-            return str(flaw)
-    return None
+                    yield Finding(
+                        f"{join('credentials', name)}.api_key",
+                        f"{item.api_key.describe()} {flaw}; until then {UNTIL_THEN}",
+                    )
 
 
 def _useless_keys(config: Config) -> Iterator[Finding]:
     """Yield what is wrong with clients' keys in files now: they may be replaced later, so the start goes on."""
     holders: dict[tuple[str, Secret], str] = {}
     for path, client in clients(config):
+        yield from _unreadable(f"{path}.key", client.key, "nobody can be this client but with a key read before")
         with suppress(SecretUnavailable):
             key, (listener, _, name) = client.key.read(), path.rpartition(".")
             holder = holders.setdefault((listener, key), name)
@@ -149,6 +143,14 @@ def _useless_keys(config: Config) -> Iterator[Finding]:
                 yield Finding(f"{path}.key", f"has fewer than {SHORTEST_CLIENT_KEY} characters, and is not taken")
             if holder != name and client.key.kind == "file":
                 yield Finding(f"{path}.key", f"is the key of client {holder} too: nobody can be either of them")
+
+
+def _unreadable(path: str, secret: SecretReference, until_then: str) -> Iterator[Finding]:
+    if secret.kind == "file":
+        try:
+            secret.read()
+        except SecretUnavailable as error:
+            yield Finding(path, f"{error}; until then {until_then}")
 
 
 def secrets(config: Config) -> Iterator[tuple[str, SecretReference]]:

@@ -5,6 +5,7 @@ Never here: what a key means, and what makes a value wrong.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,16 +44,18 @@ def load(
     """Read the named file, else the one that PANDADOC_PROXY_CONFIG names, else the first found, else none.
 
     `earlier` is what is served: its file is read again, and must be there and have keys if it had any, for
-    without it the defaults would allow what it forbids; and a file that is named anew must be there, too.
+    without it the defaults would allow what it forbids; and a credential that it does not lend must have its secrets.
     `checks` find what only shows when the parts are put together.
     Raises BadConfig with everything that is wrong. Does blocking file I/O.
     """
     served = None if earlier is None else earlier.source
     if served is not None and not served.exists():
         raise BadConfig(Fault(str(served), "", "the file is gone: put it back"))
+    if earlier is not None:
+        checks = (partial(files.lacking, served=earlier), *checks)
     try:
         source, text = _found(served or path, environ, search)
-        return _config(text, source, environ, checks, earlier)
+        return _config(text, source, environ, checks, keyed=earlier is not None and earlier.keyed)
     except Unreadable as flaw:
         raise BadConfig(Fault(str(flaw.place), "", flaw.message)) from None
 
@@ -107,19 +110,17 @@ def _named(path: Path, place: Place) -> str:
 
 
 def _config(
-    text: str, source: Path | None, environ: Mapping[str, str], checks: Sequence[Check], earlier: Config | None
+    text: str, source: Path | None, environ: Mapping[str, str], checks: Sequence[Check], *, keyed: bool
 ) -> Config:
     faults = Findings()
     written = _written(text, source, faults)
-    if earlier is not None and earlier.keyed and not written.entries:
+    if keyed and not written.entries:
         raise Unreadable(Place(str(source)), "the file has no keys any more: to go back to the defaults, start anew")
     root = _root(written, environ, faults)
     reader = Reader(environ, source.parent if source else Path(), faults)
     config = completed(reader.section(root, Config, ""), environ, faults)
     for check in (rules.faults, files.faults, *checks):
         _add(faults, check(config), root, unless=faults)
-    if earlier is not None and not faults:
-        _add(faults, files.lacking(config, earlier), root, unless=faults)
     if faults:
         raise BadConfig(*faults.ordered())
     _add(reader.warnings, (*rules.warnings(config), *files.warnings(config)), root, unless=faults)

@@ -374,6 +374,12 @@ def clients(config: Config) -> Iterator[tuple[str, Client]]:
             yield join(f"{path}.clients", name), client
 
 
+def lent(config: Config) -> set[str]:
+    """Return the names of the credentials that some listener lends."""
+    own = {listener.credential for listener in config.listeners if _lends_its_own(listener)}
+    return own | {client.credential for _, client in clients(config) if client.credential is not None}
+
+
 def _whole(clients: Mapping[str, Client]) -> Iterator[tuple[str, Client]]:
     """Leave out what the reader could not read; its faults are known."""
     return ((name, client) for name, client in clients.items() if isinstance(client, Client))  # type: ignore[redundant-expr]
