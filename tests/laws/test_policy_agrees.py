@@ -286,15 +286,23 @@ def one_that_asks_on_in_javascript(raw: str) -> str:
     return one_that_asks_on(trimmed_at_its_end(unquote(raw)).replace("%", "%25"))
 
 
+def path_of_url(raw: str) -> str:
+    """Return a URL's path; all of what is none (`//[`), which is refused."""
+    try:
+        return urlsplit(raw).path
+    except ValueError:
+        return raw
+
+
 def one_that_parses_a_url(raw: str) -> str:
     """Take the target for a URL, as much web code does. What it has no route for does no harm."""
-    path = urlsplit(raw).path
+    path = path_of_url(raw)
     return path if words(path)[:1] in (["public"], ["oauth2"], ["secret"]) else raw
 
 
 def one_that_parses_a_url_and_tidies_its_path(raw: str) -> str:
     """Resolve what is left of it, as nginx and posixpath do: after slashes are merged."""
-    path = resolved(merged(urlsplit(raw).path))
+    path = resolved(merged(path_of_url(raw)))
     return path if words(path)[:1] in (["public"], ["oauth2"], ["secret"]) else raw
 
 
@@ -494,6 +502,7 @@ def denied(client: str, method: str, paths: Iterable[str]) -> list[str]:
 
 
 SURELY: Final = (
+    ("no-send", "DELETE", "//["),  # no URL
     ("no-send", "POST", "/public/v1/documents/1%c1%9csend"),  # an overlong backslash
     ("no-send", "POST", "/public/v1/documents%3bx%3fy/1/send"),  # one server decodes, the next drops parameters
     ("no-send", "POST", "/a/..;x/public/v1/documents/..;/../1/send"),  # one follows dots, the next drops parameters
