@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxy.secrets import Secret, SecretReference
 
 MOST_BYTES = 4 * MAX_CHARACTERS + 1  # UTF-8 has 4 bytes a character at most; one more shows that there are more
-UNTIL_THEN = "its credential can't be lent"
+_UNLENDABLE = "its credential can't be lent"
 _CA_FILE = "upstream.ca_file"
 
 
@@ -88,7 +88,7 @@ def warnings(config: Config) -> Iterator[Finding]:
             if listener.tls is not None and (text := certificates.doubt(listener.tls)):
                 yield Finding(f"listeners.{index}.tls.cert", text)
     for path, secret in secrets(config):
-        yield from _unreadable(path, secret, UNTIL_THEN)
+        yield from _unreadable(path, secret, _UNLENDABLE)
     for path, redis in every_redis(config):
         yield from _unreadable(f"{path}.url", redis.url, "Redis can't be asked")
         if redis.ca_file is not None and (flaw := _flaw_of_ca_file(redis.ca_file)):
@@ -98,20 +98,20 @@ def warnings(config: Config) -> Iterator[Finding]:
 
 
 def lacking(config: Config, served: Config) -> Iterator[Finding]:
-    """Yield what credentials that are lent are to be read from, and can't yet: no request must fail for want of it.
+    """Yield secrets of credentials that are to be lent, and can't be read yet: what is answered now would fail.
 
-    What those that `served` lends are read from may be away for a moment, while it is replaced.
+    One of a credential that `served` lends may be away for a moment, while it is replaced.
     """
     known = {secret for _, secret in _needed(served)}
     needed = {path: secret for path, secret in _needed(config) if secret not in known}
     for path, secret in needed.items():
-        yield from _unreadable(path, secret, UNTIL_THEN)
+        yield from _unreadable(path, secret, _UNLENDABLE)
     yield from (finding for finding in _unlendable_keys(config) if finding.path in needed)
 
 
 def _needed(config: Config) -> Iterator[tuple[str, SecretReference]]:
     """Yield the secrets that credentials which are lent can't do without. They can without a seed: a grant has one."""
-    for name in lent(config):
+    for _, name in lent(config):
         item, path = config.credentials.get(name), join("credentials", name)
         if isinstance(item, ApiKeyCredential):
             yield f"{path}.api_key", item.api_key
@@ -127,7 +127,7 @@ def _unlendable_keys(config: Config) -> Iterator[Finding]:
                 if flaw := flaw_of_api_key(item.api_key.read()):
                     yield Finding(
                         f"{join('credentials', name)}.api_key",
-                        f"{item.api_key.describe()} {flaw}; until then {UNTIL_THEN}",
+                        f"{item.api_key.describe()} {flaw}; until then {_UNLENDABLE}",
                     )
 
 

@@ -71,9 +71,7 @@ def _some_listener(config: Config) -> Iterator[Finding]:
 
 
 def _known_credentials(config: Config) -> Iterator[Finding]:
-    named = ((path, client.credential) for path, client in clients(config) if client.credential is not None)
-    lent = ((path, listener.credential) for path, listener in _listeners(config) if _lends_its_own(listener))
-    for path, credential in (*lent, *named):
+    for path, credential in lent(config):
         if credential not in config.credentials:
             near = suggestion(credential, config.credentials)
             yield Finding(f"{path}.credential", f"no credential has this name{near}", ("credentials",))
@@ -374,10 +372,10 @@ def clients(config: Config) -> Iterator[tuple[str, Client]]:
             yield join(f"{path}.clients", name), client
 
 
-def lent(config: Config) -> set[str]:
-    """Return the names of the credentials that some listener lends."""
-    own = {listener.credential for listener in config.listeners if _lends_its_own(listener)}
-    return own | {client.credential for _, client in clients(config) if client.credential is not None}
+def lent(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the name of each credential that is lent, with the path of the listener or client that says so."""
+    yield from ((path, listener.credential) for path, listener in _listeners(config) if _lends_its_own(listener))
+    yield from ((path, client.credential) for path, client in clients(config) if client.credential is not None)
 
 
 def _whole(clients: Mapping[str, Client]) -> Iterator[tuple[str, Client]]:

@@ -126,7 +126,7 @@ def test_a_reload_waits_for_an_api_key_that_can_be_lent(folder: Path, loaded: Lo
     ids=["is away for a moment", "nobody is lent", "is a client's, who is to be let in later", "is a seed"],
 )
 def test_a_reload_does_not_wait_for_a_secret_that(folder: Path, loaded: Loaded, text: str) -> None:
-    """It may take a key from somebody, or forbid something."""
+    """What is changed with it may take a key from somebody, or forbid something."""
     (folder / "key").write_text("k", encoding="utf-8")
     served = loaded("credentials: {default: {api_key: {file: ./key}}}", KEY)
     (folder / "key").unlink()
