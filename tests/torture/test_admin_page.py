@@ -236,7 +236,9 @@ async def test_a_page_that_was_there_before_it_reads_nothing(machine: Machine, b
         port = earlier.port
         await furnished(machine, silent, port)
         await earlier.__aexit__()
-        await (await machine.start(env=env(machine))).admin_url()
+        proxy = await machine.start(env=env(machine))
+        await proxy.admin_url()
+        await proxy.said("PandaDoc refuses the refresh token of credential eu")
         assert await page.evaluate(filled("told(fetch('TARGET'))", address, "")) == "basic 403"
         assert await page.evaluate(filled("barred(open('TARGET'))", address, "")) == "SecurityError"
         assert "Credential eu is dead" in await (await opened(context, address)).inner_text("h1")
